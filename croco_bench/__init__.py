@@ -1,0 +1,22 @@
+"""croco-bench: the downstream benchmark for 3D-vision pre-training. Public names load on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from croco_bench.backbones import load_backbone
+    from croco_bench.run import run
+    from croco_bench.store import load_results
+
+_HOMES = {"load_backbone": "backbones", "run": "run", "load_results": "store"}
+__all__ = ["__version__", "load_backbone", "load_results", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"croco_bench.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'croco_bench' has no attribute {name!r}")

@@ -1,0 +1,247 @@
+"""The types that backbones, heads, tasks and the engine share. Their docstrings are the specification.
+
+Shapes: B batch, N tokens, C channels, H W pixels, h w patch grid. A size is always (H, W).
+Units: depth in metres (`depth_m`), flow in pixels (`flow_px`), angles in degrees (`rotation_deg`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor, nn
+
+from croco_bench.metrics import Array, Meter
+
+Size = tuple[int, int]
+Sample = dict[str, Any]
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What a backbone will hand to a head: one entry in `widths` per block output, encoder blocks first."""
+
+    widths: tuple[int, ...]
+    encoder_depth: int
+    patch_size: int
+    image_size: Size
+
+    @property
+    def grid(self) -> Size:
+        """Patch grid (h, w)."""
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+
+@dataclass(frozen=True)
+class Features:
+    """Block outputs of one forward pass: `tokens[i]` is (B, N, widths[i]) with N = h*w, row-major, patch tokens only."""
+
+    tokens: Sequence[Tensor]
+    grid: Size
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights came from. `notes` are facts a reader of the result must know (a norm that is absent, say)."""
+
+    source: str
+    format: str
+    sha256: str | None = None
+    licence: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Backbone(nn.Module, ABC):
+    """A pre-trained network. Subclasses set the attributes below and implement `encode`.
+
+    `mean` and `std` are the RGB statistics that the network was trained with; `Network` applies them, so that datasets
+    hand out images in [0, 1]. `final_norm` says whether the last norm came with the weights, does not exist in this
+    family (identity), or was initialised because the network is random.
+    """
+
+    name: str
+    family: Literal["croco", "mae", "multimae", "vit"]
+    patch_size: int
+    embed_dim: int
+    depth: int
+    image_size: Size
+    binocular: bool = False
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    final_norm: Literal["checkpoint", "identity", "initialised"]
+    origin: Origin
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) -> one (B, N, C) per block; the last has passed the final norm if there is one."""
+
+    def feature_spec(self) -> FeatureSpec:
+        """The widths `encode` will return."""
+        return FeatureSpec((self.embed_dim,) * self.depth, self.depth, self.patch_size, self.image_size)
+
+    @abstractmethod
+    def layer_of(self, parameter: str) -> int:
+        """Depth of a parameter for layer-wise learning rates.
+
+        0 for patch embedding, tokens and positions; k+1 for block k; the last index (`layers` - 1) for norms after the
+        last block. Heads are one layer above, `layers`.
+        """
+
+    @property
+    @abstractmethod
+    def layers(self) -> int:
+        """How many layers `layer_of` tells apart."""
+
+    def keep_encoder(self) -> None:
+        """Drops what `encode` never runs (a decoder), so that counts, memory and optimiser state are those of the task."""
+
+
+class PairBackbone(Backbone):
+    """A backbone with a decoder that looks at two views."""
+
+    binocular = True
+    decoder_dim: int
+    decoder_depth: int
+
+    @abstractmethod
+    def encode_pair(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
+        """Normalised (B, 3, H, W) twice -> encoder blocks of view 1 (B, N, C), then decoder blocks (B, N, Cdec).
+
+        The last encoder entry and the last decoder entry have passed their norms.
+        """
+
+    def pair_spec(self) -> FeatureSpec:
+        """The widths `encode_pair` will return."""
+        widths = (self.embed_dim,) * self.depth + (self.decoder_dim,) * self.decoder_depth
+        return FeatureSpec(widths, self.depth, self.patch_size, self.image_size)
+
+
+class Head(nn.Module, ABC):
+    """A module on backbone features, built from a `FeatureSpec` and an output width, nothing else.
+
+    `Options` is a frozen dataclass of the settings a recipe may give it. Raise `FitError` from the constructor when the
+    features can't be used, with the next size that can.
+    """
+
+    Options: ClassVar[type]
+
+    @abstractmethod
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:
+        """Builds for one image size."""
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, features: Features) -> Tensor:
+        """(B, out_channels, H, W) for dense heads, (B, out_channels) for global ones."""
+
+    def resolved(self) -> dict[str, Any]:
+        """Facts that follow from rules (hook indices, say), stored in the result."""
+        return {}
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A split of a dataset in an official layout: raw samples, decoded, in physical units, no augmentation.
+
+    A reader can be pickled and used from several workers. `groups[i]` names what item i must not be separated from when
+    a selection split is carved out (its scene). `available` is the size of the full split before any limit.
+    """
+
+    dataset: str
+    split: str
+    groups: Sequence[str]
+    miniature: bool
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def fingerprint(self) -> str:
+        """Short hash of what would be read: root listing, split lists and sizes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train and selection parts, both carved from the official training split, and the reported test split."""
+
+    train: Reader
+    select: Reader
+    test: Reader
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One protocol under which predictions are scored.
+
+    `prefix` is "" for the headline protocol; other metrics are stored as `<prefix>/<metric>`. `prepare` turns a raw
+    sample into network input and target without randomness; `predict` maps (network, batch) to one array per image, in
+    physical units and of the shape that `meter.measure` compares with the prepared sample.
+    """
+
+    prefix: str
+    reader: Reader
+    meter: Meter
+    prepare: Callable[[Sample], Sample]
+    predict: Callable[[nn.Module, Batch], list[Array]]
+    batch_size: int
+    citation: str
+    deviations: tuple[str, ...] = ()
+
+
+class Task(ABC):
+    """A benchmark entry. `Options` is a frozen dataclass of the settings a recipe's [task] table may give.
+
+    `state` holds facts measured on the training split (depth mean and std, say): kept with fine-tuned weights, so that
+    these can be evaluated without the training data.
+    """
+
+    Options: ClassVar[type]
+    views: ClassVar[Literal[1, 2]] = 1
+    state: dict[str, float]
+
+    @abstractmethod
+    def __init__(self, options: Any, image_size: Size) -> None:
+        """One task for one network input size."""
+
+    @property
+    @abstractmethod
+    def out_channels(self) -> int:
+        """Output width that the head must have."""
+
+    @abstractmethod
+    def splits(self, root: Path, *, seed: int) -> Splits:
+        """Opens the dataset under `root` (its own folder). Raises `DataError` with what is missing and where to get it."""
+
+    def measure_state(self, train: Reader) -> None:  # noqa: B027 - most tasks have nothing to measure
+        """Fills `state` from the training split."""
+
+    @abstractmethod
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """A raw sample -> a training sample of tensors (`image` in [0, 1], (3, H, W)), all randomness from `generator`."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Network output (B, out_channels, ...) and targets -> scalar."""
+
+    @abstractmethod
+    def selection(self, reader: Reader) -> Evaluation:
+        """How the selection split is scored while training."""
+
+    @property
+    @abstractmethod
+    def selection_metric(self) -> str:
+        """The metric of `selection` that picks the weights to report."""
+
+    @abstractmethod
+    def evaluations(self, reader: Reader) -> list[Evaluation]:
+        """How the test split is scored, headline protocol first."""
+
+    @abstractmethod
+    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Titled pictures (H, W, 3) uint8 for the contact sheet: image, prediction, ground truth, error."""

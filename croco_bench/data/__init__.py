@@ -1,0 +1,1 @@
+"""Datasets: where they lie, readers of their official layouts, and miniatures in the same layouts."""

@@ -1,0 +1,46 @@
+"""One family of errors for whatever a user can put right. The command line prints them without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """What was given, what was expected, what to do: one clear sentence. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    """The command line, a recipe or a name is wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+class CheckpointError(BenchError):
+    """A checkpoint can't be read, or doesn't hold what its format promises."""
+
+
+class DataError(BenchError):
+    """A dataset is missing, incomplete or damaged."""
+
+
+class FitError(UsageError):
+    """Backbone, head, task and image size don't go together."""
+
+
+class DivergedError(BenchError):
+    """Training or prediction gave values that are not finite."""
+
+
+class RecordError(BenchError):
+    """A result file can't be read, written, or replaced."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
+    """An error for a name that doesn't exist, with the nearest names that do."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    return UsageError(f"no {kind} is called {given!r}; {hint}")

@@ -1,0 +1,107 @@
+"""Names of tasks and heads -> what implements them, without importing it.
+
+A distribution announces its rooms by entry points: group `croco_bench.tasks` points at a dict of name -> `TaskCard`,
+group `croco_bench.heads` at a dict of name -> `HeadCard`. The built-in ones arrive the same way. No torch here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from croco_bench.errors import BenchError, unknown
+from croco_bench.metrics import Metric
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """A task as the catalogue shows it. `target` is "module:Class"; `headline` are the table's columns for this task.
+
+    A headline metric's name is its key in the result (`delta1`, `clean/epe`). `dataset` is the folder under the data
+    root. A task whose numbers change gets a new `version`.
+    """
+
+    target: str
+    summary: str
+    dataset: str
+    headline: tuple[Metric, ...]
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class HeadCard:
+    """A head as the catalogue shows it. `target` is "module:Class"."""
+
+    target: str
+    summary: str
+
+
+Card = TypeVar("Card", TaskCard, HeadCard)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Card]):
+    """One registered name: its card and the distribution that announced it."""
+
+    name: str
+    card: Card
+    distribution: str
+
+    def load(self) -> Any:
+        """Imports the target."""
+        module, _, attribute = self.card.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+class Registry(Generic[Card]):
+    """Names of one kind. Clashes raise; unknown names get suggestions."""
+
+    def __init__(self, kind: str, points: Iterable[EntryPoint]) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[Card]] = {}
+        for point in points:
+            self._announce(point)
+
+    def _announce(self, point: EntryPoint) -> None:
+        distribution = point.dist.name if point.dist else "unknown distribution"
+        try:
+            catalogue: Mapping[str, Card] = point.load()
+        except Exception as error:
+            raise BenchError(
+                f"the {self.kind}s announced by {distribution} ({point.value}) can't be imported: {error}; "
+                f"repair or uninstall {distribution}"
+            ) from error
+        for name, card in catalogue.items():
+            if name in self._entries:
+                raise BenchError(
+                    f"{self.kind} {name!r} is announced by both {self._entries[name].distribution} and {distribution}; "
+                    "rename one or uninstall one"
+                )
+            self._entries[name] = Entry(name, card, distribution)
+
+    def __getitem__(self, name: str) -> Entry[Card]:
+        if name not in self._entries:
+            raise unknown(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@cache
+def tasks() -> Registry[TaskCard]:
+    """All installed tasks."""
+    return Registry[TaskCard]("task", entry_points(group="croco_bench.tasks"))
+
+
+@cache
+def heads() -> Registry[HeadCard]:
+    """All installed heads."""
+    return Registry[HeadCard]("head", entry_points(group="croco_bench.heads"))
