@@ -1,0 +1,63 @@
+"""Devices, precision and processes, through accelerate."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import sys
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from croco_bench.errors import UsageError
+
+_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) -> Accelerator:
+    """An Accelerator on `auto`, `cpu`, `cuda` or `cuda:i`; under torchrun or accelerate launch, one per process.
+
+    Raises:
+        UsageError: the device doesn't exist, or can't do the precision.
+    """
+    cpu = _choose(device)
+    if precision == "fp16" and cpu:
+        raise UsageError("fp16 needs a GPU; on the CPU use --set train.precision=fp32 or bf16")
+    # A second run in the same process may want another precision.
+    AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return Accelerator(cpu=cpu, mixed_precision=_MIXED[precision])
+
+
+def _choose(device: str) -> bool:
+    """Selects the GPU; returns whether it is the CPU."""
+    kind, _, number = device.partition(":")
+    gpus = torch.cuda.device_count()
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        raise UsageError(f"--device {device!r} isn't one of auto, cpu, cuda, cuda:0, cuda:1, …")
+    if kind == "cuda" and (not gpus or int(number or 0) >= gpus):
+        raise UsageError(f"--device {device}: this machine shows {gpus} GPUs to torch; use --device auto or cpu")
+    if kind == "cuda" and number:
+        torch.cuda.set_device(int(number))
+    return kind == "cpu" or (kind == "auto" and not gpus)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Highest memory use so far: of the GPU, or of this process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def usable_workers(wanted: int) -> int:
+    """Loader workers: never more than the processors this process may use, minus one for the network."""
+    return min(wanted, max(len(os.sched_getaffinity(0)) - 1, 0) if hasattr(os, "sched_getaffinity") else wanted)

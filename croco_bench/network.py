@@ -1,0 +1,68 @@
+"""A backbone and a head, put together for one task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from croco_bench.contracts import Backbone, Batch, Features, FeatureSpec, Head, PairBackbone
+from croco_bench.errors import FitError
+
+
+def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
+    """What a head for `views` images will see of `backbone`."""
+    if views == 1:
+        return backbone.feature_spec()
+    if not isinstance(backbone, PairBackbone) or not backbone.binocular:
+        raise FitError(f"{backbone.name} has no decoder, but the task needs two views; give a checkpoint with a decoder")
+    return backbone.pair_spec()
+
+
+class Network(nn.Module):
+    """Backbone -> head. Takes images in [0, 1] and applies the backbone's own normalisation.
+
+    A frozen backbone stays in eval mode and gets no gradient.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone, head: Head, *, views: int = 1, frozen: bool = False) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.views, self.frozen = views, frozen
+        if views == 1:
+            backbone.keep_encoder()
+        self.grid = spec_for(backbone, views).grid
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
+        if frozen:
+            backbone.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Network:
+        """Like any module's, but a frozen backbone never leaves eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """One image (B, 3, H, W) in [0, 1] per view -> the head's output."""
+        views = [(image - self.mean) / self.std for image in images]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            tokens = self._encode(views)
+        output: Tensor = self.head(Features(tokens, self.grid))
+        return output
+
+    def _encode(self, views: Sequence[Tensor]) -> list[Tensor]:
+        if self.views == 1:
+            return self.backbone.encode(views[0])
+        assert isinstance(self.backbone, PairBackbone)
+        return self.backbone.encode_pair(views[0], views[1])
+
+
+def inputs(batch: Batch, views: int) -> tuple[Tensor, ...]:
+    """The images of a batch, in the order of the network's arguments: `image`, or `image1` and `image2`."""
+    return (batch["image"],) if views == 1 else (batch["image1"], batch["image2"])

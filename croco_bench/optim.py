@@ -1,0 +1,73 @@
+"""Parameter groups with layer-wise learning rates, timm optimisers, warm-up and cosine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+
+from croco_bench.errors import UsageError
+from croco_bench.network import Network
+from croco_bench.recipe import Optim
+
+
+def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
+    """Groups by (depth, decayed or not). `lr_scale` is layer_decay^(distance to the head), as in BEiT, MAE and MultiMAE.
+
+    Vectors, biases and position tables are not decayed.
+    """
+    top = network.backbone.layers
+    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = defaultdict(list)
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part, _, rest = name.partition(".")
+        depth = network.backbone.layer_of(rest) if part == "backbone" else top
+        decayed = parameter.ndim > 1 and not rest.endswith(("bias", "pos_embed", "cls_token", "global_tokens"))
+        groups[depth, decayed].append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr_scale": optim.layer_decay ** (top - depth),
+            "weight_decay": optim.weight_decay if decayed else 0.0,
+        }
+        for (depth, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
+    """The timm optimiser called `optim.name` over the network's groups."""
+    arguments: dict[str, Any] = {"betas": optim.betas} if "adam" in optim.name.lower() else {"momentum": optim.betas[0]}
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            parameter_groups(network, optim), opt=optim.name, lr=optim.lr, weight_decay=0.0, **arguments
+        )
+    except (ValueError, TypeError, AssertionError) as error:
+        raise UsageError(f"optim.name={optim.name!r} can't be built: {error}; timm.optim.list_optimizers() has them all") from error
+    return optimizer
+
+
+class Schedule:
+    """Linear warm-up from 0, then cosine to `min_lr`: the learning rate is a function of the step alone."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, optim: Optim, *, steps: int, warmup: int) -> None:
+        if warmup >= steps:
+            raise UsageError(f"warm-up takes {warmup} of {steps} steps; lower optim.warmup or train longer")
+        self._optimizer = optimizer
+        self._scheduler = CosineLRScheduler(
+            optimizer,
+            t_initial=steps - warmup,
+            lr_min=optim.min_lr,
+            warmup_t=warmup,
+            warmup_lr_init=0.0,
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
+
+    def set(self, step: int) -> float:
+        """Sets every group's rate for `step` (0-based); returns the head's."""
+        self._scheduler.step_update(step)
+        return max(float(group["lr"]) for group in self._optimizer.param_groups)

@@ -1,0 +1,62 @@
+"""Progress of long work: a live bar with ETA on a terminal, sparse lines in a log file."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True)
+_LINE_SECONDS = 30.0
+
+
+class Bar:
+    """A context manager: `with Bar("train", total) as bar: bar.advance(1, "loss 0.12")`."""
+
+    def __init__(self, what: str, total: int, *, start: int = 0, shown: bool = True) -> None:
+        self._what, self._total, self._done, self._shown = what, total, start, shown
+        self._live = shown and console.is_terminal
+        self._began, self._start = time.monotonic(), start
+        self._last_line = self._began
+        self._progress = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task(what, total=total, completed=start, text="")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def advance(self, by: int, text: str = "") -> None:
+        """Counts work done; `text` is what to show beside the bar."""
+        self._done += by
+        self._progress.update(self._task, completed=self._done, text=text)
+        now = time.monotonic()
+        if self._shown and not self._live and (now - self._last_line > _LINE_SECONDS or self._done >= self._total):
+            self._last_line = now
+            left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
+            say(f"{self._what} {self._done}/{self._total}, {_clock(left)} left  {text}".rstrip())
+
+
+def say(text: str) -> None:
+    """One line to the person who watches: on stderr, above any live bar."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

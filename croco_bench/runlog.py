@@ -1,0 +1,56 @@
+"""The log of one training: a JSON line per logged step, and TensorBoard where asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from croco_bench.errors import UsageError
+
+
+class RunLog:
+    """Appends to `folder/log.jsonl`. Lines from steps that a restart will run again are dropped first."""
+
+    def __init__(self, folder: Path, *, start: int, tracker: str) -> None:
+        self.path = folder / "log.jsonl"
+        kept = [line for line in _lines(self.path) if line["step"] < start]
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._stream = self.path.open("a", encoding="utf-8")
+        self._board = _tensorboard(folder, start) if tracker == "tensorboard" else None
+
+    def add(self, step: int, **values: float) -> None:
+        """One line; numbers only."""
+        self._stream.write(json.dumps({"step": step, **values}) + "\n")
+        self._stream.flush()
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes and closes."""
+        self._stream.close()
+        if self._board:
+            self._board.close()
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:  # the line that was being written when the process was killed
+            continue
+    return lines
+
+
+def _tensorboard(folder: Path, start: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "train.tracker=tensorboard needs the tensorboard package; install it with: pip install 'croco-bench[tensorboard]'"
+        ) from error
+    return SummaryWriter(folder / "tensorboard", purge_step=start)  # type: ignore[no-untyped-call]

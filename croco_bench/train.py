@@ -1,0 +1,211 @@
+"""The one training loop. Every step is a function of (seed, step), so that a restart repeats what was lost bit by bit."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from croco_bench.contracts import Batch, Splits, Task
+from croco_bench.engine import usable_workers
+from croco_bench.errors import DivergedError, RecordError
+from croco_bench.evaluate import evaluate
+from croco_bench.files import atomic
+from croco_bench.loading import MicroBatches, Plan, to_device, training_batches
+from croco_bench.network import Network, inputs
+from croco_bench.optim import Schedule, build_optimizer
+from croco_bench.progress import Bar, say
+from croco_bench.recipe import Recipe
+from croco_bench.runlog import RunLog
+from croco_bench.seeding import derive
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a training needs. `key` identifies it: a restart goes on only where the key is the same."""
+
+    recipe: Recipe
+    task: Task
+    splits: Splits
+    network: Network
+    plan: Plan
+    seed: int
+    folder: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training went. `selected` are the network's weights at `step`; the network itself holds the last ones."""
+
+    step: int
+    metric: str
+    value: float
+    selected: dict[str, Tensor]
+    seconds: float
+    images_per_s: float
+
+
+class Trainer:
+    """Fine-tunes `job.network` with `accelerator`; `run` does everything, in steps."""
+
+    def __init__(self, job: Job, accelerator: Accelerator) -> None:
+        self.job, self.accelerator = job, accelerator
+        optimizer = build_optimizer(job.network, job.recipe.optim)
+        self.schedule = Schedule(optimizer, job.recipe.optim, steps=job.plan.steps, warmup=job.plan.warmup)
+        self.wrapped, self.optimizer = accelerator.prepare(job.network, optimizer)
+        self.checkpoint = job.folder / "last.pt"
+        self.best: State = {}
+        self.seconds = 0.0
+        self.start = self._resume()
+
+    def run(self) -> Trained:
+        """Trains to the end, choosing weights on the selection split on the way.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        job, accelerator = self.job, self.accelerator
+        log = RunLog(job.folder, start=self.start, tracker=job.recipe.train.tracker) if accelerator.is_main_process else None
+        batches = self._batches()
+        began = saved = time.monotonic()
+        with Bar("train", job.plan.steps, start=self.start, shown=accelerator.is_main_process) as bar:
+            for step in range(self.start, job.plan.steps):
+                rate = self.schedule.set(step)
+                loss = self._step(step, batches)
+                done = step + 1
+                if done % job.plan.select_every == 0 or done == job.plan.steps:
+                    self._select(done, log)
+                    saved = -math.inf
+                if log and (done % max(1, job.plan.steps // 500) == 0 or done == job.plan.steps):
+                    log.add(step, loss=loss, lr=rate)
+                bar.advance(1, self._status(loss))
+                now = time.monotonic()
+                if now - saved >= job.recipe.train.save_seconds or done == job.plan.steps:
+                    self._save(done, self.seconds + now - began)
+                    saved = now
+        if log:
+            log.close()
+        self.seconds += time.monotonic() - began
+        accelerator.wait_for_everyone()
+        trained_images = job.plan.steps * job.recipe.train.batch_size
+        return Trained(
+            step=self.best["step"],
+            metric=job.task.selection_metric,
+            value=self.best["value"],
+            selected=self.best["weights"],
+            seconds=self.seconds,
+            images_per_s=trained_images / self.seconds if self.seconds else 0.0,
+        )
+
+    def _batches(self) -> Iterator[Batch]:
+        job, accelerator = self.job, self.accelerator
+        keys = MicroBatches(
+            job.plan,
+            len(job.splits.train),
+            seed=job.seed,
+            start=self.start,
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+        )
+        workers = usable_workers(job.recipe.train.workers)
+        return training_batches(
+            job.splits.train, job.task.augment, keys, workers=workers, pin=accelerator.device.type == "cuda"
+        )
+
+    def _step(self, step: int, batches: Iterator[Batch]) -> float:
+        """One optimiser step over the accumulated micro-batches; returns the mean loss over all processes."""
+        job, accelerator, parts = self.job, self.accelerator, self.job.plan.accumulate
+        self.wrapped.train()
+        total = torch.zeros((), device=accelerator.device)
+        for part in range(parts):
+            batch = to_device(next(batches), accelerator.device)
+            # After the batch: the loader draws from torch's generator when it starts, which a restart does elsewhere.
+            torch.manual_seed(derive(job.seed, "step", step, part, accelerator.process_index))
+            with accelerator.no_sync(self.wrapped) if part + 1 < parts else nullcontext():
+                with accelerator.autocast():
+                    output = self.wrapped(*inputs(batch, job.task.views))
+                # Losses are computed in float32: squares and logarithms don't fit half precision.
+                loss = job.task.loss(output.float(), batch) / parts
+                accelerator.backward(loss)
+            total += loss.detach()
+        value = float(accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total)
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss is {value} at step {step + 1} of {job.plan.steps}; lower --set optim.lr, raise --set "
+                f"optim.warmup or set optim.clip_grad=1; the state of the last save stays in {job.folder}"
+            )
+        if job.recipe.optim.clip_grad:
+            accelerator.clip_grad_norm_(self.wrapped.parameters(), job.recipe.optim.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return value
+
+    def _select(self, done: int, log: RunLog | None) -> None:
+        """Scores the selection split; keeps the weights when they are the best so far (the earlier on a tie)."""
+        task = self.job.task
+        evaluation = task.selection(self.job.splits.select)
+        scores = evaluate(self.job.network, evaluation, self.accelerator, workers=self.job.recipe.train.workers)
+        value = scores.metrics[task.selection_metric]
+        metric = next(metric for metric in evaluation.meter.metrics if metric.name == task.selection_metric)
+        sign = 1.0 if metric.higher_is_better else -1.0
+        if not self.best or sign * value > sign * self.best["value"]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.job.network.state_dict().items()}
+            self.best = {"step": done, "value": value, "weights": weights}
+        if log:
+            log.add(done - 1, **{f"select/{name}": number for name, number in scores.metrics.items()})
+
+    def _status(self, loss: float) -> str:
+        best = f"  {self.job.task.selection_metric} {self.best['value']:.3f}" if self.best else ""
+        return f"loss {loss:.4f}{best}"
+
+    def _save(self, done: int, seconds: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "key": self.job.key,
+            "step": done,
+            "seconds": seconds,
+            "best": self.best,
+            "network": self.job.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+        with atomic(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> int:
+        """Restores the last save, if there is one; returns the step to go on from."""
+        if not self.checkpoint.is_file():
+            return 0
+        try:
+            state: State = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise RecordError(
+                f"the saved state {self.checkpoint} can't be read ({type(error).__name__}); start over with --fresh"
+            ) from error
+        if state["key"] != self.job.key:
+            raise RecordError(
+                f"{self.job.folder} holds a run with other settings, data or weights; give --name or --results to "
+                "keep both, or --fresh to start over"
+            )
+        self.job.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.best, self.seconds = state["best"], state["seconds"]
+        if self.accelerator.is_main_process and state["step"] < self.job.plan.steps:
+            say(f"going on from step {state['step']} of {self.job.plan.steps}")
+        return int(state["step"])
