@@ -1,0 +1,112 @@
+"""From what a user asked for to a network, a task and data that fit each other, before any work is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from croco_bench import recipe as recipes
+from croco_bench import registry
+from croco_bench.backbones import load_backbone
+from croco_bench.backbones.weights import read_finetuned
+from croco_bench.contracts import Head, Splits, Task
+from croco_bench.data.places import data_folder
+from croco_bench.data.splitting import limit
+from croco_bench.errors import CheckpointError
+from croco_bench.network import Network, spec_for
+from croco_bench.recipe import Recipe
+from croco_bench.seeding import derive
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for, its recipe read. See `croco_bench.run.run` for the fields."""
+
+    task: str
+    ckpt: str
+    recipe: Recipe
+    data_root: Path | None
+    name: str | None
+    seed: int
+    limit: int | None
+    eval_only: bool
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything opened and checked. `settings` is the resolved recipe; `key` is the same only for the very same run."""
+
+    request: Request
+    task: Task
+    version: int
+    splits: Splits
+    network: Network
+    settings: dict[str, Any]
+    fingerprint: str
+    key: str
+
+
+def assemble(request: Request, processes: int) -> Assembly:
+    """Opens task, data, backbone and head and checks them against each other; cheap checks first.
+
+    Raises:
+        BenchError: a name, a setting, a file or a size is wrong.
+    """
+    recipe, entry = request.recipe, registry.tasks()[request.task]
+    task_type: type[Task] = entry.load()
+    head_type: type[Head] = registry.heads()[recipe.head.name].load()
+    task_options = recipes.options_of(task_type.Options, recipe.task, f"[task] of {request.task}")
+    head_options = recipes.options_of(head_type.Options, recipe.head.options, f"[head] of {recipe.head.name}")
+    settings = recipes.resolve(recipe, task_options, head_options)
+    task = task_type(task_options, recipe.train.image_size)
+    splits = _open(request, task, entry.card.dataset)
+    backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name)
+    torch.manual_seed(derive(request.seed, "head"))
+    head = head_type(spec_for(backbone, task.views), task.out_channels, head_options)
+    if request.eval_only:
+        _load_finetuned(request.ckpt, head, task)
+    else:
+        task.measure_state(splits.train)
+        backbone.set_drop_path(recipe.optim.drop_path)
+    network = Network(backbone, head, views=task.views, frozen=recipe.train.frozen)
+    fingerprint = recipes.fingerprint(settings)
+    origin = backbone.origin
+    identity = [
+        fingerprint,
+        entry.card.version,
+        origin.sha256 or origin.source,
+        *(reader.fingerprint() for reader in (splits.train, splits.select, splits.test)),
+        *(request.seed, request.limit, request.eval_only, processes),
+    ]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    settings |= {"limit": request.limit, "key": key, "resolved": {"head": head.resolved(), "task": dict(task.state)}}
+    return Assembly(request, task, entry.card.version, splits, network, settings, fingerprint, key)
+
+
+def _open(request: Request, task: Task, dataset: str) -> Splits:
+    # The selection split is part of the protocol, so it does not move with the run's seed.
+    splits = task.splits(data_folder(request.data_root, dataset), seed=0)
+    if request.limit is None:
+        return splits
+    return Splits(
+        train=limit(splits.train, request.limit, request.seed),
+        select=limit(splits.select, request.limit, request.seed),
+        test=limit(splits.test, request.limit, request.seed),
+    )
+
+
+def _load_finetuned(ckpt: str, head: Head, task: Task) -> None:
+    finetuned = read_finetuned(Path(ckpt)) if Path(ckpt).is_file() else None
+    if finetuned is None:
+        raise CheckpointError(
+            f"{ckpt} holds no fine-tuned head, which --eval-only needs; give the weights.safetensors of a finished run, "
+            "or leave --eval-only out to fine-tune"
+        )
+    head.load_state_dict(finetuned.head)
+    task.state = json.loads(finetuned.metadata.get("task_state", "{}"))

@@ -1,0 +1,228 @@
+"""The command line: thin commands over the library. Whatever is heavy is imported inside a command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from croco_bench.errors import BenchError
+
+_EXAMPLES = """
+Examples:
+
+  croco-bench demo                                              the whole story in a few minutes, nothing to download
+
+  croco-bench run nyuv2-depth --ckpt CroCo.pth --data-root /data
+
+  croco-bench run nyuv2-depth --ckpt timm:vit_base_patch16_224.dino --set optim.lr=3e-4 --seed 1
+
+  croco-bench table --results results --format markdown
+"""
+
+app = typer.Typer(
+    help="The downstream benchmark for 3D-vision pre-training: any backbone, one protocol, one table.",
+    epilog=_EXAMPLES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Datasets: what there is, what is wrong, and miniatures to try things on.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Results = Annotated[Path, typer.Option("--results", help="Folder of result files.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", envvar="CROCO_BENCH_DATA", help="Folder with one folder per dataset (nyuv2/, sintel/, …)."),
+]
+Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
+_debug = False
+
+
+@app.callback()
+def _main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    global _debug
+    _debug = debug
+
+
+@app.command(name="run", epilog=_EXAMPLES)
+def run_command(
+    task: Annotated[str, typer.Argument(help="A name from `croco-bench tasks`.")],
+    ckpt: Annotated[str, typer.Option(help="File, URL, hf://repo/file, timm:NAME, random:ARCH[@SEED], or a model name.")],
+    recipe: Annotated[str, typer.Option(help="paper, mini, smoke, or a path to a .toml file.")] = "paper",
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    name: Annotated[str | None, typer.Option(help="Model name in the table; default: from the checkpoint.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most N images of each split; never enters a table.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe setting; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    frozen: Annotated[bool, typer.Option("--frozen", help="Train the head only.")] = False,
+    eval_only: Annotated[bool, typer.Option("--eval-only", help="Score fine-tuned weights; no training.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+) -> None:
+    """Fine-tune and evaluate one checkpoint on one task; an interrupted run goes on where it stopped."""
+    from croco_bench.run import run
+    from croco_bench.tables.show import show
+
+    result = run(
+        task,
+        ckpt,
+        recipe=recipe,
+        data_root=data_root,
+        results=results,
+        name=name,
+        seed=seed,
+        limit=limit,
+        changes=changes or (),
+        device=device,
+        frozen=frozen,
+        eval_only=eval_only,
+        fresh=fresh,
+    )
+    if result is not None:
+        typer.echo(show(result))
+
+
+@app.command()
+def table(
+    results: Annotated[list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Only results of this recipe.")] = None,
+    format: Annotated[Format, typer.Option(help="How to print it.")] = "terminal",
+    published: Annotated[bool, typer.Option("--published/--no-published", help="Rows that papers reported.")] = True,
+    limited: Annotated[bool, typer.Option("--limited", help="Also runs that saw only part of the test split.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
+) -> None:
+    """Set all results beside the published numbers."""
+    from croco_bench import tables
+
+    text = tables.make(
+        results or [Path("results")], recipe=recipe, format=format, published=published, include_limited=limited
+    )
+    if out is None:
+        typer.echo(text)
+        return
+    from croco_bench.files import atomic
+
+    with atomic(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {out}", err=True)
+
+
+@app.command(name="show")
+def show_command(
+    result: Annotated[str, typer.Argument(help="A result file, or RECIPE/TASK/MODEL/seedN below --results.")],
+    results: Results = Path("results"),
+) -> None:
+    """Show one result in full: metrics, settings, deviations from the paper, pictures."""
+    from croco_bench.tables.show import find, show
+
+    typer.echo(show(find(result, results)))
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks: what each measures, and which distribution it comes from."""
+    from croco_bench import registry
+    from croco_bench.recipe import names_of
+
+    for entry in registry.tasks():
+        recipes = ", ".join(names_of(entry.name))
+        typer.echo(f"{entry.name:<24} {entry.card.summary}  [recipes: {recipes}; from {entry.distribution}]")
+
+
+@app.command()
+def models() -> None:
+    """List the checkpoints that are known by name: family, licence, where they come from."""
+    from croco_bench.backbones import zoo
+
+    for entry in zoo.entries():
+        typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.licence}; {entry.url}]")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Show layout, size, licence and link of every dataset."""
+    from croco_bench.data.places import PLACES
+
+    for place in PLACES.values():
+        typer.echo(f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.licence}\n  get it   {place.link}")
+        typer.echo("\n".join(f"  | {line}" for line in place.layout.strip("\n").splitlines()) + "\n")
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Check the files of a dataset: layout, counts, ranges, a look at samples."""
+    from croco_bench.data.places import data_folder, is_miniature, place
+
+    card = place(name)
+    root = data_folder(data_root, card.name)
+    findings = card.check(root)
+    typer.echo(f"{card.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
+    for finding in findings:
+        advice = f"\n      {finding.advice}" if finding.advice and not finding.ok else ""
+        typer.echo(f"  {'ok  ' if finding.ok else 'BAD '}{finding.what}{advice}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@data_app.command("make-mini")
+def data_make_mini(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; becomes a data root.")],
+    only: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a miniature with other settings.")] = False,
+) -> None:
+    """Render miniature datasets of procedural rooms in the official layouts."""
+    from croco_bench.data.mini import make_mini
+
+    make_mini(root, datasets=only, seed=seed, workers=workers, overwrite=overwrite)
+
+
+@app.command()
+def smoke(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    keep: Annotated[Path | None, typer.Option(help="Keep data and results in this folder.")] = None,
+) -> None:
+    """Run every task on tiny subsets, for CI; exit code 1 when something broke."""
+    from croco_bench.smoke import smoke as run_smoke
+
+    if not run_smoke(device=device, keep=keep):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where data, checkpoints, results and the page go.")] = Path("demo"),
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per backbone.")] = 1,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+) -> None:
+    """The whole story on the miniature: data, backbones, runs, table, pictures."""
+    from croco_bench.demo import demo as run_demo
+
+    run_demo(out, seeds=seeds, open_page=open_page)
+
+
+def main() -> None:
+    """Runs the command line; errors are one sentence on stderr. Exit code 0 done, 1 failed, 2 wrong command line."""
+    try:
+        app(standalone_mode=True)
+    except BenchError as error:
+        if _debug:
+            raise
+        typer.echo(f"croco-bench: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("croco-bench: stopped; the same command goes on from the last save", err=True)
+        sys.exit(130)
+
+

@@ -1,0 +1,59 @@
+"""Contact sheets: a row per test image, a column per panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from croco_bench.contracts import Evaluation, Sample, Task
+from croco_bench.files import atomic
+from croco_bench.loading import evaluation_batches, to_device
+from croco_bench.metrics import Array
+from croco_bench.network import Network
+
+ROWS = 6
+
+
+def contact_sheet(
+    path: Path, network: Network, task: Task, evaluation: Evaluation, accelerator: Accelerator, *, title: str
+) -> None:
+    """Draws `task.panels` of images spread evenly over the test split, each row marked with its first metric."""
+    chosen = sorted({int(index) for index in np.linspace(0, len(evaluation.reader) - 1, ROWS)})
+    rows: list[tuple[str, dict[str, Array]]] = []
+    network.eval()
+    metric = evaluation.meter.metrics[0]
+    with torch.inference_mode():
+        for batch in evaluation_batches(evaluation, chosen, workers=0, pin=False):
+            with accelerator.autocast():
+                predictions = evaluation.predict(network, to_device(batch, accelerator.device))
+            for position, prediction in enumerate(predictions):
+                sample: Sample = {key: values[position] for key, values in batch.items()}
+                value = float(evaluation.meter.measure(prediction, sample)[metric.name])
+                label = f"#{sample['index']}  {metric.label} {value:.{metric.digits}f} {metric.unit}".rstrip()
+                rows.append((label, dict(task.panels(sample, prediction))))
+    _draw(path, rows, title)
+
+
+def _draw(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> None:
+    # The figure is made without pyplot: no global state, no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    titles = list(rows[0][1])
+    height, width = rows[0][1][titles[0]].shape[:2]
+    cell = 2.2
+    figure = Figure(figsize=(cell * len(titles), (cell * height / width + 0.18) * len(rows) + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=9)
+    grid = figure.subplots(len(rows), len(titles), squeeze=False)
+    for line, (label, panels) in zip(grid, rows, strict=True):
+        for axes, name in zip(line, titles, strict=True):
+            axes.imshow(panels[name], interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_title(name if name != titles[0] else label, fontsize=7)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

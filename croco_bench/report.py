@@ -1,0 +1,120 @@
+"""What a run found, as a result record and per-image rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import timm
+import torch
+from accelerate import Accelerator
+
+from croco_bench.assembly import Assembly
+from croco_bench.contracts import Evaluation
+from croco_bench.engine import peak_memory_mb
+from croco_bench.evaluate import Scores
+from croco_bench.metrics import Rows, bootstrap
+from croco_bench.record import Result, environment
+from croco_bench.seeding import derive
+from croco_bench.train import Trained
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one set of weights (`last/`, or "" for the reported ones) under one protocol."""
+
+    weights: str
+    evaluation: Evaluation
+    scores: Scores
+
+    def key(self, metric: str) -> str:
+        """The metric's key in the result: `[last/][protocol/]metric`."""
+        prefix = f"{self.evaluation.prefix}/" if self.evaluation.prefix else ""
+        return f"{self.weights}{prefix}{metric}"
+
+
+def build_result(
+    assembly: Assembly, trained: Trained | None, scored: list[Scored], accelerator: Accelerator, started: datetime
+) -> tuple[Result, Rows]:
+    """The result record, validated, and the rows that stand beside it in the .npz file."""
+    request, backbone, test = assembly.request, assembly.network.backbone, assembly.splits.test
+    rows: Rows = {"index": scored[0].scores.rows["index"]}
+    metrics: dict[str, Any] = {}
+    for item in scored:
+        rows |= {item.key(name): values for name, values in item.scores.rows.items() if name != "index"}
+        metrics |= _metrics(item, request.seed)
+    seconds = sum({id(item.scores): item.scores.seconds for item in scored}.values())
+    result = Result.model_validate(
+        {
+            "schema_version": 1,
+            "status": "complete",
+            "task": {"name": request.task, "version": assembly.version},
+            "recipe": {"name": request.recipe.name, "fingerprint": assembly.fingerprint},
+            "model": {
+                "name": backbone.name,
+                "family": backbone.family,
+                "source": backbone.origin.source,
+                "sha256": backbone.origin.sha256,
+                "parameters": sum(parameter.numel() for parameter in assembly.network.parameters()),
+                "binocular": assembly.task.views == 2,
+            },
+            "dataset": {
+                "name": test.dataset,
+                "split": test.split,
+                "images": len(test),
+                "images_available": test.available,
+                "fingerprint": test.fingerprint(),
+                "miniature": test.miniature,
+            },
+            "protocol": {"citation": request.recipe.protocol.citation, "deviations": _deviations(assembly, scored)},
+            "settings": assembly.settings,
+            "seed": request.seed,
+            "metrics": metrics,
+            "selected": trained and {"step": trained.step, "metric": trained.metric, "split": assembly.splits.select.split},
+            "timing": {
+                "train_s": trained.seconds if trained else 0.0,
+                "eval_s": seconds,
+                "images_per_s": trained.images_per_s if trained else 0.0,
+                "peak_memory_mb": peak_memory_mb(accelerator.device),
+            },
+            "environment": environment(
+                torch=torch.__version__,
+                timm=timm.__version__,
+                device=_device_name(accelerator.device),
+                precision=request.recipe.train.precision,
+                processes=accelerator.num_processes,
+            ),
+            "started": started,
+            "finished": datetime.now(UTC),
+        }
+    )
+    return result, rows
+
+
+def _metrics(item: Scored, seed: int) -> dict[str, Any]:
+    meter, scores = item.evaluation.meter, item.scores
+    intervals = bootstrap(meter, scores.rows, seed=derive(seed, "bootstrap"))
+    return {
+        item.key(metric.name): {
+            "value": scores.metrics[metric.name],
+            "ci95": intervals[metric.name],
+            "unit": metric.unit,
+            "higher_is_better": metric.higher_is_better,
+        }
+        for metric in meter.metrics
+    }
+
+
+def _deviations(assembly: Assembly, scored: list[Scored]) -> list[str]:
+    """Of the recipe, of each protocol, of the weights, and of the changes that a user made, each once."""
+    found = [*assembly.request.recipe.protocol.deviations]
+    found += [f"changed from the recipe: {change}" for change in assembly.request.changes]
+    for item in scored:
+        found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
+    found += [f"weights: {note}" for note in assembly.network.backbone.origin.notes]
+    return list(dict.fromkeys(found))
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

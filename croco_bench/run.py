@@ -1,0 +1,185 @@
+"""One run: resolve, open the data, check that all fits, train, evaluate, record."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from croco_bench import engine
+from croco_bench.assembly import Assembly, Request, assemble
+from croco_bench.backbones.weights import save_finetuned
+from croco_bench.errors import BenchError, DataError, RecordError
+from croco_bench.evaluate import evaluate
+from croco_bench.loading import Plan
+from croco_bench.pictures import contact_sheet
+from croco_bench.progress import Bar, say
+from croco_bench.recipe import Recipe, load_recipe
+from croco_bench.record import Result
+from croco_bench.report import Scored, build_result
+from croco_bench.store import Slot, read, write
+from croco_bench.train import Job, Trained, Trainer
+
+_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def run(
+    task: str,
+    ckpt: str | Path,
+    *,
+    recipe: str = "paper",
+    data_root: str | Path | None = None,
+    results: str | Path = "results",
+    name: str | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    changes: Iterable[str] = (),
+    device: str = "auto",
+    frozen: bool = False,
+    eval_only: bool = False,
+    fresh: bool = False,
+) -> Result | None:
+    """Fine-tunes and evaluates one checkpoint on one task; goes on where an interrupted run stopped.
+
+    Args:
+        task: a name from `croco-bench tasks`.
+        ckpt: a file, URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name from `croco-bench models`.
+        recipe: a name that comes with the task, or a path to a TOML file.
+        data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
+        results: where result files go.
+        name: the model's name in the table; default: from the checkpoint.
+        seed: of the head's initialisation, the order of images, augmentation and dropout.
+        limit: at most this many images of each split, drawn with `seed`; such a result enters no table unasked.
+        changes: `KEY=VALUE` strings, as `--set` takes them.
+        device: `auto`, `cpu`, `cuda` or `cuda:i`.
+        frozen: train the head only.
+        eval_only: score fine-tuned weights, no training.
+        fresh: start over.
+
+    Returns:
+        The result that was written (or already there); None on processes other than the first.
+
+    Raises:
+        BenchError: anything that the user can put right; see `croco_bench.errors`.
+    """
+    made = (*changes, *(["train.frozen=true"] if frozen else []))
+    loaded = load_recipe(task, recipe, made)
+    root = Path(data_root) if data_root is not None else None
+    request = Request(task, str(ckpt), loaded, root, name, seed, limit, eval_only, made)
+    accelerator = engine.start(device, loaded.train.precision, seed)
+    with _advice(loaded):
+        assembly = assemble(request, accelerator.num_processes)
+        slot = Slot(Path(results), loaded.name, task, assembly.network.backbone.name, seed)
+        with slot.lock() if accelerator.is_main_process else nullcontext():
+            if fresh and accelerator.is_main_process:
+                slot.clear()
+            accelerator.wait_for_everyone()
+            result = _already_done(slot, assembly) or _work(assembly, slot, accelerator)
+            accelerator.wait_for_everyone()
+    return result if accelerator.is_main_process else None
+
+
+def _already_done(slot: Slot, assembly: Assembly) -> Result | None:
+    """The finished result of the very same run, if there is one."""
+    if not slot.json.is_file():
+        return None
+    result = read(slot.json)
+    if result.settings.get("key") == assembly.key:
+        say(f"already done: {slot.json} (start over with --fresh)")
+        return result
+    raise RecordError(
+        f"{slot.json} holds a result with other settings, data or weights; give --name or --results to keep both, or "
+        "--fresh to replace it"
+    )
+
+
+def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
+    """Trains (unless only evaluating), scores under every protocol, draws, records."""
+    started = datetime.now(UTC)
+    slot.folder.mkdir(parents=True, exist_ok=True)
+    if assembly.request.eval_only:
+        trained = None
+        accelerator.prepare(assembly.network)
+    else:
+        trained = _train(assembly, slot, accelerator)
+    scored = _score(assembly, accelerator, trained)
+    result, rows = build_result(assembly, trained, scored, accelerator, started)
+    if accelerator.is_main_process:
+        title = f"{assembly.request.task}  ·  {slot.model}  ·  recipe {slot.recipe}  ·  seed {slot.seed}"
+        headline = scored[0].evaluation
+        contact_sheet(slot.sheet, assembly.network, assembly.task, headline, accelerator, title=title)
+        _export(assembly, slot)
+        write(slot, result, rows)
+        (slot.folder / "last.pt").unlink(missing_ok=True)
+    return result
+
+
+def _train(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Trained:
+    recipe, splits, seed = assembly.request.recipe, assembly.splits, assembly.request.seed
+    plan = Plan.of(recipe.train, recipe.optim.warmup, len(splits.train), accelerator.num_processes)
+    assembly.settings["resolved"]["train"] = {
+        "steps": plan.steps,
+        "warmup_steps": plan.warmup,
+        "train_images": len(splits.train),
+        "select_images": len(splits.select),
+    }
+    job = Job(recipe, assembly.task, splits, assembly.network, plan, seed, slot.folder, assembly.key)
+    return Trainer(job, accelerator).run()
+
+
+def _score(assembly: Assembly, accelerator: Accelerator, trained: Trained | None) -> list[Scored]:
+    """The test split under every protocol: the last weights first, then the selected ones, which the network keeps."""
+    network, workers = assembly.network, assembly.request.recipe.train.workers
+    evaluations = assembly.task.evaluations(assembly.splits.test)
+    same = trained is None or trained.step == assembly.settings["resolved"]["train"]["steps"]
+    rounds = [""] if same else ["last/", ""]
+    total = len(rounds) * sum(len(evaluation.reader) for evaluation in evaluations)
+    scored: list[Scored] = []
+    with Bar("evaluate", total, shown=accelerator.is_main_process) as bar:
+        for weights in rounds:
+            if weights == "" and trained is not None:
+                network.load_state_dict(trained.selected)
+            scored += [
+                Scored(weights, evaluation, evaluate(network, evaluation, accelerator, workers=workers, advance=bar.advance))
+                for evaluation in evaluations
+            ]
+    if same and trained is not None:
+        scored += [Scored("last/", item.evaluation, item.scores) for item in scored]
+    return sorted(scored, key=lambda item: item.weights)  # stable: the reported weights ("") first
+
+
+def _export(assembly: Assembly, slot: Slot) -> None:
+    """Fine-tuned weights that `--eval-only` and `load_backbone` read."""
+    request = assembly.request
+    metadata = {
+        "task": request.task,
+        "recipe": request.recipe.name,
+        "fingerprint": assembly.fingerprint,
+        "task_state": json.dumps(assembly.task.state),
+    }
+    save_finetuned(slot.folder / "weights.safetensors", assembly.network.backbone, assembly.network.head, metadata)
+
+
+@contextmanager
+def _advice(recipe: Recipe) -> Iterator[None]:
+    """Turns failures of the machine into sentences that say what to do."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
+            parts = 2 * recipe.train.accumulate
+            raise BenchError(
+                f"out of memory with batches of {math.ceil(recipe.train.batch_size / recipe.train.accumulate)} images; the same "
+                f"result needs less with --set train.accumulate={parts}, or use --set train.precision=bf16"
+            ) from error
+        raise
+    except OSError as error:
+        raise DataError(f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read") from error
