@@ -6,7 +6,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.4.15"
-nox.options.sessions = ["lint", "tests"]
+nox.options.sessions = ["lint", "tests", "smoke"]
 nox.options.default_venv_backend = "none"
 
 HOME = Path(os.environ.get("CROCO_BENCH_VENV", Path(".nox") / "shared")).absolute()
