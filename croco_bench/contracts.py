@@ -88,14 +88,22 @@ class Backbone(nn.Module, ABC):
     def layer_of(self, parameter: str) -> int:
         """Depth of a parameter for layer-wise learning rates.
 
-        0 for patch embedding, tokens and positions; k+1 for block k; the last index (`layers` - 1) for norms after the
-        last block. Heads are one layer above, `layers`.
+        0 for patch embedding, tokens and positions; k+1 for block k; a final norm counts with the last block. Heads are
+        one layer above, `layers`.
         """
 
     @property
     @abstractmethod
     def layers(self) -> int:
         """How many layers `layer_of` tells apart."""
+
+    @abstractmethod
+    def set_drop_path(self, rate: float) -> None:
+        """Stochastic depth in the encoder, rising linearly from 0 at the first block to `rate` at the last."""
+
+    @abstractmethod
+    def blueprint(self) -> dict[str, str]:
+        """What `load_backbone` needs, besides the weights, to build this network again: metadata of a weight file."""
 
     def keep_encoder(self) -> None:
         """Drops what `encode` never runs (a decoder), so that counts, memory and optimiser state are those of the task."""

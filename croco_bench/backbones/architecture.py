@@ -1,0 +1,119 @@
+"""What a backbone looks like, as plain data. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from croco_bench.errors import UsageError, unknown
+
+Grid = tuple[int, int]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+# Published ViT widths. Other widths: 64 channels a head, or 32 where 64 doesn't divide.
+_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+_DECODER_HEADS = {**_HEADS, 512: 16}
+
+
+def heads_of(width: int, *, decoder: bool = False) -> int:
+    """Attention heads of a transformer of this width, for files that don't say."""
+    known = (_DECODER_HEADS if decoder else _HEADS).get(width)
+    return known or (width // 64 if width % 64 == 0 and width >= 256 else max(width // 32, 1))
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A cross-view decoder: `width` channels, `depth` blocks. `norm_memory`: view 2's tokens are normed per block."""
+
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    norm_memory: bool = True
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A plain ViT encoder, with a decoder or without.
+
+    `positions` is a fixed table (MAE, CroCo v1, MultiMAE), a learned one (supervised ViTs) or rotary with base
+    `rope_base` (CroCo v2). `grid` is the patch grid that the table was made for. `hidden` is the MLP's width.
+    """
+
+    family: Literal["croco", "mae", "multimae", "vit"]
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    patch_size: int
+    grid: Grid
+    prefix_tokens: int
+    positions: Literal["fixed", "learned", "rope"]
+    rope_base: float = 100.0
+    final_norm: bool = True
+    decoder: Decoder | None = None
+    mean: tuple[float, float, float] = IMAGENET[0]
+    std: tuple[float, float, float] = IMAGENET[1]
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> Architecture:
+        """The inverse of `to_plain`, after a trip through JSON."""
+        decoder = values.get("decoder")
+        tuples = {key: tuple(values[key]) for key in ("grid", "mean", "std")}
+        return cls(**{**values, **tuples, "decoder": Decoder(**decoder) if decoder else None})
+
+
+def _vit(family: Literal["croco", "mae", "multimae", "vit"], width: int, depth: int, **changes: Any) -> Architecture:
+    base = Architecture(
+        family=family,
+        width=width,
+        depth=depth,
+        heads=heads_of(width),
+        hidden=4 * width,
+        patch_size=16,
+        grid=(14, 14),
+        prefix_tokens=0 if family == "croco" else 1,
+        positions="fixed",
+        final_norm=family != "multimae",
+    )
+    return replace(base, **changes)
+
+
+_SMALL = Decoder(width=512, depth=8, heads=16, hidden=2048)
+_BASE = Decoder(width=768, depth=12, heads=12, hidden=3072)
+_MINI = Decoder(width=96, depth=3, heads=3, hidden=384)
+_MINI_ENCODER = {"patch_size": 8, "grid": (8, 8)}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "croco-v1": _vit("croco", 768, 12, decoder=_SMALL),
+    "croco-v2-vitb-small": _vit("croco", 768, 12, positions="rope", decoder=_SMALL),
+    "croco-v2-vitb-base": _vit("croco", 768, 12, positions="rope", decoder=_BASE),
+    "croco-v2-vitl-base": _vit("croco", 1024, 24, positions="rope", decoder=_BASE),
+    "mae-vitb": _vit("mae", 768, 12),
+    "mae-vitl": _vit("mae", 1024, 24),
+    "mae-vith": _vit("mae", 1280, 32, patch_size=14, grid=(16, 16)),
+    "multimae-vitb": _vit("multimae", 768, 12),
+    "mini-croco": _vit("croco", 128, 4, positions="rope", decoder=_MINI, **_MINI_ENCODER),
+    "mini-mae": _vit("mae", 128, 4, **_MINI_ENCODER),
+    "mini-multimae": _vit("multimae", 128, 4, **_MINI_ENCODER),
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture called `name`."""
+    if name not in ARCHITECTURES:
+        raise unknown("architecture", name, ARCHITECTURES)
+    return ARCHITECTURES[name]
+
+
+def parse_random(text: str) -> tuple[str, int]:
+    """`ARCH[@SEED]` -> name and seed."""
+    name, at, seed = text.partition("@")
+    if at and not seed.isdigit():
+        raise UsageError(f"random:{text}: the seed after @ must be a whole number, as in random:mini-croco@1")
+    return name, int(seed or 0)

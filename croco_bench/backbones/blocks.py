@@ -1,0 +1,76 @@
+"""Transformer blocks. Parameter names are those of timm, MAE and CroCo, so that weights need no renaming inside a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from croco_bench.backbones.attention import Attention, CrossAttention, Rotation
+
+# Not torch's default of 1e-5: every family here was trained with 1e-6.
+EPSILON = 1e-6
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """LayerNorm with the epsilon of these families."""
+    return nn.LayerNorm(width, eps=EPSILON)
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention and MLP."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = layer_norm(width), layer_norm(width)
+        self.attn = Attention(width, heads)
+        self.mlp = Mlp(width, hidden)
+        self.drop_path: nn.Module = nn.Identity()
+
+    def forward(self, tokens: Tensor, turn: Rotation | None = None) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), turn))
+        output: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return output
+
+
+class CrossBlock(nn.Module):
+    """CroCo's decoder block: self-attention, cross-attention to view 2, MLP. View 2's tokens stay as they are."""
+
+    def __init__(self, width: int, heads: int, hidden: int, *, norm_memory: bool = True) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (layer_norm(width) for _ in range(3))
+        self.attn, self.cross_attn = Attention(width, heads), CrossAttention(width, heads)
+        self.mlp = Mlp(width, hidden)
+        self.norm_y: nn.Module = layer_norm(width) if norm_memory else nn.Identity()
+
+    def forward(
+        self, tokens: Tensor, memory: Tensor, turn: Rotation | None = None, memory_turn: Rotation | None = None
+    ) -> Tensor:
+        """(B, N, C) of view 1 and (B, M, C) of view 2 -> (B, N, C)."""
+        tokens = tokens + self.attn(self.norm1(tokens), turn)
+        tokens = tokens + self.cross_attn(self.norm2(tokens), self.norm_y(memory), turn, memory_turn)
+        output: Tensor = tokens + self.mlp(self.norm3(tokens))
+        return output
+
+
+def set_drop_path(blocks: Iterable[nn.Module], rate: float) -> None:
+    """Stochastic depth that rises linearly from 0 at the first block to `rate` at the last (Huang 2016)."""
+    whole = [block for block in blocks if isinstance(block, Block)]
+    for index, block in enumerate(whole):
+        share = rate * index / max(len(whole) - 1, 1)
+        block.drop_path = DropPath(share) if share else nn.Identity()
+
+
+def initialise(module: nn.Module) -> None:
+    """Xavier-uniform matrices, zero biases, unit norms: how MAE and CroCo begin. Use with `Module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,81 @@
+"""CroCo: a ViT encoder applied to both views, and a decoder that lets view 1 look at view 2 (Weinzaepfel 2022, 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from croco_bench.backbones.architecture import Architecture
+from croco_bench.backbones.blocks import CrossBlock, layer_norm
+from croco_bench.backbones.vit import ViT
+from croco_bench.contracts import Origin, PairBackbone, Size
+
+_DECODER_PARTS = ("decoder_embed", "dec_positions", "dec_blocks", "dec_norm")
+
+
+class CroCo(ViT, PairBackbone):
+    """Encoder and cross-view decoder; the decoder can be dropped for tasks with one view."""
+
+    binocular = True
+    dec_positions: Tensor | None
+
+    def __init__(self, architecture: Architecture, image_size: Size, origin: Origin, name: str) -> None:
+        super().__init__(architecture, image_size, origin, name)
+        decoder = architecture.decoder
+        if decoder is None:
+            raise ValueError("a CroCo network with a decoder needs an architecture with one")
+        self.decoder_dim, self.decoder_depth = decoder.width, decoder.depth
+        self.decoder_heads = decoder.heads
+        self.decoder_embed = nn.Linear(self.embed_dim, decoder.width)
+        self._add_positions("dec_positions", decoder.width)
+        self.dec_blocks = nn.ModuleList(
+            CrossBlock(decoder.width, decoder.heads, decoder.hidden, norm_memory=decoder.norm_memory)
+            for _ in range(decoder.depth)
+        )
+        self.dec_norm = layer_norm(decoder.width)
+
+    def keep_encoder(self) -> None:
+        """Deletes the decoder; `encode_pair` is gone for good."""
+        for part in _DECODER_PARTS:
+            if hasattr(self, part):
+                delattr(self, part)
+        self.architecture = replace(self.architecture, decoder=None)
+        self.binocular = False
+
+    @property
+    def layers(self) -> int:
+        """Patch embedding, encoder blocks and decoder blocks."""
+        return self.depth + 1 + (self.decoder_depth if self.binocular else 0)
+
+    def layer_of(self, parameter: str) -> int:
+        """See `Backbone.layer_of`; decoder blocks lie above the encoder's."""
+        part, _, rest = parameter.partition(".")
+        if part == "dec_blocks":
+            return self.depth + int(rest.partition(".")[0]) + 1
+        if part in _DECODER_PARTS:
+            return self.depth + (self.decoder_depth if part == "dec_norm" else 0)
+        return super().layer_of(parameter)
+
+    def encode_pair(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
+        """See `PairBackbone.encode_pair`. Both views go through the encoder in one batch."""
+        both = self.encode(torch.cat([view1, view2]))
+        first = [tokens[: len(view1)] for tokens in both]
+        embedded = self.embed_for_decoder(both[-1])
+        return first + self.decode(embedded[: len(view1)], embedded[len(view1) :])
+
+    def embed_for_decoder(self, tokens: Tensor) -> Tensor:
+        """Encoder output (B, N, C) of the whole grid -> decoder input (B, N, Cdec), with positions."""
+        embedded: Tensor = self.decoder_embed(tokens)
+        return embedded if self.dec_positions is None else embedded + self.dec_positions
+
+    def decode(self, tokens: Tensor, memory: Tensor) -> list[Tensor]:
+        """Decoder inputs of view 1 and view 2 (B, N, Cdec) -> every decoder block's output, the last one normed."""
+        turn = self.turn(self.decoder_dim // self.decoder_heads)
+        outputs = []
+        for block in self.dec_blocks:
+            tokens = block(tokens, memory, turn, turn)
+            outputs.append(tokens)
+        outputs[-1] = self.dec_norm(outputs[-1])
+        return outputs

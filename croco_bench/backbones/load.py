@@ -1,0 +1,131 @@
+"""`load_backbone`: recognises the format, builds the network, fills it strictly."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import timm
+import torch
+
+from croco_bench.backbones import from_croco, from_multimae, from_vit
+from croco_bench.backbones.architecture import ARCHITECTURES, Architecture, architecture, parse_random
+from croco_bench.backbones.croco import CroCo
+from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
+from croco_bench.backbones.positions import resample
+from croco_bench.backbones.sources import locate
+from croco_bench.backbones.timm_vit import TimmViT
+from croco_bench.backbones.vit import ViT, grid_of
+from croco_bench.backbones.weights import Finetuned, as_finetuned, fill, read_checkpoint
+from croco_bench.contracts import Backbone, Origin, Size
+from croco_bench.errors import CheckpointError, unknown
+from croco_bench.seeding import derive
+
+# The first that matches wins: special cases stand before the general.
+FORMATS: tuple[Format, ...] = (*from_multimae.FORMATS, *from_croco.FORMATS, *from_vit.FORMATS)
+
+
+def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str | None = None) -> Backbone:
+    """A pre-trained backbone, in eval mode, on the CPU, in float32.
+
+    Args:
+        ckpt: a file of any format below, a URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name of the zoo.
+            Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, MAE
+            (pre-trained, fine-tuned, probed), MultiMAE (own format and timm export), plain ViTs, and fine-tuned files of
+            this project.
+        image_size: what the network will be given, an int or (H, W) in pixels; positions are resampled once for it.
+        name: what to call it; default: from `ckpt`.
+
+    Raises:
+        CheckpointError: the file can't be read, or lacks weights, or has weights that don't belong.
+        FitError: the image size isn't a multiple of the patch size.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+    text = str(ckpt)
+    called = name or default_name(text)
+    if text.startswith("timm:"):
+        architecture_name = text.removeprefix("timm:")
+        backbone: Backbone = TimmViT(architecture_name, size, Origin(text, "timm"), called, pretrained=True)
+    elif text.startswith("random:"):
+        backbone = _random(text, size, called)
+    else:
+        backbone = _from_file(text, size, called)
+    return backbone.eval()
+
+
+def default_name(ckpt: str) -> str:
+    """A short name for a checkpoint, fit for a file name."""
+    kind, colon, rest = ckpt.partition(":")
+    if colon and kind in ("timm", "random"):
+        return re.sub(r"[^\w.-]+", "-", rest if kind == "timm" else f"random-{rest}")
+    stem = re.sub(r"\.(pth|pt|safetensors|bin|ckpt)(@.*)?$", "", ckpt.split("?")[0].rstrip("/").rpartition("/")[2])
+    return re.sub(r"[^\w.-]+", "-", stem) or "unnamed"
+
+
+def _random(text: str, size: Size, name: str) -> Backbone:
+    what, seed = parse_random(text.removeprefix("random:"))
+    origin = Origin(text, "random", notes=("random weights",))
+    torch.manual_seed(derive(seed, "backbone", what))
+    if what in ARCHITECTURES:
+        plan = architecture(what)
+        backbone = _build(plan, size, origin, name)
+        backbone.initialise()
+        return backbone
+    if what.startswith(("mini", "croco", "mae", "multimae")) or what not in timm.list_models():
+        raise unknown("architecture (of this project or of timm)", what, [*ARCHITECTURES, *timm.list_models("vit*")])
+    return TimmViT(what, size, origin, name, pretrained=False)
+
+
+def _build(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:
+    return (CroCo if plan.decoder else ViT)(plan, size, origin, name)
+
+
+def _from_file(ckpt: str, size: Size, name: str) -> Backbone:
+    path, licence = locate(ckpt)
+    raw = read_checkpoint(path)
+    finetuned = as_finetuned(raw)
+    if finetuned:
+        return _from_finetuned(finetuned, raw, size, name)
+    found = recognise(raw)
+    converted = found.convert(raw)
+    origin = Origin(ckpt, found.name, raw.sha256, licence, converted.notes)
+    return from_converted(converted, size, origin, name)
+
+
+def recognise(raw: RawCheckpoint) -> Format:
+    """The format of a file, from the names of its tensors."""
+    names = frozenset(raw.state)
+    found = next((one for one in FORMATS if one.matches(names)), None)
+    if found is None:
+        some = ", ".join(sorted(names)[:3])
+        known = ", ".join(one.name for one in FORMATS)
+        raise CheckpointError(f"{raw.source} holds weights of no known network (such as {some}); known formats: {known}")
+    return found
+
+
+def from_converted(converted: Converted, size: Size, origin: Origin, name: str) -> ViT:
+    """Builds the network for an image size, its position tables resampled from the checkpoint's own grid."""
+    plan, state = converted.architecture, dict(converted.state)
+    target = grid_of(size, plan.patch_size)
+    for table in ("positions", "dec_positions"):
+        if table in state:
+            state[table] = resample(state[table], plan.grid, target)
+    with torch.device("meta"):
+        shapes = _build(plan, size, origin, name)
+    backbone = shapes.to_empty(device="cpu")
+    fill(backbone, state, origin.source)
+    return backbone
+
+
+def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: str) -> Backbone:
+    described = finetuned.metadata
+    origin = Origin(raw.source, "croco-bench fine-tuned", raw.sha256, notes=(f"fine-tuned on {described.get('task')}",))
+    if "timm" in described:
+        trained = tuple(described["image_size"])
+        if trained != size:
+            raise CheckpointError(f"{raw.source} was fine-tuned at {trained}; use it at that image size")
+        backbone = TimmViT(str(described["timm"]), size, origin, name, pretrained=False)
+        fill(backbone, finetuned.backbone, raw.source)
+        return backbone
+    plan = Architecture.from_plain(described["architecture"])
+    return from_converted(Converted(plan, finetuned.backbone), size, origin, name)

@@ -1,0 +1,37 @@
+"""Absolute position tables: sines and cosines on a grid, and tables carried to another grid."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from croco_bench.backbones.architecture import Grid
+
+
+def sincos(width: int, grid: Grid) -> Tensor:
+    """Fixed table (h*w, width) as MAE and CroCo define it: the first half of the channels encodes the column.
+
+    Each half is [sin, cos] over width/4 frequencies 10000^(-4i/width).
+    """
+    quarter = width // 4
+    frequency = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing="ij")
+    halves = []
+    for place in (columns, rows):
+        angles = place.reshape(-1, 1) * frequency
+        halves += [angles.sin(), angles.cos()]
+    return torch.cat(halves, dim=1).float()
+
+
+def resample(table: Tensor, source: Grid, target: Grid) -> Tensor:
+    """A table (h*w, C) of grid `source` -> the grid `target`: bicubic, corners not aligned, no antialiasing.
+
+    That is how MAE, CroCo and MultiMAE do it (timm's own resampling filters, which gives other numbers). The identity
+    is bit-exact.
+    """
+    if source == target:
+        return table
+    image = table.reshape(1, *source, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(image, size=target, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1).reshape(target[0] * target[1], -1)

@@ -1,0 +1,94 @@
+"""Any ViT that timm knows, by its timm name, run by timm's own code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from croco_bench.backbones.vit import grid_of
+from croco_bench.contracts import Backbone, Origin, Size
+from croco_bench.errors import CheckpointError, FitError
+
+
+class TimmViT(Backbone):
+    """Wraps a timm ViT (class tokens, registers, layer scale, RoPE: whatever it has).
+
+    Positions are resampled by timm when the network is made for another image size, as timm's users expect.
+    """
+
+    family = "vit"
+
+    def __init__(self, architecture: str, image_size: Size, origin: Origin, name: str, *, pretrained: bool) -> None:
+        super().__init__()
+        self.name, self.origin, self.image_size, self.timm_name = name, origin, image_size, architecture
+        self.model = _create(architecture, image_size, pretrained)
+        blocks = getattr(self.model, "blocks", None)
+        patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
+        if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or patch is None or patch[0] != patch[1]:
+            raise FitError(f"timm:{architecture} isn't a plain ViT with square patches; give one such as timm:vit_base_patch16_224")
+        self.patch_size, self.embed_dim, self.depth = int(patch[0]), int(self.model.embed_dim), len(blocks)
+        grid_of(image_size, self.patch_size)
+        config: dict[str, Any] = self.model.pretrained_cfg
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        self._norm = self._final_norm()
+        if isinstance(self._norm, nn.Identity):
+            self.final_norm = "identity"
+        else:
+            self.final_norm = "checkpoint" if pretrained else "initialised"
+
+    def _final_norm(self) -> nn.Module:
+        """The norm over tokens; where the model norms after pooling instead (`fc_norm`), that one."""
+        norm = getattr(self.model, "norm", nn.Identity())
+        fallback = getattr(self.model, "fc_norm", nn.Identity())
+        return fallback if isinstance(norm, nn.Identity) else norm
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.encode`."""
+        if tuple(images.shape[-2:]) != tuple(self.image_size):
+            raise FitError(f"{self.name} was loaded for images of {self.image_size}, but got {tuple(images.shape[-2:])}")
+        outputs: list[Tensor] = self.model.forward_intermediates(
+            images, norm=False, output_fmt="NLC", intermediates_only=True
+        )
+        outputs[-1] = self._norm(outputs[-1])
+        return outputs
+
+    @property
+    def layers(self) -> int:
+        """Patch embedding and blocks."""
+        return self.depth + 1
+
+    def layer_of(self, parameter: str) -> int:
+        """See `Backbone.layer_of`."""
+        parts = parameter.removeprefix("model.").split(".")
+        if parts[0] == "blocks":
+            return int(parts[1]) + 1
+        return self.depth if parts[0] in ("norm", "fc_norm") else 0
+
+    def set_drop_path(self, rate: float) -> None:
+        """Stochastic depth, as timm sets it at construction."""
+        for index, block in enumerate(self.model.blocks):
+            share = rate * index / max(self.depth - 1, 1)
+            for name in ("drop_path", "drop_path1", "drop_path2"):
+                if hasattr(block, name):
+                    setattr(block, name, timm.layers.DropPath(share) if share else nn.Identity())
+
+    def blueprint(self) -> dict[str, str]:
+        """See `Backbone.blueprint`."""
+        return {"timm": self.timm_name, "image_size": json.dumps(self.image_size)}
+
+
+def _create(architecture: str, image_size: Size, pretrained: bool) -> nn.Module:
+    if architecture.partition(".")[0] not in timm.list_models():
+        near = timm.list_models(f"*{architecture.partition('.')[0][:12]}*")[:3]
+        hint = f"timm has {', '.join(near)}" if near else "timm.list_models('vit*') names them all"
+        raise CheckpointError(f"timm has no model {architecture!r}; {hint}")
+    try:
+        model: nn.Module = timm.create_model(architecture, pretrained=pretrained, img_size=image_size, num_classes=0)
+    except TypeError as error:
+        raise FitError(f"timm:{architecture} takes no image size, so it isn't a ViT; give one such as vit_base_patch16_224") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"timm:{architecture} can't be loaded: {str(error).splitlines()[0][:200]}") from error
+    return model

@@ -1,0 +1,134 @@
+"""The plain ViT encoder that all families share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from croco_bench.backbones.architecture import Architecture, Grid
+from croco_bench.backbones.attention import Rotation, rotation
+from croco_bench.backbones.blocks import Block, initialise, layer_norm, set_drop_path
+from croco_bench.backbones.positions import sincos
+from croco_bench.contracts import Backbone, Origin, Size
+from croco_bench.errors import FitError
+
+
+def grid_of(size: Size, patch_size: int) -> Grid:
+    """Patch grid (h, w) of an image size.
+
+    Raises:
+        FitError: the patches don't cover the image exactly; the message has the next size that fits.
+    """
+    height, width = size
+    if height % patch_size or width % patch_size or not (height and width):
+        fits = tuple(max(round(side / patch_size), 1) * patch_size for side in size)
+        raise FitError(
+            f"image size {height}x{width} isn't a multiple of the patch size {patch_size}; the nearest that fits is "
+            f"{fits[0]}x{fits[1]}"
+        )
+    return height // patch_size, width // patch_size
+
+
+class ViT(Backbone):
+    """Patch embedding, prefix tokens, positions, blocks and (where the family has one) a final norm.
+
+    `prefix` (1, P, C) are class or global tokens, their position already added: they take part in attention and are left
+    out of what `encode` returns. `positions` (N, C) is for `image_size` only.
+    """
+
+    prefix: nn.Parameter | None
+    positions: Tensor | None
+
+    def __init__(self, architecture: Architecture, image_size: Size, origin: Origin, name: str) -> None:
+        super().__init__()
+        self.architecture, self.origin, self.name = architecture, origin, name
+        self.family = architecture.family
+        self.patch_size, self.embed_dim, self.depth = architecture.patch_size, architecture.width, architecture.depth
+        self.image_size = image_size
+        self.grid = grid_of(image_size, self.patch_size)
+        self.mean, self.std = architecture.mean, architecture.std
+        self.final_norm = "checkpoint" if architecture.final_norm else "identity"
+        width = self.embed_dim
+        self.patch_embed = nn.Conv2d(3, width, self.patch_size, self.patch_size)
+        tokens = architecture.prefix_tokens
+        self.prefix = nn.Parameter(torch.zeros(1, tokens, width)) if tokens else None
+        self._add_positions("positions", width)
+        self.blocks = nn.ModuleList(Block(width, architecture.heads, architecture.hidden) for _ in range(self.depth))
+        self.norm: nn.Module = layer_norm(width) if architecture.final_norm else nn.Identity()
+
+    def _add_positions(self, name: str, width: int) -> None:
+        """Registers a table for the current grid: a parameter where learned, a buffer where fixed, None with RoPE."""
+        kind = self.architecture.positions
+        if kind == "rope":
+            self.register_buffer(name, None)
+        elif kind == "fixed":
+            self.register_buffer(name, sincos(width, self.grid))
+        else:
+            setattr(self, name, nn.Parameter(torch.zeros(self.grid[0] * self.grid[1], width)))
+
+    def initialise(self) -> None:
+        """Random weights, as MAE and CroCo begin; draws from torch's global generator."""
+        self.apply(initialise)
+        self.final_norm = "initialised" if self.architecture.final_norm else "identity"
+        for tokens in (self.prefix, self.positions if self.architecture.positions == "learned" else None):
+            if tokens is not None:
+                nn.init.normal_(tokens, std=0.02)
+
+    @property
+    def layers(self) -> int:
+        """Patch embedding and blocks."""
+        return self.depth + 1
+
+    def layer_of(self, parameter: str) -> int:
+        """See `Backbone.layer_of`; the final norm belongs to the last block, as in CroCo's own rule."""
+        part, _, rest = parameter.partition(".")
+        if part == "blocks":
+            return int(rest.partition(".")[0]) + 1
+        return self.depth if part == "norm" else 0
+
+    def set_drop_path(self, rate: float) -> None:
+        """Stochastic depth over the encoder blocks."""
+        set_drop_path(self.blocks, rate)
+
+    def blueprint(self) -> dict[str, str]:
+        """See `Backbone.blueprint`."""
+        plan = replace(self.architecture, grid=self.grid)
+        return {"architecture": json.dumps(plan.to_plain())}
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.encode`."""
+        return self.run_blocks(self.embed(images), self.turn(self.embed_dim // self.architecture.heads))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> patch tokens with positions (B, N, C), no prefix.
+
+        Raises:
+            FitError: the images aren't of the size that this backbone was loaded for.
+        """
+        if tuple(images.shape[-2:]) != tuple(self.image_size):
+            given, expected = "x".join(map(str, images.shape[-2:])), "x".join(map(str, self.image_size))
+            raise FitError(f"{self.name} was loaded for images of {expected}, but got {given}; load it with image_size={given}")
+        tokens: Tensor = self.patch_embed(images).flatten(2).transpose(1, 2)
+        return tokens if self.positions is None else tokens + self.positions
+
+    def turn(self, head_dim: int) -> Rotation | None:
+        """Rotary tables of the whole grid for heads of this width, or None with absolute positions."""
+        if self.architecture.positions != "rope":
+            return None
+        return rotation(self.grid, head_dim, self.architecture.rope_base, self.patch_embed.weight.device)
+
+    def run_blocks(self, tokens: Tensor, turn: Rotation | None) -> list[Tensor]:
+        """Patch tokens (B, N, C) -> every block's patch tokens, the last one normed. N may be less than the whole grid."""
+        count = 0
+        if self.prefix is not None:
+            count = self.prefix.shape[1]
+            tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens, turn)
+            outputs.append(tokens[:, count:])
+        outputs[-1] = self.norm(outputs[-1])
+        return outputs

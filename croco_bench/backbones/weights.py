@@ -1,0 +1,217 @@
+"""Reading and writing weight files. Nothing in a file is ever run."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import json
+import pathlib
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from croco_bench.backbones.formats import RawCheckpoint, State
+from croco_bench.contracts import Backbone
+from croco_bench.errors import CheckpointError
+from croco_bench.files import atomic
+
+# What the official files hold beside tensors. Nothing here does anything when it is unpickled.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    pathlib.PurePosixPath,
+    OrderedDict,
+    np.dtype,
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    *(type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64", "bool")),
+]
+# Where the official files keep the network's tensors; `teacher` is DINO's better half.
+_CONTAINERS = ("model", "teacher", "state_dict", "model_state_dict", "student")
+_WRAPPERS = ("module.", "_orig_mod.", "backbone.")
+_SEVERAL_HEADS = re.compile(r"^(head|projection_head|dino_head|ibot_head)\.")
+
+
+def read_checkpoint(path: Path) -> RawCheckpoint:
+    """The content of a `.pth`, `.pt` or `.safetensors` file; the kind is recognised from its first bytes.
+
+    Raises:
+        CheckpointError: it isn't there, isn't whole, isn't a checkpoint, or would run code.
+    """
+    head = _first_bytes(path)
+    if len(head) >= 9 and head[8:9] == b"{":
+        state, extras = _read_safetensors(path)
+    elif head.startswith((b"PK\x03\x04", b"\x80")):
+        state, extras = _unwrap(_read_torch(path), path)
+    else:
+        raise CheckpointError(f"{path} {_what_else(head)}")
+    return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path))
+
+
+def _first_bytes(path: Path) -> bytes:
+    if not path.exists():
+        folder = path.parent
+        near = difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=1) if folder.is_dir() else []
+        hint = f"did you mean {folder / near[0]}?" if near else "check the path"
+        raise CheckpointError(f"there is no file {path}; {hint}")
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, not a checkpoint; name the .pth or .safetensors file in it")
+    try:
+        with path.open("rb") as stream:
+            return stream.read(512)
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+
+
+def _what_else(head: bytes) -> str:
+    """What a file that is no checkpoint seems to be."""
+    text = head.lstrip().lower()
+    if not head:
+        return "is empty; download it again"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not a checkpoint; the download link led to a page: fetch the file itself"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the weights; run git lfs pull"
+    if b"/annex/objects/" in text:
+        return "is a git-annex pointer, not the weights; run git annex get"
+    return "is neither a torch nor a safetensors file; expected .pth, .pt or .safetensors content"
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused:
+            raise CheckpointError(
+                f"{path} wants to run code on loading ({refused.group(1)}), which is refused; ask its authors for a file "
+                "with tensors only, or convert it to .safetensors where you trust it"
+            ) from error
+        raise CheckpointError(f"{path} can't be unpickled: truncated or damaged; download it again") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{path} is truncated or damaged ({type(error).__name__}); download it again") from error
+
+
+def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            return {name: stream.get_tensor(name) for name in stream.keys()}, _parse_metadata(metadata)  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is truncated or damaged ({error}); download it again") from error
+
+
+def _parse_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata values are strings; those that hold JSON objects or lists become such."""
+    return {key: json.loads(text) if text.startswith(("{", "[")) else text for key, text in metadata.items()}
+
+
+def _unwrap(content: Any, path: Path) -> tuple[State, dict[str, Any]]:
+    """Tensors by bare name, and the rest of the file."""
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    extras: dict[str, Any] = {}
+    container = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+    if container:
+        extras = {key: value for key, value in content.items() if key != container}
+        content = content[container]
+    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise CheckpointError(f"{path} holds no tensors; expected a state dict, or one under 'model'")
+    while wrapper := next((w for w in _WRAPPERS if any(name.startswith(w) for name in state)), None):
+        # In DINO's files only the backbone carries the prefix; its projection head stands beside it.
+        inner = {name.removeprefix(wrapper): tensor for name, tensor in state.items() if name.startswith(wrapper)}
+        rest = [name for name in state if not name.startswith(wrapper) and not _SEVERAL_HEADS.match(name)]
+        if rest:
+            raise CheckpointError(f"{path}: some weights begin with {wrapper!r} and others, such as {rest[0]}, don't")
+        state = inner
+    return state, extras
+
+
+def _checked(state: State, path: Path) -> State:
+    """Float32 where floating; refuses values that are not finite."""
+    whole = {}
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{path}: {name} holds NaN or infinite values; the training that wrote it diverged")
+        whole[name] = tensor
+    return whole
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fill(module: nn.Module, state: State, source: str) -> None:
+    """Loads a state strictly; all that is missing, left over or of another shape goes into one sentence.
+
+    Raises:
+        CheckpointError: the names or shapes differ from the module's.
+    """
+    own = module.state_dict()
+    complaints = [f"lacks {name}" for name in own if name not in state]
+    complaints += [f"has an unexpected {name}" for name in state if name not in own]
+    complaints += [
+        f"has {name} of shape {tuple(state[name].shape)} where {tuple(own[name].shape)} belongs"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if complaints:
+        more = f", and {len(complaints) - 3} more such" if len(complaints) > 3 else ""
+        raise CheckpointError(f"{source} {', '.join(complaints[:3])}{more}")
+    module.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fine-tuned network from a file: the weights of both parts in this project's names, and what is known of them."""
+
+    backbone: State
+    head: State
+    metadata: Mapping[str, Any]
+
+
+_FORMAT = "croco-bench fine-tuned"
+
+
+def as_finetuned(raw: RawCheckpoint) -> Finetuned | None:
+    """The parts of a file that `save_finetuned` wrote; None for any other file."""
+    if raw.extras.get("format") != _FORMAT:
+        return None
+    return Finetuned(_below(raw.state, "backbone."), _below(raw.state, "head."), raw.extras)
+
+
+def read_finetuned(path: Path) -> Finetuned | None:
+    """See `as_finetuned`; reads the file first."""
+    return as_finetuned(read_checkpoint(path))
+
+
+def _below(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Mapping[str, str]) -> None:
+    """Writes backbone and head into one `.safetensors` file, atomically, with what it takes to build the backbone again."""
+    parts: Iterable[tuple[str, nn.Module]] = (("backbone", backbone), ("head", head))
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, module in parts
+        for name, tensor in module.state_dict().items()
+    }
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={**metadata, **backbone.blueprint(), "format": _FORMAT})

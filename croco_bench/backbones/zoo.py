@@ -1,0 +1,76 @@
+"""Checkpoints that are known by name. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_CROCO = "https://download.europe.naverlabs.com/ComputerVision/CroCo"
+_MAE = "https://dl.fbaipublicfiles.com/mae/pretrain"
+_MULTIMAE = "https://github.com/EPFL-VILAB/MultiMAE/releases/download/pretrained-weights"
+_CROCO_V1 = "Weinzaepfel et al., CroCo, NeurIPS 2022 (arXiv 2210.10716)"
+_CROCO_V2 = "Weinzaepfel et al., CroCo v2, ICCV 2023 (arXiv 2211.10408)"
+_MAE_PAPER = "He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022 (arXiv 2111.06377)"
+_MULTIMAE_PAPER = "Bachmann et al., MultiMAE, ECCV 2022 (arXiv 2204.01678)"
+
+
+@dataclass(frozen=True)
+class Released:
+    """One released checkpoint. `sha256` is None where its authors publish no checksum and we could not make one."""
+
+    name: str
+    family: str
+    summary: str
+    url: str
+    licence: str
+    citation: str
+    sha256: str | None = None
+
+
+_ALL = (
+    Released("croco-v1", "croco", "ViT-B + small decoder, cosine positions", f"{_CROCO}/CroCo.pth", "CC BY-NC-SA 4.0", _CROCO_V1),
+    Released(
+        "croco-v2-vitb-small",
+        "croco",
+        "ViT-B + small decoder, RoPE",
+        f"{_CROCO}/CroCo_V2_ViTBase_SmallDecoder.pth",
+        "CC BY-NC-SA 4.0",
+        _CROCO_V2,
+    ),
+    Released(
+        "croco-v2-vitb-base",
+        "croco",
+        "ViT-B + base decoder, RoPE",
+        f"{_CROCO}/CroCo_V2_ViTBase_BaseDecoder.pth",
+        "CC BY-NC-SA 4.0",
+        _CROCO_V2,
+    ),
+    Released(
+        "croco-v2-vitl-base",
+        "croco",
+        "ViT-L + base decoder, RoPE",
+        f"{_CROCO}/CroCo_V2_ViTLarge_BaseDecoder.pth",
+        "CC BY-NC-SA 4.0",
+        _CROCO_V2,
+    ),
+    Released("mae-vitb", "mae", "ViT-B, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_base.pth", "CC BY-NC 4.0", _MAE_PAPER),
+    Released("mae-vitl", "mae", "ViT-L, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_large.pth", "CC BY-NC 4.0", _MAE_PAPER),
+    Released("mae-vith", "mae", "ViT-H, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_huge.pth", "CC BY-NC 4.0", _MAE_PAPER),
+    Released(
+        "multimae-vitb",
+        "multimae",
+        "ViT-B, RGB + depth + semantics of ImageNet-1K",
+        f"{_MULTIMAE}/multimae-b_98_rgb+-depth-semseg_1600e_multivit-afff3f8c.pth",
+        "CC BY-NC 4.0",
+        _MULTIMAE_PAPER,
+    ),
+)
+
+
+def entries() -> tuple[Released, ...]:
+    """All released checkpoints, in the order of the papers."""
+    return _ALL
+
+
+def find(name: str) -> Released | None:
+    """The checkpoint called `name`, if it is one of ours."""
+    return next((entry for entry in _ALL if entry.name == name), None)
