@@ -30,13 +30,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Datasets: what there is, what is wrong, and miniatures to try things on.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Datasets: what there is, what is wrong, and miniatures to try things on.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of result files.")]
 DataRoot = Annotated[
     Path | None,
-    typer.Option("--data-root", envvar="CROCO_BENCH_DATA", help="Folder with one folder per dataset (nyuv2/, sintel/, …)."),
+    typer.Option(
+        "--data-root", envvar="CROCO_BENCH_DATA", help="Folder with one folder per dataset (nyuv2/, sintel/, …)."
+    ),
 ]
 Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
 _debug = False
@@ -51,13 +55,17 @@ def _main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks."
 @app.command(name="run", epilog=_EXAMPLES)
 def run_command(
     task: Annotated[str, typer.Argument(help="A name from `croco-bench tasks`.")],
-    ckpt: Annotated[str, typer.Option(help="File, URL, hf://repo/file, timm:NAME, random:ARCH[@SEED], or a model name.")],
+    ckpt: Annotated[
+        str, typer.Option(help="File, URL, hf://repo/file, timm:NAME, random:ARCH[@SEED], or a model name.")
+    ],
     recipe: Annotated[str, typer.Option(help="paper, mini, smoke, or a path to a .toml file.")] = "paper",
     data_root: DataRoot = None,
     results: Results = Path("results"),
     name: Annotated[str | None, typer.Option(help="Model name in the table; default: from the checkpoint.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most N images of each split; never enters a table.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most N images of each split; never enters a table.")
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe setting; may be repeated.")
     ] = None,
@@ -91,7 +99,9 @@ def run_command(
 
 @app.command()
 def table(
-    results: Annotated[list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Only results of this recipe.")] = None,
     format: Annotated[Format, typer.Option(help="How to print it.")] = "terminal",
     published: Annotated[bool, typer.Option("--published/--no-published", help="Rows that papers reported.")] = True,
@@ -151,7 +161,9 @@ def data_list() -> None:
     from croco_bench.data.places import PLACES
 
     for place in PLACES.values():
-        typer.echo(f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.licence}\n  get it   {place.link}")
+        typer.echo(
+            f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.licence}\n  get it   {place.link}"
+        )
         typer.echo("\n".join(f"  | {line}" for line in place.layout.strip("\n").splitlines()) + "\n")
 
 
@@ -224,5 +236,3 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("croco-bench: stopped; the same command goes on from the last save", err=True)
         sys.exit(130)
-
-

@@ -164,6 +164,7 @@ class Reader(Protocol):
     split: str
     groups: Sequence[str]
     miniature: bool
+    available: int
 
     def __len__(self) -> int: ...
 

@@ -70,7 +70,9 @@ def evaluate(
     return Scores(table, evaluation.meter.reduce(table), time.monotonic() - began)
 
 
-def _measure(evaluation: Evaluation, predictions: list[Array], batch: dict[str, object]) -> list[dict[str, float | Array]]:
+def _measure(
+    evaluation: Evaluation, predictions: list[Array], batch: dict[str, object]
+) -> list[dict[str, float | Array]]:
     rows: list[dict[str, float | Array]] = []
     keys = [key for key in batch if not key.startswith("image")]
     for position, prediction in enumerate(predictions):

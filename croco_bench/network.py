@@ -16,7 +16,9 @@ def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
     if views == 1:
         return backbone.feature_spec()
     if not isinstance(backbone, PairBackbone) or not backbone.binocular:
-        raise FitError(f"{backbone.name} has no decoder, but the task needs two views; give a checkpoint with a decoder")
+        raise FitError(
+            f"{backbone.name} has no decoder, but the task needs two views; give a checkpoint with a decoder"
+        )
     return backbone.pair_spec()
 
 

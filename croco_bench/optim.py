@@ -46,7 +46,9 @@ def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
             parameter_groups(network, optim), opt=optim.name, lr=optim.lr, weight_decay=0.0, **arguments
         )
     except (ValueError, TypeError, AssertionError) as error:
-        raise UsageError(f"optim.name={optim.name!r} can't be built: {error}; timm.optim.list_optimizers() has them all") from error
+        raise UsageError(
+            f"optim.name={optim.name!r} can't be built: {error}; timm.optim.list_optimizers() has them all"
+        ) from error
     return optimizer
 
 

@@ -45,7 +45,9 @@ def _draw(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> N
     titles = list(rows[0][1])
     height, width = rows[0][1][titles[0]].shape[:2]
     cell = 2.2
-    figure = Figure(figsize=(cell * len(titles), (cell * height / width + 0.18) * len(rows) + 0.5), layout="constrained")
+    figure = Figure(
+        figsize=(cell * len(titles), (cell * height / width + 0.18) * len(rows) + 0.5), layout="constrained"
+    )
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=9)
     grid = figure.subplots(len(rows), len(titles), squeeze=False)

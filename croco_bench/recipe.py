@@ -159,7 +159,9 @@ def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
     if name.endswith(".toml"):
         source: Traversable = Path(name)
         if not source.is_file():
-            raise UsageError(f"no recipe file {name}; give a path to a .toml file or one of {', '.join(names_of(task))}")
+            raise UsageError(
+                f"no recipe file {name}; give a path to a .toml file or one of {', '.join(names_of(task))}"
+            )
         stem = Path(name).stem
     else:
         if name not in names_of(task):

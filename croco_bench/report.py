@@ -71,7 +71,8 @@ def build_result(
             "settings": assembly.settings,
             "seed": request.seed,
             "metrics": metrics,
-            "selected": trained and {"step": trained.step, "metric": trained.metric, "split": assembly.splits.select.split},
+            "selected": trained
+            and {"step": trained.step, "metric": trained.metric, "split": assembly.splits.select.split},
             "timing": {
                 "train_s": trained.seconds if trained else 0.0,
                 "eval_s": seconds,

@@ -145,7 +145,11 @@ def _score(assembly: Assembly, accelerator: Accelerator, trained: Trained | None
             if weights == "" and trained is not None:
                 network.load_state_dict(trained.selected)
             scored += [
-                Scored(weights, evaluation, evaluate(network, evaluation, accelerator, workers=workers, advance=bar.advance))
+                Scored(
+                    weights,
+                    evaluation,
+                    evaluate(network, evaluation, accelerator, workers=workers, advance=bar.advance),
+                )
                 for evaluation in evaluations
             ]
     if same and trained is not None:
@@ -182,4 +186,6 @@ def _advice(recipe: Recipe) -> Iterator[None]:
             ) from error
         raise
     except OSError as error:
-        raise DataError(f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read") from error
+        raise DataError(
+            f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read"
+        ) from error

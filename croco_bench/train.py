@@ -77,7 +77,11 @@ class Trainer:
             DivergedError: the loss is not finite.
         """
         job, accelerator = self.job, self.accelerator
-        log = RunLog(job.folder, start=self.start, tracker=job.recipe.train.tracker) if accelerator.is_main_process else None
+        log = (
+            RunLog(job.folder, start=self.start, tracker=job.recipe.train.tracker)
+            if accelerator.is_main_process
+            else None
+        )
         batches = self._batches()
         began = saved = time.monotonic()
         with Bar("train", job.plan.steps, start=self.start, shown=accelerator.is_main_process) as bar:

@@ -1,7 +1,9 @@
 """The benchmark's heads: modules built from a feature spec and an output width. Imports no torch."""
 
 if __name__ != "croco_bench.heads":
-    raise ImportError("this folder is the package croco_bench.heads: install the project (pip install -e .) and import that")
+    raise ImportError(
+        "this folder is the package croco_bench.heads: install the project (pip install -e .) and import that"
+    )
 
 from croco_bench.registry import HeadCard
 

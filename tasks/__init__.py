@@ -1,7 +1,9 @@
 """The benchmark's tasks: one module each, its recipes beside it, one line here. Imports no torch."""
 
 if __name__ != "croco_bench.tasks":
-    raise ImportError("this folder is the package croco_bench.tasks: install the project (pip install -e .) and import that")
+    raise ImportError(
+        "this folder is the package croco_bench.tasks: install the project (pip install -e .) and import that"
+    )
 
 from croco_bench.metrics.depth import DELTA1
 from croco_bench.registry import TaskCard

@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ENGINE = ROOT / "croco_bench"
-TORCH_FREE = ["record", "store", "tables", "recipe", "registry", "cli", "metrics", "errors", "backbones.zoo", "data.places"]
+TORCH_FREE = [
+    "record",
+    "store",
+    "tables",
+    "recipe",
+    "registry",
+    "cli",
+    "metrics",
+    "errors",
+    "backbones.zoo",
+    "data.places",
+]
 
 
 def imported_by(path: Path) -> set[str]:

@@ -27,7 +27,18 @@ def test_the_package_list_names_every_package() -> None:
 
 
 def test_a_wheel_holds_what_the_tree_holds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".py", ".toml"))}
@@ -42,6 +53,8 @@ def test_a_wheel_holds_what_the_tree_holds(tmp_path: Path) -> None:
 
 def test_the_folders_refuse_to_be_imported_by_their_bare_names() -> None:
     for name in ("tasks", "heads"):
-        done = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert done.returncode != 0
         assert "pip install -e ." in done.stderr

@@ -55,7 +55,9 @@ class Names:
     def take(self, name: str, new: str) -> Tensor:
         """Moves one tensor to its new name."""
         if name not in self._left:
-            raise CheckpointError(f"{self._raw.source}: the weights lack {name}; the file is damaged or of another model")
+            raise CheckpointError(
+                f"{self._raw.source}: the weights lack {name}; the file is damaged or of another model"
+            )
         self.out[new] = self._left.pop(name)
         return self.out[new]
 

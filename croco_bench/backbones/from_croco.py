@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from croco_bench.backbones.architecture import HALF, IMAGENET, Architecture, Decoder, heads_of
-from croco_bench.backbones.formats import Converted, Format, Names, RawCheckpoint, hidden_width, patch_shape, square_grid
+from croco_bench.backbones.formats import (
+    Converted,
+    Format,
+    Names,
+    RawCheckpoint,
+    hidden_width,
+    patch_shape,
+    square_grid,
+)
 from croco_bench.errors import CheckpointError
 
 _DECODER_PARTS = (
@@ -38,7 +46,9 @@ def parse_call(text: str, source: str) -> dict[str, Any]:
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise CheckpointError(f"{source}: the model string {text[:60]!r} can't be parsed; the file is damaged") from error
+        raise CheckpointError(
+            f"{source}: the model string {text[:60]!r} can't be parsed; the file is damaged"
+        ) from error
     if not isinstance(call, ast.Call):
         raise CheckpointError(f"{source}: the model string {text[:60]!r} isn't a call such as CroCoNet(enc_depth=12)")
     values = {}
@@ -100,7 +110,9 @@ def _convert(raw: RawCheckpoint) -> Converted:
 
 def _take_decoder(raw: RawCheckpoint, names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder:
     if kwargs.get("dec_block", "cross") != "cross":
-        raise CheckpointError(f"{raw.source}: decoder blocks of kind {kwargs['dec_block']!r} aren't known; expected cross")
+        raise CheckpointError(
+            f"{raw.source}: decoder blocks of kind {kwargs['dec_block']!r} aren't known; expected cross"
+        )
     width = int(raw.state["decoder_embed.weight"].shape[0])
     names.take_layer("decoder_embed", "decoder_embed")
     norm_memory = "dec_blocks.0.norm_y.weight" in raw.state

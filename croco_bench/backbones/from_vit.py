@@ -7,7 +7,15 @@ from typing import Literal
 import torch
 
 from croco_bench.backbones.architecture import Architecture, heads_of
-from croco_bench.backbones.formats import Converted, Format, Names, RawCheckpoint, hidden_width, patch_shape, square_grid
+from croco_bench.backbones.formats import (
+    Converted,
+    Format,
+    Names,
+    RawCheckpoint,
+    hidden_width,
+    patch_shape,
+    square_grid,
+)
 from croco_bench.errors import CheckpointError
 
 Family = Literal["mae", "multimae", "vit"]
@@ -75,7 +83,11 @@ FORMATS = (
         lambda names: _is_vit(names) and "fc_norm.weight" in names and "norm.weight" not in names,
         _convert_finetuned_mae,
     ),
-    Format("MAE linear probe", lambda names: _is_vit(names) and "head.1.weight" in names, lambda raw: _convert(raw, "mae", "norm")),
+    Format(
+        "MAE linear probe",
+        lambda names: _is_vit(names) and "head.1.weight" in names,
+        lambda raw: _convert(raw, "mae", "norm"),
+    ),
     Format("MultiMAE export", lambda names: _is_vit(names) and "norm.weight" not in names, _convert_multimae_export),
     Format("ViT", _is_vit, lambda raw: _convert(raw, "vit", "norm")),
 )

@@ -99,7 +99,9 @@ def recognise(raw: RawCheckpoint) -> Format:
     if found is None:
         some = ", ".join(sorted(names)[:3])
         known = ", ".join(one.name for one in FORMATS)
-        raise CheckpointError(f"{raw.source} holds weights of no known network (such as {some}); known formats: {known}")
+        raise CheckpointError(
+            f"{raw.source} holds weights of no known network (such as {some}); known formats: {known}"
+        )
     return found
 
 

@@ -72,7 +72,9 @@ def download(url: str, sha256: str | None = None) -> Path:
             "yourself and give its path"
         ) from error
     except OSError as error:
-        raise CheckpointError(f"{target} can't be written ({error.strerror or error}); free space or set CROCO_BENCH_CACHE") from error
+        raise CheckpointError(
+            f"{target} can't be written ({error.strerror or error}); free space or set CROCO_BENCH_CACHE"
+        ) from error
     return target
 
 
@@ -111,7 +113,9 @@ def _verify(path: Path, sha256: str | None, url: str) -> None:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
         path.unlink()
-        raise CheckpointError(f"{url} has SHA-256 {found[:12]}…, expected {sha256[:12]}…; the damaged copy was removed: try again")
+        raise CheckpointError(
+            f"{url} has SHA-256 {found[:12]}…, expected {sha256[:12]}…; the damaged copy was removed: try again"
+        )
 
 
 def _from_hub(ckpt: str) -> Path:

@@ -28,7 +28,9 @@ class TimmViT(Backbone):
         blocks = getattr(self.model, "blocks", None)
         patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
         if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or patch is None or patch[0] != patch[1]:
-            raise FitError(f"timm:{architecture} isn't a plain ViT with square patches; give one such as timm:vit_base_patch16_224")
+            raise FitError(
+                f"timm:{architecture} isn't a plain ViT with square patches; give one such as timm:vit_base_patch16_224"
+            )
         self.patch_size, self.embed_dim, self.depth = int(patch[0]), int(self.model.embed_dim), len(blocks)
         grid_of(image_size, self.patch_size)
         config: dict[str, Any] = self.model.pretrained_cfg
@@ -48,7 +50,9 @@ class TimmViT(Backbone):
     def encode(self, images: Tensor) -> list[Tensor]:
         """See `Backbone.encode`."""
         if tuple(images.shape[-2:]) != tuple(self.image_size):
-            raise FitError(f"{self.name} was loaded for images of {self.image_size}, but got {tuple(images.shape[-2:])}")
+            raise FitError(
+                f"{self.name} was loaded for images of {self.image_size}, but got {tuple(images.shape[-2:])}"
+            )
         outputs: list[Tensor] = self.model.forward_intermediates(
             images, norm=False, output_fmt="NLC", intermediates_only=True
         )
@@ -88,7 +92,9 @@ def _create(architecture: str, image_size: Size, pretrained: bool) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(architecture, pretrained=pretrained, img_size=image_size, num_classes=0)
     except TypeError as error:
-        raise FitError(f"timm:{architecture} takes no image size, so it isn't a ViT; give one such as vit_base_patch16_224") from error
+        raise FitError(
+            f"timm:{architecture} takes no image size, so it isn't a ViT; give one such as vit_base_patch16_224"
+        ) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"timm:{architecture} can't be loaded: {str(error).splitlines()[0][:200]}") from error
     return model

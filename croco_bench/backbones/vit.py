@@ -110,7 +110,9 @@ class ViT(Backbone):
         """
         if tuple(images.shape[-2:]) != tuple(self.image_size):
             given, expected = "x".join(map(str, images.shape[-2:])), "x".join(map(str, self.image_size))
-            raise FitError(f"{self.name} was loaded for images of {expected}, but got {given}; load it with image_size={given}")
+            raise FitError(
+                f"{self.name} was loaded for images of {expected}, but got {given}; load it with image_size={given}"
+            )
         tokens: Tensor = self.patch_embed(images).flatten(2).transpose(1, 2)
         return tokens if self.positions is None else tokens + self.positions
 

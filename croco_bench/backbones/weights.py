@@ -62,7 +62,11 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
 def _first_bytes(path: Path) -> bytes:
     if not path.exists():
         folder = path.parent
-        near = difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=1) if folder.is_dir() else []
+        near = (
+            difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=1)
+            if folder.is_dir()
+            else []
+        )
         hint = f"did you mean {folder / near[0]}?" if near else "check the path"
         raise CheckpointError(f"there is no file {path}; {hint}")
     if path.is_dir():
@@ -147,7 +151,9 @@ def _checked(state: State, path: Path) -> State:
         if tensor.is_floating_point():
             tensor = tensor.float()
             if not torch.isfinite(tensor).all():
-                raise CheckpointError(f"{path}: {name} holds NaN or infinite values; the training that wrote it diverged")
+                raise CheckpointError(
+                    f"{path}: {name} holds NaN or infinite values; the training that wrote it diverged"
+                )
         whole[name] = tensor
     return whole
 

@@ -27,7 +27,14 @@ class Released:
 
 
 _ALL = (
-    Released("croco-v1", "croco", "ViT-B + small decoder, cosine positions", f"{_CROCO}/CroCo.pth", "CC BY-NC-SA 4.0", _CROCO_V1),
+    Released(
+        "croco-v1",
+        "croco",
+        "ViT-B + small decoder, cosine positions",
+        f"{_CROCO}/CroCo.pth",
+        "CC BY-NC-SA 4.0",
+        _CROCO_V1,
+    ),
     Released(
         "croco-v2-vitb-small",
         "croco",

@@ -70,5 +70,7 @@ def data_folder(data_root: Path | None, name: str) -> Path:
         )
     folder = Path(given) / name
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; croco-bench data list says what it should hold and where to get it")
+        raise DataError(
+            f"there is no folder {folder}; croco-bench data list says what it should hold and where to get it"
+        )
     return folder

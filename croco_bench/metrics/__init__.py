@@ -64,7 +64,9 @@ def stack(rows: Sequence[Mapping[str, float | Array]]) -> Rows:
     return {key: np.stack([np.asarray(row[key], dtype=np.float64) for row in rows]) for key in rows[0]}
 
 
-def bootstrap(meter: Meter, rows: Mapping[str, Array], *, draws: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
+def bootstrap(
+    meter: Meter, rows: Mapping[str, Array], *, draws: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of every metric, resampling images with replacement. Deterministic from `seed`.
 
     Returns:

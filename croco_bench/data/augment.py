@@ -1,0 +1,54 @@
+"""Colour changes of uint8 images (H, W, 3), all randomness from the generator that is passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as colour
+
+Image = NDArray[np.uint8]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Brightness, contrast, saturation factors and hue shift, each uniform in its range, in random order."""
+
+    brightness: Range = (1.0, 1.0)
+    contrast: Range = (1.0, 1.0)
+    saturation: Range = (1.0, 1.0)
+    hue: Range = (0.0, 0.0)
+
+    def __call__(self, image: Image, generator: np.random.Generator) -> Image:
+        """A jittered copy."""
+        tensor = to_tensor(image)
+        steps: list[tuple[Any, float]] = [
+            (colour.adjust_brightness, generator.uniform(*self.brightness)),
+            (colour.adjust_contrast, generator.uniform(*self.contrast)),
+            (colour.adjust_saturation, generator.uniform(*self.saturation)),
+            (colour.adjust_hue, generator.uniform(*self.hue)),
+        ]
+        for index in generator.permutation(len(steps)):
+            change, amount = steps[index]
+            tensor = change(tensor, amount)
+        return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
+
+
+def to_gray(image: Image) -> Image:
+    """Three equal channels of luma."""
+    gray = colour.rgb_to_grayscale(to_tensor(image), num_output_channels=3)
+    return np.ascontiguousarray(gray.permute(1, 2, 0).numpy())
+
+
+def to_tensor(image: Image) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) uint8."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+
+
+def to_unit(image: Image) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) float32 in [0, 1]: what networks are given."""
+    return to_tensor(image).float().div_(255)

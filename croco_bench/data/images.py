@@ -1,0 +1,46 @@
+"""Image files, read with one sentence when something is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.errors import DataError
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """An 8-bit image as (H, W, 3) RGB.
+
+    Raises:
+        DataError: it is missing or can't be decoded.
+    """
+    return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[:, :, ::-1])
+
+
+def read_gray(path: Path, kind: type[np.generic]) -> NDArray[Any]:
+    """A one-channel image (H, W) of exactly this depth (np.uint8 or np.uint16).
+
+    Raises:
+        DataError: it is missing, can't be decoded, or has another depth or more channels.
+    """
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim != 2 or image.dtype != kind:
+        raise DataError(
+            f"{path} should be a one-channel {np.dtype(kind).name} image, but is {image.dtype} of shape {image.shape}"
+        )
+    return image
+
+
+def _decode(path: Path, how: int) -> NDArray[Any]:
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"there is no readable {path} ({error.strerror}); the dataset is incomplete") from error
+    image = cv2.imdecode(content, how) if content.size else None
+    if image is None:
+        raise DataError(f"{path} can't be decoded as an image ({content.size} bytes); it is truncated or damaged")
+    return image

@@ -1,0 +1,180 @@
+"""DPT head on four block outputs (Ranftl 2021), in the variant that MultiMAE and CroCo use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.errors import CheckpointError, FitError
+
+
+@dataclass(frozen=True)
+class Options:
+    """`hooks`: which four block outputs to use (0-based, decoder blocks after encoder blocks); None: by rule."""
+
+    hooks: tuple[int, ...] | None = None
+    layer_widths: tuple[int, int, int, int] = (96, 192, 384, 768)
+    width: int = 256
+
+
+def default_hooks(encoder_depth: int, decoder_depth: int) -> tuple[int, ...]:
+    """Four block outputs, evenly spread backwards from the last.
+
+    Encoder alone: every depth/4-th block, [2, 5, 8, 11] of 12. With a decoder: steps of 3, 4, 8 for 8, 12, 24 decoder
+    blocks, as CroCo has them, hence [10, 13, 16, 19] for 12 + 8: the first hook is an encoder block, not yet normed.
+
+    Raises:
+        FitError: there are fewer than four blocks.
+    """
+    blocks = encoder_depth + decoder_depth
+    if blocks < 4:
+        raise FitError(f"the DPT head needs four block outputs, but the backbone has {blocks} blocks")
+    step = max((decoder_depth + 1) // 3 if decoder_depth else encoder_depth // 4, 1)
+    step = min(step, (blocks - 1) // 3)
+    return tuple(blocks - 1 - step * back for back in (3, 2, 1, 0))
+
+
+class _ResidualUnit(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        inner = self.conv2(F.relu(self.conv1(F.relu(image))))
+        return inner + image  # type: ignore[no-any-return]
+
+
+class _Fusion(nn.Module):
+    """Adds a finer map to a coarser one and doubles the size."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.skip_unit, self.unit = _ResidualUnit(width), _ResidualUnit(width)
+        self.project = nn.Conv2d(width, width, 1)
+
+    def forward(self, coarse: Tensor | None, fine: Tensor) -> Tensor:
+        merged = fine if coarse is None else coarse + self.skip_unit(fine)
+        # A 1x1 convolution and bilinear resizing commute: projecting first is the same at a quarter of the cost.
+        return _double(self.project(self.unit(merged)))
+
+
+def _double(image: Tensor) -> Tensor:
+    return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class DPT(Head):
+    """Tokens of four blocks -> (B, out_channels, H, W), no activation.
+
+    The four maps are brought to 4, 2, 1 and 1/2 times the patch grid and fused from coarse to fine, up to 16 times the
+    grid: with patches of 16 that is the image size; with others the output is resized to it bilinearly.
+
+    Raises:
+        FitError: a side of the patch grid is odd (the coarsest map halves it), or a hook doesn't exist.
+    """
+
+    Options = Options
+
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: Options) -> None:
+        super().__init__(spec, out_channels, options)
+        decoder_depth = len(spec.widths) - spec.encoder_depth
+        self.hooks = options.hooks or default_hooks(spec.encoder_depth, decoder_depth)
+        self._check(spec)
+        self.image_size, width = spec.image_size, options.width
+        inputs = [spec.widths[hook] for hook in self.hooks]
+        outputs = options.layer_widths
+        self.embed = nn.ModuleList(nn.Conv2d(one, two, 1) for one, two in zip(inputs, outputs, strict=True))
+        self.resize = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(outputs[0], outputs[0], 4, stride=4),
+                nn.ConvTranspose2d(outputs[1], outputs[1], 2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(outputs[3], outputs[3], 3, stride=2, padding=1),
+            ]
+        )
+        self.project = nn.ModuleList(nn.Conv2d(one, width, 3, padding=1, bias=False) for one in outputs)
+        self.fuse = nn.ModuleList(_Fusion(width) for _ in range(4))
+        # The coarsest level has nothing to add: its unit exists in the released weights but is never run, and a
+        # parameter that gets no gradient would stall distributed training.
+        self.fuse[3].skip_unit.requires_grad_(False)
+        self.before = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.after = nn.Sequential(
+            nn.Conv2d(width // 2, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, out_channels, 1)
+        )
+
+    def _check(self, spec: FeatureSpec) -> None:
+        if len(self.hooks) != 4 or not all(0 <= hook < len(spec.widths) for hook in self.hooks):
+            raise FitError(f"head.hooks={list(self.hooks)} should be four numbers from 0 to {len(spec.widths) - 1}")
+        if any(side % 2 for side in spec.grid):
+            multiple = 2 * spec.patch_size
+            fits = "x".join(str(-(-side // multiple) * multiple) for side in spec.image_size)
+            raise FitError(
+                f"the DPT head needs an image size that is a multiple of {multiple} (twice the patch size), but "
+                f"train.image_size is {'x'.join(map(str, spec.image_size))}; the next that fits is {fits}"
+            )
+
+    def resolved(self) -> dict[str, Any]:
+        """The hooks that were used."""
+        return {"hooks": list(self.hooks)}
+
+    def forward(self, features: Features) -> Tensor:
+        """See `Head.forward`."""
+        maps = []
+        for hook, embed, resize, project in zip(self.hooks, self.embed, self.resize, self.project, strict=True):
+            tokens = features.tokens[hook]
+            image = tokens.transpose(1, 2).reshape(len(tokens), -1, *features.grid)
+            maps.append(project(resize(embed(image))))
+        fused: Tensor | None = None
+        for level in (3, 2, 1, 0):
+            fused = self.fuse[level](fused, maps[level])
+        assert fused is not None
+        output: Tensor = self.after(_double(self.before(fused)))
+        if output.shape[-2:] != self.image_size:
+            output = F.interpolate(output, size=self.image_size, mode="bilinear", align_corners=False)
+        return output
+
+
+_RELEASED = (
+    (r"act_postprocess\.(\d)\.0\.", r"embed.\1."),
+    (r"act_postprocess\.(\d)\.1\.", r"resize.\1."),
+    (r"scratch\.layer_rn\.(\d)\.", r"project.\1."),
+    (r"scratch\.refinenet(\d)\.resConfUnit1\.", r"fuse.<\1>.skip_unit."),
+    (r"scratch\.refinenet(\d)\.resConfUnit2\.", r"fuse.<\1>.unit."),
+    (r"scratch\.refinenet(\d)\.out_conv\.", r"fuse.<\1>.project."),
+    (r"head\.0\.", "before."),
+    (r"head\.2\.", "after.0."),
+    (r"head\.4\.", "after.2."),
+)
+
+
+def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names of CroCo's and MultiMAE's files (below `dpt.` or bare) -> names of `DPT`.
+
+    Those files hold most tensors twice, under two names; both must agree.
+
+    Raises:
+        CheckpointError: an unknown name, or two names of one tensor that differ.
+    """
+    renamed: dict[str, Tensor] = {}
+    for original, tensor in state.items():
+        name = original.removeprefix("dpt.")
+        # Aliases, counted from 1: act_1_postprocess is act_postprocess.0.
+        name = re.sub(r"^act_(\d)_postprocess", lambda match: f"act_postprocess.{int(match[1]) - 1}", name)
+        name = re.sub(r"^scratch\.layer(\d)_rn", lambda match: f"scratch.layer_rn.{int(match[1]) - 1}", name)
+        for pattern, new in _RELEASED:
+            if re.match(pattern, name):
+                name = re.sub(pattern, new, name, count=1)
+                break
+        else:
+            raise CheckpointError(f"{original} isn't a weight of the DPT head")
+        name = re.sub(r"<(\d)>", lambda match: str(int(match[1]) - 1), name)
+        if name in renamed and not torch.equal(renamed[name], tensor):
+            raise CheckpointError(f"{original} and its alias hold different values; the file is damaged")
+        renamed[name] = tensor
+    return renamed

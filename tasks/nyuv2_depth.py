@@ -1,0 +1,228 @@
+"""Monocular depth on NYUv2, fine-tuned as MultiMAE does and scored as the field does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.data import geometry
+from croco_bench.data.augment import ColorJitter, to_gray, to_unit
+from croco_bench.data.colormaps import colored, unit_range
+from croco_bench.data.nyuv2 import open_split
+from croco_bench.data.splitting import Subset, carve
+from croco_bench.errors import DataError
+from croco_bench.metrics import Array
+from croco_bench.metrics.depth import DepthMeter
+from croco_bench.tiling import slide
+
+log = logging.getLogger(__name__)
+
+_JITTER = ColorJitter(brightness=(0.8745, 1.1255), contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=(-0.2, 0.2))
+# MultiMAE's constants: 16-bit PNGs of 6553.6 per metre, standardised with a mean and deviation of another encoding.
+_PNG_PER_M, _MULTIMAE_MEAN, _MULTIMAE_STD = 6553.6, 2070.7764, 777.5723
+# Eigen's crop of a 480x640 image: rows, then columns.
+_EIGEN = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
+# Images of the test split whose selection MultiMAE's default evaluation makes, and its seed.
+_HUNDRED = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the task.
+
+    Attributes:
+        loss: reverse Huber (berHu) or mean absolute error, over valid pixels.
+        target: what the network predicts: depth standardised with mean and deviation of the training split, metres, or
+            MultiMAE's own constants (for comparison with its code only).
+        validity: pixels that count, where the layout leaves a choice: those the sensor measured, or all.
+        select_fraction: share of the training images, in whole scenes, that selects the weights.
+        max_depth_m: targets beyond are not scored, predictions are clamped to it.
+        color: colour jitter and random grey while training.
+        overlap: of the sliding windows in the full-resolution protocol.
+        hundred: also score the 100 test images that MultiMAE's code evaluates by default.
+    """
+
+    loss: Literal["berhu", "l1"] = "berhu"
+    target: Literal["standardised", "metres", "multimae"] = "standardised"
+    validity: Literal["raw", "all"] = "raw"
+    select_fraction: float = 0.1
+    max_depth_m: float = 10.0
+    color: bool = True
+    overlap: float = 0.5
+    hundred: bool = False
+    eval_batch: int = 16
+
+
+class NYUv2Depth(Task):
+    """One channel out, depth in metres after `to_metres`."""
+
+    Options = Options
+    views = 1
+
+    def __init__(self, options: Options, image_size: Size) -> None:
+        self.options, self.image_size = options, image_size
+        self.state = {"mean_m": 0.0, "std_m": 1.0}
+        if options.target == "multimae":
+            self.state = {"mean_m": _MULTIMAE_MEAN / _PNG_PER_M, "std_m": _MULTIMAE_STD / _PNG_PER_M}
+        self._warned = False
+
+    @property
+    def out_channels(self) -> int:
+        """Depth."""
+        return 1
+
+    @property
+    def selection_metric(self) -> str:
+        """δ1: the headline, and, unlike RMSE, not ruled by a few far pixels of a small selection split."""
+        return "delta1"
+
+    def splits(self, root: Path, *, seed: int) -> Splits:
+        """See `Task.splits`; whole scenes of the training split are set aside for selection."""
+        train, select = carve(
+            open_split(root, "train", validity=self.options.validity), self.options.select_fraction, seed=seed
+        )
+        return Splits(train, select, open_split(root, "test", validity=self.options.validity))
+
+    def measure_state(self, train: Reader) -> None:
+        """Mean and deviation (m) of valid training depths, each image weighing the same."""
+        if self.options.target != "standardised":
+            return
+        first, second = [], []
+        for index in range(len(train)):
+            sample = train[index]
+            depth = sample["depth_m"][sample["valid"]].astype(np.float64)
+            if depth.size:
+                first.append(depth.mean())
+                second.append((depth**2).mean())
+        if not first:
+            raise DataError("no training image has a valid depth pixel; croco-bench data check nyuv2 says more")
+        mean = float(np.mean(first))
+        self.state = {"mean_m": mean, "std_m": float(np.sqrt(np.mean(second) - mean**2))}
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """MultiMAE's order: shorter side to the network's, flip, colour, grey, random crop."""
+        moved = geometry.smallest_side(_maps(sample), self.image_size)
+        if generator.random() < 0.5:
+            moved = geometry.flip(moved)
+        if self.options.color:
+            if generator.random() < 0.5:
+                moved["image"] = _JITTER(moved["image"], generator)
+            if generator.random() < 0.3:
+                moved["image"] = to_gray(moved["image"])
+        moved = geometry.random_crop(moved, self.image_size, generator)
+        return {**moved, "image": to_unit(moved["image"])}
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Over all valid pixels of the batch; berHu turns quadratic at a fifth of the batch's largest error."""
+        valid = batch["valid"]
+        target = (batch["depth_m"] - self.state["mean_m"]) / self.state["std_m"]
+        self._guard(target[valid])
+        error = (output[:, 0] - target).abs()[valid]
+        if not error.numel():
+            return output.sum() * 0.0
+        if self.options.loss == "l1":
+            return error.mean()
+        corner = (0.2 * error.detach().max()).clamp(min=1e-5)
+        return torch.where(error < corner, error, (error**2 + corner**2) / (2 * corner)).mean()
+
+    def _guard(self, target: Tensor) -> None:
+        """Says once when targets that should be standardised are far from mean 0, deviation 1."""
+        if self._warned or self.options.target == "metres" or target.numel() < 2:
+            return
+        mean, deviation = float(target.mean()), float(target.std())
+        if abs(mean) > 2 or not 0.1 < deviation < 5:
+            log.warning("standardised depth has mean %.1f and deviation %.1f; expected about 0 and 1", mean, deviation)
+            self._warned = True
+
+    def to_metres(self, output: Tensor) -> Tensor:
+        """Network output (B, 1, H, W) -> depth in metres."""
+        return output.float() * self.state["std_m"] + self.state["mean_m"]
+
+    def selection(self, reader: Reader) -> Evaluation:
+        """Centre crops."""
+        return self._centre("", reader)
+
+    def evaluations(self, reader: Reader) -> list[Evaluation]:
+        """Centre crop of all test images, full resolution in Eigen's crop, and on request the historic 100 images."""
+        found = [self._centre("", reader), self._full(reader)]
+        if self.options.hundred:
+            chosen = np.random.RandomState(0).permutation(len(reader))[:_HUNDRED]
+            found.append(self._centre("hundred", Subset(reader, chosen.tolist(), f"{reader.split} (100 images)")))
+        return found
+
+    def _centre(self, prefix: str, reader: Reader) -> Evaluation:
+        return Evaluation(
+            prefix=prefix,
+            reader=reader,
+            meter=DepthMeter(max_m=self.options.max_depth_m),
+            prepare=self._prepare_centre,
+            predict=self._predict_centre,
+            batch_size=self.options.eval_batch,
+            citation="centre crop of the network's size after resizing the shorter side, as MultiMAE; mean over images",
+        )
+
+    def _full(self, reader: Reader) -> Evaluation:
+        return Evaluation(
+            prefix="eigen",
+            reader=reader,
+            meter=DepthMeter(max_m=self.options.max_depth_m),
+            prepare=self._prepare_full,
+            predict=self._predict_full,
+            batch_size=1,
+            citation="native resolution inside Eigen's crop, cap 10 m, mean over images, as BTS and DINOv2",
+            deviations=(
+                f"the image is resized so that the network's input covers its shorter side, predicted in sliding windows "
+                f"that overlap by {self.options.overlap:g}, averaged, and resized back",
+            ),
+        )
+
+    def _prepare_centre(self, sample: Sample) -> Sample:
+        moved = geometry.centre_crop(geometry.smallest_side(_maps(sample), self.image_size), self.image_size)
+        return {**moved, "image": to_unit(moved["image"])}
+
+    def _predict_centre(self, network: nn.Module, batch: Batch) -> list[Array]:
+        depth = self.to_metres(network(batch["image"]))[:, 0]
+        return list(depth.cpu().numpy())
+
+    def _prepare_full(self, sample: Sample) -> Sample:
+        small = geometry.smallest_side({"image": sample["image"]}, self.image_size)
+        inside = np.zeros_like(sample["valid"])
+        height, width = inside.shape
+        top, bottom, left, right = (
+            int(share * side) for share, side in zip(_EIGEN, (height, height, width, width), strict=True)
+        )
+        inside[top:bottom, left:right] = True
+        return {"image": to_unit(small["image"]), "depth_m": sample["depth_m"], "valid": sample["valid"] & inside}
+
+    def _predict_full(self, network: nn.Module, batch: Batch) -> list[Array]:
+        outputs = slide(network, batch["image"], self.image_size, self.options.overlap)
+        native = batch["depth_m"][0].shape
+        depth = F.interpolate(self.to_metres(outputs), size=native, mode="bilinear", align_corners=False)
+        return list(depth[:, 0].cpu().numpy())
+
+    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Image, prediction and ground truth on one scale, absolute error; invalid pixels grey."""
+        valid = sample["valid"]
+        image = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        span = unit_range(sample["depth_m"][valid])
+        error = np.abs(prediction - sample["depth_m"])
+        return {
+            "image": image,
+            f"prediction, {span[0]:.1f} to {span[1]:.1f} m": colored(prediction, span, cv2.COLORMAP_TURBO),
+            "ground truth": colored(sample["depth_m"], span, cv2.COLORMAP_TURBO, valid),
+            "error, 0 to 1 m": colored(error, (0.0, 1.0), cv2.COLORMAP_INFERNO, valid),
+        }
+
+
+def _maps(sample: Sample) -> Sample:
+    return {name: sample[name] for name in ("image", "depth_m", "valid")}
