@@ -192,12 +192,20 @@ def data_make_mini(
     only: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="DATASET.KEY=N",
+            help="Sizes and counts: nyuv2.train=50, nyuv2.height=480; may be repeated.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a miniature with other settings.")] = False,
 ) -> None:
     """Render miniature datasets of procedural rooms in the official layouts."""
     from croco_bench.data.mini import make_mini
 
-    make_mini(root, datasets=only, seed=seed, workers=workers, overwrite=overwrite)
+    make_mini(root, datasets=only, changes=changes or (), seed=seed, workers=workers, overwrite=overwrite)
 
 
 @app.command()

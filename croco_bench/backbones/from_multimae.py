@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 from croco_bench.backbones.architecture import Architecture, heads_of
-from croco_bench.backbones.formats import Converted, Format, Names, RawCheckpoint, hidden_width, patch_shape
-from croco_bench.errors import CheckpointError
+from croco_bench.backbones.formats import Converted, Format, Names, checked_heads, patch_shape
 
-_RGB = "input_adapters.rgb"
+RGB = "input_adapters.rgb"
+NO_NORM = "MultiMAE has no final norm: the last block's output is used as it is"
 
 
-def _convert(raw: RawCheckpoint) -> Converted:
-    width, patch_size = patch_shape(raw, f"{_RGB}.proj.weight")
-    names = Names(raw)
-    names.ignore("output_adapters.", *_other_adapters(raw))
-    names.take_layer(f"{_RGB}.proj", "patch_embed")
-    table = names.take(f"{_RGB}.pos_emb", "positions")
-    if table.ndim != 4:
-        raise CheckpointError(f"{raw.source}: {_RGB}.pos_emb should be (1, width, h, w), but has {table.ndim} axes")
-    grid = (int(table.shape[2]), int(table.shape[3]))
-    names.out["positions"] = table.flatten(2)[0].T.contiguous()
-    tokens = int(names.take("global_tokens", "prefix").shape[1]) if "global_tokens" in raw.state else 0
-    depth = names.take_blocks("encoder", "blocks")
+def _convert(names: Names) -> Converted:
+    width, patch_size = patch_shape(names, f"{RGB}.proj")
+    hidden, _ = names.shape("encoder.0.mlp.fc1.weight", "hidden, width")
+    *_, height, breadth = names.shape(f"{RGB}.pos_emb", "1, width, h, w")
+    _, tokens, _ = names.shape("global_tokens", "1, tokens, width")
+    names.take_layer(f"{RGB}.proj", "patch_embed")
+    names.out["positions"] = names.take(f"{RGB}.pos_emb", "positions").flatten(2)[0].T.contiguous()
+    names.take("global_tokens", "prefix")
     architecture = Architecture(
         family="multimae",
         width=width,
-        depth=depth,
-        heads=heads_of(width),
-        hidden=hidden_width(raw, "encoder.0"),
+        depth=names.take_blocks("encoder", "blocks"),
+        heads=checked_heads(heads_of(width), width, names.source, "encoder"),
+        hidden=hidden,
         patch_size=patch_size,
-        grid=grid,
+        grid=(height, breadth),
         prefix_tokens=tokens,
         positions="fixed",
         final_norm=False,
     )
-    note = "MultiMAE has no final norm: the last block's output is used as it is"
-    return Converted(architecture, names.finish(), (note,))
+    return Converted(architecture, names.out, (NO_NORM,))
 
 
-def _other_adapters(raw: RawCheckpoint) -> set[str]:
-    """`input_adapters.<domain>.` of every domain but RGB."""
-    beginnings = {".".join(name.split(".")[:2]) + "." for name in raw.state if name.startswith("input_adapters.")}
-    return beginnings - {f"{_RGB}."}
-
-
-FORMATS = (Format("MultiMAE", lambda names: f"{_RGB}.proj.weight" in names, _convert),)
+FORMATS = (
+    Format(
+        "MultiMAE",
+        lambda names: f"{RGB}.proj.weight" in names,
+        _convert,
+        ignored=(r"output_adapters\.", r"input_adapters\.(?!rgb\.)"),
+    ),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,23 @@ def grid_of(size: Size, patch_size: int) -> Grid:
         FitError: the patches don't cover the image exactly; the message has the next size that fits.
     """
     height, width = size
-    if height % patch_size or width % patch_size or not (height and width):
+    if height % patch_size or width % patch_size or min(height, width) <= 0:
         fits = tuple(max(round(side / patch_size), 1) * patch_size for side in size)
         raise FitError(
             f"image size {height}x{width} isn't a multiple of the patch size {patch_size}; the nearest that fits is "
             f"{fits[0]}x{fits[1]}"
         )
     return height // patch_size, width // patch_size
+
+
+def check_size(images: Tensor, expected: Size, name: str) -> None:
+    """Raises `FitError` unless images (B, 3, H, W) are of the size that the backbone called `name` was loaded for."""
+    given = tuple(images.shape[-2:])
+    if given != tuple(expected):
+        raise FitError(
+            f"{name} was loaded for images of {expected[0]}x{expected[1]}, but got {'x'.join(map(str, given))}; "
+            f"load it with image_size={given}"
+        )
 
 
 class ViT(Backbone):
@@ -96,7 +106,11 @@ class ViT(Backbone):
     def blueprint(self) -> dict[str, str]:
         """See `Backbone.blueprint`."""
         plan = replace(self.architecture, grid=self.grid)
-        return {"architecture": json.dumps(plan.to_plain())}
+        return {
+            "architecture": json.dumps(plan.to_plain()),
+            "image_size": json.dumps(self.image_size),
+            "origin": json.dumps(asdict(self.origin)),
+        }
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """See `Backbone.encode`."""
@@ -108,11 +122,7 @@ class ViT(Backbone):
         Raises:
             FitError: the images aren't of the size that this backbone was loaded for.
         """
-        if tuple(images.shape[-2:]) != tuple(self.image_size):
-            given, expected = "x".join(map(str, images.shape[-2:])), "x".join(map(str, self.image_size))
-            raise FitError(
-                f"{self.name} was loaded for images of {expected}, but got {given}; load it with image_size={given}"
-            )
+        check_size(images, self.image_size, self.name)
         tokens: Tensor = self.patch_embed(images).flatten(2).transpose(1, 2)
         return tokens if self.positions is None else tokens + self.positions
 
@@ -121,6 +131,23 @@ class ViT(Backbone):
         if self.architecture.positions != "rope":
             return None
         return rotation(self.grid, head_dim, self.architecture.rope_base, self.patch_embed.weight.device)
+
+    def encode_visible(self, images: Tensor, visible: Tensor) -> Tensor:
+        """What masked pre-training runs: the encoder on some patches only.
+
+        Args:
+            images: normalised, (B, 3, H, W).
+            visible: which patches each image shows, indices (B, K) into the row-major grid, equally many per image.
+
+        Returns:
+            The last block's output of these patches, normed if there is a norm: (B, K, C).
+        """
+        tokens = self.embed(images)
+        tokens = tokens.gather(1, visible[:, :, None].expand(-1, -1, tokens.shape[-1]))
+        turn = self.turn(self.embed_dim // self.architecture.heads)
+        if turn is not None:
+            turn = turn[0][visible][:, None], turn[1][visible][:, None]  # (B, 1, K, d)
+        return self.run_blocks(tokens, turn)[-1]
 
     def run_blocks(self, tokens: Tensor, turn: Rotation | None) -> list[Tensor]:
         """Patch tokens (B, N, C) -> every block's patch tokens, the last one normed. N may be less than the whole grid."""

@@ -1,0 +1,163 @@
+"""Miniatures: small datasets of rendered rooms in official layouts, made in parallel, there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from croco_bench import __version__
+from croco_bench.data.places import MARKER, is_miniature
+from croco_bench.data.rooms.habitat import HabitatMini, write_habitat
+from croco_bench.data.rooms.nyuv2 import NYUv2Mini, write_nyuv2
+from croco_bench.errors import DataError, UsageError, unknown
+from croco_bench.progress import Bar, say
+
+# Rises when rooms of one seed look different, so that old miniatures are told from new.
+ROOMS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """One dataset's writer: default and tiny settings, and how many items settings ask for."""
+
+    default: Any
+    tiny: Any
+    write: Callable[[Path, Any, int, Executor, Callable[[int], None]], None]
+    count: Callable[[Any], int]
+
+
+MINIATURES: dict[str, Miniature] = {
+    "nyuv2": Miniature(NYUv2Mini(), NYUv2Mini(12, 6, 3, 48, 64), write_nyuv2, lambda spec: spec.train + spec.test),
+    "habitat_release": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_habitat, lambda spec: spec.pairs),
+}
+
+
+def make_mini(
+    root: str | Path,
+    *,
+    datasets: Iterable[str] | None = None,
+    changes: Iterable[str] = (),
+    tiny: bool = False,
+    seed: int = 0,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes miniatures below `root`, which becomes a data root.
+
+    A finished miniature with the same settings is kept. The result doesn't depend on the number of workers.
+
+    Args:
+        root: the folder; each dataset gets its own in it.
+        datasets: which; default: all.
+        changes: `DATASET.KEY=VALUE` strings, such as `nyuv2.train=50`.
+        tiny: a few images each, for tests.
+        seed: of everything that is drawn.
+        workers: processes; default: as many as processors.
+        overwrite: replace a miniature with other settings.
+
+    Raises:
+        UsageError: unknown dataset or setting.
+        DataError: real data, or another miniature, lies where this one should go; or it can't be written.
+    """
+    root = Path(root)
+    specs = _specs(datasets, changes, tiny)
+    for name, spec in specs.items():
+        with _failures_of(root / name), _only_one(root):
+            _make_one(root, name, spec, seed, workers or os.cpu_count() or 1, overwrite)
+
+
+def _specs(datasets: Iterable[str] | None, changes: Iterable[str], tiny: bool) -> dict[str, Any]:
+    names = list(datasets or MINIATURES)
+    for name in names:
+        if name not in MINIATURES:
+            raise unknown("miniature", name, MINIATURES)
+    specs = {name: MINIATURES[name].tiny if tiny else MINIATURES[name].default for name in names}
+    for change in changes:
+        place, _, text = change.partition("=")
+        name, _, key = place.partition(".")
+        if name not in specs:
+            raise unknown("miniature", name, specs)
+        keys = [field.name for field in fields(specs[name])]
+        if key not in keys:
+            raise unknown(f"setting of {name}", key, keys)
+        if not text.isdigit() or not int(text):
+            raise UsageError(f"--set {change}: expected a whole number above 0")
+        specs[name] = replace(specs[name], **{key: int(text)})
+    return specs
+
+
+def _make_one(root: Path, name: str, spec: Any, seed: int, workers: int, overwrite: bool) -> None:
+    target, miniature = root / name, MINIATURES[name]
+    marker = {"generator": "rooms", "version": ROOMS_VERSION, "seed": seed, "settings": asdict(spec)}
+    if not _is_free(target, marker, overwrite):
+        return
+    _remove_leftovers(root, name)
+    partial = root / f".{name}.partial-{os.getpid()}"
+    partial.mkdir(parents=True)
+    # Spawned, not forked: the parent may hold threads of torch.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, Bar(name, miniature.count(spec)) as bar:
+        miniature.write(partial, spec, seed, pool, bar.advance)
+    (partial / MARKER).write_text(json.dumps({**marker, "croco_bench": __version__}, indent=2) + "\n", encoding="utf-8")
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)
+    say(f"wrote {target}")
+
+
+def _is_free(target: Path, marker: dict[str, Any], overwrite: bool) -> bool:
+    """Whether to write; False where the very same miniature is there already."""
+    if not target.exists():
+        return True
+    if not is_miniature(target):
+        raise DataError(f"{target} exists and isn't a miniature; real data is never touched: choose another DIR")
+    found = json.loads((target / MARKER).read_text(encoding="utf-8"))
+    if {key: found.get(key) for key in marker} == marker:
+        say(f"{target} is there already")
+        return False
+    if not overwrite:
+        raise DataError(f"{target} is a miniature with other settings; give --overwrite to replace it, or another DIR")
+    return True
+
+
+def _remove_leftovers(root: Path, name: str) -> None:
+    """What killed runs left behind; the lock says that none is alive."""
+    for folder in root.glob(f".{name}.partial-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _only_one(root: Path) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / ".make-mini.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise DataError(
+            f"another process is writing miniatures into {root}; wait for it, or choose another DIR"
+        ) from error
+
+
+@contextmanager
+def _failures_of(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a process that rendered {target} was killed, perhaps for want of memory; use fewer --workers"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{target} can't be written ({error.strerror or error}); free space or choose another DIR"
+        ) from error

@@ -1,0 +1,1 @@
+"""Rooms: procedural indoor scenes with exact ground truth, deterministic from a seed."""

@@ -1,0 +1,106 @@
+"""Pinhole cameras: OpenCV axes (x right, y down, z forward), poses camera-to-world, pixel centres at half integers - 0.5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.data.rooms.scene import Scene
+
+Array = NDArray[Any]
+Size = tuple[int, int]
+FIELD_OF_VIEW_DEG = 65.0
+
+
+@dataclass(frozen=True)
+class Camera:
+    """`K` (3, 3) in pixels for images of `size` (H, W); `cam2world` (4, 4), metres. Pixel (0, 0) is a pixel's centre."""
+
+    K: Array
+    cam2world: Array
+    size: Size
+
+    @property
+    def centre(self) -> Array:
+        """Position in the world (3,)."""
+        return self.cam2world[:3, 3]
+
+    def rays(self, offset: tuple[float, float] = (0.0, 0.0)) -> Array:
+        """Directions (H*W, 3) in the world whose camera z is 1, so that distances along them are z-depths."""
+        height, width = self.size
+        x, y = np.meshgrid(np.arange(width) + offset[0], np.arange(height) + offset[1])
+        pixels = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
+        return pixels @ (np.linalg.inv(self.K).T @ self.cam2world[:3, :3].T)
+
+    def project(self, points: Array) -> tuple[Array, Array]:
+        """World points (n, 3) -> pixels (n, 2) as (x, y), and z-depth (n,)."""
+        local = (points - self.centre) @ self.cam2world[:3, :3]
+        pixels = local @ self.K.T
+        depth = local[:, 2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return pixels[:, :2] / pixels[:, 2:], depth
+
+
+def intrinsics(size: Size, field_of_view_deg: float = FIELD_OF_VIEW_DEG) -> Array:
+    """Square pixels, principal point in the middle, horizontal field of view in degrees."""
+    height, width = size
+    focal = width / 2 / np.tan(np.radians(field_of_view_deg) / 2)
+    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
+def look(centre: Array, yaw: float, pitch: float, roll: float, size: Size) -> Camera:
+    """A camera at `centre` (m): yaw about the vertical, pitch upwards, roll about the line of sight, in radians."""
+    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
+    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    down = np.cross(forward, right)
+    cosine, sine = np.cos(roll), np.sin(roll)
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2] = cosine * right + sine * down, cosine * down - sine * right, forward
+    pose[:3, 3] = centre
+    return Camera(intrinsics(size), pose, size)
+
+
+def sample_camera(scene: Scene, size: Size, generator: np.random.Generator) -> Camera:
+    """A camera at eye height that looks into the room, with at least half a metre of free sight in most directions."""
+    width, length, _ = scene.size
+    camera = None
+    for _ in range(50):
+        centre = np.array(
+            [generator.uniform(0.4, width - 0.4), generator.uniform(0.4, length - 0.4), generator.uniform(1.1, 1.8)]
+        )
+        middle = np.array([width / 2, length / 2]) + generator.normal(0, 0.8, 2)
+        yaw = float(np.arctan2(middle[1] - centre[1], middle[0] - centre[0]) + generator.normal(0, 0.3))
+        pitch, roll = np.radians(generator.uniform(-25, 3)), np.radians(generator.normal(0, 3))
+        camera = look(centre, yaw, float(pitch), float(roll), size)
+        if has_free_sight(scene, camera):
+            return camera
+    assert camera is not None
+    return camera
+
+
+def has_free_sight(scene: Scene, camera: Camera) -> bool:
+    """Whether the camera isn't inside or right in front of something: depths of a coarse grid of rays."""
+    coarse = Camera(intrinsics((9, 12)), camera.cam2world, (9, 12))
+    rays = coarse.rays()
+    depth, _ = scene.cast(np.broadcast_to(coarse.centre, rays.shape), rays)
+    return bool(
+        np.isfinite(depth).all() and np.quantile(depth, 0.1) > 0.6 and depth.min() > 0.3 and np.median(depth) > 1.3
+    )
+
+
+def nudge(camera: Camera, generator: np.random.Generator, strength: float = 1.0) -> Camera:
+    """A second viewpoint nearby: up to about 40 cm and 12 degrees away at strength 1."""
+    move = generator.normal(0, 1, 3)
+    move *= strength * generator.uniform(0.12, 0.40) / np.linalg.norm(move)
+    move[2] *= 0.5
+    yaw, pitch, roll = np.radians(strength * generator.normal(0, (6.0, 3.0, 2.0)))
+    turn_yaw = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    pose = camera.cam2world.copy()
+    pose[:3, :3] = turn_yaw @ pose[:3, :3] @ about_x @ about_z
+    pose[:3, 3] += move
+    return Camera(camera.K, pose, camera.size)

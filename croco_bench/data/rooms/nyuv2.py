@@ -1,0 +1,137 @@
+"""Writes rooms in the official layout of the labelled NYU Depth v2: one MATLAB 7.3 file (HDF5, axes reversed) and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from croco_bench.data.rooms.camera import sample_camera
+from croco_bench.data.rooms.classes import THINGS
+from croco_bench.data.rooms.render import View, render
+from croco_bench.data.rooms.scene import make_scene
+from croco_bench.seeding import derive, generator
+
+Array = NDArray[Any]
+_KINDS = ("bedroom", "living_room", "office", "dining_room", "study")
+_HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 ."
+
+
+@dataclass(frozen=True)
+class NYUv2Mini:
+    """How many images, of which size (pixels), and how many of each room. The real one has 795 + 654 of 480x640."""
+
+    train: int = 400
+    test: int = 100
+    views_per_scene: int = 5
+    height: int = 120
+    width: int = 160
+
+
+def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advance: Callable[[int], None]) -> None:
+    """Writes `nyu_depth_v2_labeled.mat` and `splits.mat`. No room is in both splits.
+
+    `rawDepths` has holes (0) where a structured-light sensor has them: at depth edges, at grazing angles, in the border.
+    """
+    jobs = [job for split in ("train", "test") for job in _jobs(spec, split, seed)]
+    total = spec.train + spec.test
+    with h5py.File(folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512) as file:
+        maps = _create(file, total, spec)
+        scenes: list[str] = []
+        for name, views in zip([job[0] for job in jobs], pool.map(_views, jobs), strict=True):
+            for view in views:
+                for key, value in view.items():
+                    maps[key][len(scenes)] = value
+                scenes.append(name)
+            advance(len(views))
+        _write_cells(file, "scenes", scenes)
+        _write_cells(file, "sceneTypes", [name.rpartition("_")[0] for name in scenes])
+        _write_cells(file, "names", [thing.name for thing in THINGS[1:]])
+    with (folder / "nyu_depth_v2_labeled.mat").open("r+b") as stream:
+        stream.write(_HEADER.ljust(124) + b"\x00\x02IM")
+    numbers = np.arange(1, total + 1, dtype=np.uint16)[:, None]
+    scipy.io.savemat(folder / "splits.mat", {"trainNdxs": numbers[: spec.train], "testNdxs": numbers[spec.train :]})
+
+
+Job = tuple[str, int, int, NYUv2Mini]
+
+
+def _jobs(spec: NYUv2Mini, split: str, seed: int) -> list[Job]:
+    """One per room: its name, its seed, how many views."""
+    total, jobs = spec.train if split == "train" else spec.test, []
+    for number, first in enumerate(range(0, total, spec.views_per_scene)):
+        kind = _KINDS[derive(seed, "kind", split, number) % len(_KINDS)]
+        room = derive(seed, "nyuv2", split, number) % 2**32
+        name = f"{kind}_{(0 if split == 'train' else 5000) + number:04d}"
+        jobs.append((name, room, min(spec.views_per_scene, total - first), spec))
+    return jobs
+
+
+def _views(job: Job) -> list[dict[str, Array]]:
+    """The images of one room, axes reversed as the file wants them."""
+    _, seed, count, spec = job
+    scene, random = make_scene(seed), generator(seed, "cameras")
+    views = [render(scene, sample_camera(scene, (spec.height, spec.width), random)) for _ in range(count)]
+    return [_reversed(view, random) for view in views]
+
+
+def _reversed(view: View, random: np.random.Generator) -> dict[str, Array]:
+    depth = np.where(np.isfinite(view.depth_m), view.depth_m, 9.99)
+    raw = np.where(_holes(view, random), 0, depth)
+    return {
+        "images": view.rgb.transpose(2, 1, 0),
+        "depths": depth.T.astype(np.float32),
+        "rawDepths": raw.T.astype(np.float32),
+        "labels": view.semantic.T.astype(np.uint16),
+        "instances": view.instance.T.astype(np.uint8),
+    }
+
+
+def _holes(view: View, random: np.random.Generator) -> Array:
+    """Where a depth sensor would measure nothing."""
+    depth = view.depth_m
+    rise, run = np.gradient(depth)
+    edges = np.hypot(rise, run) > 0.08 * depth
+    rays = view.camera.rays() @ view.camera.cam2world[:3, :3]
+    cosine = -np.einsum(
+        "hwi,hwi->hw", view.normals, (rays / np.linalg.norm(rays, axis=1, keepdims=True)).reshape(view.normals.shape)
+    )
+    border = np.ones_like(edges)
+    edge = max(round(0.012 * depth.shape[0]), 1)
+    border[edge:-edge, edge:-edge] = False
+    return edges | (cosine < 0.12) | border | (random.random(depth.shape) < 0.005) | ~np.isfinite(depth)
+
+
+def _create(file: h5py.File, total: int, spec: NYUv2Mini) -> dict[str, h5py.Dataset]:
+    kinds = {"images": "uint8", "depths": "float32", "rawDepths": "float32", "labels": "uint16", "instances": "uint8"}
+    maps = {}
+    for key, kind in kinds.items():
+        shape = (3, spec.width, spec.height) if key == "images" else (spec.width, spec.height)
+        maps[key] = file.create_dataset(
+            key, (total, *shape), kind, chunks=(1, *shape), compression="gzip", compression_opts=1
+        )
+        maps[key].attrs["MATLAB_class"] = np.bytes_("single" if kind == "float32" else kind)
+    return maps
+
+
+def _write_cells(file: h5py.File, key: str, texts: list[str]) -> None:
+    """A MATLAB cell array of strings: references to UTF-16 columns."""
+    store = file.require_group("#refs#")
+    known: dict[str, h5py.Reference] = {}
+    for text in texts:
+        if text not in known:
+            letters = store.create_dataset(
+                f"{key}_{len(known)}", data=np.array([[ord(letter)] for letter in text], dtype=np.uint16)
+            )
+            letters.attrs["MATLAB_class"] = np.bytes_("char")
+            known[text] = letters.ref
+    cells = file.create_dataset(key, (1, len(texts)), h5py.ref_dtype)
+    cells[0] = [known[text] for text in texts]
+    cells.attrs["MATLAB_class"] = np.bytes_("cell")

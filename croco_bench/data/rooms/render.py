@@ -1,0 +1,170 @@
+"""Views of a scene with exact ground truth, and what relates two views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.data.rooms.camera import Camera, Size, has_free_sight, nudge, sample_camera
+from croco_bench.data.rooms.scene import Scene
+from croco_bench.errors import DataError
+
+Array = NDArray[Any]
+# Four rays a pixel on a rotated grid, where neighbours differ by more than this in linear colour.
+_CONTRAST = 0.03
+_SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
+
+
+@dataclass(frozen=True)
+class View:
+    """One image. `rgb` (H, W, 3) uint8; `depth_m` (H, W) float32, along the optical axis; `normals` (H, W, 3) float32, unit,
+    camera axes, towards the camera; `semantic` and `instance` (H, W) int32."""
+
+    camera: Camera
+    rgb: Array
+    depth_m: Array
+    normals: Array
+    semantic: Array
+    instance: Array
+
+    def points(self) -> Array:
+        """World points (H*W, 3) of all pixels, metres."""
+        return self.camera.centre + self.camera.rays() * self.depth_m.reshape(-1, 1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class ViewPair:
+    """Two views of one static scene. `covisibility` is the share of pixels of view 1 seen in view 2, and the reverse."""
+
+    view1: View
+    view2: View
+    covisibility: tuple[float, float]
+
+
+def render(scene: Scene, camera: Camera) -> View:
+    """The view of a camera. Geometry is that of pixel centres; colour is averaged over four rays where it changes."""
+    height, width = camera.size
+    rays = camera.rays()
+    depth, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    instance = scene.owner_of(triangle)
+    normal = _facing(scene, triangle, rays)
+    colour = _shade(scene, camera, rays, depth, triangle).reshape(height, width, 3)
+    return View(
+        camera=camera,
+        rgb=_display(_smoothed(scene, camera, colour, instance.reshape(height, width))),
+        depth_m=depth.astype(np.float32).reshape(height, width),
+        normals=(normal @ camera.cam2world[:3, :3].astype(np.float32)).reshape(height, width, 3),
+        semantic=scene.semantic[instance].astype(np.int32).reshape(height, width),
+        instance=instance.astype(np.int32).reshape(height, width),
+    )
+
+
+def _facing(scene: Scene, triangle: Array, rays: Array) -> Array:
+    """Unit normals (n, 3) in the world, turned towards where the rays come from."""
+    normal = scene.unit_normals[triangle]
+    away = np.einsum("ni,ni->n", normal, rays) > 0
+    normal[away] *= -1
+    return normal
+
+
+def _shade(scene: Scene, camera: Camera, rays: Array, distance: Array, triangle: Array) -> Array:
+    """Linear colours (n, 3) of what the rays hit; black where they hit nothing."""
+    hit = triangle >= 0
+    colour = np.zeros((len(rays), 3), dtype=np.float32)
+    points = (camera.centre + rays[hit] * distance[hit, None]).astype(np.float32)
+    normal = _facing(scene, triangle[hit], rays[hit])
+    albedo = scene.textures.colour(points, scene.owner_of(triangle[hit]))
+    colour[hit] = albedo * _light(scene, points, normal)[:, None]
+    return colour
+
+
+def _smoothed(scene: Scene, camera: Camera, colour: Array, instance: Array) -> Array:
+    """Antialiasing: pixels that differ from a neighbour are shaded again, by four rays."""
+    rough = np.zeros(instance.shape, dtype=np.bool_)
+    for axis in (0, 1):
+        step = (np.abs(np.diff(colour, axis=axis)).max(axis=-1) > _CONTRAST) | (np.diff(instance, axis=axis) != 0)
+        before, after = [slice(None)] * 2, [slice(None)] * 2
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        rough[tuple(before)] |= step
+        rough[tuple(after)] |= step
+    chosen = np.flatnonzero(rough.ravel())
+    rays = np.concatenate([camera.rays(offset)[chosen] for offset in _SUBPIXELS])
+    distance, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    several = _shade(scene, camera, rays, distance, triangle).reshape(len(_SUBPIXELS), len(chosen), 3)
+    smooth = colour.reshape(-1, 3).copy()
+    smooth[chosen] = several.mean(axis=0)
+    return smooth.reshape(colour.shape)
+
+
+def _display(colour: Array) -> Array:
+    """Linear light -> uint8 with a gamma of 2.2, so that dark corners keep detail."""
+    return (255 * np.clip(colour, 0, 1) ** np.float32(1 / 2.2) + 0.5).astype(np.uint8)
+
+
+def _light(scene: Scene, points: Array, normal: Array) -> Array:
+    """Ambient light and Lambert's law for every lamp, without shadows."""
+    total = np.full(len(points), scene.ambient, dtype=np.float32)
+    for place, power in zip(scene.lights, scene.power, strict=True):
+        towards = place - points
+        squared = np.einsum("ni,ni->n", towards, towards)
+        cosine = np.einsum("ni,ni->n", towards, normal) / np.sqrt(squared)
+        total += power * np.clip(cosine, 0, None) / (1 + 0.15 * squared)
+    return total
+
+
+def seen_from(scene: Scene, points: Array, camera: Camera) -> Array:
+    """Which world points (n, 3) lie inside the image of `camera` with nothing in between: exact, by rays."""
+    pixels, depth = camera.project(points)
+    height, width = camera.size
+    inside = (
+        (depth > 1e-6) & (pixels >= -0.5).all(axis=1) & (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
+    )
+    seen = np.zeros(len(points), dtype=np.bool_)
+    towards = points[inside] - camera.centre
+    reach, _ = scene.cast(np.broadcast_to(camera.centre, towards.shape), towards)
+    seen[inside] = reach > 1 - 1e-3
+    return seen
+
+
+def flow_between(view1: View, view2: View) -> Array:
+    """Optical flow (H, W, 2) in pixels (u right, v down) from view 1 to view 2 of a static scene, hidden points included."""
+    pixels, _ = view2.camera.project(view1.points())
+    height, width = view1.camera.size
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return (pixels.reshape(height, width, 2) - np.stack([x, y], axis=-1)).astype(np.float32)
+
+
+def occlusion(scene: Scene, view1: View, view2: View) -> Array:
+    """(H, W) bool: pixels of view 1 whose point view 2 doesn't see, because it is hidden or outside the image."""
+    return ~seen_from(scene, view1.points(), view2.camera).reshape(view1.camera.size)
+
+
+def covisibility(scene: Scene, camera1: Camera, camera2: Camera) -> tuple[float, float]:
+    """Share of the pixels of camera 1 whose points camera 2 sees, and the reverse."""
+    shares = []
+    for camera, other in ((camera1, camera2), (camera2, camera1)):
+        rays = camera.rays()
+        depth, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+        hit = triangle >= 0
+        shares.append(float(seen_from(scene, camera.centre + rays[hit] * depth[hit, None], other).sum()) / len(rays))
+    return shares[0], shares[1]
+
+
+def make_pair(scene: Scene, size: Size, generator: np.random.Generator) -> ViewPair:
+    """Two nearby views that see at least 45 % of each other.
+
+    Raises:
+        DataError: two hundred tries found none, which no room of the generator should cause.
+    """
+    for _ in range(200):
+        first = sample_camera(scene, size, generator)
+        second = nudge(first, generator)
+        if not has_free_sight(scene, second):
+            continue
+        shares = covisibility(scene, first, second)
+        if min(shares) >= 0.45:
+            return ViewPair(render(scene, first), render(scene, second), shares)
+    raise DataError(f"no pair of views was found in {scene.name}")

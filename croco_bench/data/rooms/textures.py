@@ -1,0 +1,129 @@
+"""Solid textures: colour as a function of a point on an object, so that every view of it agrees.
+
+Features are large against a patch and nothing is finer than a few pixels: with busy, fine-grained textures small networks
+learn no correspondence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+KINDS = ("plain", "stripes", "checks", "blobs", "bricks", "gradient")
+_PLAIN, _STRIPES, _CHECKS, _BLOBS, _BRICKS, _GRADIENT = range(len(KINDS))
+
+
+@dataclass(frozen=True)
+class Textures:
+    """Textures of many objects, one per row: kind, period in metres, two colours in [0, 1], a frame and a phase."""
+
+    kind: Array
+    period: Array
+    first: Array
+    second: Array
+    frame: Array
+    phase: Array
+
+    @classmethod
+    def draw(cls, kinds: list[tuple[str, ...]], generator: np.random.Generator) -> Textures:
+        """One texture per entry, its kind out of those allowed for it."""
+        count = len(kinds)
+        chosen = np.array([KINDS.index(str(generator.choice(allowed))) for allowed in kinds])
+        hue, other = generator.random(count), generator.uniform(0.08, 0.5, count)
+        value = generator.uniform(0.35, 0.95, count)
+        darker = np.clip(value + generator.choice([-1, 1], count) * generator.uniform(0.25, 0.5, count), 0.08, 1.0)
+        saturation = generator.uniform(0.1, 0.75, count)
+        turns = generator.uniform(0, np.pi / 2, (count, 2)) * (generator.random((count, 1)) < 0.5)
+        return cls(
+            kind=chosen,
+            period=generator.uniform(0.5, 1.4, count),
+            first=_rgb(hue, saturation, value),
+            second=_rgb((hue + other) % 1, saturation, darker),
+            frame=np.stack([_turn(around_z, around_x) for around_z, around_x in turns]),
+            phase=generator.uniform(0.1, 0.9, (count, 3)),
+        )
+
+    def colour(self, points: Array, owner: Array) -> Array:
+        """Colours (n, 3) at points (n, 3) in metres on the objects `owner` (n,)."""
+        local = np.einsum("nij,nj->ni", self.frame[owner], points) / self.period[owner][:, None] + self.phase[owner]
+        share = np.zeros(len(points), dtype=np.float32)
+        kinds = self.kind[owner]
+        for kind, pattern in _PATTERNS.items():
+            mine = np.flatnonzero(kinds == kind)
+            if mine.size:
+                share[mine] = pattern(local[mine], owner[mine])
+        return self.first[owner] + (self.second - self.first)[owner] * share[:, None]
+
+
+def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
+    """HSV in [0, 1] -> RGB (n, 3) float32."""
+    sector = (hue[:, None] * 6 + np.array([5.0, 3.0, 1.0])) % 6
+    ramp = np.clip(np.minimum(sector, 4 - sector), 0, 1)
+    return (value[:, None] * (1 - saturation[:, None] * ramp)).astype(np.float32)
+
+
+def _turn(around_z: float, around_x: float) -> Array:
+    cos_z, sin_z, cos_x, sin_x = np.cos(around_z), np.sin(around_z), np.cos(around_x), np.sin(around_x)
+    about_z = np.array([[cos_z, -sin_z, 0], [sin_z, cos_z, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, cos_x, -sin_x], [0, sin_x, cos_x]])
+    return (about_x @ about_z).astype(np.float32)
+
+
+def _edge(wave: Array, softness: float = 0.12) -> Array:
+    """A wave in [-1, 1] -> 0 or 1 with soft flanks: a cheap prefilter."""
+    return np.clip(wave / softness * 0.5 + 0.5, 0, 1)
+
+
+def _stripes(local: Array, owner: Array) -> Array:
+    return _edge(np.sin(2 * np.pi * local[:, 0]))
+
+
+def _checks(local: Array, owner: Array) -> Array:
+    waves = np.sin(np.pi * local)
+    return _edge(waves[:, 0] * waves[:, 1] * np.where(np.abs(waves[:, 2]) < 0.1, 1, np.sign(waves[:, 2])))
+
+
+def _bricks(local: Array, owner: Array) -> Array:
+    row = local[:, 2] * 2
+    across = local[:, 0] + local[:, 1] + 0.5 * (np.floor(row) % 2)
+    mortar = np.minimum(np.abs(row - np.round(row)) * 0.5, np.abs(across - np.round(across)))
+    tint = _hash(np.floor(row).astype(np.int64), np.floor(across + 0.5).astype(np.int64), owner)
+    return np.clip(1 - mortar / 0.06, 0, 1) * 0.9 + 0.35 * tint * (mortar > 0.03)
+
+
+def _gradient(local: Array, owner: Array) -> Array:
+    return np.clip(0.5 + 0.5 * np.sin(np.pi * 0.6 * local[:, 2]), 0, 1)
+
+
+def _blobs(local: Array, owner: Array) -> Array:
+    """Smooth value noise, thresholded softly."""
+    noise = _noise(local * 1.3, owner)
+    return _edge(noise - 0.5, 0.25)
+
+
+def _noise(local: Array, owner: Array) -> Array:
+    """Trilinear value noise in [0, 1] on the integer lattice, another one per object."""
+    base = np.floor(local).astype(np.int64)
+    inside = (local - base).astype(np.float32)
+    inside = inside * inside * (3 - 2 * inside)
+    total = np.zeros(len(local), dtype=np.float32)
+    for corner in range(8):
+        offset = np.array([corner & 1, corner >> 1 & 1, corner >> 2 & 1])
+        weight = np.prod(np.where(offset, inside, 1 - inside), axis=1)
+        cell = base + offset
+        total += weight * _hash(cell[:, 0] + 57 * cell[:, 2], cell[:, 1], owner)
+    return total
+
+
+def _hash(first: Array, second: Array, third: Array) -> Array:
+    """Integers -> evenly spread float32 in [0, 1)."""
+    mixed = (first * 73856093) ^ (second * 19349663) ^ (third.astype(np.int64) * 83492791)
+    mixed = (mixed ^ (mixed >> 13)) * 1274126177
+    return ((mixed ^ (mixed >> 16)) & 0xFFFF).astype(np.float32) / 65536
+
+
+_PATTERNS = {_STRIPES: _stripes, _CHECKS: _checks, _BLOBS: _blobs, _BRICKS: _bricks, _GRADIENT: _gradient}
