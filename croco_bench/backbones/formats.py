@@ -58,7 +58,9 @@ class Names:
         fits = len(found) == len(wanted)
         fits = fits and all(size > 0 and (axis != "1" or size == 1) for size, axis in zip(found, wanted, strict=True))
         if not fits:
-            raise CheckpointError(f"{self.source}: {name} should have shape ({axes}), but has {found}; the file is damaged")
+            raise CheckpointError(
+                f"{self.source}: {name} should have shape ({axes}), but has {found}; the file is damaged"
+            )
         return found
 
     def look(self, name: str) -> Tensor:
@@ -160,5 +162,7 @@ def checked_heads(heads: object, width: int, source: str, part: str, *, rope: bo
     whole = isinstance(heads, int) and not isinstance(heads, bool) and heads > 0
     if not (isinstance(heads, int) and whole and width % heads == 0 and (not rope or width // heads % 4 == 0)):
         rule = f"divides {width} into multiples of 4, as RoPE needs" if rope else f"divides {width}"
-        raise CheckpointError(f"{source}: the {part} of width {width} can't have {heads!r} heads; expected a number that {rule}")
+        raise CheckpointError(
+            f"{source}: the {part} of width {width} can't have {heads!r} heads; expected a number that {rule}"
+        )
     return heads

@@ -27,7 +27,9 @@ def network_arguments(extras: Mapping[str, Any], source: str) -> dict[str, Any]:
         if isinstance(given, Mapping):
             return dict(given)
         if given is not None:
-            raise CheckpointError(f"{source}: croco_kwargs should be a table of arguments, but is a {type(given).__name__}")
+            raise CheckpointError(
+                f"{source}: croco_kwargs should be a table of arguments, but is a {type(given).__name__}"
+            )
     text = getattr(args, "model", None)
     return parse_call(text, source) if isinstance(text, str) and "(" in text else {}
 
@@ -133,7 +135,9 @@ def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder
         names.drop("dec_pos_embed")
         return None
     if kwargs.get("dec_block", "cross") != "cross":
-        raise CheckpointError(f"{names.source}: decoder blocks of kind {kwargs['dec_block']!r} aren't known; expected cross")
+        raise CheckpointError(
+            f"{names.source}: decoder blocks of kind {kwargs['dec_block']!r} aren't known; expected cross"
+        )
     width, _ = names.shape("decoder_embed.weight", "decoder width, encoder width")
     hidden, _ = names.shape("dec_blocks.0.mlp.fc1.weight", "hidden, width")
     norm_memory = bool(kwargs.get("norm_im2_in_dec", True))

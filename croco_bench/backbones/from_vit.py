@@ -88,7 +88,10 @@ FORMATS = (
     Format("MAE fine-tuned", _is_finetuned_mae, _convert_finetuned_mae, _CLASSIFIER),
     Format("MAE linear probe", _is_probe, _convert_mae, _CLASSIFIER),
     Format(
-        "MultiMAE export", lambda names: _is_vit(names) and "norm.weight" not in names, _convert_multimae_export, _CLASSIFIER
+        "MultiMAE export",
+        lambda names: _is_vit(names) and "norm.weight" not in names,
+        _convert_multimae_export,
+        _CLASSIFIER,
     ),
     Format("ViT", _is_vit, _convert_plain, (*_CLASSIFIER, r"mask_token$")),
 )

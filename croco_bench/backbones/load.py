@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -9,16 +10,16 @@ import timm
 import torch
 
 from croco_bench.backbones import from_croco, from_multimae, from_vit
-from croco_bench.backbones.architecture import ARCHITECTURES, Architecture, architecture, parse_random
+from croco_bench.backbones.architecture import ARCHITECTURES, Architecture, parse_random
 from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.positions import resample
 from croco_bench.backbones.sources import locate
 from croco_bench.backbones.timm_vit import TimmViT
 from croco_bench.backbones.vit import ViT, grid_of
-from croco_bench.backbones.weights import Finetuned, as_finetuned, fill, read_checkpoint
+from croco_bench.backbones.weights import OWN, Finetuned, as_finetuned, fill, read_checkpoint
 from croco_bench.contracts import Backbone, Origin, Size
-from croco_bench.errors import CheckpointError, unknown
+from croco_bench.errors import CheckpointError, FitError, UsageError, unknown
 from croco_bench.seeding import derive
 
 # The first that matches wins: special cases stand before the general.
@@ -39,9 +40,11 @@ def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str |
     Raises:
         CheckpointError: the file can't be read, or lacks weights, or has weights that don't belong.
         FitError: the image size isn't a multiple of the patch size.
+        UsageError: no such name.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
-    text = str(ckpt)
+    size, text = _checked_size(image_size), str(ckpt)
+    if not text:
+        raise UsageError("the checkpoint's name is empty; give a file, a URL, hf://repo/file, timm:NAME or random:ARCH")
     called = name or default_name(text)
     if text.startswith("timm:"):
         architecture_name = text.removeprefix("timm:")
@@ -51,6 +54,13 @@ def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str |
     else:
         backbone = _from_file(text, size, called)
     return backbone.eval()
+
+
+def _checked_size(image_size: object) -> Size:
+    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if isinstance(sides, tuple | list) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides):
+        return sides[0], sides[1]
+    raise FitError(f"image_size={image_size!r} should be a whole number of pixels or a pair (height, width)")
 
 
 def default_name(ckpt: str) -> str:
@@ -65,15 +75,17 @@ def default_name(ckpt: str) -> str:
 def _random(text: str, size: Size, name: str) -> Backbone:
     what, seed = parse_random(text.removeprefix("random:"))
     origin = Origin(text, "random", notes=("random weights",))
-    torch.manual_seed(derive(seed, "backbone", what))
-    if what in ARCHITECTURES:
-        plan = architecture(what)
-        backbone = _build(plan, size, origin, name)
-        backbone.initialise()
-        return backbone
-    if what.startswith(("mini", "croco", "mae", "multimae")) or what not in timm.list_models():
-        raise unknown("architecture (of this project or of timm)", what, [*ARCHITECTURES, *timm.list_models("vit*")])
-    return TimmViT(what, size, origin, name, pretrained=False)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are none of our business
+        torch.manual_seed(derive(seed, "backbone", what))
+        if what in ARCHITECTURES:
+            backbone = _build(ARCHITECTURES[what], size, origin, name)
+            backbone.initialise()
+            return backbone
+        if what not in timm.list_models():
+            names = [*ARCHITECTURES, *timm.list_models("vit*")]
+            near = difflib.get_close_matches(what, names, n=1, cutoff=0.5)
+            raise unknown("architecture of this project or of timm", what, names if near else ARCHITECTURES)
+        return TimmViT(what, size, origin, name, pretrained=False)
 
 
 def _build(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:
@@ -84,10 +96,10 @@ def _from_file(ckpt: str, size: Size, name: str) -> Backbone:
     path, licence = locate(ckpt)
     raw = read_checkpoint(path)
     finetuned = as_finetuned(raw)
-    if finetuned:
+    if finetuned and finetuned.format == OWN:
         return _from_finetuned(finetuned, raw, size, name)
     found = recognise(raw)
-    converted = found.convert(raw)
+    converted = found.read(raw)
     origin = Origin(ckpt, found.name, raw.sha256, licence, converted.notes)
     return from_converted(converted, size, origin, name)
 
@@ -121,13 +133,21 @@ def from_converted(converted: Converted, size: Size, origin: Origin, name: str) 
 
 def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: str) -> Backbone:
     described = finetuned.metadata
-    origin = Origin(raw.source, "croco-bench fine-tuned", raw.sha256, notes=(f"fine-tuned on {described.get('task')}",))
-    if "timm" in described:
-        trained = tuple(described["image_size"])
-        if trained != size:
-            raise CheckpointError(f"{raw.source} was fine-tuned at {trained}; use it at that image size")
-        backbone = TimmViT(str(described["timm"]), size, origin, name, pretrained=False)
-        fill(backbone, finetuned.backbone, raw.source)
-        return backbone
-    plan = Architecture.from_plain(described["architecture"])
-    return from_converted(Converted(plan, finetuned.backbone), size, origin, name)
+    try:
+        before = Origin(**described["origin"])
+        trained_size = (int(described["image_size"][0]), int(described["image_size"][1]))
+        plan = Architecture.from_plain(described["architecture"]) if "architecture" in described else None
+        timm_name = None if plan else str(described["timm"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{raw.source}: the description of the network is damaged; fine-tune again") from error
+    notes = (f"fine-tuned on {described.get('task', 'an unnamed task')} from {before.source}", *before.notes)
+    origin = Origin(raw.source, OWN, raw.sha256, before.licence, notes)
+    if plan:
+        return from_converted(Converted(plan, finetuned.backbone), size, origin, name)
+    if trained_size != size:
+        raise FitError(
+            f"{raw.source} was fine-tuned at {trained_size}, and timm's networks keep that; use image_size={trained_size}"
+        )
+    backbone = TimmViT(str(timm_name), size, origin, name, pretrained=False)
+    fill(backbone, finetuned.backbone, raw.source)
+    return backbone

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import timm
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
-from croco_bench.backbones.vit import grid_of
+from croco_bench.backbones.vit import check_size, grid_of
 from croco_bench.contracts import Backbone, Origin, Size
 from croco_bench.errors import CheckpointError, FitError
 
@@ -35,13 +37,13 @@ class TimmViT(Backbone):
         grid_of(image_size, self.patch_size)
         config: dict[str, Any] = self.model.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
-        self._norm = self._final_norm()
         if isinstance(self._norm, nn.Identity):
             self.final_norm = "identity"
         else:
             self.final_norm = "checkpoint" if pretrained else "initialised"
 
-    def _final_norm(self) -> nn.Module:
+    @property
+    def _norm(self) -> nn.Module:
         """The norm over tokens; where the model norms after pooling instead (`fc_norm`), that one."""
         norm = getattr(self.model, "norm", nn.Identity())
         fallback = getattr(self.model, "fc_norm", nn.Identity())
@@ -49,10 +51,7 @@ class TimmViT(Backbone):
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """See `Backbone.encode`."""
-        if tuple(images.shape[-2:]) != tuple(self.image_size):
-            raise FitError(
-                f"{self.name} was loaded for images of {self.image_size}, but got {tuple(images.shape[-2:])}"
-            )
+        check_size(images, self.image_size, self.name)
         outputs: list[Tensor] = self.model.forward_intermediates(
             images, norm=False, output_fmt="NLC", intermediates_only=True
         )
@@ -81,12 +80,17 @@ class TimmViT(Backbone):
 
     def blueprint(self) -> dict[str, str]:
         """See `Backbone.blueprint`."""
-        return {"timm": self.timm_name, "image_size": json.dumps(self.image_size)}
+        return {
+            "timm": self.timm_name,
+            "image_size": json.dumps(self.image_size),
+            "origin": json.dumps(asdict(self.origin)),
+        }
 
 
 def _create(architecture: str, image_size: Size, pretrained: bool) -> nn.Module:
-    if architecture.partition(".")[0] not in timm.list_models():
-        near = timm.list_models(f"*{architecture.partition('.')[0][:12]}*")[:3]
+    base = architecture.partition(".")[0]
+    if base not in timm.list_models():
+        near = timm.list_models(f"*{base[:12]}*")[:3] if base else []
         hint = f"timm has {', '.join(near)}" if near else "timm.list_models('vit*') names them all"
         raise CheckpointError(f"timm has no model {architecture!r}; {hint}")
     try:
@@ -95,6 +99,19 @@ def _create(architecture: str, image_size: Size, pretrained: bool) -> nn.Module:
         raise FitError(
             f"timm:{architecture} takes no image size, so it isn't a ViT; give one such as vit_base_patch16_224"
         ) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"timm:{architecture} can't be loaded: {str(error).splitlines()[0][:200]}") from error
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        raise CheckpointError(f"timm:{architecture} can't be loaded: {_reason(error)}") from error
     return model
+
+
+def _reason(error: Exception) -> str:
+    """Why timm failed. Libraries say "no network" in many words and classes, some of them from their dependencies."""
+    whole, link = [], error.__cause__ or error.__context__
+    while link:
+        whole.append(type(link).__name__)
+        link = link.__cause__ or link.__context__
+    if isinstance(error, LocalEntryNotFoundError | ConnectionError) or any("Connect" in name for name in whole):
+        return (
+            "its weights aren't on this machine and the Hugging Face hub can't be reached; connect once, or give a file"
+        )
+    return str(error).partition("\n")[0][:200] or type(error).__name__

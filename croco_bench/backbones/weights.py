@@ -9,6 +9,8 @@ import json
 import pathlib
 import pickle
 import re
+import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,9 +24,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from croco_bench.backbones.formats import RawCheckpoint, State
+from croco_bench.backbones.from_croco import FINETUNED
 from croco_bench.contracts import Backbone
 from croco_bench.errors import CheckpointError
 from croco_bench.files import atomic
+
+_numpy_scalar = np.float64().__reduce__()[0]
 
 # What the official files hold beside tensors. Nothing here does anything when it is unpickled.
 _HARMLESS: list[Any] = [
@@ -33,10 +38,11 @@ _HARMLESS: list[Any] = [
     pathlib.PurePosixPath,
     OrderedDict,
     np.dtype,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # before and since numpy 2
     *(type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64", "bool")),
 ]
+# What `save_finetuned` calls its own format.
+OWN = "croco-bench fine-tuned"
 # Where the official files keep the network's tensors; `teacher` is DINO's better half.
 _CONTAINERS = ("model", "teacher", "state_dict", "model_state_dict", "student")
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.")
@@ -49,33 +55,34 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
     Raises:
         CheckpointError: it isn't there, isn't whole, isn't a checkpoint, or would run code.
     """
-    head = _first_bytes(path)
-    if len(head) >= 9 and head[8:9] == b"{":
-        state, extras = _read_safetensors(path)
-    elif head.startswith((b"PK\x03\x04", b"\x80")):
-        state, extras = _unwrap(_read_torch(path), path)
-    else:
-        raise CheckpointError(f"{path} {_what_else(head)}")
-    return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path))
+    try:
+        head = _first_bytes(path)
+        if len(head) >= 9 and head[8:9] == b"{":
+            state, extras = _read_safetensors(path)
+        elif head.startswith((b"PK\x03\x04", b"\x80")):
+            state, extras = _unpack(_read_torch(path), path)
+        else:
+            raise CheckpointError(f"{path} {_what_else(head)}")
+        if extras.get("format") != OWN:
+            state = _without_wrappers(state, path)
+        return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} can't be read: {error.strerror or error}; check the path and its permissions"
+        ) from error
 
 
 def _first_bytes(path: Path) -> bytes:
     if not path.exists():
         folder = path.parent
-        near = (
-            difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=1)
-            if folder.is_dir()
-            else []
-        )
+        names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+        near = difflib.get_close_matches(path.name, names, n=1)
         hint = f"did you mean {folder / near[0]}?" if near else "check the path"
         raise CheckpointError(f"there is no file {path}; {hint}")
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint; name the .pth or .safetensors file in it")
-    try:
-        with path.open("rb") as stream:
-            return stream.read(512)
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+    with path.open("rb") as stream:
+        return stream.read(512)
 
 
 def _what_else(head: bytes) -> str:
@@ -93,19 +100,29 @@ def _what_else(head: bytes) -> str:
 
 
 def _read_torch(path: Path) -> Any:
+    if zipfile.is_zipfile(path) and not _is_torch_archive(path):
+        raise CheckpointError(f"{path} is an archive, but not one of torch.save; expected a file with a state dict")
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        # torch warns on stderr about pickles of other versions; whatever can't be read is said below.
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if refused:
+        if refused and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
                 f"{path} wants to run code on loading ({refused.group(1)}), which is refused; ask its authors for a file "
                 "with tensors only, or convert it to .safetensors where you trust it"
             ) from error
-        raise CheckpointError(f"{path} can't be unpickled: truncated or damaged; download it again") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"{path} is truncated or damaged ({type(error).__name__}); download it again") from error
+        raise CheckpointError(f"{path} is truncated or damaged; download it again") from error
+
+
+def _is_torch_archive(path: Path) -> bool:
+    """Whether a zip file has what `torch.save` writes, and isn't a TorchScript program."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+    return "data.pkl" in names and "constants.pkl" not in names
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
@@ -113,7 +130,7 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}
             return {name: stream.get_tensor(name) for name in stream.keys()}, _parse_metadata(metadata)  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is truncated or damaged ({error}); download it again") from error
 
 
@@ -122,10 +139,10 @@ def _parse_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     return {key: json.loads(text) if text.startswith(("{", "[")) else text for key, text in metadata.items()}
 
 
-def _unwrap(content: Any, path: Path) -> tuple[State, dict[str, Any]]:
-    """Tensors by bare name, and the rest of the file."""
+def _unpack(content: Any, path: Path) -> tuple[State, dict[str, Any]]:
+    """The network's tensors, and the rest of the file."""
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+        raise CheckpointError(f"{path} holds an object of type {type(content).__name__}, not a dictionary of weights")
     extras: dict[str, Any] = {}
     container = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
     if container:
@@ -134,6 +151,11 @@ def _unwrap(content: Any, path: Path) -> tuple[State, dict[str, Any]]:
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not state:
         raise CheckpointError(f"{path} holds no tensors; expected a state dict, or one under 'model'")
+    return state, extras
+
+
+def _without_wrappers(state: State, path: Path) -> State:
+    """Names without what DDP, torch.compile and DINO put before them."""
     while wrapper := next((w for w in _WRAPPERS if any(name.startswith(w) for name in state)), None):
         # In DINO's files only the backbone carries the prefix; its projection head stands beside it.
         inner = {name.removeprefix(wrapper): tensor for name, tensor in state.items() if name.startswith(wrapper)}
@@ -141,13 +163,15 @@ def _unwrap(content: Any, path: Path) -> tuple[State, dict[str, Any]]:
         if rest:
             raise CheckpointError(f"{path}: some weights begin with {wrapper!r} and others, such as {rest[0]}, don't")
         state = inner
-    return state, extras
+    return state
 
 
 def _checked(state: State, path: Path) -> State:
-    """Float32 where floating; refuses values that are not finite."""
+    """Float32 where floating; refuses values that are not finite, and tensors of kinds that no checkpoint has."""
     whole = {}
     for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
+            raise CheckpointError(f"{path}: {name} should be a plain tensor of real numbers; the file is damaged")
         if tensor.is_floating_point():
             tensor = tensor.float()
             if not torch.isfinite(tensor).all():
@@ -185,21 +209,30 @@ def fill(module: nn.Module, state: State, source: str) -> None:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A fine-tuned network from a file: the weights of both parts in this project's names, and what is known of them."""
+    """A fine-tuned network from a file.
 
+    Attributes:
+        format: `OWN` for files of `save_finetuned`, else the name of the official format.
+        backbone: the backbone's weights; in this project's names where the format is `OWN`.
+        head: the head's weights, in the file's own names without `head.`; see `croco_bench.heads` for those of others.
+        metadata: what `save_finetuned` was given, and what `load_backbone` needs; values that were JSON are parsed.
+    """
+
+    format: str
     backbone: State
     head: State
     metadata: Mapping[str, Any]
 
 
-_FORMAT = "croco-bench fine-tuned"
-
-
 def as_finetuned(raw: RawCheckpoint) -> Finetuned | None:
-    """The parts of a file that `save_finetuned` wrote; None for any other file."""
-    if raw.extras.get("format") != _FORMAT:
-        return None
-    return Finetuned(_below(raw.state, "backbone."), _below(raw.state, "head."), raw.extras)
+    """Backbone and head of a fine-tuned file of this project, of CroCo-Flow or of CroCo-Stereo; None for any other."""
+    if raw.extras.get("format") == OWN:
+        return Finetuned(OWN, _below(raw.state, "backbone."), _below(raw.state, "head."), raw.extras)
+    head = _below(raw.state, "head.")
+    if head and FINETUNED.matches(frozenset(raw.state)):
+        backbone = {name: tensor for name, tensor in raw.state.items() if not name.startswith("head.")}
+        return Finetuned(FINETUNED.name, backbone, head, {})
+    return None
 
 
 def read_finetuned(path: Path) -> Finetuned | None:
@@ -212,12 +245,16 @@ def _below(state: State, prefix: str) -> State:
 
 
 def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Writes backbone and head into one `.safetensors` file, atomically, with what it takes to build the backbone again."""
+    """Writes backbone and head into one `.safetensors` file, atomically, with what it takes to build the backbone again.
+
+    Raises:
+        RecordError: the file can't be written; whatever stood there is untouched.
+    """
     parts: Iterable[tuple[str, nn.Module]] = (("backbone", backbone), ("head", head))
     tensors = {
-        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        f"{part}.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for part, module in parts
         for name, tensor in module.state_dict().items()
     }
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, **backbone.blueprint(), "format": _FORMAT})
+        save_file(tensors, temporary, metadata={**metadata, **backbone.blueprint(), "format": OWN})
