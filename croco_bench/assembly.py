@@ -25,7 +25,7 @@ from croco_bench.seeding import derive
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asked for, its recipe read. See `croco_bench.run.run` for the fields."""
+    """What a user asked for, its recipe read. See `croco_bench.runner.run` for the fields."""
 
     task: str
     ckpt: str

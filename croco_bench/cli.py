@@ -75,7 +75,7 @@ def run_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
 ) -> None:
     """Fine-tune and evaluate one checkpoint on one task; an interrupted run goes on where it stopped."""
-    from croco_bench.run import run
+    from croco_bench.runner import run
     from croco_bench.tables.show import show
 
     result = run(

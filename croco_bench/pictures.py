@@ -42,20 +42,19 @@ def _draw(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> N
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    titles = list(rows[0][1])
-    height, width = rows[0][1][titles[0]].shape[:2]
+    columns = len(rows[0][1])
+    height, width = next(iter(rows[0][1].values())).shape[:2]
     cell = 2.2
-    figure = Figure(
-        figsize=(cell * len(titles), (cell * height / width + 0.18) * len(rows) + 0.5), layout="constrained"
-    )
+    figure = Figure(figsize=(cell * columns, (cell * height / width + 0.22) * len(rows) + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=9)
-    grid = figure.subplots(len(rows), len(titles), squeeze=False)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
     for line, (label, panels) in zip(grid, rows, strict=True):
-        for axes, name in zip(line, titles, strict=True):
-            axes.imshow(panels[name], interpolation="nearest")
+        for axes, (name, picture) in zip(line, panels.items(), strict=True):
+            axes.imshow(picture, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(name if name != titles[0] else label, fontsize=7)
+            axes.set_title(name, fontsize=7)
+        line[0].set_title(label, fontsize=7)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

@@ -58,7 +58,7 @@ def test_tasks_and_heads_know_neither_each_other_nor_the_engine() -> None:
 
 
 def test_backbones_data_and_metrics_stand_below_the_engine() -> None:
-    engine = {"run", "train", "evaluate", "assembly", "report", "cli", "store", "record", "tables", "recipe"}
+    engine = {"runner", "train", "evaluate", "assembly", "report", "cli", "store", "record", "tables", "recipe"}
     for room in ("backbones", "data", "metrics"):
         for path in python_files(ENGINE / room):
             assert not rooms(imported_by(path)) & engine, path

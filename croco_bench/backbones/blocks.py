@@ -1,4 +1,4 @@
-"""Transformer blocks. Parameter names are those of timm, MAE and CroCo, so that weights need no renaming inside a block."""
+"""Transformer blocks. Parameter names are those of timm, MAE and CroCo, so that weights need no renaming in a block."""
 
 from __future__ import annotations
 

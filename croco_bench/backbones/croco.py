@@ -1,4 +1,4 @@
-"""CroCo: a ViT encoder applied to both views, and a decoder that lets view 1 look at view 2 (Weinzaepfel 2022, 2023)."""
+"""CroCo: a ViT encoder for both views, and a decoder that lets view 1 look at view 2 (Weinzaepfel 2022, 2023)."""
 
 from __future__ import annotations
 

@@ -114,8 +114,8 @@ class Names:
 class Format:
     """One official format: how its tensor names look, which of them encoding never uses, how the rest is renamed.
 
-    `ignored` are patterns of a name's beginning. Whatever is neither ignored nor taken by `convert` is refused, and so is
-    a file that lacks what `convert` takes.
+    `ignored` are patterns of a name's beginning. Whatever is neither ignored nor taken by `convert` is refused, and so
+    is a file that lacks what `convert` takes.
     """
 
     name: str

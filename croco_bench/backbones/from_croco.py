@@ -15,8 +15,11 @@ _SELF_ATTENTION = ("norm1", "attn.qkv", "attn.proj", "norm2", "norm3", "mlp.fc1"
 _CROSS_ATTENTION = ("cross_attn.projq", "cross_attn.projk", "cross_attn.projv", "cross_attn.proj")
 # The network's arguments that matter here; any other may hold what it likes.
 _USED = frozenset(
-    ("pos_embed", "img_size", "patch_size", "norm_im2_in_dec", "dec_block")
-    + tuple(f"{part}_{what}" for part in ("enc", "dec") for what in ("embed_dim", "depth", "num_heads"))
+    [
+        *("pos_embed", "img_size", "patch_size", "norm_im2_in_dec", "dec_block"),
+        *("enc_embed_dim", "enc_depth", "enc_num_heads"),
+        *("dec_embed_dim", "dec_depth", "dec_num_heads"),
+    ]
 )
 
 
@@ -92,7 +95,7 @@ def _agree(names: Names, kwargs: Mapping[str, Any], **found: int) -> None:
     for key, value in found.items():
         if key in kwargs and kwargs[key] != value:
             raise CheckpointError(
-                f"{names.source}: {key} should be {kwargs[key]!r}, but the weights are those of {value}; the file is incomplete"
+                f"{names.source}: {key} should be {kwargs[key]!r}, but the weights have {value}; the file is incomplete"
             )
 
 

@@ -24,7 +24,8 @@ def _convert(names: Names, family: Family, norm: str | None, notes: tuple[str, .
     # Only a plain ViT may be without a class token.
     prefix = int(family != "vit" or names.has("cls_token"))
     if prefix:
-        names.shape("cls_token", "1, 1, width")
+        if names.shape("cls_token", "1, 1, width")[2] != width:
+            raise CheckpointError(f"{names.source}: cls_token should have width {width}; the file is damaged")
         names.out["prefix"] = names.take("cls_token", "prefix") + table[:1]
         table = table[1:]
     names.out["positions"] = table
@@ -58,8 +59,8 @@ def _convert_multimae_export(names: Names) -> Converted:
     names.shape("pos_embed", "1, positions, width")
     if names.look("pos_embed")[0, 0].any():  # the export's class token is a global token, which has no position
         raise CheckpointError(
-            f"{names.source}: the final norm (norm.weight) is missing, and this is no MultiMAE export, the one ViT without "
-            "a norm; the file is incomplete"
+            f"{names.source}: the final norm (norm.weight) is missing, and this is no MultiMAE export, the one ViT "
+            "without a norm; the file is incomplete"
         )
     return _convert(names, "multimae", None, (NO_NORM,))
 

@@ -30,10 +30,10 @@ def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str |
     """A pre-trained backbone, in eval mode, on the CPU, in float32.
 
     Args:
-        ckpt: a file of any format below, a URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name of the zoo.
-            Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, MAE
-            (pre-trained, fine-tuned, probed), MultiMAE (own format and timm export), plain ViTs, and fine-tuned files of
-            this project.
+        ckpt: a file of any format below, a URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name of the
+            zoo. Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, MAE
+            (pre-trained, fine-tuned, probed), MultiMAE (own format and timm export), plain and DINO ViTs, and
+            fine-tuned files of this project.
         image_size: what the network will be given, an int or (H, W) in pixels; positions are resampled once for it.
         name: what to call it; default: from `ckpt`.
 
@@ -146,7 +146,7 @@ def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: 
         return from_converted(Converted(plan, finetuned.backbone), size, origin, name)
     if trained_size != size:
         raise FitError(
-            f"{raw.source} was fine-tuned at {trained_size}, and timm's networks keep that; use image_size={trained_size}"
+            f"{raw.source} was fine-tuned at {trained_size}, which timm's networks keep; use image_size={trained_size}"
         )
     backbone = TimmViT(str(timm_name), size, origin, name, pretrained=False)
     fill(backbone, finetuned.backbone, raw.source)

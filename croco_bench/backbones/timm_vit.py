@@ -26,7 +26,8 @@ class TimmViT(Backbone):
     def __init__(self, architecture: str, image_size: Size, origin: Origin, name: str, *, pretrained: bool) -> None:
         super().__init__()
         self.name, self.origin, self.image_size, self.timm_name = name, origin, image_size, architecture
-        self.model = _create(architecture, image_size, pretrained)
+        # timm's networks name their parts by convention only.
+        self.model: Any = _create(architecture, image_size, pretrained)
         blocks = getattr(self.model, "blocks", None)
         patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
         if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or patch is None or patch[0] != patch[1]:
@@ -87,21 +88,20 @@ class TimmViT(Backbone):
         }
 
 
-def _create(architecture: str, image_size: Size, pretrained: bool) -> nn.Module:
+def _create(architecture: str, image_size: Size, pretrained: bool) -> Any:
     base = architecture.partition(".")[0]
     if base not in timm.list_models():
         near = timm.list_models(f"*{base[:12]}*")[:3] if base else []
         hint = f"timm has {', '.join(near)}" if near else "timm.list_models('vit*') names them all"
         raise CheckpointError(f"timm has no model {architecture!r}; {hint}")
     try:
-        model: nn.Module = timm.create_model(architecture, pretrained=pretrained, img_size=image_size, num_classes=0)
+        return timm.create_model(architecture, pretrained=pretrained, img_size=image_size, num_classes=0)
     except TypeError as error:
         raise FitError(
             f"timm:{architecture} takes no image size, so it isn't a ViT; give one such as vit_base_patch16_224"
         ) from error
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"timm:{architecture} can't be loaded: {_reason(error)}") from error
-    return model
 
 
 def _reason(error: Exception) -> str:

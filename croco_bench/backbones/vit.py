@@ -45,8 +45,8 @@ def check_size(images: Tensor, expected: Size, name: str) -> None:
 class ViT(Backbone):
     """Patch embedding, prefix tokens, positions, blocks and (where the family has one) a final norm.
 
-    `prefix` (1, P, C) are class or global tokens, their position already added: they take part in attention and are left
-    out of what `encode` returns. `positions` (N, C) is for `image_size` only.
+    `prefix` (1, P, C) are class or global tokens, their position already added: they take part in attention and are
+    left out of what `encode` returns. `positions` (N, C) is for `image_size` only.
     """
 
     prefix: nn.Parameter | None
@@ -150,7 +150,7 @@ class ViT(Backbone):
         return self.run_blocks(tokens, turn)[-1]
 
     def run_blocks(self, tokens: Tensor, turn: Rotation | None) -> list[Tensor]:
-        """Patch tokens (B, N, C) -> every block's patch tokens, the last one normed. N may be less than the whole grid."""
+        """Patch tokens (B, N, C) -> every block's patch tokens, the last one normed. N may be less than the grid's."""
         count = 0
         if self.prefix is not None:
             count = self.prefix.shape[1]

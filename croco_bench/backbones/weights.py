@@ -112,8 +112,8 @@ def _read_torch(path: Path) -> Any:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
-                f"{path} wants to run code on loading ({refused.group(1)}), which is refused; ask its authors for a file "
-                "with tensors only, or convert it to .safetensors where you trust it"
+                f"{path} wants to run code on loading ({refused.group(1)}), which is refused; ask its authors for a "
+                "file with tensors only, or convert it to .safetensors where you trust it"
             ) from error
         raise CheckpointError(f"{path} is truncated or damaged; download it again") from error
 
@@ -245,7 +245,7 @@ def _below(state: State, prefix: str) -> State:
 
 
 def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Writes backbone and head into one `.safetensors` file, atomically, with what it takes to build the backbone again.
+    """Writes backbone and head into one `.safetensors` file, atomically, with what rebuilds the backbone.
 
     Raises:
         RecordError: the file can't be written; whatever stood there is untouched.
