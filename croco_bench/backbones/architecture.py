@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from croco_bench.errors import UsageError, unknown
+from croco_bench.errors import UsageError
 
 Grid = tuple[int, int]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -89,6 +89,8 @@ _BASE = Decoder(width=768, depth=12, heads=12, hidden=3072)
 _MINI = Decoder(width=96, depth=3, heads=3, hidden=384)
 _MINI_ENCODER = {"patch_size": 8, "grid": (8, 8)}
 
+_DUST3R = _vit("croco", 1024, 24, positions="rope", decoder=_BASE, mean=HALF[0], std=HALF[1])
+
 ARCHITECTURES: dict[str, Architecture] = {
     "croco-v1": _vit("croco", 768, 12, decoder=_SMALL),
     "croco-v2-vitb-small": _vit("croco", 768, 12, positions="rope", decoder=_SMALL),
@@ -98,17 +100,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mae-vitl": _vit("mae", 1024, 24),
     "mae-vith": _vit("mae", 1280, 32, patch_size=14, grid=(16, 16)),
     "multimae-vitb": _vit("multimae", 768, 12),
+    "dust3r-224-linear": _DUST3R,
+    "dust3r-512-linear": replace(_DUST3R, grid=(32, 32)),
+    "dust3r-512-dpt": replace(_DUST3R, grid=(32, 32)),
+    "mast3r-512": replace(_DUST3R, grid=(32, 32)),
     "mini-croco": _vit("croco", 128, 4, positions="rope", decoder=_MINI, **_MINI_ENCODER),
     "mini-mae": _vit("mae", 128, 4, **_MINI_ENCODER),
     "mini-multimae": _vit("multimae", 128, 4, **_MINI_ENCODER),
 }
-
-
-def architecture(name: str) -> Architecture:
-    """The architecture called `name`."""
-    if name not in ARCHITECTURES:
-        raise unknown("architecture", name, ARCHITECTURES)
-    return ARCHITECTURES[name]
 
 
 def parse_random(text: str) -> tuple[str, int]:

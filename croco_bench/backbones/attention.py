@@ -33,8 +33,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v; (B, heads, N, d) and twice (B, heads, M, d) -> (B, heads, N, d)."""
     if fused_is_faster(query, key):
         return F.scaled_dot_product_attention(query, key, value)
-    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return weights.softmax(dim=-1) @ value
+    weights: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    mixed: Tensor = weights.softmax(dim=-1) @ value
+    return mixed
 
 
 @lru_cache(maxsize=16)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Architecture
 from croco_bench.backbones.blocks import CrossBlock, layer_norm
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.vit import ViT, check_size
 from croco_bench.contracts import Origin, PairBackbone, Size
+from croco_bench.errors import FitError
 
 _DECODER_PARTS = ("decoder_embed", "dec_positions", "dec_blocks", "dec_norm")
 
@@ -59,7 +60,14 @@ class CroCo(ViT, PairBackbone):
         return super().layer_of(parameter)
 
     def encode_pair(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
-        """See `PairBackbone.encode_pair`. Both views go through the encoder in one batch."""
+        """See `PairBackbone.encode_pair`. Both views go through the encoder in one batch.
+
+        Raises:
+            FitError: the decoder was dropped, or the views differ in size.
+        """
+        if not self.binocular:
+            raise FitError(f"{self.name} has no decoder any more; load it again to encode pairs")
+        check_size(view2, self.image_size, self.name)
         both = self.encode(torch.cat([view1, view2]))
         first = [tokens[: len(view1)] for tokens in both]
         embedded = self.embed_for_decoder(both[-1])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 import urllib.error
 import urllib.request
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO
 
 from filelock import FileLock
 
@@ -39,37 +39,42 @@ def locate(ckpt: str) -> tuple[Path, str | None]:
         return download(ckpt), None
     if ckpt.startswith("hf://"):
         return _from_hub(ckpt), None
-    path = Path(ckpt).expanduser()
-    if not path.exists() and path.parent == Path() and path.suffix not in _SUFFIXES:
+    path = Path(ckpt)
+    if re.fullmatch(r"[\w.-]{1,100}", ckpt) and path.suffix not in _SUFFIXES and not path.exists():
         names = [entry.name for entry in zoo.entries()]
         near = difflib.get_close_matches(ckpt, names, n=3, cutoff=0.5) or names
         raise CheckpointError(
-            f"{ckpt!r} is neither a file nor a known model; known: {', '.join(near)} (croco-bench models), or give a path, "
-            "a URL, hf://repo/file, timm:NAME or random:ARCH"
+            f"{ckpt!r} is neither a file nor a known model; known: {', '.join(near)} (croco-bench models), or give a "
+            "path, a URL, hf://repo/file, timm:NAME or random:ARCH"
         )
-    return path, None
+    return (Path.home() / path.relative_to("~") if path.parts[:1] == ("~",) else path), None
 
 
 def download(url: str, sha256: str | None = None) -> Path:
     """Fetches a file into the cache; goes on where an earlier attempt stopped; checks length, and checksum where known.
 
     Two processes that want the same file wait for each other.
+
+    Raises:
+        CheckpointError: it can't be fetched or stored, or isn't what was expected.
     """
-    name = url.split("?")[0].rstrip("/").rpartition("/")[2] or "checkpoint"
+    name = re.sub(r"[^\w.-]", "_", url.split("?")[0].rstrip("/").rpartition("/")[2])[-100:].strip(".") or "checkpoint"
     folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:12]
-    target = folder / name
+    target, partial = folder / name, folder / f"{name}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             if not target.is_file():
-                _fetch(url, folder / f"{name}.partial")
-                _verify(folder / f"{name}.partial", sha256, url)
-                (folder / f"{name}.partial").replace(target)
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
+                _fetch(url, partial)
+                _verify(partial, sha256, url)
+                partial.replace(target)
+                _tag(partial).unlink(missing_ok=True)
+    except urllib.error.HTTPError as error:
+        raise CheckpointError(f"{url} can't be downloaded: the server says {error.code} {error.reason}") from error
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         raise CheckpointError(
-            f"{url} can't be downloaded ({reason}); the same command goes on from what has arrived, or fetch the file "
-            "yourself and give its path"
+            f"{url} can't be downloaded ({getattr(error, 'reason', None) or error}); the same command goes on from "
+            "what has arrived, or fetch the file yourself and give its path"
         ) from error
     except OSError as error:
         raise CheckpointError(
@@ -78,43 +83,62 @@ def download(url: str, sha256: str | None = None) -> Path:
     return target
 
 
+def _tag(partial: Path) -> Path:
+    """Where the server's mark of this version of the file is kept, so that parts of two versions are never joined."""
+    return partial.with_name(f"{partial.name}.version")
+
+
 def _fetch(url: str, partial: Path) -> None:
     """Appends to `partial` what is still missing of `url`."""
     have = partial.stat().st_size if partial.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and _tag(partial).is_file():
+        headers["If-Range"] = _tag(partial).read_text(encoding="utf-8")
     try:
-        response = urllib.request.urlopen(request, timeout=60)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is missing, or the file has changed: the check will tell
+        if error.code != 416 or not have:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":  # nothing is missing
             return
-        raise
+        partial.unlink()  # it is of another version
+        return _fetch(url, partial)
     with response:
-        resumed = response.status == 206
-        have = have if resumed else 0
-        length = int(response.headers.get("Content-Length") or 0)
-        say(f"downloading {url}" + (f" from byte {have}" if have else ""))
-        with partial.open("ab" if resumed else "wb") as stream:
-            _copy(response, stream, have, have + length)
+        _receive(response, url, partial, have if response.status == 206 else 0)
+
+
+def _receive(response: HTTPResponse, url: str, partial: Path, have: int) -> None:
+    if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        partial.unlink()
+        raise ConnectionError("the server sent another part than was asked for")
+    etag = response.headers.get("ETag", "")
+    version = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+    _tag(partial).write_text(version, encoding="utf-8") if version else _tag(partial).unlink(missing_ok=True)
+    length = int(response.headers.get("Content-Length") or 0)
+    say(f"downloading {url}" + (f" from byte {have}" if have else ""))
+    with partial.open("ab" if have else "wb") as stream, Bar("download", have + length, start=have) as bar:
+        while chunk := response.read(_CHUNK):
+            stream.write(chunk)
+            bar.advance(len(chunk))
+        stream.flush()
+        os.fsync(stream.fileno())
     if length and partial.stat().st_size != have + length:
         raise ConnectionError(f"{partial.stat().st_size} of {have + length} bytes arrived")
 
 
-def _copy(response: IO[bytes], stream: IO[bytes], have: int, total: int) -> None:
-    with Bar("download", total, start=have) as bar:
-        while chunk := response.read(_CHUNK):
-            stream.write(chunk)
-            bar.advance(len(chunk))
-
-
 def _verify(path: Path, sha256: str | None, url: str) -> None:
-    if sha256 is None:
-        return
+    """Removes what isn't the file, so that the next attempt starts afresh."""
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        start = stream.read(64).lstrip().lower()
+        stream.seek(0)
+        found = hashlib.file_digest(stream, "sha256").hexdigest() if sha256 else None
+    if start.startswith((b"<!doctype", b"<html")):
+        path.unlink()
+        raise CheckpointError(f"{url} leads to a web page, not to a checkpoint; give the address of the file itself")
     if found != sha256:
         path.unlink()
         raise CheckpointError(
-            f"{url} has SHA-256 {found[:12]}…, expected {sha256[:12]}…; the damaged copy was removed: try again"
+            f"{url} has SHA-256 {str(found)[:12]}…, expected {str(sha256)[:12]}…; the damaged copy is removed: try again"
         )
 
 
@@ -125,9 +149,24 @@ def _from_hub(ckpt: str) -> Path:
     if len(parts) != 3 or not all(parts):
         raise CheckpointError(f"{ckpt} should be hf://OWNER/REPO/FILE, with @REVISION behind it if you like")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(f"{parts[0]}/{parts[1]}", parts[2], revision=revision or None))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise CheckpointError(f"{ckpt} can't be fetched from the hub: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{ckpt} can't be fetched: {hub_reason(error)}") from error
+
+
+def hub_reason(error: BaseException) -> str:
+    """Why the Hugging Face hub gave no file, in a few words; its own messages are paragraphs."""
+    from huggingface_hub import errors
+
+    link: BaseException | None = error
+    while link:
+        if isinstance(link, errors.LocalEntryNotFoundError | ConnectionError) or "Connect" in type(link).__name__:
+            return "it isn't on this machine, and the Hugging Face hub can't be reached; connect once, or give a file"
+        if isinstance(link, errors.RepositoryNotFoundError):
+            return "the Hugging Face hub has no such repository, or it is private (log in with huggingface-cli)"
+        if isinstance(link, errors.EntryNotFoundError | errors.RevisionNotFoundError):
+            return "the repository has no such file or revision"
+        link = link.__cause__ or link.__context__
+    return str(error).partition("\n")[0][:200] or type(error).__name__

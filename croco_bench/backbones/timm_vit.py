@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 import timm
-from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from croco_bench.backbones.sources import hub_reason
 from croco_bench.backbones.vit import check_size, grid_of
 from croco_bench.contracts import Backbone, Origin, Size
 from croco_bench.errors import CheckpointError, FitError
@@ -101,17 +101,4 @@ def _create(architecture: str, image_size: Size, pretrained: bool) -> Any:
             f"timm:{architecture} takes no image size, so it isn't a ViT; give one such as vit_base_patch16_224"
         ) from error
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        raise CheckpointError(f"timm:{architecture} can't be loaded: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Why timm failed. Libraries say "no network" in many words and classes, some of them from their dependencies."""
-    whole, link = [], error.__cause__ or error.__context__
-    while link:
-        whole.append(type(link).__name__)
-        link = link.__cause__ or link.__context__
-    if isinstance(error, LocalEntryNotFoundError | ConnectionError) or any("Connect" in name for name in whole):
-        return (
-            "its weights aren't on this machine and the Hugging Face hub can't be reached; connect once, or give a file"
-        )
-    return str(error).partition("\n")[0][:200] or type(error).__name__
+        raise CheckpointError(f"timm:{architecture} can't be loaded: {hub_reason(error)}") from error

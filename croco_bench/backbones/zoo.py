@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_CROCO = "https://download.europe.naverlabs.com/ComputerVision/CroCo"
+_NAVER = "https://download.europe.naverlabs.com/ComputerVision"
+_CROCO = f"{_NAVER}/CroCo"
+_DUST3R = f"{_NAVER}/DUSt3R/DUSt3R_ViTLarge_BaseDecoder"
 _MAE = "https://dl.fbaipublicfiles.com/mae/pretrain"
 _MULTIMAE = "https://github.com/EPFL-VILAB/MultiMAE/releases/download/pretrained-weights"
 _CROCO_V1 = "Weinzaepfel et al., CroCo, NeurIPS 2022 (arXiv 2210.10716)"
 _CROCO_V2 = "Weinzaepfel et al., CroCo v2, ICCV 2023 (arXiv 2211.10408)"
 _MAE_PAPER = "He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022 (arXiv 2111.06377)"
+_DUST3R_PAPER = "Wang et al., DUSt3R, CVPR 2024 (arXiv 2312.14132)"
+_MAST3R_PAPER = "Leroy et al., MASt3R, ECCV 2024 (arXiv 2406.09756)"
 _MULTIMAE_PAPER = "Bachmann et al., MultiMAE, ECCV 2022 (arXiv 2204.01678)"
 
 
@@ -69,6 +73,38 @@ _ALL = (
         f"{_MULTIMAE}/multimae-b_98_rgb+-depth-semseg_1600e_multivit-afff3f8c.pth",
         "CC BY-NC 4.0",
         _MULTIMAE_PAPER,
+    ),
+    Released(
+        "dust3r-224-linear",
+        "croco",
+        "ViT-L + base decoder, trained for point maps at 224",
+        f"{_DUST3R}_224_linear.pth",
+        "CC BY-NC-SA 4.0",
+        _DUST3R_PAPER,
+    ),
+    Released(
+        "dust3r-512-linear",
+        "croco",
+        "ViT-L + base decoder, trained for point maps at 512",
+        f"{_DUST3R}_512_linear.pth",
+        "CC BY-NC-SA 4.0",
+        _DUST3R_PAPER,
+    ),
+    Released(
+        "dust3r-512-dpt",
+        "croco",
+        "ViT-L + base decoder, trained for point maps at 512, DPT head",
+        f"{_DUST3R}_512_dpt.pth",
+        "CC BY-NC-SA 4.0",
+        _DUST3R_PAPER,
+    ),
+    Released(
+        "mast3r-512",
+        "croco",
+        "ViT-L + base decoder, trained for metric point maps and matches at 512",
+        f"{_NAVER}/MASt3R/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric.pth",
+        "CC BY-NC-SA 4.0, and the terms of its training sets",
+        _MAST3R_PAPER,
     ),
 )
 
