@@ -76,6 +76,7 @@ def run_command(
 ) -> None:
     """Fine-tune and evaluate one checkpoint on one task; an interrupted run goes on where it stopped."""
     from croco_bench.runner import run
+    from croco_bench.store import Slot
     from croco_bench.tables.show import show
 
     result = run(
@@ -94,7 +95,7 @@ def run_command(
         fresh=fresh,
     )
     if result is not None:
-        typer.echo(show(result))
+        typer.echo(show(Slot(results, result.recipe.name, task, result.model.name, seed).json))
 
 
 @app.command()

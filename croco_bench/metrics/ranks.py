@@ -1,0 +1,25 @@
+"""Average ranks, as Taskonomy comparisons use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def average_ranks(scores: Mapping[str, Mapping[str, float]], *, higher_is_better: bool = False) -> dict[str, float]:
+    """Mean rank over tasks, 1 is best, ties share the mean of their places.
+
+    Args:
+        scores: method -> task -> score. Only methods that have every task are ranked: a rank among others means nothing.
+
+    Returns:
+        method -> mean rank among the complete methods.
+    """
+    tasks = {task for by_task in scores.values() for task in by_task}
+    complete = [method for method, by_task in scores.items() if tasks and by_task.keys() == tasks]
+    sign = -1.0 if higher_is_better else 1.0
+    totals = dict.fromkeys(complete, 0.0)
+    for task in tasks:
+        values = [sign * scores[method][task] for method in complete]
+        for method, value in zip(complete, values, strict=True):
+            totals[method] += 1 + sum(other < value for other in values) + (values.count(value) - 1) / 2
+    return {method: total / len(tasks) for method, total in totals.items()}

@@ -1,0 +1,33 @@
+"""Tables: results beside published numbers, in the format that the reader needs. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from croco_bench.store import read_all
+from croco_bench.tables import html, render
+from croco_bench.tables.grid import build
+
+Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
+
+
+def make(
+    results: Sequence[Path],
+    *,
+    recipe: str | None = None,
+    format: Format = "terminal",
+    published: bool = True,
+    include_limited: bool = False,
+) -> str:
+    """The table of all results below some folders, as text. The same results give the same text.
+
+    Raises:
+        RecordError: a folder is missing.
+    """
+    found, complaints = read_all(results, recipe)
+    grids = build(found, published=published, include_limited=include_limited)
+    if format == "html":
+        return html.page(grids, complaints)
+    return render.RENDERERS[format](grids, complaints)

@@ -1,0 +1,201 @@
+"""Results and published numbers -> grids: what stands in which cell, and what a reader must be told."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from croco_bench import registry
+from croco_bench.metrics import Metric
+from croco_bench.record import Result
+from croco_bench.store import Slot
+from croco_bench.tables.published import Source, disagreements, sources
+
+Found = tuple[Slot, Result]
+
+
+@dataclass(frozen=True)
+class Column:
+    """The headline metric of a task."""
+
+    task: str
+    metric: Metric
+
+    @property
+    def key(self) -> str:
+        """`<task>/<metric>`, as published numbers have it."""
+        return f"{self.task}/{self.metric.name}"
+
+    @property
+    def title(self) -> str:
+        """With the arrow that says which way is better."""
+        unit = f" ({self.metric.unit})" if self.metric.unit else ""
+        return f"{self.task} {self.metric.label}{unit} {'↑' if self.metric.higher_is_better else '↓'}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over `n` seeds. `place` is 1 or 2 for the best and second-best measured value of a column."""
+
+    value: float
+    deviation: float | None = None
+    n: int = 1
+    place: int | None = None
+    dagger: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A backbone that was measured (`source` None), or a line of a publication (its number in the list of sources)."""
+
+    name: str
+    cells: dict[str, Cell]
+    source: int | None = None
+    found: tuple[Found, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Results of one recipe on one kind of data (real or miniature), beside what was published."""
+
+    title: str
+    columns: tuple[Column, ...]
+    measured: tuple[Row, ...]
+    published: tuple[Row, ...]
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def _percent(name: str, label: str) -> Metric:
+    return Metric(name, label, "%", "higher", "image", 1, "")
+
+
+# Headline numbers of published rows for tasks that no installed distribution offers.
+_ELSEWHERE = (
+    Column("taskonomy", Metric("mean_rank", "mean rank", "", "lower", "image", 2, "")),
+    Column("ade20k-seg", _percent("miou", "mIoU")),
+    Column("imagenet-linear", _percent("top1", "top-1")),
+    Column("sintel-flow", Metric("clean/epe", "EPE clean", "px", "lower", "pixel", 2, "")),
+    Column("sintel-flow", Metric("final/epe", "EPE final", "px", "lower", "pixel", 2, "")),
+)
+
+
+def installed_columns() -> list[Column]:
+    """Headline metrics of all installed tasks."""
+    return [Column(entry.name, metric) for entry in registry.tasks() for metric in entry.card.headline]
+
+
+def build(found: Sequence[Found], *, published: bool, include_limited: bool) -> list[Grid]:
+    """One grid per (recipe, real or miniature); a grid of published numbers alone if nothing was measured."""
+    kept = [item for item in found if include_limited or not item[1].limited]
+    groups: dict[tuple[str, bool], list[Found]] = defaultdict(list)
+    for item in kept:
+        groups[item[1].recipe.name, item[1].dataset.miniature].append(item)
+    left_out = len(found) - len(kept)
+    notes = (
+        [f"{left_out} runs that saw only part of their data are left out (--limited shows them)"] if left_out else []
+    )
+    grids = [
+        _grid(f"recipe {recipe}" + (", miniature of rendered rooms" if mini else ""), items, published, mini, notes)
+        for (recipe, mini), items in sorted(groups.items())
+    ]
+    return grids or [_grid("no results yet", [], published, False, notes)]
+
+
+def _grid(title: str, found: list[Found], published: bool, miniature: bool, notes: list[str]) -> Grid:
+    known = installed_columns()
+    own = [column for column in known if any(result.task.name == column.task for _, result in found)]
+    listed = sources() if published else ()
+    claimed = {key for source in listed for row in source.row for key in row.values}
+    names = {column.key for column in known}
+    others = [*known, *(column for column in _ELSEWHERE if column.key not in names)]
+    columns = [column for column in others if column in own or column.key in claimed]
+    measured, warnings = _measured(found, own)
+    reported = tuple(
+        Row(
+            row.model,
+            {column.key: Cell(row.values[column.key]) for column in columns if column.key in row.values},
+            number,
+        )
+        for number, source in enumerate(listed, start=1)
+        for row in source.row
+        if any(column.key in row.values for column in columns)
+    )
+    told = [*notes, *warnings, *(disagreements() if listed else ())]
+    if listed and found:
+        told.append(
+            "published numbers follow their authors' protocols; they are neither ranked nor averaged with measured ones"
+        )
+    if miniature:
+        told.append("results on a miniature say nothing about the real dataset: compare rows of this table only")
+    return Grid(title, tuple(columns), measured, reported, listed, tuple(told))
+
+
+def _measured(found: Iterable[Found], columns: list[Column]) -> tuple[tuple[Row, ...], list[str]]:
+    """A row per model: mean and deviation over seeds, places within each column, daggers where settings differ."""
+    by_model: dict[str, list[Found]] = defaultdict(list)
+    for item in found:
+        by_model[item[1].model.name].append(item)
+    rows = [Row(name, _cells(items, columns), found=tuple(items)) for name, items in sorted(by_model.items())]
+    warnings = []
+    for column in columns:
+        rows = _with_places(rows, column)
+        rows, differ = _with_daggers(rows, column)
+        if differ:
+            warnings.append(f"† {column.task}: settings or data differ from those of most rows of the column")
+    return tuple(rows), warnings
+
+
+def _cells(items: list[Found], columns: list[Column]) -> dict[str, Cell]:
+    cells = {}
+    for column in columns:
+        values = [
+            result.metrics[column.metric.name].value
+            for _, result in items
+            if result.task.name == column.task and column.metric.name in result.metrics
+        ]
+        if values:
+            deviation = statistics.stdev(values) if len(values) > 1 else None
+            cells[column.key] = Cell(math.fsum(values) / len(values), deviation, len(values))
+    return cells
+
+
+def _with_places(rows: list[Row], column: Column) -> list[Row]:
+    """Marks the best and the second-best value, as they are shown: equal when rounded is a tie."""
+    shown = {
+        row.name: round(row.cells[column.key].value, column.metric.digits) for row in rows if column.key in row.cells
+    }
+    order = sorted(set(shown.values()), reverse=column.metric.higher_is_better)[:2]
+    marked = []
+    for row in rows:
+        place = order.index(shown[row.name]) + 1 if shown.get(row.name) in order and len(shown) > 1 else None
+        cell = row.cells.get(column.key)
+        marked.append(replace(row, cells={**row.cells, column.key: replace(cell, place=place)}) if cell else row)
+    return marked
+
+
+def _with_daggers(rows: list[Row], column: Column) -> tuple[list[Row], bool]:
+    """Marks cells whose settings or data aren't those of most results in the column."""
+    prints = {
+        row.name: {
+            (result.recipe.fingerprint, result.task.version, result.dataset.fingerprint)
+            for _, result in row.found
+            if result.task.name == column.task
+        }
+        for row in rows
+    }
+    flat = [one for several in prints.values() for one in sorted(several)]
+    if len(set(flat)) < 2:
+        return rows, False
+    usual = {max(sorted(set(flat)), key=flat.count)}
+    marked = []
+    for row in rows:
+        cell = row.cells.get(column.key)
+        odd = cell is not None and prints[row.name] != usual
+        marked.append(
+            replace(row, cells={**row.cells, column.key: replace(cell, dagger=True)}) if cell and odd else row
+        )
+    return marked, True

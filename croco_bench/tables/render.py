@@ -1,0 +1,185 @@
+"""Grids as text: terminal, Markdown, LaTeX, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from croco_bench.tables.grid import Cell, Column, Grid, Row
+
+MISSING = "–"
+
+
+def number(cell: Cell | None, column: Column) -> str:
+    """`85.6`, or `85.6 ± 0.3 (n=3)`, with a dagger where settings differ."""
+    if cell is None:
+        return MISSING
+    digits = column.metric.digits
+    spread = f" ± {cell.deviation:.{digits}f} (n={cell.n})" if cell.deviation is not None else ""
+    return f"{cell.value:.{digits}f}{spread}{'†' if cell.dagger else ''}"
+
+
+def row_name(row: Row) -> str:
+    """Published rows carry the number of their source."""
+    return row.name if row.source is None else f"{row.name} [{row.source}]"
+
+
+def footnotes(grid: Grid) -> list[str]:
+    """What must be told below a grid: notes, then sources."""
+    listed = [
+        f"[{index}] {source.authors} {source.year}, {source.title}, {source.where}; {source.url}. {source.protocol}"
+        for index, source in enumerate(grid.sources, start=1)
+    ]
+    return [*grid.notes, *listed]
+
+
+def _terminal(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
+    import shutil
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = max(shutil.get_terminal_size((120, 24)).columns, 60)
+    console = Console(width=width, file=io.StringIO(), force_terminal=_stdout_is_terminal(), highlight=False)
+    styles = {None: "", 1: "bold", 2: "underline"}
+    for grid in grids:
+        table = Table(title=grid.title, title_justify="left")
+        table.add_column("backbone")
+        for column in grid.columns:
+            table.add_column(column.title, justify="right")
+        for rows, style in ((grid.measured, ""), (grid.published, "dim")):
+            for row in rows:
+                cells = [row.cells.get(column.key) for column in grid.columns]
+                texts = [
+                    Text(number(cell, column), styles[cell.place if cell else None])
+                    for cell, column in zip(cells, grid.columns, strict=True)
+                ]
+                table.add_row(row_name(row), *texts, style=style)
+            table.add_section()
+        console.print(table)
+        for note in footnotes(grid):
+            console.print(f"  {note}", markup=False, style="dim")
+    for complaint in complaints:
+        console.print(f"left out: {complaint}", markup=False, style="red")
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    return output.getvalue().rstrip("\n")
+
+
+def _stdout_is_terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()
+
+
+def _markdown(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
+    marks = {None: "{}", 1: "**{}**", 2: "<u>{}</u>"}
+    parts = []
+    for grid in grids:
+        lines = [f"### {grid.title}", ""]
+        lines.append("| backbone | " + " | ".join(column.title for column in grid.columns) + " |")
+        lines.append("| --- |" + " ---: |" * len(grid.columns))
+        for row in (*grid.measured, *grid.published):
+            texts = []
+            for column in grid.columns:
+                cell = row.cells.get(column.key)
+                texts.append(marks[cell.place if cell else None].format(number(cell, column)))
+            name = row_name(row).replace("|", "\\|")
+            lines.append(f"| {name if row.source is None else f'*{name}*'} | " + " | ".join(texts) + " |")
+        lines += ["", *(f"- {note}" for note in footnotes(grid))]
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, *(f"left out: {complaint}" for complaint in complaints)])
+
+
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+_LATEX |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "†": r"$^\dagger$", "δ": r"$\delta$", "–": "--"}
+_LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+
+
+def latex_text(text: str) -> str:
+    """Escapes everything that LaTeX would take for a command."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _latex(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
+    marks = {None: "{}", 1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
+    parts = []
+    for grid in grids:
+        lines = [
+            f"% {grid.title}; needs \\usepackage{{booktabs}}",
+            r"\begin{tabular}{l" + "r" * len(grid.columns) + "}",
+        ]
+        lines += [
+            r"\toprule",
+            " & ".join(["backbone", *(latex_text(column.title) for column in grid.columns)]) + r" \\",
+        ]
+        for rows in (grid.measured, grid.published):
+            if rows:
+                lines.append(r"\midrule")
+            for row in rows:
+                texts = [latex_text(row_name(row))]
+                for column in grid.columns:
+                    cell = row.cells.get(column.key)
+                    texts.append(marks[cell.place if cell else None].format(latex_text(number(cell, column))))
+                lines.append(" & ".join(texts) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in footnotes(grid))]
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, *(f"% left out: {complaint}" for complaint in complaints)])
+
+
+def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
+    """A record per cell, in full precision."""
+    return [
+        {
+            "table": grid.title,
+            "backbone": row.name,
+            "kind": "measured" if row.source is None else "published",
+            "task": column.task,
+            "metric": column.metric.name,
+            "unit": column.metric.unit,
+            "better": column.metric.better,
+            "value": cell.value,
+            "deviation": cell.deviation,
+            "n": cell.n,
+            "place": cell.place,
+            "settings_differ": cell.dagger,
+            "source": grid.sources[row.source - 1].url if row.source is not None else None,
+        }
+        for grid in grids
+        for row in (*grid.measured, *grid.published)
+        for column in grid.columns
+        if (cell := row.cells.get(column.key)) is not None
+    ]
+
+
+def _csv(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
+    records = _records(grids)
+    output = io.StringIO()
+    if records:
+        writer = csv.DictWriter(output, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+    return output.getvalue().rstrip("\n")
+
+
+def _json(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
+    content = {
+        "cells": _records(grids),
+        "notes": {grid.title: list(grid.notes) for grid in grids},
+        "sources": [source.model_dump(mode="json", exclude={"row"}) for source in (grids[0].sources if grids else ())],
+        "left_out": list(complaints),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+RENDERERS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {
+    "terminal": _terminal,
+    "markdown": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+    "json": _json,
+}

@@ -1,0 +1,82 @@
+"""One result in full, as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from croco_bench.errors import RecordError
+from croco_bench.record import Result
+from croco_bench.store import Slot, read
+
+
+def find(given: str, results: Path) -> Path:
+    """A result file, from its path or from RECIPE/TASK/MODEL/seedN below `results`.
+
+    Raises:
+        RecordError: there is none; the message lists what there is.
+    """
+    for path in (Path(given), results / given, results / f"{given}.json"):
+        if path.is_file():
+            return path
+    there = sorted(path.relative_to(results).with_suffix("").as_posix() for path in results.glob("*/*/*/seed*.json"))
+    known = ", ".join(there[:6]) + (" …" if len(there) > 6 else "") if there else "nothing"
+    raise RecordError(f"no result {given}; below {results} there is {known}")
+
+
+def show(path: Path) -> str:
+    """Metrics with intervals and units, settings, deviations, environment, and where the pictures are."""
+    result, slot = read(path), Slot.of(path.resolve())
+    data, model = result.dataset, result.model
+    lines = [
+        f"{result.task.name}  {model.name}  recipe {result.recipe.name} ({result.recipe.fingerprint})  seed {result.seed}",
+        f"model       {model.source}  [{model.family}, {model.parameters:,} parameters with head, sha256 {model.sha256 or 'none'}]",
+        f"data        {data.name} {data.split}, {data.images} of {data.images_available} images"
+        + (", a miniature of rendered rooms" if data.miniature else ""),
+    ]
+    if result.selected:
+        chosen = result.selected
+        lines.append(
+            f"weights     of step {chosen.step}, chosen by {chosen.metric} on {chosen.split}; last/ is the last step"
+        )
+    lines += ["", *_metrics(result), "", f"follows     {result.protocol.citation}"]
+    lines += [f"deviates    {text}" for text in result.protocol.deviations]
+    lines += ["", *_settings(result), "", *_cost(result), "", *_files(slot)]
+    return "\n".join(lines)
+
+
+def _metrics(result: Result) -> list[str]:
+    """One line per metric, protocols apart, each with the value of the last weights beside it."""
+    lines = [f"{'metric':<24}{'value':>12}  {'95 % interval':<24}{'last':>12}"]
+    for name, metric in result.metrics.items():
+        if name.startswith("last/"):
+            continue
+        interval = f"[{metric.ci95[0]:.4g}, {metric.ci95[1]:.4g}]" if metric.ci95 else ""
+        last = result.metrics.get(f"last/{name}")
+        better = "higher" if metric.higher_is_better else "lower"
+        value = f"{metric.value:.4g} {metric.unit}".rstrip()
+        lines.append(
+            f"{name:<24}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}  {better} is better"
+        )
+    return lines
+
+
+def _settings(result: Result) -> list[str]:
+    return [f"{table:<12}{json.dumps(value)}" for table, value in result.settings.items()]
+
+
+def _cost(result: Result) -> list[str]:
+    timing, place = result.timing, result.environment
+    commit = f", commit {place.git[:10]}{' with changes' if place.dirty else ''}" if place.git else ""
+    return [
+        f"cost        {timing.train_s:.0f} s training at {timing.images_per_s:.1f} images/s, {timing.eval_s:.0f} s evaluation, "
+        f"{timing.peak_memory_mb:.0f} MB at most",
+        f"ran on      {place.device}, {place.precision}, {place.processes} process(es); croco-bench {place.croco_bench}{commit}, "
+        f"torch {place.torch}, timm {place.timm}, Python {place.python}",
+        f"when        {result.started:%Y-%m-%d %H:%M} to {result.finished:%Y-%m-%d %H:%M} UTC",
+    ]
+
+
+def _files(slot: Slot) -> list[str]:
+    named = (("pictures", slot.sheet), ("per image", slot.rows), ("weights", slot.folder / "weights.safetensors"))
+    return [f"{what:<12}{path}" for what, path in named if path.is_file()]
