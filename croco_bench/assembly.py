@@ -109,4 +109,4 @@ def _load_finetuned(ckpt: str, head: Head, task: Task) -> None:
             "or leave --eval-only out to fine-tune"
         )
     head.load_state_dict(finetuned.head)
-    task.state = json.loads(finetuned.metadata.get("task_state", "{}"))
+    task.state = dict(finetuned.metadata.get("task_state", {}))

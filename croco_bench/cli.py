@@ -213,11 +213,14 @@ def data_make_mini(
 def smoke(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
     keep: Annotated[Path | None, typer.Option(help="Keep data and results in this folder.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Results folder whose smoke/ part the headline numbers must agree with.")
+    ] = None,
 ) -> None:
     """Run every task on tiny subsets, for CI; exit code 1 when something broke."""
     from croco_bench.smoke import smoke as run_smoke
 
-    if not run_smoke(device=device, keep=keep):
+    if not run_smoke(device=device, keep=keep, reference=reference):
         raise typer.Exit(1)
 
 

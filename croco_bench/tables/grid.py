@@ -32,8 +32,13 @@ class Column:
     @property
     def title(self) -> str:
         """With the arrow that says which way is better."""
+        return f"{self.task} {self.measure}"
+
+    @property
+    def measure(self) -> str:
+        """The title without the task."""
         unit = f" ({self.metric.unit})" if self.metric.unit else ""
-        return f"{self.task} {self.metric.label}{unit} {'↑' if self.metric.higher_is_better else '↓'}"
+        return f"{self.metric.label}{unit} {'↑' if self.metric.higher_is_better else '↓'}"
 
 
 @dataclass(frozen=True)

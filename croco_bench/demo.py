@@ -1,0 +1,59 @@
+"""The whole story on a miniature: data, checkpoints, runs, table, page."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+from croco_bench import registry, tables
+from croco_bench.data.mini import MINIATURES, make_mini
+from croco_bench.errors import BenchError
+from croco_bench.files import atomic
+from croco_bench.progress import say
+from croco_bench.recipe import names_of
+from croco_bench.runner import run
+from croco_bench.samples import write_samples
+
+RECIPE = "mini"
+
+
+def demo(out: Path, *, seeds: int = 1, open_page: bool = True) -> None:
+    """Runs every task that has a `mini` recipe with several backbones and prints the table. Can be interrupted and repeated.
+
+    Args:
+        out: where data, checkpoints, results and `index.html` go.
+        seeds: runs per backbone.
+        open_page: show the page in a browser.
+
+    Raises:
+        BenchError: a run failed; the others were finished first.
+    """
+    entries = [entry for entry in registry.tasks() if RECIPE in names_of(entry.name)]
+    make_mini(out / "data", datasets=sorted({entry.card.dataset for entry in entries} & MINIATURES.keys()))
+    backbones = {"random": "random:mini-croco", **write_samples(out / "checkpoints")}
+    failures = []
+    for entry in entries:
+        for name, ckpt in backbones.items():
+            for seed in range(seeds):
+                say(f"{entry.name}, {name}, seed {seed}")
+                try:
+                    run(
+                        entry.name,
+                        ckpt,
+                        recipe=RECIPE,
+                        data_root=out / "data",
+                        results=out / "results",
+                        name=name,
+                        seed=seed,
+                    )
+                except BenchError as error:
+                    failures.append(f"{entry.name}, {name}, seed {seed}: {error}")
+    print(tables.make([out / "results"]))
+    page = out / "index.html"
+    with atomic(page) as temporary:
+        temporary.write_text(tables.make([out / "results"], format="html"), encoding="utf-8")
+    say(f"the page with all pictures: {page}")
+    if failures:
+        raise BenchError(f"{len(failures)} runs failed: {'; '.join(failures)}")
+    if open_page:
+        webbrowser.open(page.absolute().as_uri())
