@@ -12,10 +12,15 @@ Size = tuple[int, int]
 
 
 def offsets(length: int, window: int, overlap: float) -> list[int]:
-    """Starts of evenly spread windows that cover `length`, neighbours sharing at least about `overlap` of their width."""
-    if length < window:
-        raise ValueError(f"a window of {window} doesn't fit into {length}")
-    count = 1 + math.ceil((length - window) / ((1 - overlap) * window))
+    """Starts of evenly spread windows that cover `length`; neighbours share at least `overlap` of a window on average.
+
+    Raises:
+        ValueError: the window is larger than `length`, or `overlap` isn't in [0, 1).
+    """
+    if length < window or not 0 <= overlap < 1:
+        raise ValueError(f"windows of {window} overlapping by {overlap:g} can't cover {length}")
+    strides = (length - window) / ((1 - overlap) * window)
+    count = 1 + math.ceil(strides - 1e-9)  # 1 - 0.9 is a little less than 0.1, which must not cost a window
     return [round(place) for place in torch.linspace(0, length - window, count, dtype=torch.float64).tolist()]
 
 

@@ -16,12 +16,18 @@ from croco_bench.errors import CheckpointError, FitError
 
 
 @dataclass(frozen=True)
-class Options:
-    """`hooks`: which four block outputs to use (0-based, decoder blocks after encoder blocks); None: by rule."""
+class DPTOptions:
+    """Settings of the head.
+
+    Attributes:
+        hooks: which four block outputs to use (0-based, decoder blocks after encoder blocks); None: by rule.
+        layer_widths: channels of the four reassembled maps, finest first.
+        features: channels of the fusion.
+    """
 
     hooks: tuple[int, ...] | None = None
     layer_widths: tuple[int, int, int, int] = (96, 192, 384, 768)
-    width: int = 256
+    features: int = 256
 
 
 def default_hooks(encoder_depth: int, decoder_depth: int) -> tuple[int, ...]:
@@ -76,17 +82,18 @@ class DPT(Head):
     grid: with patches of 16 that is the image size; with others the output is resized to it bilinearly.
 
     Raises:
-        FitError: a side of the patch grid is odd (the coarsest map halves it), or a hook doesn't exist.
+        FitError: a side of the patch grid is odd (the coarsest map halves it), a hook doesn't exist, there are fewer
+            than four blocks, or a width isn't positive.
     """
 
-    Options = Options
+    Options = DPTOptions
 
-    def __init__(self, spec: FeatureSpec, out_channels: int, options: Options) -> None:
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: DPTOptions) -> None:
         super().__init__(spec, out_channels, options)
         decoder_depth = len(spec.widths) - spec.encoder_depth
         self.hooks = options.hooks or default_hooks(spec.encoder_depth, decoder_depth)
-        self._check(spec)
-        self.image_size, width = spec.image_size, options.width
+        self._check(spec, options)
+        self.image_size, width = spec.image_size, options.features
         inputs = [spec.widths[hook] for hook in self.hooks]
         outputs = options.layer_widths
         self.embed = nn.ModuleList(nn.Conv2d(one, two, 1) for one, two in zip(inputs, outputs, strict=True))
@@ -108,11 +115,16 @@ class DPT(Head):
             nn.Conv2d(width // 2, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, out_channels, 1)
         )
 
-    def _check(self, spec: FeatureSpec) -> None:
+    def _check(self, spec: FeatureSpec, options: DPTOptions) -> None:
+        if min(options.layer_widths) < 1 or options.features < 2:
+            raise FitError(
+                f"head.layer_widths={list(options.layer_widths)} should be positive, and head.features="
+                f"{options.features} at least 2"
+            )
         if len(self.hooks) != 4 or not all(0 <= hook < len(spec.widths) for hook in self.hooks):
             raise FitError(f"head.hooks={list(self.hooks)} should be four numbers from 0 to {len(spec.widths) - 1}")
-        if any(side % 2 for side in spec.grid):
-            multiple = 2 * spec.patch_size
+        multiple = 2 * spec.patch_size
+        if any(side % multiple for side in spec.image_size):
             fits = "x".join(str(-(-side // multiple) * multiple) for side in spec.image_size)
             raise FitError(
                 f"the DPT head needs an image size that is a multiple of {multiple} (twice the patch size), but "
@@ -122,6 +134,29 @@ class DPT(Head):
     def resolved(self) -> dict[str, Any]:
         """The hooks that were used."""
         return {"hooks": list(self.hooks)}
+
+    def load_released(self, state: Mapping[str, Tensor]) -> None:
+        """Takes the head's weights from a released file's state: all of them, and nothing else.
+
+        Args:
+            state: the entries below `head.dpt.`, `dpt.`, or bare, as CroCo and MultiMAE name them.
+
+        Raises:
+            CheckpointError: a weight is missing, unknown, of another shape, or differs from its alias.
+        """
+        renamed, own = from_released(state), self.state_dict()
+        for name, tensor in own.items():
+            if name not in renamed:
+                raise CheckpointError(f"the weights of the DPT head are incomplete: nothing corresponds to {name}")
+            if renamed[name].shape != tensor.shape:
+                raise CheckpointError(
+                    f"{name} of the DPT head is {list(renamed[name].shape)} in the file, but {list(tensor.shape)} "
+                    "here; give the head the file's output width, layer widths and hooks"
+                )
+        lacking = sorted(set(renamed) - set(own))
+        if lacking:
+            raise CheckpointError(f"the file's DPT head has {lacking[0]}, which this one has not")
+        self.load_state_dict(renamed)
 
     def forward(self, features: Features) -> Tensor:
         """See `Head.forward`."""
@@ -154,7 +189,7 @@ _RELEASED = (
 
 
 def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of CroCo's and MultiMAE's files (below `dpt.` or bare) -> names of `DPT`.
+    """Names of CroCo's and MultiMAE's files (below `head.dpt.`, `dpt.` or bare) -> names of `DPT`.
 
     Those files hold most tensors twice, under two names; both must agree.
 
@@ -163,18 +198,21 @@ def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed: dict[str, Tensor] = {}
     for original, tensor in state.items():
-        name = original.removeprefix("dpt.")
-        # Aliases, counted from 1: act_1_postprocess is act_postprocess.0.
-        name = re.sub(r"^act_(\d)_postprocess", lambda match: f"act_postprocess.{int(match[1]) - 1}", name)
-        name = re.sub(r"^scratch\.layer(\d)_rn", lambda match: f"scratch.layer_rn.{int(match[1]) - 1}", name)
-        for pattern, new in _RELEASED:
-            if re.match(pattern, name):
-                name = re.sub(pattern, new, name, count=1)
-                break
-        else:
-            raise CheckpointError(f"{original} isn't a weight of the DPT head")
-        name = re.sub(r"<(\d)>", lambda match: str(int(match[1]) - 1), name)
+        name = _renamed(original)
         if name in renamed and not torch.equal(renamed[name], tensor):
             raise CheckpointError(f"{original} and its alias hold different values; the file is damaged")
         renamed[name] = tensor
     return renamed
+
+
+def _renamed(original: str) -> str:
+    name = original.removeprefix("head.") if original.startswith("head.dpt.") else original
+    name = name.removeprefix("dpt.")
+    # Aliases, counted from 1: act_1_postprocess is act_postprocess.0.
+    name = re.sub(r"^act_(\d)_postprocess", lambda match: f"act_postprocess.{int(match[1]) - 1}", name)
+    name = re.sub(r"^scratch\.layer(\d)_rn", lambda match: f"scratch.layer_rn.{int(match[1]) - 1}", name)
+    for pattern, new in _RELEASED:
+        if re.match(pattern, name):
+            name = re.sub(pattern, new, name, count=1)
+            return re.sub(r"<(\d)>", lambda match: str(int(match[1]) - 1), name)
+    raise CheckpointError(f"{original} isn't a weight of the DPT head; expected act_postprocess, scratch and head only")

@@ -20,9 +20,9 @@ from croco_bench.data.augment import ColorJitter, to_gray, to_unit
 from croco_bench.data.colormaps import colored, unit_range
 from croco_bench.data.nyuv2 import open_split
 from croco_bench.data.splitting import Subset, carve
-from croco_bench.errors import DataError
+from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics import Array
-from croco_bench.metrics.depth import DepthMeter
+from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
 from croco_bench.tiling import slide
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,14 @@ _PNG_PER_M, _MULTIMAE_MEAN, _MULTIMAE_STD = 6553.6, 2070.7764, 777.5723
 _EIGEN = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
 # Images of the test split whose selection MultiMAE's default evaluation makes, and its seed.
 _HUNDRED = 100
+# At most so many training images are read for mean and deviation; so many batches are compared with these.
+_MEASURED, _WATCHED = 2000, 3
+# Images predicted at once; no number depends on it.
+_EVAL_BATCH = 16
 
 
 @dataclass(frozen=True)
-class Options:
+class NYUv2DepthOptions:
     """Settings of the task.
 
     Attributes:
@@ -45,36 +49,38 @@ class Options:
         target: what the network predicts: depth standardised with mean and deviation of the training split, metres, or
             MultiMAE's own constants (for comparison with its code only).
         validity: pixels that count, where the layout leaves a choice: those the sensor measured, or all.
+        layout: how the files lie on disk; `auto` looks.
         select_fraction: share of the training images, in whole scenes, that selects the weights.
         max_depth_m: targets beyond are not scored, predictions are clamped to it.
         color: colour jitter and random grey while training.
-        overlap: of the sliding windows in the full-resolution protocol.
+        overlap: share of a window that neighbouring windows have in common, in the full-resolution protocol.
         hundred: also score the 100 test images that MultiMAE's code evaluates by default.
     """
 
     loss: Literal["berhu", "l1"] = "berhu"
     target: Literal["standardised", "metres", "multimae"] = "standardised"
     validity: Literal["raw", "all"] = "raw"
+    layout: Literal["auto", "mat", "folders", "bts"] = "auto"
     select_fraction: float = 0.1
     max_depth_m: float = 10.0
     color: bool = True
     overlap: float = 0.5
     hundred: bool = False
-    eval_batch: int = 16
 
 
 class NYUv2Depth(Task):
     """One channel out, depth in metres after `to_metres`."""
 
-    Options = Options
+    Options = NYUv2DepthOptions
     views = 1
 
-    def __init__(self, options: Options, image_size: Size) -> None:
+    def __init__(self, options: NYUv2DepthOptions, image_size: Size) -> None:
+        _check(options)
         self.options, self.image_size = options, image_size
         self.state = {"mean_m": 0.0, "std_m": 1.0}
         if options.target == "multimae":
             self.state = {"mean_m": _MULTIMAE_MEAN / _PNG_PER_M, "std_m": _MULTIMAE_STD / _PNG_PER_M}
-        self._warned = False
+        self._unseen = _WATCHED
 
     @property
     def out_channels(self) -> int:
@@ -88,17 +94,23 @@ class NYUv2Depth(Task):
 
     def splits(self, root: Path, *, seed: int) -> Splits:
         """See `Task.splits`; whole scenes of the training split are set aside for selection."""
-        train, select = carve(
-            open_split(root, "train", validity=self.options.validity), self.options.select_fraction, seed=seed
-        )
-        return Splits(train, select, open_split(root, "test", validity=self.options.validity))
+        validity, layout = self.options.validity, self.options.layout
+        whole, test = (open_split(root, split, validity=validity, layout=layout) for split in ("train", "test"))
+        train, select = carve(whole, self.options.select_fraction, seed=seed)
+        return Splits(train, select, test)
 
     def measure_state(self, train: Reader) -> None:
-        """Mean and deviation (m) of valid training depths, each image weighing the same."""
+        """Mean and deviation (m) of valid training depths, each image weighing the same.
+
+        The official 795 images are all read; of longer lists (BTS has 24 thousand), 2000 spread evenly.
+
+        Raises:
+            DataError: there is no valid depth, or only one value of it.
+        """
         if self.options.target != "standardised":
             return
         first, second = [], []
-        for index in range(len(train)):
+        for index in sorted({int(place) for place in np.linspace(0, len(train) - 1, min(len(train), _MEASURED))}):
             sample = train[index]
             depth = sample["depth_m"][sample["valid"]].astype(np.float64)
             if depth.size:
@@ -106,8 +118,12 @@ class NYUv2Depth(Task):
                 second.append((depth**2).mean())
         if not first:
             raise DataError("no training image has a valid depth pixel; croco-bench data check nyuv2 says more")
-        mean = float(np.mean(first))
-        self.state = {"mean_m": mean, "std_m": float(np.sqrt(np.mean(second) - mean**2))}
+        mean, variance = float(np.mean(first)), float(np.mean(second) - np.mean(first) ** 2)
+        if variance < 1e-8:
+            raise DataError(
+                f"all valid training depths are {mean:.3f} m; the depth files are damaged: croco-bench data check nyuv2"
+            )
+        self.state = {"mean_m": mean, "std_m": float(np.sqrt(variance))}
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """MultiMAE's order: shorter side to the network's, flip, colour, grey, random crop."""
@@ -125,10 +141,10 @@ class NYUv2Depth(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Over all valid pixels of the batch; berHu turns quadratic at a fifth of the batch's largest error."""
         valid = batch["valid"]
-        target = (batch["depth_m"] - self.state["mean_m"]) / self.state["std_m"]
-        self._guard(target[valid])
-        error = (output[:, 0] - target).abs()[valid]
-        if not error.numel():
+        target = (batch["depth_m"][valid] - self.state["mean_m"]) / self.state["std_m"]
+        self._guard(target)
+        error = (output[:, 0][valid] - target).abs()
+        if not error.numel():  # still a graph, so that distributed training doesn't stall
             return output.sum() * 0.0
         if self.options.loss == "l1":
             return error.mean()
@@ -136,17 +152,19 @@ class NYUv2Depth(Task):
         return torch.where(error < corner, error, (error**2 + corner**2) / (2 * corner)).mean()
 
     def _guard(self, target: Tensor) -> None:
-        """Says once when targets that should be standardised are far from mean 0, deviation 1."""
-        if self._warned or self.options.target == "metres" or target.numel() < 2:
+        """Warns when targets of the first batches, which should be standardised, are far from mean 0, deviation 1."""
+        if not self._unseen or self.options.target == "metres" or target.numel() < 2:
             return
+        self._unseen -= 1
         mean, deviation = float(target.mean()), float(target.std())
         if abs(mean) > 2 or not 0.1 < deviation < 5:
             log.warning("standardised depth has mean %.1f and deviation %.1f; expected about 0 and 1", mean, deviation)
-            self._warned = True
+            self._unseen = 0
 
     def to_metres(self, output: Tensor) -> Tensor:
         """Network output (B, 1, H, W) -> depth in metres."""
-        return output.float() * self.state["std_m"] + self.state["mean_m"]
+        metres: Tensor = output.float() * self.state["std_m"] + self.state["mean_m"]
+        return metres
 
     def selection(self, reader: Reader) -> Evaluation:
         """Centre crops."""
@@ -167,7 +185,7 @@ class NYUv2Depth(Task):
             meter=DepthMeter(max_m=self.options.max_depth_m),
             prepare=self._prepare_centre,
             predict=self._predict_centre,
-            batch_size=self.options.eval_batch,
+            batch_size=_EVAL_BATCH,
             citation="centre crop of the network's size after resizing the shorter side, as MultiMAE; mean over images",
         )
 
@@ -179,10 +197,11 @@ class NYUv2Depth(Task):
             prepare=self._prepare_full,
             predict=self._predict_full,
             batch_size=1,
-            citation="native resolution inside Eigen's crop, cap 10 m, mean over images, as BTS and DINOv2",
+            citation=f"native resolution inside Eigen's crop, cap {self.options.max_depth_m:g} m, mean over images, as "
+            "BTS and DINOv2",
             deviations=(
-                f"the image is resized so that the network's input covers its shorter side, predicted in sliding windows "
-                f"that overlap by {self.options.overlap:g}, averaged, and resized back",
+                "the image is resized so that the network's input covers its shorter side, predicted in sliding "
+                f"windows that overlap by {self.options.overlap:g} or more, averaged, and resized back",
             ),
         )
 
@@ -222,6 +241,14 @@ class NYUv2Depth(Task):
             "ground truth": colored(sample["depth_m"], span, cv2.COLORMAP_TURBO, valid),
             "error, 0 to 1 m": colored(error, (0.0, 1.0), cv2.COLORMAP_INFERNO, valid),
         }
+
+
+def _check(options: NYUv2DepthOptions) -> None:
+    """Refuses what no type excludes."""
+    if not 0 <= options.overlap < 1:
+        raise UsageError(f"task.overlap={options.overlap:g} should be at least 0 and less than 1")
+    if options.max_depth_m <= MIN_DEPTH_M:
+        raise UsageError(f"task.max_depth_m={options.max_depth_m:g} should be more than {MIN_DEPTH_M:g} m")
 
 
 def _maps(sample: Sample) -> Sample:

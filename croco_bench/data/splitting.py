@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from croco_bench.contracts import Reader
-from croco_bench.errors import DataError
+from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import generator
 
 
 class Subset:
     """Some items of a reader, itself a reader. `available` stays that of the whole split."""
+
+    groups: Sequence[str]
 
     def __init__(self, reader: Reader, indices: Sequence[int], split: str) -> None:
         self._reader, self._indices = reader, [int(index) for index in indices]
@@ -36,29 +39,40 @@ def carve(reader: Reader, fraction: float, *, seed: int, split: str = "select") 
     """Train and selection parts: whole groups (scenes) go to one side, about `fraction` of the items to selection.
 
     Which groups go depends on their names and the seed alone, so that all backbones are selected on the same images.
+    Each part has at least one group.
 
     Raises:
+        UsageError: `fraction` isn't between 0 and 1.
         DataError: there are fewer than two groups.
     """
-    names = sorted(set(reader.groups))
-    if len(names) < 2:
+    if not 0 < fraction < 1:
+        raise UsageError(f"the share of training images held out for selection is {fraction:g}; give one from 0 to 1")
+    sizes = Counter(reader.groups)
+    if len(sizes) < 2:
         raise DataError(
-            f"{reader.dataset}: the {reader.split} split has {len(names)} scene; a selection part needs at least two"
+            f"{reader.dataset}: the {reader.split} split has {len(sizes)} scene(s); holding some out for selection "
+            "needs at least two"
         )
-    names.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).hexdigest())
+    names = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     wanted, chosen, count = fraction * len(reader), set[str](), 0
     for name in names[:-1]:
-        if chosen and count >= wanted:
+        if count >= wanted:
             break
         chosen.add(name)
-        count += sum(group == name for group in reader.groups)
+        count += sizes[name]
     inside = [index for index, group in enumerate(reader.groups) if group in chosen]
     outside = [index for index, group in enumerate(reader.groups) if group not in chosen]
     return Subset(reader, outside, reader.split), Subset(reader, inside, f"{split} (of {reader.split})")
 
 
 def limit(reader: Reader, count: int, seed: int) -> Reader:
-    """At most `count` items, drawn at random (lists are often sorted), in the order of the split."""
+    """At most `count` items, drawn at random (lists are often sorted), in the order of the split.
+
+    Raises:
+        UsageError: `count` isn't positive.
+    """
+    if count < 1:
+        raise UsageError(f"a limit of {count} images leaves nothing to do; give at least 1")
     if count >= len(reader):
         return reader
     chosen = generator(seed, "limit", reader.split).choice(len(reader), count, replace=False)

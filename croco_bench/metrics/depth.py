@@ -7,7 +7,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from croco_bench.errors import DivergedError
 from croco_bench.metrics import Array, Meter, Metric
+
+MIN_DEPTH_M, MAX_DEPTH_M = 1e-3, 10.0
 
 
 def _delta(power: int) -> Metric:
@@ -38,11 +41,20 @@ class DepthMeter(Meter):
 
     metrics: ClassVar = (DELTA1, DELTA2, DELTA3, ABS_REL, SQ_REL, RMSE, RMSE_LOG, LOG10, SILOG)
 
-    def __init__(self, *, min_m: float = 1e-3, max_m: float = 10.0) -> None:
+    def __init__(self, *, min_m: float = MIN_DEPTH_M, max_m: float = MAX_DEPTH_M) -> None:
         self.min_m, self.max_m = min_m, max_m
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
-        """Row of one image: every metric, and how many pixels it was made from."""
+        """Row of one image: every metric, and how many pixels it was made from.
+
+        Raises:
+            DivergedError: the prediction isn't finite.
+        """
+        if not np.isfinite(prediction).all():
+            raise DivergedError(
+                f"{np.count_nonzero(~np.isfinite(prediction))} of {prediction.size} pixels of a predicted depth map "
+                "aren't finite: the network diverged; lower --set optim.lr or use --set train.precision=fp32"
+            )
         target = sample["depth_m"]
         scored = sample["valid"] & (target > self.min_m) & (target < self.max_m)
         truth = target[scored].astype(np.float64)
@@ -58,6 +70,6 @@ class DepthMeter(Meter):
             "rmse": float(np.sqrt((error**2).mean())),
             "rmse_log": float(np.sqrt((log_error**2).mean())),
             "log10": float(np.abs(log_error).mean() / np.log(10.0)),
-            "silog": 100.0 * float(np.sqrt(max((log_error**2).mean() - log_error.mean() ** 2, 0.0))),
+            "silog": 100.0 * float(log_error.std()),
             "valid_pixels": float(truth.size),
         }
