@@ -1,0 +1,198 @@
+import csv
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from croco_bench import tables
+from croco_bench.errors import RecordError
+from croco_bench.metrics.ranks import average_ranks
+from croco_bench.store import Slot, write
+from croco_bench.tables.grid import build
+from croco_bench.tables.published import disagreements, sources
+from croco_bench.tables.show import find, show
+
+FORMATS: tuple[tables.Format, ...] = ("terminal", "markdown", "latex", "csv", "json", "html")
+
+
+@pytest.fixture
+def results(tmp_path: Path, result_of: Any) -> Path:
+    """a: two seeds, 80 and 82; b: 85; c: 70 with other settings; d: on a miniature; e: limited; f & <b>: 60."""
+    rows = {"index": [0.0], "delta1": [1.0]}
+
+    def put(model: str, value: float, seed: int = 0, **changes: Any) -> None:
+        result = result_of(model__name=model, metrics__delta1__value=value, seed=seed, **changes)
+        write(Slot(tmp_path, result.recipe.name, "nyuv2-depth", model, seed), result, rows)
+
+    put("a", 80.0)
+    put("a", 82.0, seed=1)
+    put("b", 85.0)
+    put("c", 70.0, recipe__fingerprint="other")
+    put("d", 99.0, dataset__miniature=True)
+    put("e", 98.0, dataset__images=10)
+    put("f_&_<b>", 60.0)
+    return tmp_path
+
+
+def grids(results: Path, **options: Any) -> list[Any]:
+    from croco_bench.store import read_all
+
+    return build(read_all([results])[0], **{"published": True, "include_limited": False, **options})
+
+
+def cell(grid: Any, name: str, column: str = "nyuv2-depth/delta1") -> Any:
+    return next(row for row in grid.measured if row.name == name).cells[column]
+
+
+def test_seeds_are_averaged_with_their_deviation(results: Path) -> None:
+    value = cell(grids(results)[0], "a")
+    assert (value.value, value.n) == (81.0, 2)
+    assert value.deviation == pytest.approx(2**0.5)
+
+
+def test_best_and_second_are_among_measured_rows_only(results: Path) -> None:
+    grid = grids(results)[0]
+    assert [cell(grid, name).place for name in ("b", "a", "c")] == [1, 2, None]
+    assert all(entry.place is None for row in grid.published for entry in row.cells.values())
+
+
+def test_other_settings_get_a_dagger(results: Path) -> None:
+    grid = grids(results)[0]
+    assert [cell(grid, name).dagger for name in ("a", "b", "c")] == [False, False, True]
+    assert any(note.startswith("†") for note in grid.notes)
+
+
+def test_miniatures_stand_apart_and_limited_runs_stay_out(results: Path) -> None:
+    real, mini = grids(results)
+    assert {row.name for row in real.measured} == {"a", "b", "c", "f_&_<b>"}
+    assert {row.name for row in mini.measured} == {"d"}
+    assert any("left out" in note for note in real.notes)
+    assert "e" in {row.name for row in grids(results, include_limited=True)[0].measured}
+
+
+def test_recipes_never_share_a_grid(results: Path, result_of: Any) -> None:
+    result = result_of(model__name="a", recipe__name="mini")
+    write(Slot(results, "mini", "nyuv2-depth", "a", 0), result, {"index": [0.0]})
+    assert [grid.title.split(",")[0] for grid in grids(results)] == ["recipe mini", "recipe paper", "recipe paper"]
+    assert "recipe mini" not in tables.make([results], recipe="paper")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_shows_the_numbers(results: Path, format: tables.Format) -> None:
+    text = tables.make([results], format=format)
+    assert text == tables.make([results], format=format)
+    assert "81" in text and "85" in text and "79.6" in text
+    assert "CroCo (ViT-B)" in text and "2210.10716" in text
+    assert "79.6" not in tables.make([results], format=format, published=False)
+
+
+def test_missing_cells_are_dashes_and_markdown_is_a_table(results: Path) -> None:
+    lines = [line for line in tables.make([results], format="markdown").splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    raft = next(line for line in lines if "RAFT" in line)
+    assert "| – |" in raft
+    assert any("**85.0**" in line for line in lines)
+    assert any("<u>81.0 ± 1.4 (n=2)</u>" in line for line in lines)
+
+
+def test_csv_and_json_keep_full_precision(results: Path, result_of: Any) -> None:
+    records = list(csv.DictReader(tables.make([results], format="csv").splitlines()))
+    content = json.loads(tables.make([results], format="json"))
+    assert len(records) == len(content["cells"])
+    mine = next(record for record in content["cells"] if record["backbone"] == "a")
+    assert mine["deviation"] == pytest.approx(2**0.5, rel=1e-15)
+    assert {record["kind"] for record in records} == {"measured", "published"}
+
+
+def test_latex_compiles_its_escapes(results: Path) -> None:
+    text = tables.make([results], format="latex")
+    assert r"f\_\&\_<b>" in text
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert not [line for line in body if re.search(r"(?<!\\)[_#$]", re.sub(r"\$[^$]*\$", "", line))]
+    if compiler := shutil.which("pdflatex"):
+        document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\n\\end{document}"
+        subprocess.run(
+            [compiler, "-interaction=nonstopmode", "-halt-on-error"], input=document, text=True, check=True, cwd=results
+        )
+
+
+class _Balance(HTMLParser):
+    void = frozenset({"meta", "img", "br", "link"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.void:
+            self.open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name == "src"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_html_is_whole_self_contained_and_escaped(results: Path) -> None:
+    sheet = Slot(results, "paper", "nyuv2-depth", "a", 0).sheet
+    sheet.parent.mkdir()
+    sheet.write_bytes(b"\x89PNG picture")
+    text = tables.make([results], format="html")
+    parser = _Balance()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.addresses and all(address.startswith("data:image/png;base64,") for address in parser.addresses)
+    assert "<b>:" not in text and "f_&amp;_&lt;b&gt;" in text
+    assert "one &lt;thing&gt; &amp; another" in text
+
+
+def test_a_broken_file_is_named_and_the_rest_is_shown(results: Path) -> None:
+    bad = Slot(results, "paper", "nyuv2-depth", "b", 3).json
+    bad.write_text("{")
+    for format in ("terminal", "markdown", "latex", "html", "json"):
+        assert "seed3.json" in tables.make([results], format=format).replace("\n", "")  # type: ignore[arg-type]
+
+
+def test_no_results_still_show_what_was_published(tmp_path: Path) -> None:
+    assert "79.6" in tables.make([tmp_path])
+
+
+def test_show_finds_and_explains(results: Path) -> None:
+    text = show(find("paper/nyuv2-depth/a/seed0", results))
+    assert all(
+        words in text for words in ("delta1", "80 %", "[84, 86]", "105,711,745", "one <thing> & another", "0.0001")
+    )
+    with pytest.raises(RecordError, match="paper/nyuv2-depth/a/seed0"):
+        find("nothing", results)
+
+
+def test_published_numbers_are_sourced_and_their_conflicts_are_told() -> None:
+    assert len(sources()) >= 5
+    for source in sources():
+        assert source.url.startswith("https://") and source.protocol and source.where
+    values = {(row.nominal, value) for source in sources() for row in source.row for value in row.values.values()}
+    assert {("mae", 79.6), ("mae", 85.1), ("multimae", 83.0), ("multimae", 86.4), ("croco", 85.6)} <= values
+    told = " ".join(disagreements())
+    assert "79.6" in told and "85.1" in told and "86.4" in told
+    assert not disagreements(threshold=100.0)
+
+
+def test_average_ranks_share_ties_and_need_complete_rows() -> None:
+    assert average_ranks({"x": {"t": 1.0, "u": 2.0}, "y": {"t": 1.0, "u": 1.0}, "z": {"t": 0.5}}) == {
+        "x": 1.75,
+        "y": 1.25,
+    }
+    assert average_ranks({"x": {"t": 9.0}, "y": {"t": 1.0}}, higher_is_better=True) == {"x": 1.0, "y": 2.0}
+    assert average_ranks({}) == {}
+
+
+def test_average_ranks_of_the_croco_paper() -> None:
+    """Ranks over eight tasks among three methods that sum to 10, 21 and 17 give 1.25, 2.625 and 2.125."""
+    places = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
+    scores = {name: {f"task{i}": float(place) for i, place in enumerate(ranks)} for name, ranks in places.items()}
+    assert average_ranks(scores) == {"croco": 1.25, "mae": 2.625, "multimae": 2.125}
