@@ -55,12 +55,17 @@ class CrossBlock(nn.Module):
         return output
 
 
+def drop_path(rate: float, block: nn.Module) -> nn.Module:
+    """A stochastic-depth layer in the same mode, training or not, as the block that it is for."""
+    return DropPath(rate).train(block.training) if rate else nn.Identity()
+
+
 def set_drop_path(blocks: Iterable[nn.Module], rate: float) -> None:
     """Stochastic depth that rises linearly from 0 at the first block to `rate` at the last (Huang 2016)."""
     whole = [block for block in blocks if isinstance(block, Block)]
     for index, block in enumerate(whole):
         share = rate * index / max(len(whole) - 1, 1)
-        block.drop_path = DropPath(share) if share else nn.Identity()
+        block.drop_path = drop_path(share, block)
 
 
 def initialise(module: nn.Module) -> None:

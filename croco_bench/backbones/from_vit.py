@@ -70,7 +70,7 @@ def _convert_plain(names: Names) -> Converted:
 
 
 def _is_vit(names: frozenset[str]) -> bool:
-    return "pos_embed" in names and any(name.startswith("blocks.") for name in names)
+    return any(name.startswith("blocks.") for name in names)
 
 
 def _is_finetuned_mae(names: frozenset[str]) -> bool:

@@ -20,7 +20,7 @@ from croco_bench.files import atomic
 
 State = dict[str, Tensor]
 # Arguments with which CroCo's network is built where a file names none: those of the first release.
-_CROCO_DEFAULTS = {
+CROCO_DEFAULTS = {
     **{"img_size": 224, "patch_size": 16, "mlp_ratio": 4.0, "norm_im2_in_dec": True, "pos_embed": "cosine"},
     **{"enc_embed_dim": 768, "enc_depth": 12, "enc_num_heads": 12},
     **{"dec_embed_dim": 512, "dec_depth": 8, "dec_num_heads": 16},
@@ -80,7 +80,7 @@ def _croco(backbone: ViT, pretraining: Mapping[str, Tensor]) -> dict[str, Any]:
         state["enc_pos_embed"], state["dec_pos_embed"] = backbone.positions.clone(), backbone.dec_positions.clone()
     kwargs = croco_arguments(backbone)
     content: dict[str, Any] = {"model": {**state, **pretraining}}
-    return content if kwargs == _CROCO_DEFAULTS else {**content, "croco_kwargs": kwargs}
+    return content if kwargs == CROCO_DEFAULTS else {**content, "croco_kwargs": kwargs}
 
 
 def croco_arguments(backbone: CroCo) -> dict[str, Any]:
@@ -133,9 +133,12 @@ def _mae_decoder(backbone: ViT) -> State:
         "decoder_pred.weight": _random(values, width),
         "decoder_pred.bias": torch.zeros(values),
     }
-    for name, tensor in Block(width, heads, 4 * width).state_dict().items():
-        random = _random(*tensor.shape) if tensor.ndim == 2 else tensor
-        state |= {f"decoder_blocks.{index}.{name}": random.clone() for index in range(depth)}
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in Block(width, heads, 4 * width).state_dict().items()}
+    for name, shape in shapes.items():
+        neutral = torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
+        for index in range(depth):
+            state[f"decoder_blocks.{index}.{name}"] = _random(*shape) if len(shape) == 2 else neutral.clone()
     return state
 
 

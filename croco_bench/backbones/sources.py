@@ -88,6 +88,12 @@ def _tag(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.version")
 
 
+def _discard(partial: Path) -> None:
+    """Forgets what has arrived, so that the next attempt starts afresh."""
+    partial.unlink()
+    _tag(partial).unlink(missing_ok=True)
+
+
 def _fetch(url: str, partial: Path) -> None:
     """Appends to `partial` what is still missing of `url`."""
     have = partial.stat().st_size if partial.is_file() else 0
@@ -101,7 +107,7 @@ def _fetch(url: str, partial: Path) -> None:
             raise
         if error.headers.get("Content-Range") == f"bytes */{have}":  # nothing is missing
             return
-        partial.unlink()  # it is of another version
+        _discard(partial)  # it is of another version
         return _fetch(url, partial)
     with response:
         _receive(response, url, partial, have if response.status == 206 else 0)
@@ -109,7 +115,7 @@ def _fetch(url: str, partial: Path) -> None:
 
 def _receive(response: HTTPResponse, url: str, partial: Path, have: int) -> None:
     if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-        partial.unlink()
+        _discard(partial)
         raise ConnectionError("the server sent another part than was asked for")
     etag = response.headers.get("ETag", "")
     version = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
@@ -127,18 +133,18 @@ def _receive(response: HTTPResponse, url: str, partial: Path, have: int) -> None
 
 
 def _verify(path: Path, sha256: str | None, url: str) -> None:
-    """Removes what isn't the file, so that the next attempt starts afresh."""
+    """Refuses, and discards, what isn't the file that was asked for."""
     with path.open("rb") as stream:
         start = stream.read(64).lstrip().lower()
         stream.seek(0)
         found = hashlib.file_digest(stream, "sha256").hexdigest() if sha256 else None
     if start.startswith((b"<!doctype", b"<html")):
-        path.unlink()
+        _discard(path)
         raise CheckpointError(f"{url} leads to a web page, not to a checkpoint; give the address of the file itself")
     if found != sha256:
-        path.unlink()
+        _discard(path)
         raise CheckpointError(
-            f"{url} has SHA-256 {str(found)[:12]}…, expected {str(sha256)[:12]}…; the damaged copy is removed: try again"
+            f"{url} has SHA-256 {str(found)[:12]}…, expected {str(sha256)[:12]}…; the copy was removed: try again"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
+from croco_bench.backbones.blocks import drop_path
 from croco_bench.backbones.sources import hub_reason
 from croco_bench.backbones.vit import check_size, grid_of
 from croco_bench.contracts import Backbone, Origin, Size
@@ -77,7 +78,7 @@ class TimmViT(Backbone):
             share = rate * index / max(self.depth - 1, 1)
             for name in ("drop_path", "drop_path1", "drop_path2"):
                 if hasattr(block, name):
-                    setattr(block, name, timm.layers.DropPath(share) if share else nn.Identity())
+                    setattr(block, name, drop_path(share, block))
 
     def blueprint(self) -> dict[str, str]:
         """See `Backbone.blueprint`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import hashlib
 import json
 import pathlib
@@ -100,15 +101,15 @@ def _what_else(head: bytes) -> str:
 
 
 def _read_torch(path: Path) -> Any:
-    if zipfile.is_zipfile(path) and not _is_torch_archive(path):
+    if _is_foreign_archive(path):
         raise CheckpointError(f"{path} is an archive, but not one of torch.save; expected a file with a state dict")
     try:
         # torch warns on stderr about pickles of other versions; whatever can't be read is said below.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # a damaged pickle can raise anything
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: torch looked before the file's start
+            raise
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
@@ -118,11 +119,14 @@ def _read_torch(path: Path) -> Any:
         raise CheckpointError(f"{path} is truncated or damaged; download it again") from error
 
 
-def _is_torch_archive(path: Path) -> bool:
-    """Whether a zip file has what `torch.save` writes, and isn't a TorchScript program."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name.rpartition("/")[2] for name in archive.namelist()]
-    return "data.pkl" in names and "constants.pkl" not in names
+def _is_foreign_archive(path: Path) -> bool:
+    """Whether this is a zip file, but not what `torch.save` writes (TorchScript and numpy write zips too)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.rpartition("/")[2] for name in archive.namelist()]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # torch will say what is wrong with it
+        return False
+    return "data.pkl" not in names or "constants.pkl" in names
 
 
 def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
