@@ -1,0 +1,5 @@
+"""`python -m croco_bench`, for torchrun and accelerate launch."""
+
+from croco_bench.cli import main
+
+main()
