@@ -143,7 +143,7 @@ class NYUv2Depth(Task):
         valid = batch["valid"]
         target = (batch["depth_m"][valid] - self.state["mean_m"]) / self.state["std_m"]
         self._guard(target)
-        error = (output[:, 0][valid] - target).abs()
+        error: Tensor = (output[:, 0][valid] - target).abs()
         if not error.numel():  # still a graph, so that distributed training doesn't stall
             return output.sum() * 0.0
         if self.options.loss == "l1":
