@@ -13,7 +13,7 @@ import torch
 from croco_bench import recipe as recipes
 from croco_bench import registry
 from croco_bench.backbones import load_backbone
-from croco_bench.backbones.weights import read_finetuned
+from croco_bench.backbones.weights import OWN, fill, read_finetuned
 from croco_bench.contracts import Head, Splits, Task
 from croco_bench.data.places import data_folder
 from croco_bench.data.splitting import limit
@@ -108,5 +108,10 @@ def _load_finetuned(ckpt: str, head: Head, task: Task) -> None:
             f"{ckpt} holds no fine-tuned head, which --eval-only needs; give the weights.safetensors of a finished run, "
             "or leave --eval-only out to fine-tune"
         )
-    head.load_state_dict(finetuned.head)
+    if finetuned.format != OWN:
+        raise CheckpointError(
+            f"{ckpt} holds the head of a {finetuned.format} file, which is for another task; leave --eval-only out to "
+            "fine-tune its backbone"
+        )
+    fill(head, finetuned.head, ckpt)
     task.state = dict(finetuned.metadata.get("task_state", {}))

@@ -78,8 +78,8 @@ def _double(image: Tensor) -> Tensor:
 class DPT(Head):
     """Tokens of four blocks -> (B, out_channels, H, W), no activation.
 
-    The four maps are brought to 4, 2, 1 and 1/2 times the patch grid and fused from coarse to fine, up to 16 times the
-    grid: with patches of 16 that is the image size; with others the output is resized to it bilinearly.
+    The four maps are brought to 4, 2, 1 and 1/2 times the patch grid and fused from coarse to fine, up to 8 times the
+    grid; from there the output is resized to the image, a doubling with patches of 16.
 
     Raises:
         FitError: a side of the patch grid is odd (the coarsest map halves it), a hook doesn't exist, there are fewer
@@ -169,9 +169,9 @@ class DPT(Head):
         for level in (3, 2, 1, 0):
             fused = self.fuse[level](fused, maps[level])
         assert fused is not None
-        output: Tensor = self.after(_double(self.before(fused)))
-        if output.shape[-2:] != self.image_size:
-            output = F.interpolate(output, size=self.image_size, mode="bilinear", align_corners=False)
+        # Patches of 16: a doubling. Smaller patches: never larger than the image only to be shrunk again.
+        full = F.interpolate(self.before(fused), size=self.image_size, mode="bilinear", align_corners=True)
+        output: Tensor = self.after(full)
         return output
 
 
