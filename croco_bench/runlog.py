@@ -53,4 +53,4 @@ def _tensorboard(folder: Path, start: int) -> Any:
         raise UsageError(
             "train.tracker=tensorboard needs the tensorboard package; install it with: pip install 'croco-bench[tensorboard]'"
         ) from error
-    return SummaryWriter(folder / "tensorboard", purge_step=start)  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder / "tensorboard", purge_step=start)

@@ -170,9 +170,10 @@ def load_results(folder: str | Path) -> pandas.DataFrame:
 
 
 _COLUMNS = (
-    "task model family recipe fingerprint seed metric value ci_low ci_high unit higher_is_better "
-    "dataset miniature images images_available path"
-).split()
+    *("task", "model", "family", "recipe", "fingerprint", "seed"),
+    *("metric", "value", "ci_low", "ci_high", "unit", "higher_is_better"),
+    *("dataset", "miniature", "images", "images_available", "path"),
+)
 
 
 def _flat(slot: Slot, result: Result) -> Iterator[tuple[Any, ...]]:

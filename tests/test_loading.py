@@ -19,7 +19,7 @@ def test_epochs_become_steps_and_the_last_batch_is_dropped() -> None:
 def test_an_epoch_repeats_no_image_and_epochs_differ() -> None:
     batches = [[index for index, _ in batch] for batch in keys(PLAN)]
     for epoch in range(3):
-        seen = sum(batches[2 * epoch : 2 * epoch + 2], [])
+        seen = [index for batch in batches[2 * epoch : 2 * epoch + 2] for index in batch]
         assert len(set(seen)) == 8
         assert set(seen) <= set(range(11))
     assert batches[:2] != batches[2:4]

@@ -21,7 +21,9 @@ CKPT = "random:mini-croco"
 
 
 def smoke(data: Path, results: Path, **options: Any) -> Result:
-    result = run("nyuv2-depth", CKPT, **{"recipe": "smoke", "data_root": data, "results": results, "device": "cpu", **options})
+    result = run(
+        "nyuv2-depth", CKPT, **{"recipe": "smoke", "data_root": data, "results": results, "device": "cpu", **options}
+    )
     assert result is not None
     return result
 
@@ -78,7 +80,16 @@ def test_same_seed_same_numbers_other_seed_others(
 def test_kill_minus_nine_changes_nothing(tiny_data: Path, finished: tuple[Path, Result], tmp_path: Path) -> None:
     """Killed after a save in the middle of training, with dropout at work, then started again."""
     command = [sys.executable, "-m", "croco_bench", "run", "nyuv2-depth", "--ckpt", CKPT, "--recipe", "smoke"]
-    command += ["--data-root", str(tiny_data), "--results", str(tmp_path), "--device", "cpu", "--set", "train.save_seconds=0"]
+    command += [
+        "--data-root",
+        str(tiny_data),
+        "--results",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--set",
+        "train.save_seconds=0",
+    ]
     log = slot_of(tmp_path).folder / "log.jsonl"
     killed_at = []
     for least in (2, 8):
@@ -124,7 +135,9 @@ def test_frozen_trains_the_head_only(tiny_data: Path, tmp_path: Path) -> None:
     before = load_backbone(CKPT, image_size=32)
     before.keep_encoder()
     after = load_backbone(slot_of(tmp_path).folder / "weights.safetensors", image_size=32)
-    assert all(torch.equal(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True)
+    )
     assert "changed from the recipe: train.frozen=true" in result.protocol.deviations
 
 

@@ -30,7 +30,8 @@ def show(path: Path) -> str:
     data, model = result.dataset, result.model
     lines = [
         f"{result.task.name}  {model.name}  recipe {result.recipe.name} ({result.recipe.fingerprint})  seed {result.seed}",
-        f"model       {model.source}  [{model.family}, {model.parameters:,} parameters with head, sha256 {model.sha256 or 'none'}]",
+        f"model       {model.source}  [{model.family}, {model.parameters:,} parameters with head]",
+        f"sha256      {model.sha256 or 'none: not a file'}",
         f"data        {data.name} {data.split}, {data.images} of {data.images_available} images"
         + (", a miniature of rendered rooms" if data.miniature else ""),
     ]

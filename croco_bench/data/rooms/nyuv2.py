@@ -106,7 +106,9 @@ def _holes(view: View, random: np.random.Generator) -> Array:
     border = np.ones_like(edges)
     edge = max(round(0.012 * depth.shape[0]), 1)
     border[edge:-edge, edge:-edge] = False
-    return edges | (cosine < 0.12) | border | (random.random(depth.shape) < 0.005) | ~np.isfinite(depth)
+    speckles = random.random(depth.shape) < 0.005
+    holes: Array = edges | (cosine < 0.12) | border | speckles | ~np.isfinite(depth)
+    return holes
 
 
 def _create(file: h5py.File, total: int, spec: NYUv2Mini) -> dict[str, h5py.Dataset]:

@@ -32,7 +32,8 @@ class View:
 
     def points(self) -> Array:
         """World points (H*W, 3) of all pixels, metres."""
-        return self.camera.centre + self.camera.rays() * self.depth_m.reshape(-1, 1).astype(np.float64)
+        rays: Array = self.camera.rays() * self.depth_m.reshape(-1, 1).astype(np.float64)
+        return self.camera.centre + rays
 
 
 @dataclass(frozen=True)

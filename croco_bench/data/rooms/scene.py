@@ -51,8 +51,9 @@ class Scene:
     def unit_normals(self) -> Array:
         """Normals (n, 3) of the triangles."""
         first, second, third = self.triangles.transpose(1, 0, 2)
-        normal = np.cross(second - first, third - first)
-        return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32)
+        normal: Array = np.cross(second - first, third - first)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        return normal.astype(np.float32)
 
     def owner_of(self, triangle: Array) -> Array:
         """Objects (n,) that triangles belong to; 0 where there is no triangle (-1)."""
@@ -76,7 +77,8 @@ class _Builder:
         self.random = generator
         self._triangles: list[Array] = []
         self._owner: list[Array] = []
-        self.semantic, self.kinds = [0], [("plain",)]
+        self.semantic: list[int] = [0]
+        self.kinds: list[tuple[str, ...]] = [("plain",)]
         self._taken: list[tuple[float, float, float]] = []
 
     def start(self, thing: str, kinds: tuple[str, ...]) -> int:

@@ -63,14 +63,16 @@ def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
     """HSV in [0, 1] -> RGB (n, 3) float32."""
     sector = (hue[:, None] * 6 + np.array([5.0, 3.0, 1.0])) % 6
     ramp = np.clip(np.minimum(sector, 4 - sector), 0, 1)
-    return (value[:, None] * (1 - saturation[:, None] * ramp)).astype(np.float32)
+    colour: Array = value[:, None] * (1 - saturation[:, None] * ramp)
+    return colour.astype(np.float32)
 
 
 def _turn(around_z: float, around_x: float) -> Array:
     cos_z, sin_z, cos_x, sin_x = np.cos(around_z), np.sin(around_z), np.cos(around_x), np.sin(around_x)
     about_z = np.array([[cos_z, -sin_z, 0], [sin_z, cos_z, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, cos_x, -sin_x], [0, sin_x, cos_x]])
-    return (about_x @ about_z).astype(np.float32)
+    both: Array = about_x @ about_z
+    return both.astype(np.float32)
 
 
 def _edge(wave: Array, softness: float = 0.12) -> Array:
@@ -92,7 +94,8 @@ def _bricks(local: Array, owner: Array) -> Array:
     across = local[:, 0] + local[:, 1] + 0.5 * (np.floor(row) % 2)
     mortar = np.minimum(np.abs(row - np.round(row)) * 0.5, np.abs(across - np.round(across)))
     tint = _hash(np.floor(row).astype(np.int64), np.floor(across + 0.5).astype(np.int64), owner)
-    return np.clip(1 - mortar / 0.06, 0, 1) * 0.9 + 0.35 * tint * (mortar > 0.03)
+    share: Array = np.clip(1 - mortar / 0.06, 0, 1) * 0.9 + 0.35 * tint * (mortar > 0.03)
+    return share
 
 
 def _gradient(local: Array, owner: Array) -> Array:
@@ -123,7 +126,8 @@ def _hash(first: Array, second: Array, third: Array) -> Array:
     """Integers -> evenly spread float32 in [0, 1)."""
     mixed = (first * 73856093) ^ (second * 19349663) ^ (third.astype(np.int64) * 83492791)
     mixed = (mixed ^ (mixed >> 13)) * 1274126177
-    return ((mixed ^ (mixed >> 16)) & 0xFFFF).astype(np.float32) / 65536
+    low: Array = (mixed ^ (mixed >> 16)) & 0xFFFF
+    return low.astype(np.float32) / 65536
 
 
 _PATTERNS = {_STRIPES: _stripes, _CHECKS: _checks, _BLOBS: _blobs, _BRICKS: _bricks, _GRADIENT: _gradient}
