@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor, nn
 
-from croco_bench.metrics import Array, Meter
+from croco_bench.metrics.meter import Array, Meter
 
 Size = tuple[int, int]
 Sample = dict[str, Any]

@@ -13,9 +13,9 @@ from accelerate.utils import gather_object
 
 from croco_bench.contracts import Evaluation
 from croco_bench.engine import usable_workers
-from croco_bench.errors import BenchError, DivergedError
+from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.loading import evaluation_batches, to_device
-from croco_bench.metrics import Array, Rows, stack
+from croco_bench.metrics.meter import Array, Rows, stack
 from croco_bench.network import Network
 
 
@@ -45,6 +45,7 @@ def evaluate(
 
     Raises:
         DivergedError: a prediction isn't finite.
+        DataError: no image has a valid target.
         BenchError: an image was not scored, or scored twice.
     """
     began = time.monotonic()
@@ -67,7 +68,14 @@ def evaluate(
     if scored != list(range(total)):
         raise BenchError(f"{len(scored)} rows were scored for {total} images; each image must be scored exactly once")
     table = stack(rows)
-    return Scores(table, evaluation.meter.reduce(table), time.monotonic() - began)
+    metrics = evaluation.meter.reduce(table)
+    void = [name for name, value in metrics.items() if not np.isfinite(value)]
+    if void:
+        raise DataError(
+            f"{', '.join(void)} can't be computed: none of the {total} images of the {evaluation.reader.split} split has "
+            f"a valid target; croco-bench data check {evaluation.reader.dataset} says more"
+        )
+    return Scores(table, metrics, time.monotonic() - began)
 
 
 def _measure(

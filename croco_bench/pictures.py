@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from croco_bench.contracts import Evaluation, Sample, Task
 from croco_bench.files import atomic
 from croco_bench.loading import evaluation_batches, to_device
-from croco_bench.metrics import Array
+from croco_bench.metrics.meter import Array
 from croco_bench.network import Network
 
 ROWS = 6

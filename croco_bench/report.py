@@ -14,7 +14,7 @@ from croco_bench.assembly import Assembly
 from croco_bench.contracts import Evaluation
 from croco_bench.engine import peak_memory_mb
 from croco_bench.evaluate import Scores
-from croco_bench.metrics import Rows, bootstrap
+from croco_bench.metrics.meter import Rows, bootstrap
 from croco_bench.record import Result, environment
 from croco_bench.seeding import derive
 from croco_bench.train import Trained

@@ -21,8 +21,8 @@ from croco_bench.data.colormaps import colored, unit_range
 from croco_bench.data.nyuv2 import open_split
 from croco_bench.data.splitting import Subset, carve
 from croco_bench.errors import DataError, UsageError
-from croco_bench.metrics import Array
-from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
+from croco_bench.metrics.depth_meter import MIN_DEPTH_M, DepthMeter
+from croco_bench.metrics.meter import Array
 from croco_bench.tiling import slide
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from croco_bench.errors import DivergedError
-from croco_bench.metrics import stack
-from croco_bench.metrics.depth import DepthMeter
+from croco_bench.metrics.depth_meter import DepthMeter
+from croco_bench.metrics.meter import stack
 
 Array = NDArray[Any]
 NAMES = [metric.name for metric in DepthMeter.metrics]

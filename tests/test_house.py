@@ -70,6 +70,14 @@ def test_light_modules_import_no_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_tables_import_no_numpy_either(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from croco_bench import tables;"
+        f"tables.make([Path({str(tmp_path)!r})]); sys.exit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_catalogues_import_no_torch() -> None:
     code = (
         "import sys; from croco_bench import registry as r; from croco_bench.recipe import load_recipe, names_of;"

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from croco_bench.contracts import Evaluation
 from croco_bench.data.splitting import limit
 from croco_bench.errors import DataError, UsageError
-from croco_bench.metrics import stack
+from croco_bench.metrics.meter import stack
 from croco_bench.recipe import load_recipe, names_of, options_of
 from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions
 

@@ -1,0 +1,57 @@
+"""Scores depth maps, per image, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from croco_bench.errors import DivergedError
+from croco_bench.metrics.depth import ALL
+from croco_bench.metrics.meter import Array, Meter
+
+MIN_DEPTH_M, MAX_DEPTH_M = 1e-3, 10.0
+
+
+class DepthMeter(Meter):
+    """Scores a depth map (H, W) in metres against `sample["depth_m"]` where `sample["valid"]` holds.
+
+    Only targets strictly between `min_m` and `max_m` count; predictions are clamped to [min_m, max_m], as BTS and
+    DINOv2 do. An image without such a pixel gives NaN and leaves the mean.
+    """
+
+    metrics: ClassVar = ALL
+
+    def __init__(self, *, min_m: float = MIN_DEPTH_M, max_m: float = MAX_DEPTH_M) -> None:
+        self.min_m, self.max_m = min_m, max_m
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one image: every metric, and how many pixels it was made from.
+
+        Raises:
+            DivergedError: the prediction isn't finite.
+        """
+        if not np.isfinite(prediction).all():
+            raise DivergedError(
+                f"{np.count_nonzero(~np.isfinite(prediction))} of {prediction.size} pixels of a predicted depth map "
+                "aren't finite: the network diverged; lower --set optim.lr or use --set train.precision=fp32"
+            )
+        target = sample["depth_m"]
+        scored = sample["valid"] & (target > self.min_m) & (target < self.max_m)
+        truth = target[scored].astype(np.float64)
+        if not truth.size:
+            return {**{metric.name: float("nan") for metric in self.metrics}, "valid_pixels": 0.0}
+        guess = np.clip(prediction[scored].astype(np.float64), self.min_m, self.max_m)
+        ratio = np.maximum(guess / truth, truth / guess)
+        error, log_error = guess - truth, np.log(guess) - np.log(truth)
+        return {
+            **{f"delta{power}": 100.0 * float((ratio < 1.25**power).mean()) for power in (1, 2, 3)},
+            "abs_rel": float((np.abs(error) / truth).mean()),
+            "sq_rel": float((error**2 / truth).mean()),
+            "rmse": float(np.sqrt((error**2).mean())),
+            "rmse_log": float(np.sqrt((log_error**2).mean())),
+            "log10": float(np.abs(log_error).mean() / np.log(10.0)),
+            "silog": 100.0 * float(log_error.std()),
+            "valid_pixels": float(truth.size),
+        }

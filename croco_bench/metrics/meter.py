@@ -1,0 +1,64 @@
+"""How numbers are made from predictions: a row per image first, metrics from all rows then. numpy only, never torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.metrics import Metric
+
+Array = NDArray[Any]
+Rows = dict[str, Array]
+
+
+class Meter(ABC):
+    """Turns predictions into metrics in two steps, so that nothing depends on batches or on the number of processes.
+
+    `measure` sees one image (or pair) and returns its row; `reduce` sees the rows of *all* images, each once, and
+    returns the metrics. Bootstrap intervals resample rows and call `reduce` again.
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    @abstractmethod
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """The float64 row of one image: the same keys and shapes for every image; NaN where nothing can be scored."""
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Metrics from rows stacked along axis 0 (n, ...). The default is the mean over images that could be scored."""
+        return {metric.name: _mean_of_scored(rows[metric.name]) for metric in self.metrics}
+
+
+def _mean_of_scored(values: Array) -> float:
+    scored = values[~np.isnan(values)]
+    return float(scored.mean(dtype=np.float64)) if scored.size else float("nan")
+
+
+def stack(rows: Sequence[Mapping[str, float | Array]]) -> Rows:
+    """Rows of single images -> one array (n, ...) per key, in float64."""
+    return {key: np.stack([np.asarray(row[key], dtype=np.float64) for row in rows]) for key in rows[0]}
+
+
+def bootstrap(
+    meter: Meter, rows: Mapping[str, Array], *, draws: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of every metric, resampling images with replacement. Deterministic from `seed`.
+
+    Returns:
+        metric name -> (low, high), in the metric's unit.
+    """
+    count = len(next(iter(rows.values())))
+    generator = np.random.default_rng(seed)
+    results: list[dict[str, float]] = []
+    for _ in range(draws):
+        chosen = generator.integers(0, count, count)
+        results.append(meter.reduce({key: values[chosen] for key, values in rows.items()}))
+    intervals = {}
+    for name in results[0]:
+        low, high = np.quantile([result[name] for result in results], (0.025, 0.975))
+        intervals[name] = (float(low), float(high))
+    return intervals
