@@ -14,10 +14,14 @@ from croco_bench.network import Network
 from croco_bench.recipe import Optim
 
 
+# Position tables and extra tokens, under this project's names and timm's.
+_NOT_DECAYED = {"positions", "dec_positions", "prefix", "pos_embed", "cls_token", "reg_token"}
+
+
 def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
     """Groups by (depth, decayed or not). `lr_scale` is layer_decay^(distance to the head), as in BEiT, MAE and MultiMAE.
 
-    Vectors, biases and position tables are not decayed.
+    Vectors (biases, norms), position tables and class or global tokens are not decayed.
     """
     top = network.backbone.layers
     groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = defaultdict(list)
@@ -26,7 +30,7 @@ def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
             continue
         part, _, rest = name.partition(".")
         depth = network.backbone.layer_of(rest) if part == "backbone" else top
-        decayed = parameter.ndim > 1 and not rest.endswith(("bias", "pos_embed", "cls_token", "global_tokens"))
+        decayed = parameter.ndim > 1 and rest.rpartition(".")[2] not in _NOT_DECAYED
         groups[depth, decayed].append(parameter)
     return [
         {
