@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from croco_bench.data.images import read_gray
-from croco_bench.data.nyuv2 import MAT, SPLITS, layout_of, open_split
+from croco_bench.data.nyuv2 import MAT, SPLITS, layout_of, open_mat, open_split
 from croco_bench.data.nyuv2_check import check
 from croco_bench.data.places import MARKER
 from croco_bench.errors import DataError
@@ -189,6 +189,25 @@ def test_workers_read_what_the_process_reads(method: str, tmp_path: Path) -> Non
     assert [tuple(item) for item in loader] == expected
     assert [numbers[index] for index in range(len(numbers))] == expected
     assert len(pickle.dumps(numbers)) < 5000
+
+
+def test_one_handle_for_each_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = open_split(write_official(tmp_path), "train")
+    handles: list[h5py.File] = []
+
+    def opened(root: Path) -> h5py.File:
+        handles.append(open_mat(root))
+        return handles[-1]
+
+    monkeypatch.setattr("croco_bench.data.nyuv2.open_mat", opened)
+    for index in range(3):
+        assert reader[index]["id"]
+    assert len(handles) == 1
+    assert pickle.loads(pickle.dumps(reader))[1]["id"] == reader[1]["id"]
+    assert len(handles) == 2
+    monkeypatch.setattr("os.getpid", lambda: -1)  # as after a fork
+    assert reader[0]["id"]
+    assert len(handles) == 3
 
 
 def truncate(root: Path) -> None:
