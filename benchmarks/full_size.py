@@ -55,7 +55,9 @@ def training_step(assembly: Assembly, device: torch.device, batch: int, repeats:
     taken = seconds(step, device, repeats)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     print(f"{parameters:,} parameters, batch {batch} of {size[0]}x{size[1]}")
-    print(f"step (forward + backward): {taken:.2f} s, {batch / taken:.2f} images/s, peak {peak_memory_mb(device):.0f} MB")
+    print(
+        f"step (forward + backward): {taken:.2f} s, {batch / taken:.2f} images/s, peak {peak_memory_mb(device):.0f} MB"
+    )
 
 
 def evaluation_overhead(assembly: Assembly, accelerator: engine.Accelerator, workers: int) -> None:

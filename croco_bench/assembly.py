@@ -75,7 +75,7 @@ def assemble(request: Request, processes: int) -> Assembly:
         task.measure_state(splits.train)
         backbone.set_drop_path(recipe.optim.drop_path)
     network = Network(backbone, head, views=task.views, frozen=recipe.train.frozen)
-    fingerprint = recipes.fingerprint(settings)
+    fingerprint = recipes.fingerprint(settings, task_options)
     origin = backbone.origin
     identity = [
         fingerprint,

@@ -13,7 +13,6 @@ from croco_bench.errors import UsageError
 from croco_bench.network import Network
 from croco_bench.recipe import Optim
 
-
 # Position tables and extra tokens, under this project's names and timm's.
 _NOT_DECAYED = {"positions", "dec_positions", "prefix", "pos_embed", "cls_token", "reg_token"}
 

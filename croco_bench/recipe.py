@@ -106,13 +106,19 @@ class Recipe(_Table):
 
 
 # Settings that change speed or what is written, never a number: they don't enter the fingerprint.
-_UNSCIENTIFIC = {"train": {"workers", "save_seconds", "tracker"}}
+_UNSCIENTIFIC: dict[str, set[str]] = {"train": {"workers", "save_seconds", "tracker"}}
 
 
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Twelve hex digits over every setting that can change a result. `settings` is what `resolve` returned."""
+def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
+    """Twelve hex digits over every setting that can change a headline number.
+
+    `settings` is what `resolve` returned. A task marks options that only add numbers, or say how files lie, with
+    `field(metadata={"scientific": False})`.
+    """
+    marked = {item.name for item in fields(task_options) if not item.metadata.get("scientific", True)}
+    ignored = {**_UNSCIENTIFIC, "task": marked}
     kept = {
-        table: {key: value for key, value in settings[table].items() if key not in _UNSCIENTIFIC.get(table, ())}
+        table: {key: value for key, value in settings[table].items() if key not in ignored.get(table, ())}
         for table in ("head", "task", "train", "optim")
     }
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))

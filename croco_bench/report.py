@@ -67,7 +67,7 @@ def build_result(
                 "fingerprint": test.fingerprint(),
                 "miniature": test.miniature,
             },
-            "protocol": {"citation": request.recipe.protocol.citation, "deviations": _deviations(assembly, scored)},
+            "protocol": {"citation": _citation(assembly, scored), "deviations": _deviations(assembly, scored)},
             "settings": assembly.settings,
             "seed": request.seed,
             "metrics": metrics,
@@ -105,6 +105,13 @@ def _metrics(item: Scored, seed: int) -> dict[str, Any]:
         }
         for metric in meter.metrics
     }
+
+
+def _citation(assembly: Assembly, scored: list[Scored]) -> str:
+    """Whom the recipe follows, and what each protocol is."""
+    scorings = {item.evaluation.prefix or "headline": item.evaluation.citation for item in scored}
+    parts = [assembly.request.recipe.protocol.citation, *(f"{name}: {text}" for name, text in scorings.items())]
+    return "; ".join(parts)
 
 
 def _deviations(assembly: Assembly, scored: list[Scored]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 _JITTER = ColorJitter(brightness=(0.8745, 1.1255), contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=(-0.2, 0.2))
 # MultiMAE's constants: 16-bit PNGs of 6553.6 per metre, standardised with a mean and deviation of another encoding.
 _PNG_PER_M, _MULTIMAE_MEAN, _MULTIMAE_STD = 6553.6, 2070.7764, 777.5723
-# Eigen's crop of a 480x640 image: rows, then columns.
-_EIGEN = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
+# Eigen's crop of a 480x640 image: first and last row, first and last column; scaled for miniatures.
+_FULL, _EIGEN = (480, 480, 640, 640), (45, 471, 41, 601)
 # Images of the test split whose selection MultiMAE's default evaluation makes, and its seed.
 _HUNDRED = 100
 # At most so many training images are read for mean and deviation; so many batches are compared with these.
@@ -60,12 +60,12 @@ class NYUv2DepthOptions:
     loss: Literal["berhu", "l1"] = "berhu"
     target: Literal["standardised", "metres", "multimae"] = "standardised"
     validity: Literal["raw", "all"] = "raw"
-    layout: Literal["auto", "mat", "folders", "bts"] = "auto"
+    layout: Literal["auto", "mat", "folders", "bts"] = field(default="auto", metadata={"scientific": False})
     select_fraction: float = 0.1
     max_depth_m: float = 10.0
     color: bool = True
     overlap: float = 0.5
-    hundred: bool = False
+    hundred: bool = field(default=False, metadata={"scientific": False})
 
 
 class NYUv2Depth(Task):
@@ -217,9 +217,8 @@ class NYUv2Depth(Task):
         small = geometry.smallest_side({"image": sample["image"]}, self.image_size)
         inside = np.zeros_like(sample["valid"])
         height, width = inside.shape
-        top, bottom, left, right = (
-            int(share * side) for share, side in zip(_EIGEN, (height, height, width, width), strict=True)
-        )
+        sides = (height, height, width, width)
+        top, bottom, left, right = (edge * side // full for edge, side, full in zip(_EIGEN, sides, _FULL, strict=True))
         inside[top:bottom, left:right] = True
         return {"image": to_unit(small["image"]), "depth_m": sample["depth_m"], "valid": sample["valid"] & inside}
 

@@ -125,9 +125,10 @@ def test_the_demo_tells_the_whole_story(
 ) -> None:
     """On tiny data with the smoke recipe: table printed, page written, a second call does nothing twice."""
     from croco_bench import demo
+    from croco_bench.data.mini import make_mini
 
     monkeypatch.setattr(demo, "RECIPE", "smoke")
-    monkeypatch.setattr(demo, "make_mini", functools.partial(demo.make_mini, tiny=True))
+    monkeypatch.setattr(demo, "make_mini", functools.partial(make_mini, tiny=True))
     for _ in range(2):
         demo.demo(tmp_path, open_page=False)
         output = capsys.readouterr()

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ class Options:
     loss: str = "l1"
     weight: float = 1.0
     hooks: tuple[int, ...] | None = None
+    extra: bool = field(default=False, metadata={"scientific": False})
 
 
 def settings(*changes: str) -> dict[str, object]:
@@ -79,9 +80,12 @@ def test_options_are_typed_and_closed() -> None:
 
 
 def test_the_fingerprint_sees_science_only() -> None:
-    base = fingerprint(settings())
+    base = fingerprint(settings(), Options())
     assert len(base) == 12
-    assert fingerprint(settings("train.workers=0", "train.save_seconds=5", "train.tracker=tensorboard")) == base
-    assert fingerprint(settings("optim.lr=2e-4")) != base
-    assert fingerprint(settings("train.precision=bf16")) != base
-    assert fingerprint(resolve(load_recipe(TASK, "paper"), Options(loss="l2"), Options())) != base
+    unscientific = settings("train.workers=0", "train.save_seconds=5", "train.tracker=tensorboard")
+    assert fingerprint(unscientific, Options()) == base
+    assert fingerprint(settings("optim.lr=2e-4"), Options()) != base
+    assert fingerprint(settings("train.precision=bf16"), Options()) != base
+    for options, same in ((Options(loss="l2"), False), (Options(extra=True), True)):
+        changed = resolve(load_recipe(TASK, "paper"), options, Options())
+        assert (fingerprint(changed, options) == base) == same

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from croco_bench.errors import DivergedError
 from croco_bench.metrics.depth import ALL
 from croco_bench.metrics.meter import Array, Meter
 
@@ -27,16 +26,7 @@ class DepthMeter(Meter):
         self.min_m, self.max_m = min_m, max_m
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
-        """Row of one image: every metric, and how many pixels it was made from.
-
-        Raises:
-            DivergedError: the prediction isn't finite.
-        """
-        if not np.isfinite(prediction).all():
-            raise DivergedError(
-                f"{np.count_nonzero(~np.isfinite(prediction))} of {prediction.size} pixels of a predicted depth map "
-                "aren't finite: the network diverged; lower --set optim.lr or use --set train.precision=fp32"
-            )
+        """Row of one image: every metric, and how many pixels it was made from."""
         target = sample["depth_m"]
         scored = sample["valid"] & (target > self.min_m) & (target < self.max_m)
         truth = target[scored].astype(np.float64)

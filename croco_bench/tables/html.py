@@ -18,7 +18,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; vertical-align: bottom; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .35rem .7rem; vertical-align: bottom; text-align: right; white-space: nowrap; }
+th, td { border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid var(--line); cursor: pointer; user-select: none; }
 thead th[aria-sort=ascending]::after { content: " ▲"; font-size: .7em; }
@@ -64,7 +65,9 @@ def page(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
 
 
 def _section(grid: Grid, index: int) -> str:
-    heads = "".join(f'<th scope="col">{escape(column.task)}<br>{escape(column.measure)}</th>' for column in grid.columns)
+    heads = "".join(
+        f'<th scope="col">{escape(column.task)}<br>{escape(column.measure)}</th>' for column in grid.columns
+    )
     bodies = "".join(
         f'<tbody class="{kind}">{"".join(_row(row, grid, index) for row in rows)}</tbody>'
         for kind, rows in (("measured", grid.measured), ("published", grid.published))

@@ -1,0 +1,96 @@
+"""The evaluation loop by itself, with a reader and a network made for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from croco_bench import engine
+from croco_bench.contracts import Evaluation
+from croco_bench.errors import DataError, DivergedError
+from croco_bench.evaluate import evaluate
+from croco_bench.metrics import Metric
+from croco_bench.metrics.meter import Array, Meter, bootstrap, stack
+
+VALUE = Metric("value", "value", "", "lower", "image", 3, "|p - t|")
+
+
+class ErrorMeter(Meter):
+    metrics: ClassVar = (VALUE,)
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        return {"value": abs(float(prediction) - float(sample["target"]))}
+
+
+class Numbers:
+    """Item i is an image of all i; targets are NaN for the items in `void`."""
+
+    dataset, split, miniature = "numbers", "test", False
+
+    def __init__(self, count: int, void: tuple[int, ...] = ()) -> None:
+        self.count, self.void, self.available = count, void, count
+        self.groups: Sequence[str] = [str(index) for index in range(count)]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        target = np.nan if index in self.void else index + 1.0 + index % 3
+        return {"image": torch.full((3, 2, 2), float(index)), "target": target}
+
+    def fingerprint(self) -> str:
+        return "numbers"
+
+
+class PlusOne(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(1, 2, 3)) + 1
+
+
+def scores(reader: Numbers, *, batch: int = 4, workers: int = 0, add: float = 0.0) -> Any:
+    evaluation = Evaluation(
+        prefix="",
+        reader=reader,
+        meter=ErrorMeter(),
+        prepare=dict,
+        predict=lambda network, items: list((network(items["image"]) + add).numpy()),
+        batch_size=batch,
+        citation="",
+    )
+    return evaluate(PlusOne(), evaluation, engine.start("cpu", "fp32", 0), workers=workers)  # type: ignore[arg-type]
+
+
+def test_the_mean_is_over_images_whatever_the_batch() -> None:
+    """Errors are 0, 1, 2, 0, 1, 2, 0: the mean of batch means of 4 and 3 would be 0.875."""
+    for batch in (1, 2, 4, 7, 100):
+        found = scores(Numbers(7), batch=batch)
+        assert found.metrics == {"value": pytest.approx(6 / 7, rel=1e-12)}
+        assert found.rows["index"].tolist() == list(range(7))
+        assert found.images == 7
+
+
+def test_images_without_a_target_leave_the_mean_but_not_the_rows() -> None:
+    found = scores(Numbers(7, void=(2,)))
+    assert found.metrics["value"] == pytest.approx(4 / 6)
+    assert np.isnan(found.rows["value"]).sum() == 1
+    with pytest.raises(DataError, match="none of the 3 images"):
+        scores(Numbers(3, void=(0, 1, 2)))
+
+
+def test_a_prediction_that_is_not_finite_stops_the_run() -> None:
+    with pytest.raises(DivergedError, match="image 0 of the test split"):
+        scores(Numbers(3), add=float("nan"))
+
+
+def test_bootstrap_intervals_cover_and_repeat() -> None:
+    values = np.random.default_rng(0).normal(5.0, 2.0, 400)
+    rows = stack([{"value": float(value)} for value in values])
+    low, high = bootstrap(ErrorMeter(), rows, seed=1)["value"]
+    # The standard error of the mean is 0.1: the interval is about 5 +- 0.2.
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(4 * 0.1, rel=0.15)
+    assert bootstrap(ErrorMeter(), rows, seed=1)["value"] == (low, high)
+    assert bootstrap(ErrorMeter(), rows, seed=2)["value"] != (low, high)
