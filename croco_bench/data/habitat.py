@@ -18,7 +18,7 @@ def check(root: Path) -> list[Finding]:
     listing = root / "pairs.txt"
     if not listing.is_file():
         return [Finding(False, f"there is no {listing}", "list one pair a line: two paths relative to this folder")]
-    pairs = [line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = [line.split() for line in listing.read_text("utf-8", "replace").splitlines() if line.strip()]
     wrong = [number for number, pair in enumerate(pairs, start=1) if len(pair) != 2]
     if wrong or not pairs:
         where = f"line {wrong[0]}" if wrong else "the file"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -91,7 +93,7 @@ def _specs(datasets: Iterable[str] | None, changes: Iterable[str], tiny: bool) -
         keys = [field.name for field in fields(specs[name])]
         if key not in keys:
             raise unknown(f"setting of {name}", key, keys)
-        if not text.isdigit() or not int(text):
+        if not text.isdecimal() or not int(text):
             raise UsageError(f"--set {change}: expected a whole number above 0")
         specs[name] = replace(specs[name], **{key: int(text)})
     return specs
@@ -107,12 +109,19 @@ def _make_one(root: Path, name: str, spec: Any, seed: int, workers: int, overwri
     partial.mkdir(parents=True)
     # Spawned, not forked: the parent may hold threads of torch.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, Bar(name, miniature.count(spec)) as bar:
-        miniature.write(partial, spec, seed, pool, bar.advance)
+    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool, Bar(name, miniature.count(spec)) as bar:
+        try:
+            miniature.write(partial, spec, seed, pool, bar.advance)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # or leaving the block would render all the rest first
+            raise
     (partial / MARKER).write_text(json.dumps({**marker, "croco_bench": __version__}, indent=2) + "\n", encoding="utf-8")
+    # Moved away whole before it is deleted: whoever is killed meanwhile leaves no half of it under its name.
+    old = root / f".{name}.partial-{os.getpid()}-old"
     if target.exists():
-        shutil.rmtree(target)
+        target.rename(old)
     partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
     say(f"wrote {target}")
 
 
@@ -122,13 +131,33 @@ def _is_free(target: Path, marker: dict[str, Any], overwrite: bool) -> bool:
         return True
     if not is_miniature(target):
         raise DataError(f"{target} exists and isn't a miniature; real data is never touched: choose another DIR")
-    found = json.loads((target / MARKER).read_text(encoding="utf-8"))
-    if {key: found.get(key) for key in marker} == marker:
+    if _facts(target / MARKER, marker) == marker:
         say(f"{target} is there already")
         return False
     if not overwrite:
         raise DataError(f"{target} is a miniature with other settings; give --overwrite to replace it, or another DIR")
     return True
+
+
+def _facts(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """What a marker says about `keys`; nothing when it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return {key: found.get(key) for key in keys} if isinstance(found, dict) else {}
+
+
+def _end_with_parent() -> None:
+    """Run by every process of the pool: when the parent is killed, nobody else would tell it to stop."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _remove_leftovers(root: Path, name: str) -> None:
@@ -158,6 +187,7 @@ def _failures_of(target: Path) -> Iterator[None]:
             f"a process that rendered {target} was killed, perhaps for want of memory; use fewer --workers"
         ) from error
     except OSError as error:
-        raise DataError(
-            f"{target} can't be written ({error.strerror or error}); free space or choose another DIR"
-        ) from error
+        # HDF5 wraps the system's words in several lines of its own.
+        wrapped = re.search("error message = '([^']+)'", str(error))
+        reason = wrapped[1] if wrapped else " ".join((error.strerror or str(error)).split())
+        raise DataError(f"{target} can't be written ({reason}); free space or choose another DIR") from error

@@ -82,8 +82,10 @@ def sample_camera(scene: Scene, size: Size, generator: np.random.Generator) -> C
 
 
 def has_free_sight(scene: Scene, camera: Camera) -> bool:
-    """Whether the camera isn't inside or right in front of something: depths of a coarse grid of rays."""
-    coarse = Camera(intrinsics((9, 12)), camera.cam2world, (9, 12))
+    """Whether the camera isn't inside or right in front of something: depths of a grid of rays."""
+    height, width = camera.size
+    size = (max(round(24 * height / width), 1), 24)
+    coarse = Camera(intrinsics(size), camera.cam2world, size)
     rays = coarse.rays()
     depth, _ = scene.cast(np.broadcast_to(coarse.centre, rays.shape), rays)
     return bool(

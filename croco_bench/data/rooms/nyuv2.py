@@ -17,6 +17,7 @@ from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.classes import THINGS
 from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import make_scene
+from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, generator
 
 Array = NDArray[Any]
@@ -33,6 +34,12 @@ class NYUv2Mini:
     views_per_scene: int = 5
     height: int = 120
     width: int = 160
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 2:
+            raise UsageError("nyuv2: height and width must be at least 2 pixels")
+        if self.train + self.test > 65535:
+            raise UsageError("nyuv2: train and test must be at most 65535 images together, which splits.mat can number")
 
 
 def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advance: Callable[[int], None]) -> None:
@@ -69,7 +76,7 @@ def _jobs(spec: NYUv2Mini, split: str, seed: int) -> list[Job]:
     for number, first in enumerate(range(0, total, spec.views_per_scene)):
         kind = _KINDS[derive(seed, "kind", split, number) % len(_KINDS)]
         room = derive(seed, "nyuv2", split, number) % 2**32
-        name = f"{kind}_{(0 if split == 'train' else 5000) + number:04d}"
+        name = f"{kind}_{(0 if split == 'train' else max(5000, spec.train)) + number:04d}"
         jobs.append((name, room, min(spec.views_per_scene, total - first), spec))
     return jobs
 

@@ -151,8 +151,8 @@ def make_scene(seed: int) -> Scene:
     pieces = list(_FURNITURE)
     for _ in range(int(random.integers(6, 12))):
         _FURNITURE[pieces[int(random.integers(len(pieces)))]](builder, size)
-    for _ in range(int(random.integers(2, 6))):
-        _on_wall(builder, size)
+    for layer in range(int(random.integers(2, 6))):
+        _on_wall(builder, size, layer)
     return builder.finish(f"room_{seed:06d}", size)
 
 
@@ -288,8 +288,8 @@ def _boxes(builder: _Builder, size: tuple[float, float, float]) -> None:
         builder.box(builder.start("box", _ANY), (side * 0.7,) * 3, (0, 0, side * 1.15), turn + 0.5, origin)
 
 
-def _on_wall(builder: _Builder, size: tuple[float, float, float]) -> None:
-    """A picture, a window or a door: a thin box on a wall."""
+def _on_wall(builder: _Builder, size: tuple[float, float, float], layer: int) -> None:
+    """A picture, a window or a door: a thin box on a wall, thicker than earlier ones, so that no two share a surface."""
     random = builder.random
     width, length, height = size
     thing = ("picture", "picture", "window", "door")[int(random.integers(4))]
@@ -299,7 +299,13 @@ def _on_wall(builder: _Builder, size: tuple[float, float, float]) -> None:
     along = float(random.uniform(0.7, (length if side < 2 else width) - 0.7))
     at = ((0, along), (width, along), (along, 0), (along, length))[side]
     kinds = _PLAIN if thing == "window" else _ANY
-    builder.box(builder.start(thing, kinds), (across, 0.06, tall), (0, 0, middle), 0.5 * np.pi if side < 2 else 0.0, at)
+    builder.box(
+        builder.start(thing, kinds),
+        (across, 0.06 + 0.012 * layer, tall),
+        (0, 0, middle),
+        0.5 * np.pi if side < 2 else 0.0,
+        at,
+    )
 
 
 _FURNITURE = {
