@@ -1,6 +1,7 @@
 """The project's chores. All sessions share one environment: torch is large."""
 
 import os
+import sys
 from pathlib import Path
 
 import nox
@@ -20,7 +21,7 @@ def prepare(session: nox.Session) -> None:
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return
     if not BIN.is_dir():
-        session.run("python", "-m", "venv", str(HOME))
+        session.run(sys.executable, "-m", "venv", str(HOME), external=True)
     run(session, "python", "-m", "pip", "install", "--editable", ".[dev,tensorboard]")
     stamp.write_text(wanted, encoding="utf-8")
 
@@ -49,7 +50,7 @@ def lint(session: nox.Session) -> None:
 def smoke(session: nox.Session) -> None:
     """Every task on tiny subsets."""
     prepare(session)
-    run(session, "croco-bench", "smoke", *session.posargs)
+    run(session, "croco-bench", "smoke", "--reference", "results", *session.posargs)
 
 
 @nox.session
