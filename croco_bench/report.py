@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from croco_bench.assembly import Assembly
-from croco_bench.contracts import Evaluation
+from croco_bench.contracts import Evaluation, Origin
 from croco_bench.engine import peak_memory_mb
 from croco_bench.evaluate import Scores
 from croco_bench.metrics.meter import Rows, bootstrap
@@ -54,7 +55,7 @@ def build_result(
             "model": {
                 "name": backbone.name,
                 "family": backbone.family,
-                "source": backbone.origin.source,
+                "source": _source(backbone.origin),
                 "sha256": backbone.origin.sha256,
                 "parameters": sum(parameter.numel() for parameter in assembly.network.parameters()),
                 "binocular": assembly.task.views == 2,
@@ -122,6 +123,12 @@ def _deviations(assembly: Assembly, scored: list[Scored]) -> list[str]:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
     found += [f"weights: {note}" for note in assembly.network.backbone.origin.notes]
     return list(dict.fromkeys(found))
+
+
+def _source(origin: Origin) -> str:
+    """What was given as a checkpoint; of a local file its name alone: the checksum identifies it, folders are private."""
+    path = Path(origin.source)
+    return path.name if path.is_file() else origin.source
 
 
 def _device_name(device: torch.device) -> str:

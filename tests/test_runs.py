@@ -116,6 +116,7 @@ def test_saved_weights_score_the_same(tiny_data: Path, finished: tuple[Path, Res
     )
     assert again is not None
     assert all(again.metrics[name].value == result.metrics[name].value for name in again.metrics)
+    assert again.model.source == "weights.safetensors"  # no folder of this machine
     with pytest.raises(BenchError, match="no fine-tuned head"):
         smoke(tiny_data, tmp_path, eval_only=True)
 

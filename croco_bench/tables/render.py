@@ -48,7 +48,7 @@ def _terminal(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
     styles = {None: "", 1: "bold", 2: "underline"}
     for grid in grids:
         table = Table(title=grid.title, title_justify="left")
-        table.add_column("backbone", min_width=18)
+        table.add_column("backbone", min_width=18, overflow="fold")
         for column in grid.columns:
             table.add_column(f"{column.task}\n{column.measure}", justify="right", overflow="fold")
         for rows, style in ((grid.measured, ""), (grid.published, "dim")):
