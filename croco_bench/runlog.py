@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from croco_bench.errors import UsageError
+from croco_bench.files import atomic
 
 
 class RunLog:
@@ -15,7 +16,8 @@ class RunLog:
     def __init__(self, folder: Path, *, start: int, tracker: str) -> None:
         self.path = folder / "log.jsonl"
         kept = [line for line in _lines(self.path) if line["step"] < start]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        with atomic(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._stream = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder, start) if tracker == "tensorboard" else None
 

@@ -1,0 +1,53 @@
+"""Names announced by distributions: clashes, broken plug-ins, suggestions."""
+
+import sys
+from importlib.metadata import EntryPoint
+from types import ModuleType
+
+import pytest
+
+from croco_bench import registry
+from croco_bench.errors import BenchError, UsageError
+from croco_bench.registry import HeadCard, Registry
+
+
+def announce(monkeypatch: pytest.MonkeyPatch, module: str, **cards: HeadCard) -> EntryPoint:
+    """An entry point of a distribution that lives in memory."""
+    made = ModuleType(module)
+    made.CATALOGUE = cards  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module, made)
+    return EntryPoint(name="pack", value=f"{module}:CATALOGUE", group="croco_bench.heads")
+
+
+def test_names_come_from_every_distribution_and_load_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = announce(monkeypatch, "pack_a", dpt=HeadCard("croco_bench.heads.dpt:DPT", "one"))
+    second = announce(monkeypatch, "pack_b", ghost=HeadCard("nowhere_at_all:Head", "imported only when used"))
+    found = Registry[HeadCard]("head", [first, second])
+    assert [entry.name for entry in found] == ["dpt", "ghost"]
+    assert found["dpt"].load().__name__ == "DPT"
+    with pytest.raises(ImportError):
+        found["ghost"].load()
+
+
+def test_a_clash_is_an_error_that_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [announce(monkeypatch, name, dpt=HeadCard("x:y", "")) for name in ("pack_a", "pack_b")]
+    with pytest.raises(BenchError, match="'dpt' is announced by both"):
+        Registry[HeadCard]("head", points)
+
+
+def test_a_broken_distribution_does_not_vanish() -> None:
+    point = EntryPoint(name="pack", value="not_installed_anywhere:CATALOGUE", group="croco_bench.heads")
+    with pytest.raises(BenchError, match=r"not_installed_anywhere.*can't be imported"):
+        Registry[HeadCard]("head", [point])
+
+
+def test_unknown_names_get_suggestions() -> None:
+    with pytest.raises(UsageError, match="did you mean nyuv2-depth"):
+        registry.tasks()["nyuv2depth"]
+    with pytest.raises(UsageError, match="did you mean dpt"):
+        registry.heads()["dtp"]
+
+
+def test_the_built_in_rooms_arrive_by_entry_point() -> None:
+    assert {entry.distribution for entry in registry.tasks()} == {"croco-bench"}
+    assert all(entry.card.headline and entry.card.summary for entry in registry.tasks())
