@@ -1,13 +1,15 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from croco_bench.data.rooms.camera import Camera, intrinsics, look, sample_camera
+from croco_bench.data.rooms.camera import Camera, intrinsics, look, nudge, sample_camera
 from croco_bench.data.rooms.classes import ID, THINGS
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, _jobs
 from croco_bench.data.rooms.render import (
@@ -282,3 +284,15 @@ def test_no_number_of_rooms_gives_one_name_to_both_splits() -> None:
     spec = NYUv2Mini(train=12000, test=3000, views_per_scene=1)
     train, test = ({job[0] for job in _jobs(spec, split, 0)} for split in ("train", "test"))
     assert len(train) == 12000 and len(test) == 3000 and not train & test
+
+
+def test_winding_of_triangles_does_not_matter(pairs: list[tuple[Scene, ViewPair]]) -> None:
+    scene, view = pairs[0][0], pairs[0][1].view1
+    turned = render(replace(scene, triangles=scene.triangles[:, ::-1]), view.camera)
+    assert np.abs(turned.normals - view.normals).max(axis=2).mean() < 1e-3
+
+
+def test_views_that_share_too_little_are_not_paired(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("croco_bench.data.rooms.render.nudge", partial(nudge, strength=5.0))
+    for seed in SEEDS:
+        assert min(make_pair(make_scene(seed), (12, 16), np.random.default_rng(seed)).covisibility) >= 0.45
