@@ -111,17 +111,10 @@ def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> lis
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give the one that holds {_LAYOUTS}")
-    found: list[PosedSequence] = []
-    for folder in _folders(root, 2):
-        name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
-        if (folder / "pose").is_dir() and (folder / "color").is_dir():
-            found.append(_scannet(folder, name))
-        else:
-            parts = sorted(part for part in folder.glob("seq-*") if part.is_dir())
-            splits = _splits(folder) if parts else {}
-            for part in parts:
-                path = part.relative_to(root).as_posix()
-                found.append(_seven_scenes(part, path, name, splits.get(_number(part.name)), focal_px))
+    try:
+        found = _find(root, focal_px)
+    except OSError as error:
+        raise DataError(f"{error.filename} can't be read ({error.strerror}); check its permissions") from error
     if not found:
         raise DataError(f"{root} holds no posed RGB-D video; expected {_LAYOUTS}")
     return sorted(found, key=lambda sequence: sequence.name)
@@ -134,6 +127,21 @@ def seven_scenes_intrinsics(size: Size, focal_px: float = SEVEN_SCENES_FOCAL) ->
     """
     down, across = size[0] / _SEVEN_SCENES_SIZE[0], size[1] / _SEVEN_SCENES_SIZE[1]
     return np.array([[focal_px * across, 0, 320.5 * across - 0.5], [0, focal_px * down, 240.5 * down - 0.5], [0, 0, 1]])
+
+
+def _find(root: Path, focal_px: float) -> list[PosedSequence]:
+    found: list[PosedSequence] = []
+    for folder in _folders(root, 2):
+        name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
+        if (folder / "pose").is_dir() and (folder / "color").is_dir():
+            found.append(_scannet(folder, name))
+        else:
+            parts = sorted(part for part in folder.glob("seq-*") if part.is_dir())
+            splits = _splits(folder) if parts else {}
+            for part in parts:
+                path = part.relative_to(root).as_posix()
+                found.append(_seven_scenes(part, path, name, splits.get(_number(part.name)), focal_px))
+    return found
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:

@@ -43,8 +43,8 @@ class SevenScenesMini:
     def __post_init__(self) -> None:
         if self.sequences < 2:
             raise UsageError("7scenes: sequences must be at least 2, one for training and one for testing")
-        if min(self.height, self.width) < 16:
-            raise UsageError("7scenes: height and width must be at least 16 pixels")
+        if min(self.height, self.width) < 2:
+            raise UsageError("7scenes: height and width must be at least 2 pixels")
 
 
 Job = tuple[str, int, int, SevenScenesMini]
