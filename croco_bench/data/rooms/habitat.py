@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.rooms.camera import FIELD_OF_VIEW_DEG, Camera
 from croco_bench.data.rooms.render import ViewPair, make_pair
-from croco_bench.data.rooms.scene import make_scene
+from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError
 from croco_bench.seeding import derive, generator
 
@@ -34,32 +35,51 @@ Job = tuple[str, str, int, int, int]
 
 def write_habitat(folder: Path, spec: HabitatMini, seed: int, pool: Executor, advance: Callable[[int], None]) -> None:
     """Writes `rooms/train/<scene>/%08d_{1,2}.jpeg` with camera parameters, `metadata.json` per scene, and `pairs.txt`."""
-    jobs: list[Job] = []
-    for number, first in enumerate(range(0, spec.pairs, spec.pairs_per_scene)):
-        count = min(spec.pairs_per_scene, spec.pairs - first)
-        scene = f"rooms/train/{number:05d}"
-        jobs.append((str(folder), scene, derive(seed, "habitat", number) % 2**32, count, spec.side))
     lines: list[str] = []
-    for found in pool.map(_write_scene, jobs, chunksize=4):
+    for found in pool.map(_write_scene, room_jobs(folder, spec, seed), chunksize=4):
         lines += found
         advance(len(found))
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def room_jobs(folder: Path, spec: HabitatMini, seed: int) -> list[Job]:
+    """One per room: the dataset's folder, the room's number (five digits), its seed, how many pairs, their side."""
+    jobs = []
+    for number, first in enumerate(range(0, spec.pairs, spec.pairs_per_scene)):
+        count = min(spec.pairs_per_scene, spec.pairs - first)
+        jobs.append((str(folder), f"{number:05d}", derive(seed, "habitat", number) % 2**32, count, spec.side))
+    return jobs
+
+
+def pairs_of(scene: Scene, job: Job) -> Iterator[tuple[str, ViewPair]]:
+    """The pairs of a job's room, each with the beginning of its files' names: the same ones for every layout."""
+    _, _, seed, count, side = job
+    random = generator(seed, "pairs")
+    for index in range(count):
+        yield f"{index:08d}", make_pair(scene, (side, side), random)
+
+
+def write_image(path: Path, image: NDArray[Any]) -> None:
+    """An array in OpenCV's channel order; the name's ending says how. JPEG at quality 95.
+
+    Raises:
+        DataError: the disk doesn't take it.
+    """
+    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
+        raise DataError(f"can't write {path}; is the disk full?")
+
+
 def _write_scene(job: Job) -> list[str]:
     """Renders and writes one room's pairs; returns their lines of the list."""
-    root, name, seed, count, side = job
+    root, room, seed, count, side = job
+    name = f"rooms/train/{room}"
     folder = Path(root) / name
     folder.mkdir(parents=True)
-    scene, random = make_scene(seed), generator(seed, "pairs")
+    scene = make_scene(seed)
     lines, multiviews = [], {}
-    for index in range(count):
-        pair = make_pair(scene, (side, side), random)
-        stem = f"{index:08d}"
+    for stem, pair in pairs_of(scene, job):
         for number, view in enumerate((pair.view1, pair.view2), start=1):
-            image = folder / f"{stem}_{number}.jpeg"
-            if not cv2.imwrite(str(image), view.rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
-                raise DataError(f"can't write {image}; is the disk full?")
+            write_image(folder / f"{stem}_{number}.jpeg", view.rgb[:, :, ::-1])
             facts = json.dumps(_camera_facts(view.camera))
             (folder / f"{stem}_{number}_camera_params.json").write_text(facts, encoding="utf-8")
         multiviews[stem] = _pair_facts(pair)

@@ -1,0 +1,132 @@
+"""What surrounds MultiMAE's encoder (Bachmann 2022): modalities to tokens, and tokens back to modalities.
+
+Parameters have MultiMAE's own names, so that its files need no renaming.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from timm.layers import Mlp
+from torch import Tensor, nn
+
+from croco_bench.backbones.architecture import Grid
+from croco_bench.backbones.attention import attend
+from croco_bench.backbones.blocks import Block, initialise, layer_norm
+from croco_bench.backbones.positions import sincos
+
+
+class PatchTokens(nn.Module):
+    """A map of numbers, such as depth, to one token a patch."""
+
+    def __init__(self, channels: int, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch_size, patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, N, width), row-major."""
+        tokens: Tensor = self.proj(images).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class ClassTokens(nn.Module):
+    """A map of class ids to one token a patch: each id has a learned vector, then as `PatchTokens`."""
+
+    def __init__(self, classes: int, class_width: int, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.class_emb = nn.Embedding(classes, class_width)
+        self.proj = nn.Conv2d(class_width, width, patch_size, patch_size)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, h, w) int64 -> (B, N, width), row-major."""
+        tokens: Tensor = self.proj(self.class_emb(ids).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class ContextAttention(nn.Module):
+    """Attention from queries to a context, with MultiMAE's parameter names: keys and values share one matrix."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.kv = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
+        """(B, N, C) and (B, M, C) -> (B, N, C)."""
+        batch, count, width = queries.shape
+        query = self.q(queries).view(batch, count, self.heads, -1).transpose(1, 2)
+        key, value = self.kv(context).view(batch, context.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        output: Tensor = self.proj(attend(query, key, value).transpose(1, 2).reshape(batch, count, width))
+        return output
+
+
+class SpatialAdapter(nn.Module):
+    """Predicts one modality's patches from the visible tokens of all modalities.
+
+    Queries are that modality's own tokens, a learned token standing for those the encoder didn't see. They attend to
+    all visible tokens, then to each other in `depth` blocks. Positions and a learned vector per modality are added to
+    both sides.
+    """
+
+    pos_emb: Tensor
+
+    def __init__(
+        self,
+        modality: str,
+        modalities: Sequence[str],
+        grid: Grid,
+        encoder_width: int,
+        values: int,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+    ) -> None:
+        """`modalities` are the encoder's, in the order of its tokens; `values` are predicted for each patch."""
+        super().__init__()
+        self._modalities, self._count = tuple(modalities), grid[0] * grid[1]
+        self._first = self._modalities.index(modality) * self._count
+        self.proj_context = nn.Linear(encoder_width, width)
+        self.task_embeddings = nn.ParameterDict({name: nn.Parameter(torch.empty(1, 1, width)) for name in modalities})
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.register_buffer("pos_emb", sincos(width, grid).T.reshape(1, width, *grid).contiguous())
+        self.decoder = ContextAttention(width, heads)
+        self.context_norm, self.query_norm, self.out_norm = (layer_norm(width) for _ in range(3))
+        self.mlp = Mlp(width, 4 * width)
+        self.decoder_transformer = nn.Sequential(*(Block(width, heads, 4 * width) for _ in range(depth)))
+        self.out_proj = nn.Linear(width, values)
+
+    def forward(self, encoded: Tensor, visible: Tensor) -> Tensor:
+        """Encoder output (B, P + K, C), prefix tokens first, and which tokens those K are (B, K) -> (B, N, values)."""
+        projected: Tensor = self.proj_context(encoded).to(self.mask_token.dtype)  # lower in mixed precision
+        prefix, seen = projected[:, : -visible.shape[1]], projected[:, -visible.shape[1] :]
+        index = visible[:, :, None].expand_as(seen)
+        places = self._places()
+        everything = self.mask_token.expand(len(seen), places.shape[1], -1).scatter(1, index, seen) + places
+        queries = everything[:, self._first : self._first + self._count]
+        context = torch.cat([prefix, everything.gather(1, index)], dim=1)
+        tokens = self.decoder(self.query_norm(queries), self.context_norm(context))
+        tokens = tokens + self.mlp(self.out_norm(tokens))
+        output: Tensor = self.out_proj(self.decoder_transformer(tokens))
+        return output
+
+    def _places(self) -> Tensor:
+        """What is added to the tokens of all modalities (1, M*N, width): where they are and what they are."""
+        positions = self.pos_emb.flatten(2).transpose(1, 2)
+        # By name: a ParameterDict sorts its keys.
+        return torch.cat([positions + self.task_embeddings[name] for name in self._modalities], dim=1)
+
+
+def initialise_adapter(adapter: nn.Module) -> None:
+    """Random weights, as MultiMAE begins; draws from torch's global generator."""
+    adapter.apply(initialise)
+    for name, parameter in adapter.named_parameters():
+        if name.endswith(("qkv.weight", "kv.weight")):
+            # Queries, keys and values are one matrix each, though they are stored as one.
+            bound = math.sqrt(3 / parameter.shape[1])
+            nn.init.uniform_(parameter, -bound, bound)
+        elif "task_embeddings" in name or "class_emb" in name:
+            nn.init.trunc_normal_(parameter, std=0.02)
