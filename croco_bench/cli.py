@@ -98,6 +98,55 @@ def run_command(
         typer.echo(show(Slot(results, result.recipe.name, task, result.model.name, seed).json))
 
 
+_PRETRAIN_EXAMPLES = """
+Examples:
+
+  croco-bench pretrain --recipe croco-v1 --pairs /data/habitat_release --out runs/croco
+
+  torchrun --nproc-per-node 8 -m croco_bench pretrain --recipe croco-v2-vitl-base --data-root /data --out runs/croco-l
+
+  croco-bench pretrain --recipe mini --objective mae --pairs rooms --out runs/mae --set train.steps=2000
+"""
+
+
+@app.command(name="pretrain", epilog=_PRETRAIN_EXAMPLES)
+def pretrain_command(
+    recipe: Annotated[str, typer.Option(help="A name (--help lists them below), or a path to a .toml file.")],
+    out: Annotated[Path, typer.Option(help="Where checkpoints, the log and pictures go.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder or list of pairs, a name below --data-root, or rooms; may be repeated."),
+    ] = None,
+    objective: Annotated[Literal["croco", "mae", "multimae"] | None, typer.Option(help="What to learn.")] = None,
+    decoder: Annotated[
+        Literal["cross", "cat"] | None,
+        typer.Option(help="How CroCo's decoder sees view 2: attention to it, or joined."),
+    ] = None,
+    data_root: DataRoot = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe setting; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+) -> None:
+    """Pre-train a backbone on pairs of views; an interrupted pre-training goes on where it stopped."""
+    from croco_bench.pretraining.pretrain import pretrain
+
+    pretrain(
+        recipe,
+        out,
+        pairs=pairs or (),
+        objective=objective,
+        decoder=decoder,
+        data_root=data_root,
+        seed=seed,
+        changes=changes or (),
+        device=device,
+        fresh=fresh,
+    )
+
+
 @app.command()
 def table(
     results: Annotated[

@@ -162,9 +162,13 @@ class Reader(Protocol):
 
     dataset: str
     split: str
-    groups: Sequence[str]
     miniature: bool
     available: int
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """What each item must not be separated from."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -13,8 +16,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from croco_bench.errors import UsageError
+from croco_bench.errors import BenchError, DataError, UsageError
+from croco_bench.settings import Loop
 
+_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -61,3 +66,25 @@ def peak_memory_mb(device: torch.device) -> float:
 def usable_workers(wanted: int) -> int:
     """Loader workers: never more than the processors this process may use, minus one for the network."""
     return min(wanted, max(len(os.sched_getaffinity(0)) - 1, 0) if hasattr(os, "sched_getaffinity") else wanted)
+
+
+@contextmanager
+def advice(train: Loop) -> Iterator[None]:
+    """Around a training: turns failures of the machine into sentences that say what to do."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
+            parts = 2 * train.accumulate
+            raise BenchError(
+                f"out of memory with batches of {math.ceil(train.batch_size / train.accumulate)} images; the same "
+                f"result needs less with --set train.accumulate={parts}, or use --set train.precision=bf16"
+            ) from error
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read"
+        ) from error

@@ -13,26 +13,28 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample
 from croco_bench.errors import BenchError, DataError, UsageError
-from croco_bench.recipe import Train
 from croco_bench.seeding import derive, generator
+from croco_bench.settings import Loop
 
 Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe's length in optimiser steps, for a training set of known size and a number of processes."""
+    """A training's length in optimiser steps, for a training set of known size and a number of processes.
+
+    `unit` is the number of steps in the unit that the recipe counts in: 1, or an epoch's.
+    """
 
     steps: int
-    warmup: int
-    select_every: int
+    unit: int
     steps_per_epoch: int
     micro_batch: int
     accumulate: int
 
     @classmethod
-    def of(cls, train: Train, warmup: int, images: int, processes: int) -> Plan:
-        """Counts in epochs become steps; the last, incomplete batch of an epoch is dropped.
+    def of(cls, train: Loop, images: int, processes: int) -> Plan:
+        """The last, incomplete batch of an epoch is dropped.
 
         Raises:
             UsageError: a batch doesn't divide over processes and accumulation, or is larger than the training set.
@@ -50,16 +52,9 @@ class Plan:
             )
         per_epoch = images // train.batch_size
         unit = 1 if train.epochs is None else per_epoch
-        steps = train.steps if train.epochs is None else train.epochs * per_epoch
-        assert steps is not None
-        return cls(
-            steps=steps,
-            warmup=warmup * unit,
-            select_every=train.select_every * unit,
-            steps_per_epoch=per_epoch,
-            micro_batch=train.batch_size // parts,
-            accumulate=train.accumulate,
-        )
+        length = train.steps or train.epochs
+        assert length is not None
+        return cls(length * unit, unit, per_epoch, train.batch_size // parts, train.accumulate)
 
 
 class MicroBatches:

@@ -56,16 +56,19 @@ def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
 
 
 class Schedule:
-    """Linear warm-up from 0, then cosine to `min_lr`: the learning rate is a function of the step alone."""
+    """Linear warm-up from 0, then cosine to `min_lr` over `steps`: the learning rate is a function of the step alone.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, optim: Optim, *, steps: int, warmup: int) -> None:
+    A training that ends before `steps` stops half-way down the cosine, as CroCo's does.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, min_lr: float, steps: int, warmup: int) -> None:
         if warmup >= steps:
             raise UsageError(f"warm-up takes {warmup} of {steps} steps; lower optim.warmup or train longer")
         self._optimizer = optimizer
         self._scheduler = CosineLRScheduler(
             optimizer,
             t_initial=steps - warmup,
-            lr_min=optim.min_lr,
+            lr_min=min_lr,
             warmup_t=warmup,
             warmup_lr_init=0.0,
             warmup_prefix=True,
@@ -73,6 +76,6 @@ class Schedule:
         )
 
     def set(self, step: int) -> float:
-        """Sets every group's rate for `step` (0-based); returns the head's."""
+        """Sets every group's rate for `step` (0-based); returns the highest."""
         self._scheduler.step_update(step)
         return max(float(group["lr"]) for group in self._optimizer.param_groups)

@@ -34,10 +34,11 @@ def contact_sheet(
                 value = float(evaluation.meter.measure(prediction, sample)[metric.name])
                 label = f"#{sample['index']}  {metric.label} {value:.{metric.digits}f} {metric.unit}".rstrip()
                 rows.append((label, dict(task.panels(sample, prediction))))
-    _draw(path, rows, title)
+    draw_sheet(path, rows, title)
 
 
-def _draw(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> None:
+def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> None:
+    """One PNG: a row per (label, panels), a column per panel (H, W) or (H, W, 3)."""
     # The figure is made without pyplot: no global state, no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,6 +56,7 @@ def _draw(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> N
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_title(name, fontsize=7)
-        line[0].set_title(label, fontsize=7)
+        if label:
+            line[0].set_title(label, fontsize=7)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

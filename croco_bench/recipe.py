@@ -5,36 +5,25 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from croco_bench.errors import UsageError, unknown
 from croco_bench.registry import tasks
+from croco_bench.settings import HABITS, Length, Loop, Table, keys_of, read_tables, readable
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-
-def _as_size(value: object) -> object:
-    return (value, value) if isinstance(value, int) else value
-
-
-Length = Annotated[int, Field(ge=1)]
-
-
-class HeadChoice(_Table):
+class HeadChoice(Table):
     """Which head, and its options. In TOML the options stand beside the name."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -46,32 +35,14 @@ class HeadChoice(_Table):
         return value
 
 
-class Train(_Table):
-    """How long and on what. `epochs` and `steps` are two ways to say the length: exactly one is given.
+class Train(Loop):
+    """How long and on what. `select_every` and `optim.warmup` count in the unit of the length."""
 
-    `select_every` and `optim.warmup` count in the same unit. `batch_size` is global: over processes and accumulation.
-    """
-
-    image_size: Annotated[tuple[Length, Length], BeforeValidator(_as_size)]
-    batch_size: Length
-    epochs: Length | None = None
-    steps: Length | None = None
-    accumulate: Length = 1
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     select_every: Length = 1
     frozen: bool = False
-    workers: Annotated[int, Field(ge=0)] = 4
-    save_seconds: Annotated[float, Field(ge=0)] = 120.0
-    tracker: Literal["none", "tensorboard"] = "none"
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Train:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give exactly one of train.epochs and train.steps")
-        return self
 
 
-class Optim(_Table):
+class Optim(Table):
     """Optimiser (a timm name), layer-wise decay and the warm-up + cosine schedule."""
 
     name: str = "adamw"
@@ -85,28 +56,28 @@ class Optim(_Table):
     clip_grad: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Protocol(_Table):
+class Protocol(Table):
     """What the recipe follows, and every place where it does not."""
 
     citation: str
     deviations: tuple[str, ...] = ()
 
 
-class Recipe(_Table):
+class Recipe(Table):
     """One recipe. `task` holds the task's own options, checked against its `Options` by `options_of`."""
 
     task_name: str
     name: str
     summary: str
     head: HeadChoice
-    task: dict[str, Any] = {}
+    task: dict[str, Any] = Field(default_factory=dict)
     train: Train
     optim: Optim
     protocol: Protocol
 
 
 # Settings that change speed or what is written, never a number: they don't enter the fingerprint.
-_UNSCIENTIFIC: dict[str, set[str]] = {"train": {"workers", "save_seconds", "tracker"}}
+_UNSCIENTIFIC: dict[str, set[str]] = {"train": set(HABITS)}
 
 
 def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
@@ -147,7 +118,7 @@ def options_of(kind: type, values: Mapping[str, Any], where: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
-        raise _readable(error, where, names) from error
+        raise readable(error, where, names) from error
 
 
 def names_of(task: str) -> list[str]:
@@ -173,66 +144,15 @@ def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
         if name not in names_of(task):
             raise unknown(f"recipe of {task}", name, names_of(task))
         source, stem = _folder(task) / f"{name}.toml", name
-    try:
-        tables = tomllib.loads(source.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"recipe {source} can't be read as TOML: {error}") from error
-    for change in changes:
-        _apply(tables, change)
+    tables = read_tables(source, changes)
     where = f"recipe {task}/{stem}"
     try:
         return Recipe.model_validate({**tables, "task_name": task, "name": stem})
     except ValidationError as error:
-        raise _readable(error, where, _all_keys()) from error
+        raise readable(error, where, keys_of(Recipe)) from error
 
 
 def _folder(task: str) -> Traversable:
     # Recipes lie beside the task's module; importing the package (not the module) keeps this free of torch.
     package = tasks()[task].card.target.partition(":")[0].rpartition(".")[0]
     return files(importlib.import_module(package)) / "recipes" / task
-
-
-def _apply(tables: dict[str, Any], change: str) -> None:
-    """One `a.b=value`, the value parsed as TOML (so 1e-4 is a float) or taken as a word."""
-    key, equals, text = change.partition("=")
-    path = key.strip().split(".")
-    if not equals or not all(path) or len(path) > 2:
-        raise UsageError(f"--set {change!r} isn't KEY=VALUE; write for instance --set optim.lr=3e-4 or --set head=dpt")
-    try:
-        value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    if len(path) == 1:
-        tables[path[0]] = value
-        return
-    table = tables.setdefault(path[0], {})
-    if isinstance(table, str):  # head given by its name alone
-        table = tables[path[0]] = {"name": table}
-    if not isinstance(table, dict):
-        raise UsageError(f"--set {change!r}: {path[0]} has no keys of its own; write --set {path[0]}=VALUE")
-    table[path[1]] = value
-    # Two spellings of one length: naming one replaces the other.
-    for one, other in (("epochs", "steps"), ("steps", "epochs")):
-        if path == ["train", one]:
-            table.pop(other, None)
-
-
-def _all_keys() -> list[str]:
-    keys = list(Recipe.model_fields)
-    for table, model in (("train", Train), ("optim", Optim), ("protocol", Protocol)):
-        keys += [f"{table}.{key}" for key in model.model_fields]
-    return keys
-
-
-def _readable(error: ValidationError, where: str, names: list[str]) -> UsageError:
-    parts = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(str(unknown("key", key, names)))
-        elif key:
-            given = f" (given {item['input']!r})" if item["type"] != "missing" else ""
-            parts.append(f"{key}: {item['msg'].lower()}{given}")
-        else:
-            parts.append(item["msg"].removeprefix("Value error, "))
-    return UsageError(f"{where}: {'; '.join(parts)}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,18 +13,16 @@ from accelerate import Accelerator
 from croco_bench import engine
 from croco_bench.assembly import Assembly, Request, assemble
 from croco_bench.backbones.weights import save_finetuned
-from croco_bench.errors import BenchError, DataError, RecordError
+from croco_bench.errors import RecordError
 from croco_bench.evaluate import evaluate
 from croco_bench.loading import Plan
 from croco_bench.pictures import contact_sheet
 from croco_bench.progress import Bar, say
-from croco_bench.recipe import Recipe, load_recipe
+from croco_bench.recipe import load_recipe
 from croco_bench.record import Result
 from croco_bench.report import Scored, build_result
 from croco_bench.store import Slot, read, write
 from croco_bench.train import Job, Trained, Trainer
-
-_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
 def run(
@@ -72,7 +69,7 @@ def run(
     root = Path(data_root) if data_root is not None else None
     request = Request(task, str(ckpt), loaded, root, name, seed, limit, eval_only, made)
     accelerator = engine.start(device, loaded.train.precision, seed)
-    with _advice(loaded):
+    with engine.advice(loaded.train):
         assembly = assemble(request, accelerator.num_processes)
         slot = Slot(Path(results), loaded.name, task, assembly.network.backbone.name, seed)
         with slot.lock() if accelerator.is_main_process else nullcontext():
@@ -121,10 +118,10 @@ def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
 
 def _train(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Trained:
     recipe, splits, seed = assembly.request.recipe, assembly.splits, assembly.request.seed
-    plan = Plan.of(recipe.train, recipe.optim.warmup, len(splits.train), accelerator.num_processes)
+    plan = Plan.of(recipe.train, len(splits.train), accelerator.num_processes)
     assembly.settings["resolved"]["train"] = {
         "steps": plan.steps,
-        "warmup_steps": plan.warmup,
+        "warmup_steps": recipe.optim.warmup * plan.unit,
         "train_images": len(splits.train),
         "select_images": len(splits.select),
     }
@@ -167,25 +164,3 @@ def _export(assembly: Assembly, slot: Slot) -> None:
         "task_state": json.dumps(assembly.task.state),
     }
     save_finetuned(slot.folder / "weights.safetensors", assembly.network.backbone, assembly.network.head, metadata)
-
-
-@contextmanager
-def _advice(recipe: Recipe) -> Iterator[None]:
-    """Turns failures of the machine into sentences that say what to do."""
-    try:
-        yield
-    except BenchError:
-        raise
-    except (RuntimeError, MemoryError) as error:
-        text = str(error).lower()
-        if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
-            parts = 2 * recipe.train.accumulate
-            raise BenchError(
-                f"out of memory with batches of {math.ceil(recipe.train.batch_size / recipe.train.accumulate)} images; the same "
-                f"result needs less with --set train.accumulate={parts}, or use --set train.precision=bf16"
-            ) from error
-        raise
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read"
-        ) from error

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Splits, Task
 from croco_bench.engine import usable_workers
-from croco_bench.errors import DivergedError, RecordError
 from croco_bench.evaluate import evaluate
-from croco_bench.files import atomic
-from croco_bench.loading import MicroBatches, Plan, to_device, training_batches
+from croco_bench.loading import MicroBatches, Plan, training_batches
 from croco_bench.network import Network, inputs
 from croco_bench.optim import Schedule, build_optimizer
 from croco_bench.progress import Bar, say
 from croco_bench.recipe import Recipe
 from croco_bench.runlog import RunLog
-from croco_bench.seeding import derive
-
-State = dict[str, Any]
+from croco_bench.stepping import State, Stepper, load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -62,9 +55,15 @@ class Trainer:
 
     def __init__(self, job: Job, accelerator: Accelerator) -> None:
         self.job, self.accelerator = job, accelerator
-        optimizer = build_optimizer(job.network, job.recipe.optim)
-        self.schedule = Schedule(optimizer, job.recipe.optim, steps=job.plan.steps, warmup=job.plan.warmup)
-        self.wrapped, self.optimizer = accelerator.prepare(job.network, optimizer)
+        optim, plan = job.recipe.optim, job.plan
+        optimizer = build_optimizer(job.network, optim)
+        schedule = Schedule(optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit)
+        self.stepper = Stepper(
+            *(job.network, optimizer, schedule, self._loss, accelerator),
+            accumulate=plan.accumulate,
+            clip_grad=optim.clip_grad,
+            seed=job.seed,
+        )
         self.checkpoint = job.folder / "last.pt"
         self.best: State = {}
         self.seconds = 0.0
@@ -82,14 +81,13 @@ class Trainer:
             if accelerator.is_main_process
             else None
         )
-        batches = self._batches()
+        batches, select_every = self._batches(), job.recipe.train.select_every * job.plan.unit
         began = saved = time.monotonic()
         with Bar("train", job.plan.steps, start=self.start, shown=accelerator.is_main_process) as bar:
             for step in range(self.start, job.plan.steps):
-                rate = self.schedule.set(step)
-                loss = self._step(step, batches)
+                loss, rate = self.stepper.step(step, batches)
                 done = step + 1
-                if done % job.plan.select_every == 0 or done == job.plan.steps:
+                if done % select_every == 0 or done == job.plan.steps:
                     self._select(done, log)
                     saved = -math.inf
                 if log and (done % max(1, job.plan.steps // 500) == 0 or done == job.plan.steps):
@@ -128,33 +126,11 @@ class Trainer:
             job.splits.train, job.task.augment, keys, workers=workers, pin=accelerator.device.type == "cuda"
         )
 
-    def _step(self, step: int, batches: Iterator[Batch]) -> float:
-        """One optimiser step over the accumulated micro-batches; returns the mean loss over all processes."""
-        job, accelerator, parts = self.job, self.accelerator, self.job.plan.accumulate
-        self.wrapped.train()
-        total = torch.zeros((), device=accelerator.device)
-        for part in range(parts):
-            batch = to_device(next(batches), accelerator.device)
-            # After the batch: the loader draws from torch's generator when it starts, which a restart does elsewhere.
-            torch.manual_seed(derive(job.seed, "step", step, part, accelerator.process_index))
-            with accelerator.no_sync(self.wrapped) if part + 1 < parts else nullcontext():
-                with accelerator.autocast():
-                    output = self.wrapped(*inputs(batch, job.task.views))
-                # Losses are computed in float32: squares and logarithms don't fit half precision.
-                loss = job.task.loss(output.float(), batch) / parts
-                accelerator.backward(loss)
-            total += loss.detach()
-        value = float(accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total)
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss is {value} at step {step + 1} of {job.plan.steps}; lower --set optim.lr, raise --set "
-                f"optim.warmup or set optim.clip_grad=1; the state of the last save stays in {job.folder}"
-            )
-        if job.recipe.optim.clip_grad:
-            accelerator.clip_grad_norm_(self.wrapped.parameters(), job.recipe.optim.clip_grad)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return value
+    def _loss(self, wrapped: nn.Module, batch: Batch) -> Tensor:
+        # Losses are computed in float32: squares and logarithms don't fit half precision.
+        output: Tensor = wrapped(*inputs(batch, self.job.task.views)).float()
+        with torch.autocast(output.device.type, enabled=False):
+            return self.job.task.loss(output, batch)
 
     def _select(self, done: int, log: RunLog | None) -> None:
         """Scores the selection split; keeps the weights when they are the best so far (the earlier on a tie)."""
@@ -175,40 +151,16 @@ class Trainer:
         return f"loss {loss:.4f}{best}"
 
     def _save(self, done: int, seconds: float) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        state = {
-            "key": self.job.key,
-            "step": done,
-            "seconds": seconds,
-            "best": self.best,
-            "network": self.job.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": scaler.state_dict() if scaler is not None else None,
-        }
-        with atomic(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        if self.accelerator.is_main_process:
+            state = {"key": self.job.key, "step": done, "seconds": seconds, "best": self.best}
+            save_state(self.checkpoint, {**state, **self.stepper.state()})
 
     def _resume(self) -> int:
         """Restores the last save, if there is one; returns the step to go on from."""
-        if not self.checkpoint.is_file():
+        state = load_state(self.checkpoint, self.job.key)
+        if state is None:
             return 0
-        try:
-            state: State = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise RecordError(
-                f"the saved state {self.checkpoint} can't be read ({type(error).__name__}); start over with --fresh"
-            ) from error
-        if state["key"] != self.job.key:
-            raise RecordError(
-                f"{self.job.folder} holds a run with other settings, data or weights; give --name or --results to "
-                "keep both, or --fresh to start over"
-            )
-        self.job.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"] is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.stepper.restore(state)
         self.best, self.seconds = state["best"], state["seconds"]
         if self.accelerator.is_main_process and state["step"] < self.job.plan.steps:
             say(f"going on from step {state['step']} of {self.job.plan.steps}")

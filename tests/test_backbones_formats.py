@@ -255,7 +255,7 @@ def test_unknown_weights_are_refused_but_not_other_keys(name: str, tmp_path: Pat
         ({"pos_embed": "cosine"}, "lack enc_pos_embed|enc_pos_embed"),
         ({"img_size": "big"}, "img_size='big'"),
         ({"norm_im2_in_dec": False}, "norm_y"),
-        ({"dec_block": "cat"}, "decoder blocks of kind 'cat'"),
+        ({"dec_block": "sum"}, "decoder blocks of kind 'sum'"),
     ],
 )
 def test_arguments_that_contradict_the_weights(arguments: dict[str, Any], sentence: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from croco_bench.errors import UsageError
 from croco_bench.loading import MicroBatches, Plan
 from croco_bench.recipe import Train
 
-PLAN = Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=3, accumulate=1), 1, 11, 1)
+PLAN = Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=3, accumulate=1), 11, 1)
 
 
 def keys(plan: Plan, *, start: int = 0, process: int = 0, processes: int = 1) -> list[list[tuple[int, int]]]:
@@ -13,7 +13,7 @@ def keys(plan: Plan, *, start: int = 0, process: int = 0, processes: int = 1) ->
 
 
 def test_epochs_become_steps_and_the_last_batch_is_dropped() -> None:
-    assert (PLAN.steps, PLAN.warmup, PLAN.select_every, PLAN.steps_per_epoch) == (6, 2, 2, 2)
+    assert (PLAN.steps, PLAN.unit, PLAN.steps_per_epoch) == (6, 2, 2)
 
 
 def test_an_epoch_repeats_no_image_and_epochs_differ() -> None:
@@ -33,18 +33,18 @@ def test_a_restart_repeats_the_rest() -> None:
 
 def test_processes_and_accumulation_cut_one_global_batch() -> None:
     whole = keys(PLAN)
-    two = Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=3), 0, 11, 2)
+    two = Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=3), 11, 2)
     parts = zip(keys(two, processes=2), keys(two, process=1, processes=2), strict=True)
     assert [a + b for a, b in parts] == whole
-    halves = keys(Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=3, accumulate=2), 0, 11, 1))
+    halves = keys(Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=3, accumulate=2), 11, 1))
     assert [a + b for a, b in zip(halves[::2], halves[1::2], strict=True)] == whole
 
 
 def test_impossible_batches_are_refused() -> None:
     with pytest.raises(UsageError, match="doesn't divide"):
-        Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=1), 0, 11, 3)
+        Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=1), 11, 3)
     with pytest.raises(UsageError, match="fewer than one batch"):
-        Plan.of(Train(image_size=(8, 8), batch_size=16, epochs=1), 0, 11, 1)
+        Plan.of(Train(image_size=(8, 8), batch_size=16, epochs=1), 11, 1)
 
 
 def test_seeds_are_fixed_for_all_time() -> None:

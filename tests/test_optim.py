@@ -43,7 +43,7 @@ def test_warm_up_starts_at_zero_and_the_cosine_ends_at_its_floor() -> None:
     """MultiMAE and MAE begin at 0; half-way down the cosine the rate is half of the peak."""
     network = network_of()
     optim = Optim(lr=1e-3, min_lr=0.0, layer_decay=0.5)
-    schedule = Schedule(build_optimizer(network, optim), optim, steps=110, warmup=10)
+    schedule = Schedule(build_optimizer(network, optim), min_lr=0.0, steps=110, warmup=10)
     rates = [schedule.set(step) for step in range(110)]
     assert rates[0] == 0.0
     assert rates[5] == pytest.approx(5e-4)
@@ -55,7 +55,7 @@ def test_warm_up_starts_at_zero_and_the_cosine_ends_at_its_floor() -> None:
 def test_rates_are_a_function_of_the_step_alone() -> None:
     optim = Optim(lr=1e-3, layer_decay=0.7)
     first, second = (build_optimizer(network_of(), optim) for _ in range(2))
-    one, two = Schedule(first, optim, steps=50, warmup=5), Schedule(second, optim, steps=50, warmup=5)
+    one, two = (Schedule(one, min_lr=0.0, steps=50, warmup=5) for one in (first, second))
     for step in range(30):
         one.set(step)
     two.set(29)
@@ -67,7 +67,7 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(UsageError, match="can't be built"):
         build_optimizer(network, Optim(name="nonsense", lr=1.0))
     with pytest.raises(UsageError, match="warm-up"):
-        Schedule(build_optimizer(network, Optim(lr=1.0)), Optim(lr=1.0), steps=5, warmup=5)
+        Schedule(build_optimizer(network, Optim(lr=1.0)), min_lr=0.0, steps=5, warmup=5)
 
 
 def test_a_frozen_network_trains_its_head_only() -> None:

@@ -11,6 +11,7 @@ from croco_bench import run
 from croco_bench.errors import BenchError, DataError, RecordError
 from croco_bench.files import atomic
 from croco_bench.runlog import RunLog
+from croco_bench.stepping import Stepper
 from croco_bench.store import Slot
 from croco_bench.train import Trainer
 
@@ -72,17 +73,17 @@ def test_a_full_disk_stops_the_run_and_the_run_goes_on_later(
 def test_damaged_and_foreign_states_are_refused(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object, **__: object) -> float:
+    def stop(*_: object, **__: object) -> tuple[float, float]:
         raise KeyboardInterrupt
 
-    keep = Trainer._step
+    keep = Stepper.step
     calls: list[int] = []
 
-    def seven_steps(self: Trainer, step: int, batches: Any) -> float:
+    def seven_steps(self: Stepper, step: int, batches: Any) -> tuple[float, float]:
         calls.append(step)
         return stop() if step == 7 else keep(self, step, batches)
 
-    monkeypatch.setattr(Trainer, "_step", seven_steps)
+    monkeypatch.setattr(Stepper, "step", seven_steps)
     with pytest.raises(KeyboardInterrupt):
         smoke(tiny_data, tmp_path)
     monkeypatch.undo()

@@ -24,13 +24,18 @@ def heads_of(width: int, *, decoder: bool = False) -> int:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A cross-view decoder: `width` channels, `depth` blocks. `norm_memory`: view 2's tokens are normed per block."""
+    """A cross-view decoder: `width` channels, `depth` blocks.
+
+    `kind` is how view 1 sees view 2: `cross` by cross-attention, `cat` by self-attention over both views' tokens in one
+    sequence. `norm_memory`: view 2's tokens are normed in every cross block.
+    """
 
     width: int
     depth: int
     heads: int
     hidden: int
     norm_memory: bool = True
+    kind: Literal["cross", "cat"] = "cross"
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "dust3r-512-dpt": replace(_DUST3R, grid=(32, 32)),
     "mast3r-512": replace(_DUST3R, grid=(32, 32)),
     "mini-croco": _vit("croco", 128, 4, positions="rope", decoder=_MINI, **_MINI_ENCODER),
+    "mini-croco-cat": _vit("croco", 128, 4, positions="rope", decoder=replace(_MINI, kind="cat"), **_MINI_ENCODER),
     "mini-mae": _vit("mae", 128, 4, **_MINI_ENCODER),
     "mini-multimae": _vit("multimae", 128, 4, **_MINI_ENCODER),
 }

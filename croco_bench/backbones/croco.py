@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.architecture import Architecture
-from croco_bench.backbones.blocks import CrossBlock, layer_norm
+from croco_bench.backbones.architecture import Architecture, Decoder
+from croco_bench.backbones.attention import Rotation
+from croco_bench.backbones.blocks import Block, CrossBlock, layer_norm
 from croco_bench.backbones.vit import ViT, check_size
 from croco_bench.contracts import Origin, PairBackbone, Size
 from croco_bench.errors import FitError
@@ -31,10 +32,7 @@ class CroCo(ViT, PairBackbone):
         self.decoder_heads = decoder.heads
         self.decoder_embed = nn.Linear(self.embed_dim, decoder.width)
         self._add_positions("dec_positions", decoder.width)
-        self.dec_blocks = nn.ModuleList(
-            CrossBlock(decoder.width, decoder.heads, decoder.hidden, norm_memory=decoder.norm_memory)
-            for _ in range(decoder.depth)
-        )
+        self.dec_blocks = nn.ModuleList(_decoder_block(decoder) for _ in range(decoder.depth))
         self.dec_norm = layer_norm(decoder.width)
 
     def keep_encoder(self) -> None:
@@ -75,15 +73,39 @@ class CroCo(ViT, PairBackbone):
 
     def embed_for_decoder(self, tokens: Tensor) -> Tensor:
         """Encoder output (B, N, C) of the whole grid -> decoder input (B, N, Cdec), with positions."""
-        embedded: Tensor = self.decoder_embed(tokens)
-        return embedded if self.dec_positions is None else embedded + self.dec_positions
+        return self.place(self.decoder_embed(tokens))
+
+    def place(self, tokens: Tensor) -> Tensor:
+        """Adds the decoder's positions to tokens (B, N, Cdec) of the whole grid; with RoPE there are none to add."""
+        return tokens if self.dec_positions is None else tokens + self.dec_positions
 
     def decode(self, tokens: Tensor, memory: Tensor) -> list[Tensor]:
-        """Decoder inputs of view 1 and view 2 (B, N, Cdec) -> every decoder block's output, the last one normed."""
+        """Decoder inputs of view 1 and view 2 (B, N, Cdec) -> every block's output for view 1, the last one normed."""
+        assert self.architecture.decoder is not None
         turn = self.turn(self.decoder_dim // self.decoder_heads)
-        outputs = []
-        for block in self.dec_blocks:
-            tokens = block(tokens, memory, turn, turn)
-            outputs.append(tokens)
+        if self.architecture.decoder.kind == "cat":
+            outputs = self._decode_joined(tokens, memory, turn)
+        else:
+            outputs = []
+            for block in self.dec_blocks:
+                tokens = block(tokens, memory, turn, turn)
+                outputs.append(tokens)
         outputs[-1] = self.dec_norm(outputs[-1])
         return outputs
+
+    def _decode_joined(self, tokens: Tensor, memory: Tensor, turn: Rotation | None) -> list[Tensor]:
+        """Both views in one sequence, both at the same positions; view 2's tokens evolve as view 1's do."""
+        count, both = tokens.shape[1], torch.cat([tokens, memory], dim=1)
+        if turn is not None:
+            turn = turn[0].repeat(2, 1), turn[1].repeat(2, 1)
+        outputs = []
+        for block in self.dec_blocks:
+            both = block(both, turn)
+            outputs.append(both[:, :count])
+        return outputs
+
+
+def _decoder_block(decoder: Decoder) -> nn.Module:
+    if decoder.kind == "cat":
+        return Block(decoder.width, decoder.heads, decoder.hidden)
+    return CrossBlock(decoder.width, decoder.heads, decoder.hidden, norm_memory=decoder.norm_memory)

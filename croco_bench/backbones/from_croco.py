@@ -11,8 +11,8 @@ from croco_bench.backbones.architecture import HALF, IMAGENET, Architecture, Dec
 from croco_bench.backbones.formats import Converted, Format, Names, checked_heads, patch_shape, square_grid
 from croco_bench.errors import CheckpointError
 
-_SELF_ATTENTION = ("norm1", "attn.qkv", "attn.proj", "norm2", "norm3", "mlp.fc1", "mlp.fc2")
-_CROSS_ATTENTION = ("cross_attn.projq", "cross_attn.projk", "cross_attn.projv", "cross_attn.proj")
+_SELF_ATTENTION = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+_CROSS_ATTENTION = ("cross_attn.projq", "cross_attn.projk", "cross_attn.projv", "cross_attn.proj", "norm3")
 # The network's arguments that matter here; any other may hold what it likes.
 _USED = frozenset(
     [
@@ -137,15 +137,16 @@ def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder
     if not any(names.has(part) for part in ("decoder_embed.", "dec_blocks.", "dec_norm.")):
         names.drop("dec_pos_embed")
         return None
-    if kwargs.get("dec_block", "cross") != "cross":
-        raise CheckpointError(
-            f"{names.source}: decoder blocks of kind {kwargs['dec_block']!r} aren't known; expected cross"
-        )
+    blocks = kwargs.get("dec_block", "cross")
+    if blocks not in ("cross", "cat"):
+        raise CheckpointError(f"{names.source}: decoder blocks of kind {blocks!r} aren't known; expected cross or cat")
     width, _ = names.shape("decoder_embed.weight", "decoder width, encoder width")
     hidden, _ = names.shape("dec_blocks.0.mlp.fc1.weight", "hidden, width")
     norm_memory = bool(kwargs.get("norm_im2_in_dec", True))
     names.take_layer("decoder_embed", "decoder_embed")
-    parts = (*_SELF_ATTENTION, *_CROSS_ATTENTION, *(["norm_y"] if norm_memory else []))
+    parts: tuple[str, ...] = _SELF_ATTENTION
+    if blocks == "cross":
+        parts = (*_SELF_ATTENTION, *_CROSS_ATTENTION, *(["norm_y"] if norm_memory else []))
     depth = names.take_blocks("dec_blocks", "dec_blocks", parts)
     names.take_layer("dec_norm", "dec_norm")
     if kind == "fixed":
@@ -153,7 +154,7 @@ def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder
     _agree(names, kwargs, dec_embed_dim=width, dec_depth=depth)
     given = kwargs.get("dec_num_heads", heads_of(width, decoder=True))
     heads = checked_heads(given, width, names.source, "decoder", rope=kind == "rope")
-    return Decoder(width, depth, heads, hidden, norm_memory)
+    return Decoder(width, depth, heads, hidden, norm_memory, blocks)
 
 
 def _convert_dust3r(names: Names) -> Converted:

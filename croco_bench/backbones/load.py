@@ -17,7 +17,7 @@ from croco_bench.backbones.positions import resample
 from croco_bench.backbones.sources import locate
 from croco_bench.backbones.timm_vit import TimmViT
 from croco_bench.backbones.vit import ViT, grid_of
-from croco_bench.backbones.weights import OWN, Finetuned, as_finetuned, fill, read_checkpoint
+from croco_bench.backbones.weights import OWN, PRETRAINED, Finetuned, as_finetuned, fill, read_checkpoint
 from croco_bench.contracts import Backbone, Origin, Size
 from croco_bench.errors import CheckpointError, FitError, UsageError, unknown
 from croco_bench.seeding import derive
@@ -98,6 +98,8 @@ def _from_file(ckpt: str, size: Size, name: str) -> Backbone:
     finetuned = as_finetuned(raw)
     if finetuned and finetuned.format == OWN:
         return _from_finetuned(finetuned, raw, size, name)
+    if raw.extras.get("format") == PRETRAINED:
+        return _from_pretrained(raw, Origin(ckpt, PRETRAINED, raw.sha256, licence), size, name)
     found = recognise(raw)
     converted = found.read(raw)
     origin = Origin(ckpt, found.name, raw.sha256, licence, converted.notes)
@@ -136,7 +138,7 @@ def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: 
     try:
         before = Origin(**described["origin"])
         trained_size = (int(described["image_size"][0]), int(described["image_size"][1]))
-        plan = Architecture.from_plain(described["architecture"]) if "architecture" in described else None
+        plan = _described(raw) if "architecture" in described else None
         timm_name = None if plan else str(described["timm"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{raw.source}: the description of the network is damaged; fine-tune again") from error
@@ -151,3 +153,15 @@ def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: 
     backbone = TimmViT(str(timm_name), size, origin, name, pretrained=False)
     fill(backbone, finetuned.backbone, raw.source)
     return backbone
+
+
+def _from_pretrained(raw: RawCheckpoint, origin: Origin, size: Size, name: str) -> ViT:
+    state = {key.removeprefix("backbone."): tensor for key, tensor in raw.state.items()}
+    return from_converted(Converted(_described(raw), state), size, origin, name)
+
+
+def _described(raw: RawCheckpoint) -> Architecture:
+    try:
+        return Architecture.from_plain(raw.extras["architecture"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{raw.source}: the description of the network is damaged; get the file again") from error

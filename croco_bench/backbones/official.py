@@ -90,6 +90,7 @@ def croco_arguments(backbone: CroCo) -> dict[str, Any]:
         raise FitError(f"{backbone.name} has no decoder, so CroCo's code can't build it")
     height, width = backbone.image_size
     return {
+        **({"dec_block": "cat"} if decoder.kind == "cat" else {}),  # CroCo's own code has only the other kind
         "img_size": height if height == width else (height, width),
         "patch_size": plan.patch_size,
         "mlp_ratio": plan.hidden / plan.width,

@@ -114,7 +114,8 @@ class ViT(Backbone):
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """See `Backbone.encode`."""
-        return self.run_blocks(self.embed(images), self.turn(self.embed_dim // self.architecture.heads))
+        outputs = self.run_blocks(self.embed(images), self.turn(self.embed_dim // self.architecture.heads))
+        return [tokens[:, self.architecture.prefix_tokens :] for tokens in outputs]
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> patch tokens with positions (B, N, C), no prefix.
@@ -140,7 +141,7 @@ class ViT(Backbone):
             visible: which patches each image shows, indices (B, K) into the row-major grid, equally many per image.
 
         Returns:
-            The last block's output of these patches, normed if there is a norm: (B, K, C).
+            The last block's output, normed if there is a norm: the P prefix tokens, then these patches, (B, P + K, C).
         """
         tokens = self.embed(images)
         tokens = tokens.gather(1, visible[:, :, None].expand(-1, -1, tokens.shape[-1]))
@@ -150,14 +151,15 @@ class ViT(Backbone):
         return self.run_blocks(tokens, turn)[-1]
 
     def run_blocks(self, tokens: Tensor, turn: Rotation | None) -> list[Tensor]:
-        """Patch tokens (B, N, C) -> every block's patch tokens, the last one normed. N may be less than the grid's."""
-        count = 0
+        """Patch tokens (B, N, C) -> every block's output (B, P + N, C), prefix first, the last one normed.
+
+        N may be less than the grid's.
+        """
         if self.prefix is not None:
-            count = self.prefix.shape[1]
             tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
         outputs = []
         for block in self.blocks:
             tokens = block(tokens, turn)
-            outputs.append(tokens[:, count:])
+            outputs.append(tokens)
         outputs[-1] = self.norm(outputs[-1])
         return outputs

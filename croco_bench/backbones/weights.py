@@ -42,8 +42,9 @@ _HARMLESS: list[Any] = [
     *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # before and since numpy 2
     *(type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64", "bool")),
 ]
-# What `save_finetuned` calls its own format.
+# What `save_finetuned` and `save_backbone` call their formats.
 OWN = "croco-bench fine-tuned"
+PRETRAINED = "croco-bench pre-trained"
 # Where the official files keep the network's tensors; `teacher` is DINO's better half.
 _CONTAINERS = ("model", "teacher", "state_dict", "model_state_dict", "student")
 _WRAPPERS = ("module.", "_orig_mod.", "backbone.")
@@ -64,7 +65,7 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
             state, extras = _unpack(_read_torch(path), path)
         else:
             raise CheckpointError(f"{path} {_what_else(head)}")
-        if extras.get("format") != OWN:
+        if extras.get("format") not in (OWN, PRETRAINED):
             state = _without_wrappers(state, path)
         return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path))
     except OSError as error:
@@ -262,3 +263,18 @@ def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Ma
     }
     with atomic(path) as temporary:
         save_file(tensors, temporary, metadata={**metadata, **backbone.blueprint(), "format": OWN})
+
+
+def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, str]) -> None:
+    """Writes a pre-trained backbone alone, in half precision (tables of positions in float32), to be handed on.
+
+    Raises:
+        RecordError: the file can't be written; whatever stood there is untouched.
+    """
+    tensors = {
+        f"backbone.{name}": tensor.detach().cpu().to(torch.float32 if name.endswith("positions") else torch.float16)
+        for name, tensor in backbone.state_dict().items()
+    }
+    whole = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(whole, temporary, metadata={**metadata, **backbone.blueprint(), "format": PRETRAINED})

@@ -34,7 +34,8 @@ class ColorJitter:
         ]
         for index in generator.permutation(len(steps)):
             change, amount = steps[index]
-            tensor = change(tensor, amount)
+            if change is not colour.adjust_hue or amount:  # a hue shift of 0 would cost two colour conversions
+                tensor = change(tensor, amount)
         return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
 
 

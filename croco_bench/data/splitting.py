@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from croco_bench.contracts import Reader
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import generator
@@ -15,19 +17,22 @@ from croco_bench.seeding import generator
 class Subset:
     """Some items of a reader, itself a reader. `available` stays that of the whole split."""
 
-    groups: Sequence[str]
-
     def __init__(self, reader: Reader, indices: Sequence[int], split: str) -> None:
-        self._reader, self._indices = reader, [int(index) for index in indices]
+        self._reader, self._indices = reader, np.asarray(indices, dtype=np.int64)
         self.dataset, self.split, self.miniature = reader.dataset, split, reader.miniature
-        self.groups = [reader.groups[index] for index in self._indices]
         self.available = reader.available
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._reader[self._indices[index]]
+        return self._reader[int(self._indices[index])]
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Those of the chosen items."""
+        groups = self._reader.groups
+        return [groups[index] for index in self._indices]
 
     def fingerprint(self) -> str:
         """Of the whole split and of the choice."""
@@ -47,7 +52,8 @@ def carve(reader: Reader, fraction: float, *, seed: int, split: str = "select") 
     """
     if not 0 < fraction < 1:
         raise UsageError(f"the share of training images held out for selection is {fraction:g}; give one from 0 to 1")
-    sizes = Counter(reader.groups)
+    groups = reader.groups
+    sizes = Counter(groups)
     if len(sizes) < 2:
         raise DataError(
             f"{reader.dataset}: the {reader.split} split has {len(sizes)} scene(s); holding some out for selection "
@@ -60,8 +66,8 @@ def carve(reader: Reader, fraction: float, *, seed: int, split: str = "select") 
             break
         chosen.add(name)
         count += sizes[name]
-    inside = [index for index, group in enumerate(reader.groups) if group in chosen]
-    outside = [index for index, group in enumerate(reader.groups) if group not in chosen]
+    inside = [index for index, group in enumerate(groups) if group in chosen]
+    outside = [index for index, group in enumerate(groups) if group not in chosen]
     return Subset(reader, outside, reader.split), Subset(reader, inside, f"{split} (of {reader.split})")
 
 

@@ -1,0 +1,191 @@
+"""Lists of image pairs for pre-training, in every layout that such lists are published in. Files are read on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.data.images import read_rgb
+from croco_bench.data.places import is_miniature
+from croco_bench.errors import DataError
+from croco_bench.files import atomic
+
+Array = NDArray[Any]
+
+
+class Pair(Protocol):
+    """Two views of one scene."""
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """View 1 or 2 as (H, W, 3) RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """Two image files."""
+
+    paths: tuple[Path, Path]
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """See `Pair.image`; whatever the file's own colours are, RGB comes out."""
+        return read_rgb(self.paths[number - 1])
+
+
+Parse = Callable[[str], tuple[str, str]]
+
+
+class PairList:
+    """The pairs of one list file: a reader of `{"pair": Pair}`.
+
+    The list stays one block of bytes, whatever its length, so that workers share it.
+    """
+
+    split = "train"
+
+    def __init__(self, dataset: str, listing: Path, root: Path, parse: Parse, *, header: bool = False) -> None:
+        self.dataset, self.listing, self.root = dataset, listing, root
+        self.miniature = is_miniature(root)
+        self._parse = parse
+        try:
+            self._text = listing.read_bytes()
+        except OSError as error:
+            raise DataError(f"{listing} can't be read: {error.strerror or error}") from error
+        ends = np.flatnonzero(np.frombuffer(self._text + b"\n", dtype=np.uint8) == ord("\n"))
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        filled = ends - starts > 1
+        filled[0] &= not header
+        self._starts, self._ends = starts[filled], ends[filled]
+        self.available = len(self._starts)
+        if not self.available:
+            raise DataError(f"{listing} lists no pairs; expected one a line")
+
+    def __len__(self) -> int:
+        return self.available
+
+    def names(self, index: int) -> tuple[str, str]:
+        """The two paths as listed, relative to the root.
+
+        Raises:
+            DataError: the line doesn't hold a pair.
+        """
+        line = self._text[self._starts[index] : self._ends[index]].decode("utf-8", "replace").strip()
+        try:
+            return self._parse(line)
+        except (ValueError, IndexError) as error:
+            raise DataError(f"{self.listing}: the line {line[:80]!r} doesn't hold a pair of paths") from error
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        first, second = self.names(index)
+        return {"pair": FilePair((self.root / first, self.root / second))}
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The folder of each pair's first view: its scene, or as near to it as the layout says."""
+        return [self.names(index)[0].rpartition("/")[0] for index in range(len(self))]
+
+    def fingerprint(self) -> str:
+        """Of the list."""
+        return hashlib.sha256(self._text).hexdigest()[:16]
+
+
+def open_pairs(where: Path) -> PairList:
+    """The pairs listed in a folder or a file; the layout is recognised from what is there.
+
+    - a folder with `pairs.txt` (CroCo's Habitat release, or `croco-bench data make-pairs`): two paths a line,
+      relative to the folder, or to `root` in a `pairs.json` beside it;
+    - a folder with `listing.txt` (CroCo v2's real crops): a stem a line, for `<stem>_1.jpg` and `<stem>_2.jpg`;
+    - a `.csv` file (MIMIC): columns `path1,path2,…`, relative to the file's folder;
+    - any other file: two columns of paths, relative to the file's folder or absolute.
+
+    Raises:
+        DataError: nothing of that kind is there.
+    """
+    if where.is_file():
+        if where.suffix == ".csv":
+            return PairList(where.stem, where, where.parent, _csv_columns(where), header=True)
+        return PairList(where.stem, where, where.parent, _two_columns)
+    if (where / "pairs.txt").is_file():
+        return PairList(where.name, where / "pairs.txt", _root_beside(where), _two_columns)
+    if (where / "listing.txt").is_file():
+        return PairList(where.name, where / "listing.txt", where, _stem, header=True)
+    tables = sorted(where.glob("*.csv"))
+    if len(tables) == 1:
+        return open_pairs(tables[0])
+    if not where.exists():
+        raise DataError(f"there is no {where}; give a folder or a list of pairs, or rooms to render them")
+    raise DataError(
+        f"{where} holds neither pairs.txt, listing.txt nor one .csv; where it is CroCo's Habitat release, croco-bench "
+        "data prepare habitat_release lists its pairs"
+    )
+
+
+def _root_beside(folder: Path) -> Path:
+    facts = folder / "pairs.json"
+    if not facts.is_file():
+        return folder
+    try:
+        return folder / str(json.loads(facts.read_text(encoding="utf-8"))["root"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{facts} should say the root of the paths in pairs.txt; mine the pairs again") from error
+
+
+def _two_columns(line: str) -> tuple[str, str]:
+    first, second = line.split()
+    return first, second
+
+
+def _stem(line: str) -> tuple[str, str]:
+    if not line:
+        raise ValueError(line)
+    return f"{line}_1.jpg", f"{line}_2.jpg"
+
+
+def _csv_columns(path: Path) -> Parse:
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        names = [name.strip() for name in stream.readline().split(",")]
+    if not {"path1", "path2"} <= set(names):
+        raise DataError(f"{path} should begin with the columns path1,path2; found {','.join(names)[:80]}")
+    return partial(_cells, names.index("path1"), names.index("path2"))
+
+
+def _cells(one: int, two: int, line: str) -> tuple[str, str]:
+    cells = line.split(",")
+    return cells[one].strip(), cells[two].strip()
+
+
+def list_habitat(root: Path) -> int:
+    """Writes `pairs.txt` for CroCo's Habitat release: every `*_1.jpeg` with its `*_2.jpeg`; returns how many.
+
+    Folders called `val` or `minival` are held out, as in the release. Only the names below `root` count: the authors'
+    own script looks for these letters in the whole path, and so lists nothing below, say, `/data/eval`.
+
+    Raises:
+        DataError: there are no pairs, or the list is there already.
+    """
+    listing = root / "pairs.txt"
+    if listing.exists():
+        raise DataError(f"{listing} is there already; delete it to list the pairs again")
+    lines = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in ("val", "minival"))
+        there = set(files)
+        for name in sorted(files):
+            second = name.removesuffix("_1.jpeg") + "_2.jpeg"
+            if name.endswith("_1.jpeg") and second in there:
+                place = (Path(folder) / name).relative_to(root)
+                lines.append(f"{place.as_posix()} {place.with_name(second).as_posix()}\n")
+    if not lines:
+        raise DataError(f"{root} holds no pairs 00000000_1.jpeg, 00000000_2.jpeg; unpack the release there")
+    with atomic(listing) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return len(lines)

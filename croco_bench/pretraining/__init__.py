@@ -1,0 +1,1 @@
+"""Pre-training: cross-view completion (CroCo) and its rivals (MAE, MultiMAE), from pairs of images to a checkpoint."""

@@ -1,0 +1,82 @@
+"""From a recipe to an objective: the backbone, its decoder, and the loss around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from croco_bench.backbones.architecture import Architecture, Decoder, heads_of
+from croco_bench.backbones.croco import CroCo
+from croco_bench.backbones.vit import ViT, grid_of
+from croco_bench.contracts import Origin
+from croco_bench.errors import FitError
+from croco_bench.pretraining.completion import CrossViewCompletion
+from croco_bench.pretraining.masked import MaskedAutoencoder
+from croco_bench.pretraining.objective import Objective
+from croco_bench.pretraining.recipe import Pretraining
+from croco_bench.recipe import options_of
+from croco_bench.seeding import derive
+
+_OBJECTIVES: dict[str, type[Objective]] = {"croco": CrossViewCompletion, "mae": MaskedAutoencoder}
+
+
+def options_for(recipe: Pretraining) -> Any:
+    """The objective's own options, checked.
+
+    Raises:
+        UsageError: unknown keys or wrong types.
+    """
+    return options_of(_OBJECTIVES[recipe.objective].Options, recipe.options, f"[{recipe.objective}] of {recipe.name}")
+
+
+def build(recipe: Pretraining, seed: int) -> Objective:
+    """An objective with random weights, drawn from `seed`.
+
+    Raises:
+        FitError: sizes don't go together.
+    """
+    options, size = options_for(recipe), recipe.train.image_size
+    architecture = architecture_of(recipe)
+    origin = Origin(f"pre-trained with {recipe.objective}, recipe {recipe.name}", "pre-training")
+    torch.manual_seed(derive(seed, "pretraining", recipe.objective))
+    network = CroCo if recipe.objective == "croco" else ViT
+    backbone = network(architecture, size, origin, recipe.objective)
+    backbone.initialise()
+    if isinstance(backbone, CroCo):
+        return CrossViewCompletion(backbone, options)
+    return MaskedAutoencoder(backbone, _decoder(recipe), options)
+
+
+def architecture_of(recipe: Pretraining) -> Architecture:
+    """The encoder, and for CroCo its decoder."""
+    model, croco = recipe.model, recipe.objective == "croco"
+    return Architecture(
+        family=recipe.objective,
+        width=model.width,
+        depth=model.depth,
+        heads=_heads(model.heads or heads_of(model.width), model.width, model.positions == "rope" and croco),
+        hidden=4 * model.width,
+        patch_size=model.patch_size,
+        grid=grid_of(recipe.train.image_size, model.patch_size),
+        prefix_tokens=0 if croco else 1,
+        positions="rope" if croco and model.positions == "rope" else "fixed",
+        final_norm=recipe.objective != "multimae",
+        decoder=_decoder(recipe) if croco else None,
+    )
+
+
+def _decoder(recipe: Pretraining) -> Decoder:
+    model = recipe.model
+    width = model.decoder_width
+    rope = model.positions == "rope" and recipe.objective == "croco"
+    heads = _heads(model.decoder_heads or heads_of(width, decoder=True), width, rope)
+    return Decoder(width, model.decoder_depth, heads, 4 * width, kind=recipe.decoder)
+
+
+def _heads(heads: int, width: int, rope: bool) -> int:
+    unit = 4 if rope or heads == 1 else 1
+    if width % heads or (width // heads) % unit or width % 4:
+        rule = "a number that divides it, into multiples of 4 with rotary positions"
+        raise FitError(f"a transformer of width {width} can't have {heads} heads; choose {rule}, and a width of 4·k")
+    return heads

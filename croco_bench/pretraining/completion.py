@@ -1,0 +1,64 @@
+"""Cross-view completion: view 1's hidden patches from what is left of it and from view 2 (Weinzaepfel 2022, 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from croco_bench.backbones.blocks import Block, CrossBlock, initialise
+from croco_bench.backbones.croco import CroCo
+from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
+
+
+@dataclass(frozen=True)
+class CrossViewOptions(MaskedOptions):
+    """CroCo hides more than MAE.
+
+    Attributes:
+        matching_start: attention to view 2 begins at the same position, by equal constant biases of this size on queries
+            and keys; with rotary positions only. 0: begin as the paper does. A small network on few images learns to
+            copy much sooner so.
+    """
+
+    mask_ratio: float = 0.9
+    matching_start: float = 0.0
+
+
+class CrossViewCompletion(MaskedPixels):
+    """CroCo's objective around a backbone with either decoder."""
+
+    Options: ClassVar = CrossViewOptions
+    views = 2
+    backbone: CroCo
+
+    def __init__(self, backbone: CroCo, options: CrossViewOptions) -> None:
+        super().__init__()
+        self.backbone, self.options = backbone, options
+        self.mask_token = nn.Parameter(torch.empty(1, 1, backbone.decoder_dim).normal_(std=0.02))
+        self.prediction_head = nn.Linear(backbone.decoder_dim, 3 * backbone.patch_size**2)
+        self.prediction_head.apply(initialise)
+        if options.matching_start:
+            _begin_at_the_same_place(backbone, options.matching_start)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Every patch of view 1, (B, N, p*p*3); only view 1's visible patches and view 2 are looked at."""
+        backbone, visible = self.backbone, batch["visible"]
+        tokens = backbone.decoder_embed(backbone.encode_visible(batch["view1"], visible))
+        memory = backbone.embed_for_decoder(backbone.encode(batch["view2"])[-1])
+        tokens = backbone.place(scatter_tokens(tokens, visible, self.mask_token, memory.shape[1]))
+        predicted: Tensor = self.prediction_head(backbone.decode(tokens, memory)[-1])
+        return predicted
+
+
+def _begin_at_the_same_place(backbone: CroCo, bias: float) -> None:
+    """Equal constant queries and keys: under rotation, their product is largest where the positions agree."""
+    for block in backbone.dec_blocks:
+        if isinstance(block, CrossBlock):
+            nn.init.constant_(block.cross_attn.projq.bias, bias)
+            nn.init.constant_(block.cross_attn.projk.bias, bias)
+        elif isinstance(block, Block):  # queries and keys are the first two thirds of the joint projection
+            width = block.attn.qkv.in_features
+            nn.init.constant_(block.attn.qkv.bias[: 2 * width], bias)

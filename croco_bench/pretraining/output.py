@@ -1,0 +1,50 @@
+"""What a pre-training leaves behind: checkpoints that other code loads, sheets to look at, a small file to hand on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from croco_bench.backbones.official import write_official
+from croco_bench.backbones.weights import save_backbone
+from croco_bench.files import atomic
+from croco_bench.pretraining.objective import Objective
+
+
+class Output:
+    """A folder with `checkpoint-last.pth`, `checkpoint-<n>.pth`, `sheets/`, `facts.json` and `<name>.safetensors`.
+
+    The checkpoints have the format of the objective's authors (`model`, for CroCo with `croco_kwargs`), so that
+    `croco-bench run` and the authors' own code load them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The finished backbone, alone, in half precision."""
+        return self._folder / f"{self._folder.resolve().name}.safetensors"
+
+    def sheet(self, step: int) -> Path:
+        """Where the reconstructions of a step go."""
+        return self._folder / "sheets" / f"{step:08d}.png"
+
+    def latest(self, model: Objective) -> None:
+        """Replaces `checkpoint-last.pth`."""
+        self._write("last", model)
+
+    def keep(self, count: int, model: Objective) -> None:
+        """Writes a checkpoint that stays; `count` in the unit of the recipe's length."""
+        self._write(str(count), model)
+
+    def finish(self, model: Objective, facts: Mapping[str, Any]) -> None:
+        """Writes `facts.json` and the finished backbone."""
+        with atomic(self._folder / "facts.json") as temporary:
+            temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        save_backbone(self.path, model.backbone, {"pretraining": json.dumps(facts)})
+
+    def _write(self, which: str, model: Objective) -> None:
+        write_official(model.backbone, self._folder / f"checkpoint-{which}.pth", model.beside())

@@ -1,0 +1,147 @@
+"""One pre-training: resolve, open the data, check that all fits, train, hand over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+
+from croco_bench import __version__, engine
+from croco_bench.errors import RecordError
+from croco_bench.loading import Plan
+from croco_bench.pretraining import recipe as recipes
+from croco_bench.pretraining.build import build
+from croco_bench.pretraining.loop import Job, Pretrainer
+from croco_bench.pretraining.recipe import Pretraining
+from croco_bench.pretraining.sources import Source, open_source
+from croco_bench.progress import say
+
+
+def pretrain(
+    recipe: str,
+    out: str | Path,
+    *,
+    pairs: Iterable[str] = (),
+    objective: str | None = None,
+    decoder: str | None = None,
+    data_root: str | Path | None = None,
+    seed: int = 0,
+    changes: Iterable[str] = (),
+    device: str = "auto",
+    fresh: bool = False,
+) -> Path | None:
+    """Pre-trains a backbone; goes on where an interrupted pre-training stopped.
+
+    Args:
+        recipe: a name of `croco_bench.pretraining.recipe.names()`, or a path to a TOML file.
+        out: the folder for checkpoints, log and sheets.
+        pairs: folders or lists of pairs, names below `data_root`, or `rooms`; default: the recipe's.
+        objective: `croco`, `mae` or `multimae`; default: the recipe's.
+        decoder: CroCo's decoder, `cross` or `cat`; default: the recipe's.
+        data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
+        seed: of weights, order, augmentation and masks.
+        changes: `KEY=VALUE` strings, as `--set` takes them.
+        device: `auto`, `cpu`, `cuda` or `cuda:i`.
+        fresh: start over.
+
+    Returns:
+        The finished backbone's file, which `load_backbone` reads; None on processes other than the first.
+
+    Raises:
+        BenchError: anything that the user can put right; see `croco_bench.errors`.
+    """
+    named = {"objective": objective, "decoder": decoder}
+    made = [*changes, *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    if sets := list(pairs):
+        made.append(f"data.pairs={json.dumps(sets)}")
+    loaded, folder = recipes.load(recipe, made), Path(out)
+    accelerator = engine.start(device, loaded.train.precision, seed)
+    with engine.advice(loaded.train):
+        job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
+        with _only_one(folder) if accelerator.is_main_process else nullcontext():
+            if fresh and accelerator.is_main_process:
+                _clear(folder)
+            accelerator.wait_for_everyone()
+            finished = _work(job, facts, accelerator)
+            accelerator.wait_for_everyone()
+    return finished if accelerator.is_main_process else None
+
+
+def _prepare(
+    recipe: Pretraining, folder: Path, data_root: str | Path | None, seed: int, accelerator: Accelerator
+) -> tuple[Job, dict[str, Any]]:
+    objective = build(recipe, seed)
+    root = Path(data_root) if data_root is not None else None
+    source = open_source(recipe.data, objective, recipe.train.image_size, root)
+    plan = Plan.of(recipe.train, len(source.train), accelerator.num_processes)
+    settings = recipes.settings_of(recipe, asdict(objective.options))
+    facts = _facts(settings, source, plan, seed)
+    identity = [facts["fingerprint"], facts["data"]["fingerprint"], seed, accelerator.num_processes]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    return Job(recipe, objective, source, plan, seed, folder, key), facts
+
+
+def _facts(settings: dict[str, Any], source: Source, plan: Plan, seed: int) -> dict[str, Any]:
+    """What made the weights."""
+    held_out = source.held_out
+    return {
+        "fingerprint": recipes.fingerprint(settings),
+        "seed": seed,
+        "data": {
+            "sets": source.train.dataset,
+            "fingerprint": source.train.fingerprint(),
+            "training": len(source.train),
+            "held_out": len(held_out) if held_out else 0,
+            "miniature": source.train.miniature,
+        },
+        "steps": plan.steps,
+        "images_seen": plan.steps * settings["train"]["batch_size"],
+        "settings": settings,
+        "environment": {"croco_bench": __version__, "torch": torch.__version__},
+    }
+
+
+def _work(job: Job, facts: dict[str, Any], accelerator: Accelerator) -> Path:
+    trainer = Pretrainer(job, accelerator)
+    trainer.run()
+    path = trainer.output.path
+    if accelerator.is_main_process and (trainer.start < job.plan.steps or not path.is_file()):
+        timing = {"seconds": trainer.seconds, "cpu_seconds": trainer.cpu_seconds, "finished": _now()}
+        trainer.output.finish(trainer.model(), {**facts, "scores": trainer.scores, "timing": timing})
+        say(f"wrote {path}; try croco-bench run TASK --ckpt {path}")
+    elif accelerator.is_main_process:
+        say(f"already done: {path} (start over with --fresh)")
+    return path
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier pre-training left, and nothing else."""
+    for pattern in ("last.pt", "checkpoint-*.pth", "log.jsonl", "facts.json", "*.safetensors"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    for name in ("sheets", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RecordError(f"another pre-training is at work in {folder}; wait for it, or give another --out") from error

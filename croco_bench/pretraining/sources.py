@@ -1,0 +1,80 @@
+"""From the names in a recipe to what is trained on, what is held out, and how items become samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from croco_bench.contracts import Reader, Sample
+from croco_bench.data.mixture import Mixture
+from croco_bench.data.pairs import open_pairs
+from croco_bench.data.splitting import Subset, carve
+from croco_bench.errors import DataError
+from croco_bench.pretraining.objective import Objective
+from croco_bench.pretraining.recipe import Data
+from croco_bench.pretraining.samples import Augmentation, PairSamples
+from croco_bench.seeding import generator
+
+Prepare = Callable[[Sample, np.random.Generator], Sample]
+ROOMS = "rooms"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Readers of training and held-out items (None: nothing is held out), and what makes samples of them."""
+
+    train: Reader
+    held_out: Reader | None
+    training: Prepare
+    checking: Prepare
+
+
+def open_source(data: Data, objective: Objective, image_size: tuple[int, int], data_root: Path | None) -> Source:
+    """Opens all sets of a recipe.
+
+    Raises:
+        DataError: a set isn't there, or is damaged.
+    """
+    readers = [_open(name, data, image_size, data_root) for name in data.pairs]
+    held: list[Reader] = []
+    if data.holdout:
+        share = data.holdout // len(readers)
+        readers, held = _hold_out(readers, max(share, 2))
+    weights = data.weights or (1.0,) * len(readers)
+    train = readers[0] if len(readers) == 1 and weights == (1.0,) else Mixture(readers, weights, seed=0)
+    augmentation = Augmentation(image_size, data.resize, data.color, data.homography, data.rotation_deg)
+    samples = PairSamples(objective, augmentation)
+    held_out = None if not held else held[0] if len(held) == 1 else Mixture(held, [1.0] * len(held), seed=0)
+    return Source(train, held_out, samples.training, samples.held_out)
+
+
+def _open(name: str, data: Data, image_size: tuple[int, int], data_root: Path | None) -> Reader:
+    if name == ROOMS:
+        from croco_bench.data.rooms.endless import EndlessRooms
+
+        return EndlessRooms(data.resize or max(image_size))
+    if Path(name).exists():
+        return open_pairs(Path(name))
+    root = data_root or os.environ.get("CROCO_BENCH_DATA")
+    if root is None:
+        raise DataError(
+            f"there is no folder or list {name}; give --pairs DIR, or --data-root (or CROCO_BENCH_DATA) where it lies "
+            "below, or --pairs rooms to render rooms as you go"
+        )
+    return open_pairs(Path(root) / name)
+
+
+def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Reader]]:
+    """Whole scenes of every set, about `count` pairs each, exactly `count` where there are more."""
+    train: list[Reader] = []
+    held: list[Reader] = []
+    for reader in readers:
+        rest, part = carve(reader, min(count / len(reader), 0.5), seed=0, split="held out")
+        chosen = generator(0, "held out").permutation(len(part))[:count]
+        train.append(rest)
+        held.append(Subset(part, sorted(int(index) for index in chosen), part.split))
+    return train, held

@@ -1,0 +1,132 @@
+"""One optimiser step at a time, in any precision, over any number of processes; all that training loops share."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from croco_bench.contracts import Batch
+from croco_bench.errors import DivergedError, RecordError
+from croco_bench.files import atomic
+from croco_bench.loading import to_device
+from croco_bench.optim import Schedule
+from croco_bench.seeding import derive
+
+State = dict[str, Any]
+
+
+class Stepper:
+    """Runs `module` and its optimiser under `accelerator`. A step is a function of (seed, step) and the weights.
+
+    Args:
+        module: a network, not yet wrapped.
+        optimizer: over the module's parameters.
+        schedule: sets the learning rate of every step.
+        loss_of: (wrapped module, batch) -> scalar loss, in float32, called under autocast.
+        accelerator: device, precision, processes.
+        accumulate: micro-batches a step.
+        clip_grad: largest gradient norm; 0 for none.
+        seed: of whatever the module draws while it trains.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        loss_of: Callable[[nn.Module, Batch], Tensor],
+        accelerator: Accelerator,
+        *,
+        accumulate: int,
+        clip_grad: float,
+        seed: int,
+    ) -> None:
+        self.module, self.schedule, self.accelerator = module, schedule, accelerator
+        self.wrapped, self.optimizer = accelerator.prepare(module, optimizer)
+        self._loss_of, self._parts, self._clip, self._seed = loss_of, accumulate, clip_grad, seed
+
+    def step(self, step: int, batches: Iterator[Batch]) -> tuple[float, float]:
+        """One optimiser step (0-based) over the accumulated micro-batches.
+
+        Returns:
+            The mean loss over all processes, and the learning rate.
+
+        Raises:
+            DivergedError: the loss is not finite; the weights are as before the step.
+        """
+        rate, accelerator = self.schedule.set(step), self.accelerator
+        self.wrapped.train()
+        total = torch.zeros((), device=accelerator.device)
+        for part in range(self._parts):
+            batch = to_device(next(batches), accelerator.device)
+            # After the batch: the loader draws from torch's generator when it starts, which a restart does elsewhere.
+            torch.manual_seed(derive(self._seed, "step", step, part, accelerator.process_index))
+            with accelerator.no_sync(self.wrapped) if part + 1 < self._parts else nullcontext():
+                with accelerator.autocast():
+                    loss = self._loss_of(self.wrapped, batch) / self._parts
+                accelerator.backward(loss)
+            total += loss.detach()
+        value = float(accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total)
+        if not math.isfinite(value):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise DivergedError(
+                f"the loss is {value} at step {step + 1}; lower the learning rate (--set optim.lr or optim.blr), raise "
+                "--set optim.warmup or set optim.clip_grad=1; the state of the last save stays where it is"
+            )
+        if self._clip:
+            accelerator.clip_grad_norm_(self.wrapped.parameters(), self._clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return value, rate
+
+    def state(self) -> State:
+        """Weights, optimiser and gradient scaler. The order of data and all random draws need no state."""
+        scaler = self.accelerator.scaler
+        return {
+            "network": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def restore(self, state: State) -> None:
+        """The inverse of `state`."""
+        self.module.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def save_state(path: Path, state: State) -> None:
+    """Writes a state that a restart goes on from, atomically."""
+    with atomic(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path, key: str) -> State | None:
+    """The saved state of the very same training, or None where there is none.
+
+    Raises:
+        RecordError: the file is damaged, or belongs to a training with another `key`.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RecordError(
+            f"the saved state {path} can't be read ({type(error).__name__}); start over with --fresh"
+        ) from error
+    if state["key"] != key:
+        raise RecordError(
+            f"{path.parent} holds a run with other settings, data or weights; choose another name or folder to keep "
+            "both, or --fresh to start over"
+        )
+    return state
