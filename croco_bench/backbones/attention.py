@@ -44,15 +44,17 @@ def rotation(grid: tuple[int, int], head_dim: int, base: float, device: torch.de
     """Cosines and sines (N, head_dim) of two-dimensional rotary positions (Su 2021; CroCo v2 uses base 100).
 
     The first half of a head's channels turns with the row, the second with the column; within each half, channel j is
-    paired with channel j + head_dim/4. Always float32: angles lose too much in half precision.
+    paired with channel j + head_dim/4. Always float32: angles lose too much in half precision. The sines carry the sign
+    with which `rotate` uses them: minus for the first of a pair.
     """
     quarter = head_dim // 4
     frequency = base ** (-torch.arange(quarter, dtype=torch.float32, device=device) / quarter)
     rows, columns = (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
     row_angles = (rows[:, None] * frequency).repeat_interleave(grid[1], dim=0)
     column_angles = (columns[:, None] * frequency).repeat(grid[0], 1)
-    angles = torch.cat([row_angles, row_angles, column_angles, column_angles], dim=1)
-    return angles.cos(), angles.sin()
+    cosine = torch.cat([row_angles, row_angles, column_angles, column_angles], dim=1).cos()
+    sine = torch.cat([-row_angles, row_angles, -column_angles, column_angles], dim=1).sin()
+    return cosine, sine
 
 
 def rotate(tokens: Tensor, by: Rotation | None) -> Tensor:
@@ -62,7 +64,7 @@ def rotate(tokens: Tensor, by: Rotation | None) -> Tensor:
     cosine, sine = by
     whole = tokens.float()
     a, b, c, d = whole.chunk(4, dim=-1)
-    return (whole * cosine + torch.cat([-b, a, -d, c], dim=-1) * sine).to(tokens.dtype)
+    return torch.addcmul(whole * cosine, torch.cat([b, a, d, c], dim=-1), sine).to(tokens.dtype)
 
 
 class Attention(nn.Module):
