@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from croco_bench.contracts import Batch
 from croco_bench.errors import DivergedError, RecordError
@@ -35,6 +38,7 @@ class Stepper:
         accumulate: micro-batches a step.
         clip_grad: largest gradient norm; 0 for none.
         seed: of whatever the module draws while it trains.
+        sharded: the module went through `shard`, before its optimiser was made.
     """
 
     def __init__(
@@ -48,10 +52,13 @@ class Stepper:
         accumulate: int,
         clip_grad: float,
         seed: int,
+        sharded: bool = False,
     ) -> None:
         self.module, self.schedule, self.accelerator = module, schedule, accelerator
-        self.wrapped, self.optimizer = accelerator.prepare(module, optimizer)
+        self.wrapped = module if sharded else accelerator.prepare(module)
+        self.optimizer = accelerator.prepare(optimizer)
         self._loss_of, self._parts, self._clip, self._seed = loss_of, accumulate, clip_grad, seed
+        self._sharded, self._plain_optimizer = sharded, optimizer
 
     def step(self, step: int, batches: Iterator[Batch]) -> tuple[float, float]:
         """One optimiser step (0-based) over the accumulated micro-batches.
@@ -88,20 +95,52 @@ class Stepper:
         return value, rate
 
     def state(self) -> State:
-        """Weights, optimiser and gradient scaler. The order of data and all random draws need no state."""
+        """Weights, optimiser and gradient scaler, whole; the order of data and all random draws need no state.
+
+        Of a sharded module every process must ask, and the first one gets it.
+        """
         scaler = self.accelerator.scaler
+        if self._sharded:
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            network, optimizer = get_state_dict(self.module, self._plain_optimizer, options=options)
+        else:
+            network, optimizer = self.module.state_dict(), self.optimizer.state_dict()
         return {
-            "network": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "network": network,
+            "optimizer": optimizer,
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
 
     def restore(self, state: State) -> None:
         """The inverse of `state`."""
-        self.module.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        network, optimizer = state["network"], state["optimizer"]
+        if self._sharded:
+            set_state_dict(
+                self.module,
+                self._plain_optimizer,
+                model_state_dict=network,
+                optim_state_dict=optimizer,
+                options=StateDictOptions(full_state_dict=True),
+            )
+        else:
+            self.module.load_state_dict(network)
+            self.optimizer.load_state_dict(optimizer)
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def shard(module: nn.Module, blocks: Iterable[nn.Module], methods: Iterable[str], accelerator: Accelerator) -> None:
+    """Splits the weights over all processes (FSDP), in place; each of `blocks` is gathered when it is needed.
+
+    `methods` are what will be called on the module beside `forward`.
+    """
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    module.to(accelerator.device)
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    for method in methods:
+        register_fsdp_forward_method(module, method)
 
 
 def save_state(path: Path, state: State) -> None:

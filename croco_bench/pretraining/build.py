@@ -13,12 +13,17 @@ from croco_bench.contracts import Origin
 from croco_bench.errors import FitError
 from croco_bench.pretraining.completion import CrossViewCompletion
 from croco_bench.pretraining.masked import MaskedAutoencoder
+from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.recipe import options_of
 from croco_bench.seeding import derive
 
-_OBJECTIVES: dict[str, type[Objective]] = {"croco": CrossViewCompletion, "mae": MaskedAutoencoder}
+_OBJECTIVES: dict[str, type[Objective]] = {
+    "croco": CrossViewCompletion,
+    "mae": MaskedAutoencoder,
+    "multimae": MultimodalAutoencoder,
+}
 
 
 def options_for(recipe: Pretraining) -> Any:
@@ -45,6 +50,8 @@ def build(recipe: Pretraining, seed: int) -> Objective:
     backbone.initialise()
     if isinstance(backbone, CroCo):
         return CrossViewCompletion(backbone, options)
+    if recipe.objective == "multimae":
+        return MultimodalAutoencoder(backbone, options)
     return MaskedAutoencoder(backbone, _decoder(recipe), options)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
 from croco_bench.loading import to_device
-from croco_bench.pictures import draw_sheet
 from croco_bench.pretraining.objective import Batch, Objective, hidden_patches, patchify, unpatchify
 from croco_bench.pretraining.sources import Source
 from croco_bench.seeding import generator
@@ -44,19 +42,20 @@ class Check:
         true, wrong = (float(total) / count for total in totals)
         return {"held_out": true} if not wrong else {"held_out": true, "held_out_wrong": wrong, "ratio": true / wrong}
 
-    def sheet(self, path: Path, objective: Objective, title: str) -> None:
-        """Draws what is visible of view 1, view 2, the reconstruction and view 1 itself, for a few held-out items."""
+    def panels(self, objective: Objective) -> dict[str, NDArray[np.float32]]:
+        """What is visible of view 1, view 2, the reconstruction and view 1 itself, of a few held-out items.
+
+        Pictures (B, H, W, 3) in [0, 1].
+        """
         objective.eval()
         with torch.inference_mode(), self._accelerator.autocast():
             batch = to_device(self._batch(range(0, min(ROWS, len(self)))), self._accelerator.device)
-            rebuilt = objective.reconstruct(batch)
-        panels = {"visible": _visible_only(batch, objective.backbone.patch_size)}
+            rebuilt = objective.reconstruct(batch)["view1"]
+        images = {"visible": _visible_only(batch, objective.backbone.patch_size)}
         if "view2" in batch:
-            panels["reference view"] = batch["view2"]
-        panels |= {"reconstruction": rebuilt, "target": batch["view1"]}
-        pictures = {name: _to_pictures(images, objective) for name, images in panels.items()}
-        rows = [("", {name: images[row] for name, images in pictures.items()}) for row in range(len(batch["view1"]))]
-        draw_sheet(path, rows, title)
+            images["reference view"] = batch["view2"]
+        images |= {"reconstruction": rebuilt, "target": batch["view1"]}
+        return {name: _to_pictures(some, objective) for name, some in images.items()}
 
     def __len__(self) -> int:
         assert self._source.held_out is not None

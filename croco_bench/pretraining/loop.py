@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from croco_bench.backbones.blocks import Block, CrossBlock
 from croco_bench.contracts import Batch
 from croco_bench.engine import usable_workers
 from croco_bench.loading import MicroBatches, Plan, training_batches
@@ -24,7 +27,7 @@ from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.pretraining.sources import Source
 from croco_bench.progress import Bar, say
 from croco_bench.runlog import RunLog
-from croco_bench.stepping import Stepper, load_state, save_state
+from croco_bench.stepping import Stepper, load_state, save_state, shard
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Pretrainer:
     def __init__(self, job: Job, accelerator: Accelerator) -> None:
         self.job, self.accelerator = job, accelerator
         recipe, plan = job.recipe, job.plan
+        self._whole = _shard(job, accelerator) if recipe.train.shard else None
         optimizer = _adamw(job.objective, recipe)
         length = (recipe.train.schedule or recipe.train.epochs or recipe.train.steps or 0) * plan.unit
         warmup = recipe.optim.warmup * plan.unit
@@ -55,6 +59,7 @@ class Pretrainer:
             accumulate=plan.accumulate,
             clip_grad=recipe.optim.clip_grad,
             seed=job.seed,
+            sharded=recipe.train.shard,
         )
         self.average = _average(job.objective, recipe.train.ema)
         self.check = (
@@ -87,8 +92,8 @@ class Pretrainer:
                     self.scores = self._look(done)
                     if log:
                         log.add(step, **self.scores, cpu_seconds=clock.cpu_seconds)
-                if train.keep_every and done % (train.keep_every * plan.unit) == 0 and main:
-                    self.output.keep(done // plan.unit, self.model())
+                if train.keep_every and done % (train.keep_every * plan.unit) == 0:
+                    self._write(partial(self.output.keep, done // plan.unit))
                 bar.advance(1, f"loss {loss:.4f}  {clock.rate:.0f} images/s{_short(self.scores)}")
                 if clock.since_save >= train.save_seconds or done == plan.steps:
                     self._save(done, clock)
@@ -112,26 +117,39 @@ class Pretrainer:
         return training_batches(job.source.train, job.source.training, keys, workers=workers, pin=pin)
 
     def model(self) -> Objective:
-        """What is looked at and written: the running average where there is one."""
+        """What is looked at: the running average where there is one."""
         if self.average is None:
             return self.job.objective
         assert isinstance(self.average.module, Objective)
         return self.average.module
+
+    def whole_model(self) -> Objective:
+        """What is written. Of a sharded model every process must ask, and the first one gets its weights."""
+        if self._whole is None:
+            return self.model()
+        state = self.stepper.state()["network"]
+        if self.accelerator.is_main_process:
+            self._whole.load_state_dict(state)
+        return self._whole
 
     def _look(self, done: int) -> dict[str, float]:
         """Held-out scores, a sheet of reconstructions, the latest checkpoint."""
         model, main = self.model(), self.accelerator.is_main_process
         scores: dict[str, float] = {}
         if self.check:
-            scores = self.check.scores(model)
+            scores, panels = self.check.scores(model), self.check.panels(model)
             if main:
                 said = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
                 title = f"{self.job.recipe.objective}, recipe {self.job.recipe.name}, step {done}: {said}"
-                self.check.sheet(self.output.sheet(done), model, title)
+                self.output.sheet(done, panels, title)
                 say(f"step {done} of {self.job.plan.steps}: {said}")
-        if main:
-            self.output.latest(model)
+        self._write(self.output.latest)
         return scores
+
+    def _write(self, how: Callable[[Objective], None]) -> None:
+        model = self.whole_model()
+        if self.accelerator.is_main_process:
+            how(model)
 
     def _save(self, done: int, clock: _Clock) -> None:
         state: dict[str, Any] = {"key": self.job.key, "step": done, "scores": self.scores, **clock.saved()}
@@ -188,6 +206,14 @@ class _Clock:
         """Starts the time to the next save; the times that a saved state keeps."""
         self._saved = time.monotonic()
         return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+
+
+def _shard(job: Job, accelerator: Accelerator) -> Objective:
+    """Shards the objective; returns a copy that stays whole, on the CPU."""
+    whole = copy.deepcopy(job.objective)
+    blocks = [module for module in job.objective.modules() if isinstance(module, Block | CrossBlock)]
+    shard(job.objective, blocks, ["reconstruct"], accelerator)
+    return whole
 
 
 def _loss(wrapped: nn.Module, batch: Batch) -> Tensor:

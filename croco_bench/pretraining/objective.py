@@ -37,8 +37,11 @@ class Objective(nn.Module, ABC):
         """The batch's mean loss, a float32 scalar."""
 
     @abstractmethod
-    def reconstruct(self, batch: Batch) -> Tensor:
-        """View 1 as predicted, (B, 3, H, W), normalised like the input: visible patches as given, the others filled in."""
+    def reconstruct(self, batch: Batch) -> Batch:
+        """`view1` as predicted, (B, 3, H, W), normalised like the input: visible patches as given, the others filled in.
+
+        Objectives with other modalities give those too.
+        """
 
     @abstractmethod
     def beside(self) -> dict[str, Tensor]:
@@ -148,10 +151,11 @@ class MaskedPixels(Objective):
         target = patchify(batch["view1"], self.backbone.patch_size)
         return masked_error(self.predict(batch), target, batch["visible"], normalise=self.options.normalise)
 
-    def reconstruct(self, batch: Batch) -> Tensor:
+    def reconstruct(self, batch: Batch) -> Batch:
         """See `Objective.reconstruct`."""
         patch, normalise = self.backbone.patch_size, self.options.normalise
-        return fill_in(self.predict(batch), batch["view1"], batch["visible"], patch, normalise=normalise)
+        images, visible = batch["view1"], batch["visible"]
+        return {"view1": fill_in(self.predict(batch), images, visible, patch, normalise=normalise)}
 
     def beside(self) -> dict[str, Tensor]:
         """See `Objective.beside`."""

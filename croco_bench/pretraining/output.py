@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from croco_bench.backbones.official import write_official
 from croco_bench.backbones.weights import save_backbone
 from croco_bench.files import atomic
+from croco_bench.pictures import draw_sheet
 from croco_bench.pretraining.objective import Objective
 
 
@@ -28,9 +31,11 @@ class Output:
         """The finished backbone, alone, in half precision."""
         return self._folder / f"{self._folder.resolve().name}.safetensors"
 
-    def sheet(self, step: int) -> Path:
-        """Where the reconstructions of a step go."""
-        return self._folder / "sheets" / f"{step:08d}.png"
+    def sheet(self, step: int, panels: Mapping[str, NDArray[Any]], title: str) -> None:
+        """Draws a row per item, a column per panel (B, H, W, 3), into `sheets/<step>.png`."""
+        count = len(next(iter(panels.values())))
+        rows = [("", {name: images[row] for name, images in panels.items()}) for row in range(count)]
+        draw_sheet(self._folder / "sheets" / f"{step:08d}.png", rows, title)
 
     def latest(self, model: Objective) -> None:
         """Replaces `checkpoint-last.pth`."""

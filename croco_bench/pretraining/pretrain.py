@@ -66,6 +66,7 @@ def pretrain(
         made.append(f"data.pairs={json.dumps(sets)}")
     loaded, folder = recipes.load(recipe, made), Path(out)
     accelerator = engine.start(device, loaded.train.precision, seed)
+    torch.backends.cuda.matmul.allow_tf32 = True  # as CroCo's own pre-training; fine-tuning keeps full float32
     with engine.advice(loaded.train):
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
         with _only_one(folder) if accelerator.is_main_process else nullcontext():
@@ -114,10 +115,10 @@ def _facts(settings: dict[str, Any], source: Source, plan: Plan, seed: int) -> d
 def _work(job: Job, facts: dict[str, Any], accelerator: Accelerator) -> Path:
     trainer = Pretrainer(job, accelerator)
     trainer.run()
-    path = trainer.output.path
+    path, model = trainer.output.path, trainer.whole_model()
     if accelerator.is_main_process and (trainer.start < job.plan.steps or not path.is_file()):
         timing = {"seconds": trainer.seconds, "cpu_seconds": trainer.cpu_seconds, "finished": _now()}
-        trainer.output.finish(trainer.model(), {**facts, "scores": trainer.scores, "timing": timing})
+        trainer.output.finish(model, {**facts, "scores": trainer.scores, "timing": timing})
         say(f"wrote {path}; try croco-bench run TASK --ckpt {path}")
     elif accelerator.is_main_process:
         say(f"already done: {path} (start over with --fresh)")

@@ -38,7 +38,9 @@ class Model(Table):
 class Data(Table):
     """What is learned from. `pairs` and `weights` belong together: a set of weight 2 comes up twice an epoch.
 
-    `holdout` pairs, of scenes that are never trained on, measure progress. See `samples.Augmentation` for the rest.
+    `holdout` pairs, of scenes that are never trained on, measure progress. `resize`, `color`, `homography` and
+    `rotation_deg` are those of `samples.Augmentation`. The multimae objective reads `modalities` instead of pairs: a
+    folder in MultiMAE's layout, cropped to a share `area` of each image and mirrored with probability `flip`.
     """
 
     pairs: tuple[str, ...]
@@ -48,6 +50,9 @@ class Data(Table):
     color: Share = 0.4
     homography: Share = 0.0
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    modalities: str = "multimae"
+    area: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.2, 1.0)
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
     def _as_many_weights(self) -> Data:
@@ -76,6 +81,8 @@ class Train(Loop):
             raise ValueError("train.schedule is shorter than the training; 0 makes them equal")
         if self.shard and self.ema:
             raise ValueError("train.ema needs the whole weights in every process; leave train.shard or train.ema out")
+        if self.shard and self.precision == "fp16":
+            raise ValueError("train.shard goes with train.precision bf16 or fp32")
         return self
 
 

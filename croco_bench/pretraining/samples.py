@@ -12,6 +12,7 @@ from torch import Tensor
 
 from croco_bench.contracts import Sample, Size
 from croco_bench.data.augment import ColorJitter, to_unit
+from croco_bench.data.multimae import JointCrop
 from croco_bench.errors import DataError
 from croco_bench.pretraining.objective import Objective
 
@@ -118,3 +119,20 @@ class PairSamples:
                 pixels[channel].sub_(mean).div_(std)
             tensors[f"view{number}"] = pixels
         return {**tensors, **self.objective.draw(random)}
+
+
+@dataclass(frozen=True)
+class ModalitySamples:
+    """Turns `{"image", "depth", "semseg"}` into a sample of the multimae objective."""
+
+    objective: Objective
+    crop: JointCrop
+    middle: JointCrop
+
+    def training(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+        """A random crop of all modalities together, and a random mask."""
+        return {**self.crop(sample, random), **self.objective.draw(random)}
+
+    def held_out(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+        """The middle of the image; the mask is the only thing drawn."""
+        return {**self.middle(sample, random), **self.objective.draw(random)}

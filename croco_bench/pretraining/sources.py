@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from croco_bench.contracts import Reader, Sample
+from croco_bench.contracts import Reader, Sample, Size
 from croco_bench.data.mixture import Mixture
+from croco_bench.data.multimae import JointCrop, MultimaeReader
 from croco_bench.data.pairs import open_pairs
 from croco_bench.data.splitting import Subset, carve
-from croco_bench.errors import DataError
+from croco_bench.errors import DataError, UsageError
+from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.recipe import Data
-from croco_bench.pretraining.samples import Augmentation, PairSamples
+from croco_bench.pretraining.samples import Augmentation, ModalitySamples, PairSamples
 from croco_bench.seeding import generator
 
 Prepare = Callable[[Sample, np.random.Generator], Sample]
@@ -33,12 +35,14 @@ class Source:
     checking: Prepare
 
 
-def open_source(data: Data, objective: Objective, image_size: tuple[int, int], data_root: Path | None) -> Source:
+def open_source(data: Data, objective: Objective, image_size: Size, data_root: Path | None) -> Source:
     """Opens all sets of a recipe.
 
     Raises:
         DataError: a set isn't there, or is damaged.
     """
+    if isinstance(objective, MultimodalAutoencoder):
+        return _open_modalities(data, objective, image_size, data_root)
     readers = [_open(name, data, image_size, data_root) for name in data.pairs]
     held: list[Reader] = []
     if data.holdout:
@@ -52,20 +56,40 @@ def open_source(data: Data, objective: Objective, image_size: tuple[int, int], d
     return Source(train, held_out, samples.training, samples.held_out)
 
 
-def _open(name: str, data: Data, image_size: tuple[int, int], data_root: Path | None) -> Reader:
+def _open(name: str, data: Data, image_size: Size, data_root: Path | None) -> Reader:
     if name == ROOMS:
         from croco_bench.data.rooms.endless import EndlessRooms
 
         return EndlessRooms(data.resize or max(image_size))
+    return open_pairs(_find(name, data_root))
+
+
+def _find(name: str, data_root: Path | None) -> Path:
+    """A path, or the name of a folder below the data root."""
     if Path(name).exists():
-        return open_pairs(Path(name))
+        return Path(name)
     root = data_root or os.environ.get("CROCO_BENCH_DATA")
     if root is None:
         raise DataError(
             f"there is no folder or list {name}; give --pairs DIR, or --data-root (or CROCO_BENCH_DATA) where it lies "
             "below, or --pairs rooms to render rooms as you go"
         )
-    return open_pairs(Path(root) / name)
+    return Path(root) / name
+
+
+def _open_modalities(data: Data, objective: MultimodalAutoencoder, image_size: Size, data_root: Path | None) -> Source:
+    if image_size[0] != image_size[1]:
+        raise UsageError(f"multimae crops squares, but train.image_size is {image_size[0]}x{image_size[1]}")
+    reader: Reader = MultimaeReader(_find(data.modalities, data_root), classes=objective.options.classes)
+    backbone, side = objective.backbone, image_size[0]
+    crop = JointCrop(side, data.area, flip=data.flip, mean=backbone.mean, std=backbone.std)
+    middle = JointCrop(side, (1, 1), (1, 1), 0.0, backbone.mean, backbone.std)
+    samples = ModalitySamples(objective, crop, middle)
+    held: list[Reader] = []
+    train = [reader]
+    if data.holdout:
+        train, held = _hold_out(train, data.holdout)
+    return Source(train[0], held[0] if held else None, samples.training, samples.held_out)
 
 
 def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Reader]]:
