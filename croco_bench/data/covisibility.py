@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from croco_bench.data.posed import PosedFrame
 
 Array = NDArray[Any]
+# 1/p and 1/p^2, p the real root of p^3 = p + 1.
+_PLASTIC = np.array([0.7548776662466927, 0.5698402909980532])
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,11 @@ class Matching:
 class Surface:
     """What one frame saw, on a grid of every `step`-th pixel.
 
-    `depth_m` (h, w) are the depths on the grid, `points` (n, 3) the world points of those that are known; `K` and `size`
-    belong to the map before it was thinned out.
+    `depth_m` (h, w) are the depths on the grid, nan where unknown; `K` and `size` belong to the map before it was thinned
+    out.
     """
 
     depth_m: Array
-    points: Array
     K: Array
     cam2world: Array
     size: tuple[int, int]
@@ -52,26 +53,40 @@ class Surface:
     @property
     def valid(self) -> float:
         """Share of the grid with known depth."""
-        return len(self.points) / self.depth_m.size
+        return float(np.isfinite(self.depth_m).mean())
+
+    def points(self) -> Array:
+        """World points (n, 3) of the grid where depth is known."""
+        return self._unproject(*np.nonzero(np.isfinite(self.depth_m)))
+
+    def spread(self, count: int) -> Array:
+        """World points (count, 3) of pixels spread evenly over the grid, always the same; nan where depth is unknown."""
+        # A sequence of low discrepancy in two dimensions: regular steps through rows would fall into few columns.
+        place = (0.5 + np.arange(1, count + 1)[:, None] * _PLASTIC) % 1
+        rows, columns = (place * self.depth_m.shape).astype(np.intp).T
+        return self._unproject(rows, columns)
+
+    def _unproject(self, rows: Array, columns: Array) -> Array:
+        x, y = (self.step * place + self.step // 2 for place in (columns, rows))
+        rays = np.stack(
+            [(x - self.K[0, 2]) / self.K[0, 0], (y - self.K[1, 2]) / self.K[1, 1], np.ones(len(rows))], axis=-1
+        )
+        local = rays * self.depth_m[rows, columns, None].astype(np.float64)
+        world: Array = local @ self.cam2world[:3, :3].T + self.cam2world[:3, 3]
+        return world
 
 
 def surface_of(depth_m: Array, K: Array, cam2world: Array, matching: Matching) -> Surface:
     """A depth map (H, W), nan where unknown, with K (3, 3) and cam2world (4, 4), made ready for comparisons."""
     if matching.square:
         depth_m, K = _middle_square(depth_m, K)
-    height, width = depth_m.shape
-    step = max(min(height, width) // matching.rows, 1)
-    y, x = (np.arange(step // 2, side, step) for side in (height, width))
-    grid = depth_m[np.ix_(y, x)]
-    known = np.isfinite(grid)
-    across, down = np.meshgrid((x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1])
-    rays = np.stack([across, down, np.ones_like(across)], axis=-1)[known]
-    points = (rays * grid[known, None].astype(np.float64)) @ cam2world[:3, :3].T + cam2world[:3, 3]
-    return Surface(grid, points, K, cam2world, (height, width), step)
+    step = max(min(depth_m.shape) // matching.rows, 1)
+    grid = np.ascontiguousarray(depth_m[step // 2 :: step, step // 2 :: step])
+    return Surface(grid, K, cam2world, (depth_m.shape[0], depth_m.shape[1]), step)
 
 
 def seen(points: Array, other: Surface, matching: Matching) -> Array:
-    """(n,) bool: which world points (n, 3) `other` sees. Where its depth is unknown it sees nothing."""
+    """(n,) bool: which world points (n, 3) `other` sees; not those that are nan, nor any where its depth is unknown."""
     local = (points - other.cam2world[:3, 3]) @ other.cam2world[:3, :3]
     height, width = other.size
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -89,8 +104,8 @@ def seen(points: Array, other: Surface, matching: Matching) -> Array:
 def shares(surface1: Surface, surface2: Surface, matching: Matching) -> tuple[float, float]:
     """Share of the grid of 1 seen in 2, and of 2 seen in 1."""
     return (
-        float(seen(surface1.points, surface2, matching).sum()) / surface1.depth_m.size,
-        float(seen(surface2.points, surface1, matching).sum()) / surface2.depth_m.size,
+        float(seen(surface1.points(), surface2, matching).sum()) / surface1.depth_m.size,
+        float(seen(surface2.points(), surface1, matching).sum()) / surface2.depth_m.size,
     )
 
 

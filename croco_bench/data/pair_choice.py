@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from croco_bench.data.covisibility import Matching, Surface, seen, shares
 
 Array = NDArray[Any]
-_LANDMARKS = 9
-# 200 points estimate the smaller share to 0.01 (standard deviation, measured on rooms; 0.04 at worst).
+_LANDMARKS = 16
+# 200 points estimate the smaller share to 0.01 (standard deviation, measured on rooms; 0.06 at worst): a margin of 0.05
+# lost none of 2167 pairs within the default range, nor did the frusta of 16 points.
 _SAMPLES = 200
 _MARGIN = 0.05
 _MOST_ESTIMATES = 20_000
@@ -58,9 +59,7 @@ def choose(surfaces: list[Surface], wanted: Wanted, matching: Matching, random: 
 def _share_frusta(surfaces: list[Surface]) -> Array:
     """(n, n) bool: some of a few points of each frame lie inside the image of the other, hidden or not."""
     n = len(surfaces)
-    points = (
-        np.stack([_spread(surface.points, _LANDMARKS) for surface in surfaces]).reshape(-1, 3) if n else np.zeros(0)
-    )
+    points = np.stack([surface.spread(_LANDMARKS) for surface in surfaces]).reshape(-1, 3) if n else np.zeros(0)
     inside = np.zeros((n, n), dtype=np.bool_)
     for column, surface in enumerate(surfaces):
         local = (points - surface.cam2world[:3, 3]) @ surface.cam2world[:3, :3]
@@ -81,19 +80,14 @@ def _estimates(surfaces: list[Surface], pairs: Array, matching: Matching) -> Arr
     result = np.ones(len(pairs))
     if not len(pairs):
         return result
-    points = np.stack([_spread(surface.points, _SAMPLES) for surface in surfaces])
-    valid = np.array([surface.valid for surface in surfaces])
+    points = np.stack([surface.spread(_SAMPLES) for surface in surfaces])
     for source, target in ((0, 1), (1, 0)):
         order = np.argsort(pairs[:, target], kind="stable")
         for chunk in np.split(order, np.flatnonzero(np.diff(pairs[order, target])) + 1):
             sources = pairs[chunk, source]
             found = seen(points[sources].reshape(-1, 3), surfaces[pairs[chunk[0], target]], matching)
-            result[chunk] = np.minimum(result[chunk], found.reshape(len(chunk), -1).mean(axis=1) * valid[sources])
+            result[chunk] = np.minimum(result[chunk], found.reshape(len(chunk), -1).mean(axis=1))
     return result
-
-
-def _spread(points: Array, count: int) -> Array:
-    return points[np.linspace(0, len(points) - 1, count).astype(np.intp)]
 
 
 def _bin(share: Array | float, wanted: Wanted) -> Array:
