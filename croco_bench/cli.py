@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from croco_bench.cli_data import DataRoot, data_app
 from croco_bench.errors import BenchError
 
 _EXAMPLES = """
@@ -30,18 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(
-    help="Datasets: what there is, what is wrong, and miniatures to try things on.", no_args_is_help=True
-)
 app.add_typer(data_app, name="data")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of result files.")]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-root", envvar="CROCO_BENCH_DATA", help="Folder with one folder per dataset (nyuv2/, sintel/, …)."
-    ),
-]
 Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
 _debug = False
 
@@ -203,59 +195,6 @@ def models() -> None:
 
     for entry in zoo.entries():
         typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.licence}; {entry.url}]")
-
-
-@data_app.command("list")
-def data_list() -> None:
-    """Show layout, size, licence and link of every dataset."""
-    from croco_bench.data.places import PLACES
-
-    for place in PLACES.values():
-        typer.echo(
-            f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.licence}\n  get it   {place.link}"
-        )
-        typer.echo("\n".join(f"  | {line}" for line in place.layout.strip("\n").splitlines()) + "\n")
-
-
-@data_app.command("check")
-def data_check(
-    name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
-    data_root: DataRoot = None,
-) -> None:
-    """Check the files of a dataset: layout, counts, ranges, a look at samples."""
-    from croco_bench.data.places import data_folder, is_miniature, place
-
-    card = place(name)
-    root = data_folder(data_root, card.name)
-    findings = card.check(root)
-    typer.echo(f"{card.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
-    for finding in findings:
-        advice = f"\n      {finding.advice}" if finding.advice and not finding.ok else ""
-        typer.echo(f"  {'ok  ' if finding.ok else 'BAD '}{finding.what}{advice}")
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
-
-
-@data_app.command("make-mini")
-def data_make_mini(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; becomes a data root.")],
-    only: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="DATASET.KEY=N",
-            help="Sizes and counts: nyuv2.train=50, nyuv2.height=480; may be repeated.",
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a miniature with other settings.")] = False,
-) -> None:
-    """Render miniature datasets of procedural rooms in the official layouts."""
-    from croco_bench.data.mini import make_mini
-
-    make_mini(root, datasets=only, changes=changes or (), seed=seed, workers=workers, overwrite=overwrite)
 
 
 @app.command()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,8 +18,11 @@ from filelock import FileLock, Timeout
 
 from croco_bench import __version__
 from croco_bench.data.places import MARKER, is_miniature
+from croco_bench.data.processes import process_pool
 from croco_bench.data.rooms.habitat import HabitatMini, write_habitat
+from croco_bench.data.rooms.multimae import write_multimae
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, write_nyuv2
+from croco_bench.data.rooms.sevenscenes import SevenScenesMini, write_sevenscenes
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.progress import Bar, say
 
@@ -31,17 +32,28 @@ ROOMS_VERSION = 1
 
 @dataclass(frozen=True)
 class Miniature:
-    """One dataset's writer: default and tiny settings, and how many items settings ask for."""
+    """One dataset's writer: default and tiny settings, and how many items settings ask for.
+
+    `usual`: written unless others are asked for.
+    """
 
     default: Any
     tiny: Any
     write: Callable[[Path, Any, int, Executor, Callable[[int], None]], None]
     count: Callable[[Any], int]
+    usual: bool = True
 
 
 MINIATURES: dict[str, Miniature] = {
     "nyuv2": Miniature(NYUv2Mini(), NYUv2Mini(12, 6, 3, 48, 64), write_nyuv2, lambda spec: spec.train + spec.test),
     "habitat_release": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_habitat, lambda spec: spec.pairs),
+    "7scenes": Miniature(
+        SevenScenesMini(),
+        SevenScenesMini(1, 2, 10, 48, 64),
+        write_sevenscenes,
+        lambda spec: spec.scenes * spec.sequences * spec.frames,
+    ),
+    "multimae": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_multimae, lambda spec: spec.pairs, usual=False),
 }
 
 
@@ -61,7 +73,7 @@ def make_mini(
 
     Args:
         root: the folder; each dataset gets its own in it.
-        datasets: which; default: all.
+        datasets: which; default: all but `multimae`, the images of `habitat_release` once more with depth and classes.
         changes: `DATASET.KEY=VALUE` strings, such as `nyuv2.train=50`.
         tiny: a few images each, for tests.
         seed: of everything that is drawn.
@@ -80,7 +92,7 @@ def make_mini(
 
 
 def _specs(datasets: Iterable[str] | None, changes: Iterable[str], tiny: bool) -> dict[str, Any]:
-    names = list(datasets or MINIATURES)
+    names = list(datasets or (name for name, miniature in MINIATURES.items() if miniature.usual))
     for name in names:
         if name not in MINIATURES:
             raise unknown("miniature", name, MINIATURES)
@@ -107,14 +119,8 @@ def _make_one(root: Path, name: str, spec: Any, seed: int, workers: int, overwri
     _remove_leftovers(root, name)
     partial = root / f".{name}.partial-{os.getpid()}"
     partial.mkdir(parents=True)
-    # Spawned, not forked: the parent may hold threads of torch.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool, Bar(name, miniature.count(spec)) as bar:
-        try:
-            miniature.write(partial, spec, seed, pool, bar.advance)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # or leaving the block would render all the rest first
-            raise
+    with process_pool(workers) as pool, Bar(name, miniature.count(spec)) as bar:
+        miniature.write(partial, spec, seed, pool, bar.advance)
     (partial / MARKER).write_text(json.dumps({**marker, "croco_bench": __version__}, indent=2) + "\n", encoding="utf-8")
     # Moved away whole before it is deleted: whoever is killed meanwhile leaves no half of it under its name.
     old = root / f".{name}.partial-{os.getpid()}-old"
@@ -146,18 +152,6 @@ def _facts(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     except ValueError:
         return {}
     return {key: found.get(key) for key in keys} if isinstance(found, dict) else {}
-
-
-def _end_with_parent() -> None:
-    """Run by every process of the pool: when the parent is killed, nobody else would tell it to stop."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _remove_leftovers(root: Path, name: str) -> None:

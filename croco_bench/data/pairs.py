@@ -163,8 +163,8 @@ def _cells(one: int, two: int, line: str) -> tuple[str, str]:
     return cells[one].strip(), cells[two].strip()
 
 
-def list_habitat(root: Path) -> int:
-    """Writes `pairs.txt` for CroCo's Habitat release: every `*_1.jpeg` with its `*_2.jpeg`; returns how many.
+def list_habitat(root: Path) -> str:
+    """Writes `pairs.txt` for CroCo's Habitat release: every `*_1.jpeg` with its `*_2.jpeg`; says how many.
 
     Folders called `val` or `minival` are held out, as in the release. Only the names below `root` count: the authors'
     own script looks for these letters in the whole path, and so lists nothing below, say, `/data/eval`.
@@ -188,4 +188,4 @@ def list_habitat(root: Path) -> int:
         raise DataError(f"{root} holds no pairs 00000000_1.jpeg, 00000000_2.jpeg; unpack the release there")
     with atomic(listing) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
-    return len(lines)
+    return f"{listing} with {len(lines)} pairs"

@@ -27,7 +27,7 @@ class HabitatMini:
 
     pairs: int = 2000
     pairs_per_scene: int = 4
-    side: int = 80
+    side: int = 72
 
 
 Job = tuple[str, str, int, int, int]
