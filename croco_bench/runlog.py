@@ -15,7 +15,7 @@ class RunLog:
 
     def __init__(self, folder: Path, *, start: int, tracker: str) -> None:
         self.path = folder / "log.jsonl"
-        kept = [line for line in _lines(self.path) if line["step"] < start]
+        kept = [line for line in lines(folder) if line["step"] < start]
         with atomic(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._stream = self.path.open("a", encoding="utf-8")
@@ -36,16 +36,18 @@ class RunLog:
             self._board.close()
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """What was logged in a folder so far."""
+    path = folder / "log.jsonl"
     if not path.is_file():
         return []
-    lines = []
+    found = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(text))
+            found.append(json.loads(text))
         except json.JSONDecodeError:  # the line that was being written when the process was killed
             continue
-    return lines
+    return found
 
 
 def _tensorboard(folder: Path, start: int) -> Any:

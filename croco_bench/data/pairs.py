@@ -60,9 +60,10 @@ class PairList:
             self._text = listing.read_bytes()
         except OSError as error:
             raise DataError(f"{listing} can't be read: {error.strerror or error}") from error
-        ends = np.flatnonzero(np.frombuffer(self._text + b"\n", dtype=np.uint8) == ord("\n"))
+        characters = np.frombuffer(self._text + b"\n", dtype=np.uint8)
+        ends = np.flatnonzero(characters == ord("\n"))
         starts = np.concatenate([[0], ends[:-1] + 1])
-        filled = ends - starts > 1
+        filled = (ends > starts) & ~((ends == starts + 1) & (characters[starts] == ord("\r")))
         filled[0] &= not header
         self._starts, self._ends = starts[filled], ends[filled]
         self.available = len(self._starts)

@@ -14,6 +14,7 @@ from croco_bench.backbones.weights import save_backbone
 from croco_bench.files import atomic
 from croco_bench.pictures import draw_sheet
 from croco_bench.pretraining.objective import Objective
+from croco_bench.runlog import lines
 
 
 class Output:
@@ -46,7 +47,9 @@ class Output:
         self._write(str(count), model)
 
     def finish(self, model: Objective, facts: Mapping[str, Any]) -> None:
-        """Writes `facts.json` and the finished backbone."""
+        """Writes `facts.json`, the curve of held-out errors in it, and the finished backbone."""
+        curve = [line for line in lines(self._folder) if "held_out" in line]
+        facts = {**facts, "curve": curve}
         with atomic(self._folder / "facts.json") as temporary:
             temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         save_backbone(self.path, model.backbone, {"pretraining": json.dumps(facts)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -69,6 +70,7 @@ def pretrain(
     torch.backends.cuda.matmul.allow_tf32 = True  # as CroCo's own pre-training; fine-tuning keeps full float32
     with engine.advice(loaded.train):
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
+        facts["command"] = _command(recipe, made, seed)
         with _only_one(folder) if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:
                 _clear(folder)
@@ -90,6 +92,13 @@ def _prepare(
     identity = [facts["fingerprint"], facts["data"]["fingerprint"], seed, accelerator.num_processes]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     return Job(recipe, objective, source, plan, seed, folder, key), facts
+
+
+def _command(recipe: str, changes: list[str], seed: int) -> str:
+    """What makes the same weights from the same data, wherever that lies."""
+    return shlex.join(
+        ["croco-bench", "pretrain", "--recipe", recipe, *(f"--set={one}" for one in changes), f"--seed={seed}"]
+    )
 
 
 def _facts(settings: dict[str, Any], source: Source, plan: Plan, seed: int) -> dict[str, Any]:

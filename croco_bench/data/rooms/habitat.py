@@ -65,7 +65,8 @@ def write_image(path: Path, image: NDArray[Any]) -> None:
     Raises:
         DataError: the disk doesn't take it.
     """
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpeg" else []
+    if not cv2.imwrite(str(path), image, quality):
         raise DataError(f"can't write {path}; is the disk full?")
 
 
