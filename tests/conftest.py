@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from croco_bench.data.mini import make_mini
+from croco_bench.data.mini import MINIATURES, make_mini
 from croco_bench.record import Result
 
 
@@ -14,7 +14,7 @@ from croco_bench.record import Result
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the tiny miniatures."""
     root = tmp_path_factory.mktemp("data")
-    make_mini(root, tiny=True, workers=2)
+    make_mini(root, datasets=MINIATURES, tiny=True, workers=2)
     return root
 
 

@@ -205,7 +205,7 @@ def test_real_data_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
 def test_wrong_requests_are_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr("croco_bench.data.mini.ProcessPoolExecutor", None)  # a request let through fails at once
+    monkeypatch.setattr("croco_bench.data.processes.ProcessPoolExecutor", None)  # a request let through fails at once
     with pytest.raises(UsageError) as caught:
         make_mini(tmp_path / "new", **request_)
     assert message in sentence(caught)

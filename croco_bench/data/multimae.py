@@ -11,6 +11,7 @@ import math
 import os
 import struct
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from croco_bench.errors import DataError
 Array = NDArray[Any]
 Window = tuple[int, int, int, int]
 KINDS = ("rgb", "depth", "semseg")
-_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".jpx", ".jp2")
+_ENDINGS = {"jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jpx", "jp2"}
 _MODES = {"depth": ("L", "I;16", "I;16B", "I;16L", "I"), "semseg": ("L", "P")}
 _EXPECTED = {"depth": "depth in one channel of 8 or 16 bits", "semseg": "class ids in one channel of 8 bits"}
 
@@ -64,7 +65,7 @@ class MultimaeReader:
             DataError: a file is gone, damaged or of another kind, or sizes or class ids don't fit.
         """
         paths = self.paths(index)
-        image = np.asarray(_opened(paths["rgb"]).convert("RGB"))
+        image = np.array(_opened(paths["rgb"]).convert("RGB"))
         maps = {kind: _one_channel(kind, paths[kind]) for kind in KINDS[1:]}
         for kind, values in maps.items():
             if values.shape != image.shape[:2]:
@@ -79,6 +80,11 @@ class MultimaeReader:
                 f"{self.classes - 1}; set classes to at least {highest + 1}"
             )
         return {"image": image, **maps, "id": self._names.stem(index)}
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The class folder of each image; of rooms, the room."""
+        return [self._names.stem(index).rpartition("/")[0] for index in range(len(self))]
 
     def paths(self, index: int) -> dict[str, Path]:
         """The three files of one image."""
@@ -115,7 +121,7 @@ class _Names:
         return os.fsdecode(self.text[first : int(self.ends[index])])
 
     def file(self, index: int, place: int) -> str:
-        return f"{self.stem(index)}{self.endings[self.which[index, place]]}"
+        return f"{self.stem(index)}.{self.endings[self.which[index, place]]}"
 
 
 def _tree(root: Path, split: str, kind: str) -> Path:
@@ -136,10 +142,12 @@ def _list(folders: dict[str, Path]) -> _Names:
     for group in sorted(groups["rgb"]):
         trees = {kind: _files(folder / group) for kind, folder in folders.items()}
         _check_equal(folders, {kind: set(files) for kind, files in trees.items()}, f"{group}/")
-        for stem in sorted(trees["rgb"]):
+        columns = tuple(trees.values())
+        for stem in sorted(columns[0]):
             text += os.fsencode(f"{group}/{stem}")
             ends.append(len(text))
-            which += bytes(endings.setdefault(files[stem], len(endings)) for files in trees.values())
+            for files in columns:
+                which.append(endings.setdefault(files[stem], len(endings)))
     if not ends:
         raise DataError(
             f"{folders['rgb']} holds no images; expected <class>/<file> with an ending such as .jpg or .png"
@@ -154,12 +162,12 @@ def _files(folder: Path) -> dict[str, str]:
     for base, _, names in os.walk(folder, followlinks=True):
         inner = "" if base == str(folder) else os.path.relpath(base, folder) + "/"
         for name in names:
-            ending = Path(name).suffix
-            if ending.lower() not in _ENDINGS:
+            stem, _, ending = name.rpartition(".")
+            if name[0] == "." or ending.lower() not in _ENDINGS:
                 continue
-            stem = inner + name.removesuffix(ending)
+            stem = inner + stem
             if stem in found:
-                raise DataError(f"{folder} holds both {stem}{found[stem]} and {stem}{ending}; keep one of them")
+                raise DataError(f"{folder} holds both {stem}.{found[stem]} and {stem}.{ending}; keep one of them")
             found[stem] = ending
     return found
 
@@ -180,8 +188,8 @@ def _check_equal(folders: dict[str, Path], names: dict[str, set[str]], group: st
 def _opened(path: Path) -> Image.Image:
     """A decoded image."""
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"there is no readable {path} ({error.strerror}); the dataset is incomplete") from error
@@ -196,7 +204,7 @@ def _one_channel(kind: str, path: Path) -> Array:
     image = _opened(path)
     if image.mode not in _MODES[kind]:
         raise DataError(f"{path} should hold {_EXPECTED[kind]}, but is an image of mode {image.mode}")
-    values = np.asarray(image)
+    values = np.array(image)  # a copy that may be written to, as torch wants it
     return values if values.dtype == np.uint8 else values.astype(np.uint16)
 
 
@@ -284,7 +292,7 @@ class JointCrop:
     def _resized(self, values: Array, window: Window, how: Image.Resampling, mirror: bool) -> Array:
         top, left, tall, wide = window
         part = Image.fromarray(np.ascontiguousarray(values[top : top + tall, left : left + wide]))
-        resized = np.asarray(part.resize((self.side, self.side), how))
+        resized = np.array(part.resize((self.side, self.side), how))
         return np.ascontiguousarray(resized[:, ::-1] if mirror else resized)
 
 

@@ -76,11 +76,11 @@ class SpatialAdapter(nn.Module):
     def __init__(
         self,
         modality: str,
+        *,
         modalities: Sequence[str],
         grid: Grid,
         encoder_width: int,
         values: int,
-        *,
         width: int,
         depth: int,
         heads: int,

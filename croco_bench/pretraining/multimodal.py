@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from croco_bench.backbones.vit import ViT
 from croco_bench.errors import FitError, UsageError
 from croco_bench.pretraining.adapters import ClassTokens, PatchTokens, SpatialAdapter, initialise_adapter
+from croco_bench.pretraining.objective import Objective
 
 MODALITIES = ("rgb", "depth", "semseg")
 # Target of a second colour adapter: every patch less its mean, over its standard deviation.
@@ -60,11 +62,11 @@ MINI = MultimodalOptions(visible=32, classes=17, semseg_stride=2, decoder_width=
 def draw_visible(count: int, visible: int, concentration: float, random: np.random.Generator) -> Tensor:
     """Which tokens of all modalities to show: `visible` sorted indices (K,) int64, each modality having `count`.
 
-    Every modality's share of K is drawn, rounded, and filled with random patches; what rounding leaves over or lacks is
-    then taken away or added at random.
+    Every modality's share of K is drawn, rounded, and filled with random patches, as far as it has as many; what is then
+    too much or lacks is taken away or added at random.
     """
     shares = random.dirichlet([concentration] * len(MODALITIES))
-    budgets = np.minimum(np.rint(shares * visible).astype(int), count)
+    budgets = np.rint(shares * visible).astype(int)
     chosen = np.concatenate([place * count + random.permutation(count)[:k] for place, k in enumerate(budgets)])
     if len(chosen) > visible:
         chosen = random.choice(chosen, visible, replace=False)
@@ -74,7 +76,7 @@ def draw_visible(count: int, visible: int, concentration: float, random: np.rand
     return torch.from_numpy(np.sort(chosen).astype(np.int64))
 
 
-class MultimodalAutoencoder(nn.Module):
+class MultimodalAutoencoder(Objective):
     """Masked autoencoding of colour, depth and classes through one encoder.
 
     A batch has `view1` (B, 3, H, W) normalised, `depth` (B, 1, H, W) standardised, `semseg` (B, H, W) int64 below
@@ -82,7 +84,7 @@ class MultimodalAutoencoder(nn.Module):
     """
 
     Options: ClassVar = MultimodalOptions
-    views: ClassVar[int] = 1
+    views = 1
 
     def __init__(self, backbone: ViT, options: MultimodalOptions | None = None) -> None:
         """Random weights beside the backbone's, from torch's global generator.
@@ -103,24 +105,20 @@ class MultimodalAutoencoder(nn.Module):
                 "semseg": ClassTokens(options.classes, options.class_width, width, self._patch["semseg"]),
             }
         )
-        channels = {"rgb": 3, "depth": 1, "semseg": options.classes} | (
-            {NORMALISED: 3} if options.normalised_rgb else {}
+        adapter = partial(
+            SpatialAdapter,
+            modalities=MODALITIES,
+            grid=backbone.grid,
+            encoder_width=width,
+            width=options.decoder_width,
+            depth=options.decoder_depth,
+            heads=options.decoder_heads,
         )
-        self.output_adapters = nn.ModuleDict(
-            {
-                name: SpatialAdapter(
-                    "rgb" if name == NORMALISED else name,
-                    MODALITIES,
-                    backbone.grid,
-                    width,
-                    channels[name] * self._patch[name] ** 2,
-                    width=options.decoder_width,
-                    depth=options.decoder_depth,
-                    heads=options.decoder_heads,
-                )
-                for name in channels
-            }
-        )
+        channels = {"rgb": 3, "depth": 1, "semseg": options.classes}
+        outputs = {name: adapter(name, values=count * self._patch[name] ** 2) for name, count in channels.items()}
+        if options.normalised_rgb:
+            outputs[NORMALISED] = adapter("rgb", values=3 * size**2)
+        self.output_adapters = nn.ModuleDict(outputs)
         for adapters in (self.input_adapters, self.output_adapters):
             initialise_adapter(adapters)
 

@@ -1,0 +1,202 @@
+"""Objectives: masks, targets and errors against slow, independent versions; what may and may not be looked at."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from croco_bench.backbones.attention import rotate, rotation
+from croco_bench.backbones.blocks import CrossBlock
+from croco_bench.backbones.croco import CroCo
+from croco_bench.errors import FitError, UsageError
+from croco_bench.pretraining import recipe as recipes
+from croco_bench.pretraining.build import architecture_of, build
+from croco_bench.pretraining.completion import CrossViewCompletion
+from croco_bench.pretraining.objective import (
+    MaskedPixels,
+    draw_visible,
+    fill_in,
+    hidden_patches,
+    masked_error,
+    patchify,
+    unpatchify,
+)
+
+TINY = [
+    *("model.width=32", "model.depth=2", "model.decoder_width=32", "model.decoder_depth=2"),
+    *("train.image_size=32", "model.heads=2", "model.decoder_heads=2"),
+]
+KINDS = {"cross": ["objective=croco"], "cat": ["objective=croco", "decoder=cat"], "mae": ["objective=mae"]}
+
+
+def tiny(kind: str, *changes: str) -> MaskedPixels:
+    objective = build(recipes.load("mini", [*TINY, *KINDS[kind], *changes]), seed=0)
+    assert isinstance(objective, MaskedPixels)
+    return objective
+
+
+def batch_for(objective: MaskedPixels, count: int = 2) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(0)
+    size = objective.backbone.image_size
+    visible = torch.stack([objective.draw(np.random.default_rng(item))["visible"] for item in range(count)])
+    views = {f"view{number}": torch.randn(count, 3, *size, generator=random) for number in (1, 2)}
+    return {**views, "visible": visible}
+
+
+@pytest.mark.parametrize(("tokens", "ratio", "shown"), [(196, 0.9, 20), (196, 0.75, 49), (64, 0.9, 7), (64, 0.75, 16)])
+def test_the_floor_of_the_mask(tokens: int, ratio: float, shown: int) -> None:
+    visible = draw_visible(tokens, ratio, np.random.default_rng(0))
+    assert len(set(visible.tolist())) == len(visible) == shown
+    assert visible.tolist() == sorted(visible.tolist())
+    assert torch.equal(visible, draw_visible(tokens, ratio, np.random.default_rng(0)))
+    assert not torch.equal(visible, draw_visible(tokens, ratio, np.random.default_rng(1)))
+
+
+def test_every_patch_is_hidden_as_often_as_any_other() -> None:
+    counts = np.zeros(64)
+    for seed in range(2000):
+        counts[draw_visible(64, 0.75, np.random.default_rng(seed)).numpy()] += 1
+    assert np.abs(counts / 2000 - 0.25).max() < 0.05
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.001, 0.9999, 1.0])
+def test_masks_that_hide_all_or_nothing_are_refused(ratio: float) -> None:
+    if ratio == 0.9999:  # 63 of 64 hidden is a mask still
+        assert len(draw_visible(64, ratio, np.random.default_rng(0))) == 1
+        return
+    with pytest.raises(UsageError, match="leaves both kinds"):
+        draw_visible(64, ratio, np.random.default_rng(0))
+
+
+def test_patches_are_row_column_channel() -> None:
+    images = torch.arange(2 * 3 * 4 * 6).reshape(2, 3, 4, 6)
+    patches = patchify(images, 2)
+    assert patches.shape == (2, 6, 12)
+    for row, column, y, x, channel in [(0, 0, 0, 1, 2), (1, 2, 1, 0, 0), (0, 1, 1, 1, 1)]:
+        value = images[1, channel, 2 * row + y, 2 * column + x]
+        assert patches[1, 3 * row + column, 6 * y + 3 * x + channel] == value
+    assert torch.equal(unpatchify(patches, 2, (2, 3)), images)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_the_error_pixel_by_pixel(normalise: bool) -> None:
+    random = np.random.default_rng(0)
+    images, predicted = random.normal(size=(2, 3, 8, 8)), random.normal(size=(2, 4, 48))
+    visible = [[0], [3]]
+    errors = []
+    for item in range(2):
+        for patch in range(4):
+            if patch in visible[item]:
+                continue
+            top, left = 4 * (patch // 2), 4 * (patch % 2)
+            values = [images[item, c, top + y, left + x] for y in range(4) for x in range(4) for c in range(3)]
+            if normalise:
+                mean = sum(values) / 48
+                variance = sum((value - mean) ** 2 for value in values) / 47
+                values = [(value - mean) / (variance + 1e-6) ** 0.5 for value in values]
+            errors.append(sum((p - v) ** 2 for p, v in zip(predicted[item, patch], values, strict=True)) / 48)
+    ours = masked_error(
+        torch.tensor(predicted), patchify(torch.tensor(images), 4), torch.tensor(visible), normalise=normalise
+    )
+    assert float(ours) == pytest.approx(sum(errors) / len(errors), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_pixels_are_not_looked_at(kind: str) -> None:
+    objective = tiny(kind).eval()
+    batch = batch_for(objective)
+    patch = objective.backbone.patch_size
+    hidden = hidden_patches(batch["visible"], 16)[:, :, None]
+    changed = unpatchify(patchify(batch["view1"], patch) * (1 - hidden) + 7 * hidden, patch, (4, 4))
+    with torch.no_grad():
+        before, after = objective.predict(batch), objective.predict({**batch, "view1": changed})
+        other = objective.predict({**batch, "view2": batch["view2"].flip(0)})
+    torch.testing.assert_close(before, after, atol=1e-5, rtol=0)
+    assert (kind == "mae") == torch.equal(before, other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_weight_learns(kind: str) -> None:
+    objective = tiny(kind)
+    objective(batch_for(objective)).backward()
+    still = [name for name, weight in objective.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # A key's bias moves all scores of a query alike under absolute positions; of the last cat block, view 2 isn't read.
+    assert [name for name in still if "bias" not in name] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_visible_patches_are_kept(kind: str) -> None:
+    objective = tiny(kind).eval()
+    batch = batch_for(objective)
+    with torch.no_grad():
+        whole = patchify(objective.reconstruct(batch)["view1"], 8)
+    shown = batch["visible"][:, :, None].expand(-1, -1, 192)
+    assert torch.equal(whole.gather(1, shown), patchify(batch["view1"], 8).gather(1, shown))
+    assert not torch.equal(whole, patchify(batch["view1"], 8))
+
+
+def test_a_perfect_prediction_gives_the_image_back() -> None:
+    images = torch.randn(2, 3, 16, 16)
+    target = patchify(images, 8)
+    mean, deviation = target.mean(-1, keepdim=True), (target.var(-1, keepdim=True) + 1e-6).sqrt()
+    visible = torch.tensor([[1], [2]])
+    normalised = (target - mean) / deviation
+    torch.testing.assert_close(fill_in(normalised, images, visible, 8, normalise=True), images, atol=1e-5, rtol=0)
+    assert torch.equal(fill_in(target, images, visible, 8, normalise=False), images)
+    assert float(masked_error(normalised, target, visible, normalise=True)) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "count"),
+    [
+        ("croco-v1", [], 120_076_288),
+        ("croco-v1", ["decoder=cat"], 111_654_912),
+        ("croco-v2-vitb-small", [], 120_076_288),
+        ("croco-v2-vitb-base", [], 200_269_824),
+        ("croco-v2-vitl-base", [], 417_918_720),
+    ],
+)
+def test_parameter_counts_of_the_published_networks(recipe: str, changes: list[str], count: int) -> None:
+    with torch.device("meta"):
+        loaded = recipes.load(recipe, changes)
+        backbone = CroCo(architecture_of(loaded), loaded.train.image_size, Any, "counted")  # type: ignore[arg-type]
+        objective = CrossViewCompletion(backbone, CrossViewCompletion.Options())
+    assert sum(weight.numel() for weight in objective.parameters()) == count
+
+
+def test_attention_begins_at_the_same_place() -> None:
+    """Equal constant queries and keys score highest where positions agree, and the biases are those constants."""
+    objective = tiny("cross", "croco.matching_start=1.0")
+    assert isinstance(objective, CrossViewCompletion)
+    for block in objective.backbone.dec_blocks:
+        assert isinstance(block, CrossBlock)
+        assert set(block.cross_attn.projq.bias.tolist()) == set(block.cross_attn.projk.bias.tolist()) == {1.0}
+    turn = rotation((4, 4), 16, 100.0)
+    ones = rotate(torch.ones(1, 1, 16, 16), turn)
+    assert torch.equal((ones @ ones.transpose(-2, -1))[0, 0].argmax(dim=-1), torch.arange(16))
+    plain = tiny("cross", "croco.matching_start=0.0")
+    biases = [weight for name, weight in plain.named_parameters() if name.endswith("projq.bias")]
+    assert biases
+    assert not any(bias.any() for bias in biases)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        (["model.heads=3"], FitError),
+        (["train.image_size=36"], FitError),
+        (["croco.mask=0.5"], UsageError),
+        (["croco.mask_ratio=high"], UsageError),
+        (["model.widht=3"], UsageError),
+        (["train.shard=true", "train.ema=0.9"], UsageError),
+        (["train.schedule=3"], UsageError),
+        (["data.weights=[1.0, 2.0]"], UsageError),
+        (["objective=dino"], UsageError),
+    ],
+)
+def test_wrong_settings_are_one_sentence(changes: list[str], error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        build(recipes.load("mini", [*TINY, *changes]), seed=0)
+    assert "\n" not in str(caught.value)
