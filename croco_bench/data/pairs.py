@@ -47,7 +47,8 @@ Parse = Callable[[str], tuple[str, str]]
 class PairList:
     """The pairs of one list file: a reader of `{"pair": Pair}`.
 
-    The list stays one block of bytes, whatever its length, so that workers share it.
+    The list stays one block of bytes, whatever its length, so that workers share it. Blank lines, and lines that begin
+    with #, are no pairs.
     """
 
     split = "train"
@@ -63,7 +64,7 @@ class PairList:
         characters = np.frombuffer(self._text + b"\n", dtype=np.uint8)
         ends = np.flatnonzero(characters == ord("\n"))
         starts = np.concatenate([[0], ends[:-1] + 1])
-        filled = (ends > starts) & ~((ends == starts + 1) & (characters[starts] == ord("\r")))
+        filled = np.logical_or.reduceat(characters > ord(" "), starts) & (characters[starts] != ord("#"))
         filled[0] &= not header
         self._starts, self._ends = starts[filled], ends[filled]
         self.available = len(self._starts)
@@ -81,6 +82,8 @@ class PairList:
         """
         line = self._text[self._starts[index] : self._ends[index]].decode("utf-8", "replace").strip()
         try:
+            if "\0" in line:  # an image, say, was taken for a list
+                raise ValueError(line)
             return self._parse(line)
         except (ValueError, IndexError) as error:
             raise DataError(f"{self.listing}: the line {line[:80]!r} doesn't hold a pair of paths") from error
@@ -104,7 +107,8 @@ def open_pairs(where: Path) -> PairList:
 
     - a folder with `pairs.txt` (CroCo's Habitat release, or `croco-bench data make-pairs`): two paths a line,
       relative to the folder, or to `root` in a `pairs.json` beside it;
-    - a folder with `listing.txt` (CroCo v2's real crops): a stem a line, for `<stem>_1.jpg` and `<stem>_2.jpg`;
+    - a folder with `listing.txt` (CroCo v2's real crops): a stem a line, for `<stem>_1.jpg` and `<stem>_2.jpg`, below
+      the line `# pair_path`;
     - a `.csv` file (MIMIC): columns `path1,path2,…`, relative to the file's folder;
     - any other file: two columns of paths, relative to the file's folder or absolute.
 
@@ -118,7 +122,7 @@ def open_pairs(where: Path) -> PairList:
     if (where / "pairs.txt").is_file():
         return PairList(where.name, where / "pairs.txt", _root_beside(where), _two_columns)
     if (where / "listing.txt").is_file():
-        return PairList(where.name, where / "listing.txt", where, _stem, header=True)
+        return PairList(where.name, where / "listing.txt", where, _stem)
     tables = sorted(where.glob("*.csv"))
     if len(tables) == 1:
         return open_pairs(tables[0])
@@ -146,13 +150,11 @@ def _two_columns(line: str) -> tuple[str, str]:
 
 
 def _stem(line: str) -> tuple[str, str]:
-    if not line:
-        raise ValueError(line)
     return f"{line}_1.jpg", f"{line}_2.jpg"
 
 
 def _csv_columns(path: Path) -> Parse:
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
         names = [name.strip() for name in stream.readline().split(",")]
     if not {"path1", "path2"} <= set(names):
         raise DataError(f"{path} should begin with the columns path1,path2; found {','.join(names)[:80]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,19 +69,36 @@ class Check:
             yield to_device(batch, self._accelerator.device)
 
     def _batch(self, indices: range) -> Batch:
-        """Samples, and for pairs the view 2 of an item half a list away, which is of another scene."""
+        """Samples, and for pairs the view 2 of an item of another scene."""
         samples = []
         for index in indices:
             sample = self._sample(index)
             if "view2" in sample:
-                sample["other"] = self._sample((index + len(self) // 2) % len(self))["view2"]
+                sample["other"] = self._sample(self._others[index])["view2"]
             samples.append(sample)
         batch: Batch = default_collate(samples)
         return batch
 
+    @cached_property
+    def _others(self) -> list[int]:
+        assert self._source.held_out is not None
+        return _of_other_groups(self._source.held_out.groups)
+
     def _sample(self, index: int) -> dict[str, Any]:
         assert self._source.held_out is not None
         return self._source.checking(self._source.held_out[index], generator(0, "check", index))
+
+
+def _of_other_groups(groups: Sequence[str]) -> list[int]:
+    """For every item the first of another group from half a list away on; just that item where all are of one group."""
+    count = len(groups)
+    return [
+        next(
+            (place for step in range(count) if groups[place := (index + count // 2 + step) % count] != group),
+            (index + count // 2) % count,
+        )
+        for index, group in enumerate(groups)
+    ]
 
 
 def _visible_only(batch: Batch, patch: int) -> torch.Tensor:

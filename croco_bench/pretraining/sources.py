@@ -23,6 +23,8 @@ from croco_bench.seeding import generator
 
 Prepare = Callable[[Sample, np.random.Generator], Sample]
 ROOMS = "rooms"
+# At least so many scenes of a set are held out, where it has plenty.
+SCENES = 4
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,21 @@ def _open_modalities(data: Data, objective: MultimodalAutoencoder, image_size: S
 
 
 def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Reader]]:
-    """Whole scenes of every set, about `count` pairs each, exactly `count` where there are more."""
+    """Whole scenes of every set, about `count` pairs each, exactly `count` where there are more.
+
+    Large scenes are held out several at once, so that a pair of another scene can be found; at most a tenth of a set.
+    """
     train: list[Reader] = []
     held: list[Reader] = []
     for reader in readers:
-        rest, part = carve(reader, min(count / len(reader), 0.5), seed=0, split="held out")
+        scenes = len(set(reader.groups))
+        if scenes < 2:
+            raise DataError(
+                f"all of {reader.dataset} is of one scene (one folder), so none can be held out; --set data.holdout=0 "
+                "trains on all of it"
+            )
+        share = max(count / len(reader), min(SCENES / scenes, 0.1))
+        rest, part = carve(reader, min(share, 0.5), seed=0, split="held out")
         chosen = generator(0, "held out").permutation(len(part))[:count]
         train.append(rest)
         held.append(Subset(part, sorted(int(index) for index in chosen), part.split))
