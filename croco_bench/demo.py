@@ -1,4 +1,4 @@
-"""The whole story on a miniature: data, checkpoints, runs, table, page."""
+"""The whole story on a miniature: data, the small backbones of the package, runs, table, page."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import webbrowser
 from pathlib import Path
 
 from croco_bench import registry, tables
+from croco_bench.backbones import zoo
 from croco_bench.data.mini import MINIATURES, make_mini
 from croco_bench.errors import BenchError
 from croco_bench.files import atomic
 from croco_bench.progress import say
 from croco_bench.recipe import names_of
 from croco_bench.runner import run
-from croco_bench.samples import write_samples
 
 RECIPE = "mini"
 
@@ -21,7 +21,7 @@ def demo(out: Path, *, seeds: int = 1, open_page: bool = True) -> None:
     """Runs every task that has a `mini` recipe with several backbones and prints the table. Can be interrupted and repeated.
 
     Args:
-        out: where data, checkpoints, results and `index.html` go.
+        out: where data, results and `index.html` go.
         seeds: runs per backbone.
         open_page: show the page in a browser.
 
@@ -30,7 +30,7 @@ def demo(out: Path, *, seeds: int = 1, open_page: bool = True) -> None:
     """
     entries = [entry for entry in registry.tasks() if RECIPE in names_of(entry.name)]
     make_mini(out / "data", datasets=sorted({entry.card.dataset for entry in entries} & MINIATURES.keys()))
-    backbones = {"random": "random:mini-croco", **write_samples(out / "checkpoints")}
+    backbones = {"random": "random:mini-croco", **{name: name for name in zoo.packaged()}}
     failures = []
     for entry in entries:
         for name, ckpt in backbones.items():

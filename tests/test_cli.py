@@ -125,6 +125,7 @@ def test_the_demo_tells_the_whole_story(
 ) -> None:
     """On tiny data with the smoke recipe: table printed, page written, a second call does nothing twice."""
     from croco_bench import demo
+    from croco_bench.backbones import zoo
     from croco_bench.data.mini import make_mini
 
     monkeypatch.setattr(demo, "RECIPE", "smoke")
@@ -133,7 +134,7 @@ def test_the_demo_tells_the_whole_story(
         demo.demo(tmp_path, open_page=False)
         output = capsys.readouterr()
         assert "recipe smoke" in output.out and "79.6" in output.out
-    assert output.err.count("already done") == 4
+    assert output.err.count("already done") == 5
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
-    assert all(name in page for name in ("random-croco-file", "random-mae-file", "random-multimae-file"))
+    assert page.count("data:image/png;base64,") == 5
+    assert all(name in page for name in ("random", *zoo.packaged()))

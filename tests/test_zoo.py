@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import subprocess
 import sys
 import threading
@@ -24,10 +25,30 @@ def test_every_released_network_can_be_had_with_random_weights() -> None:
     assert {entry.name for entry in zoo.entries()} <= set(ARCHITECTURES)
     for entry in zoo.entries():
         assert entry.family == ARCHITECTURES[entry.name].family
+        if entry.name in zoo.packaged():
+            continue
         assert entry.url.startswith("https://")
         assert entry.url.endswith(".pth")
         assert entry.licence and entry.citation and entry.summary
     assert len({entry.url for entry in zoo.entries()}) == len(zoo.entries())
+
+
+@pytest.mark.parametrize("name", zoo.packaged())
+def test_the_small_backbones_come_with_the_package(name: str) -> None:
+    """Small, whole, of the architecture that bears their name, and with the facts of their making beside them."""
+    path, licence = locate(name)
+    assert licence == "Apache-2.0"
+    assert path.stat().st_size < 12 * 2**20
+    backbone = load_backbone(name, image_size=64)
+    assert isinstance(backbone, ViT)
+    assert backbone.architecture == ARCHITECTURES[name]
+    facts = json.loads(path.with_suffix(".json").read_text())
+    assert facts["command"].startswith("croco-bench pretrain --recipe mini")
+    held_out = [line["held_out"] for line in facts["curve"]]
+    assert held_out[-1] < 0.95 * held_out[0]
+    assert facts["scores"]["held_out"] == held_out[-1]
+    if backbone.architecture.decoder:
+        assert facts["scores"]["ratio"] < 0.7
 
 
 def test_listing_the_zoo_and_the_architectures_needs_no_torch() -> None:

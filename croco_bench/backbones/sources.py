@@ -34,7 +34,7 @@ def locate(ckpt: str) -> tuple[Path, str | None]:
     """
     released = zoo.find(ckpt)
     if released and not Path(ckpt).is_file():
-        return download(released.url, released.sha256), released.licence
+        return _get(released), released.licence
     if ckpt.startswith(("http://", "https://")):
         return download(ckpt), None
     if ckpt.startswith("hf://"):
@@ -48,6 +48,12 @@ def locate(ckpt: str) -> tuple[Path, str | None]:
             "path, a URL, hf://repo/file, timm:NAME or random:ARCH"
         )
     return (Path.home() / path.relative_to("~") if path.parts[:1] == ("~",) else path), None
+
+
+def _get(released: zoo.Released) -> Path:
+    if released.url.startswith(zoo.PACKAGED):
+        return Path(__file__).parent / "assets" / released.url.removeprefix(zoo.PACKAGED)
+    return download(released.url, released.sha256)
 
 
 def download(url: str, sha256: str | None = None) -> Path:

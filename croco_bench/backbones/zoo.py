@@ -1,4 +1,4 @@
-"""Checkpoints that are known by name. Imports no torch."""
+"""Checkpoints that are known by name: released ones, and the small ones that come with the package. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ _MAST3R_PAPER = "Leroy et al., MASt3R, ECCV 2024 (arXiv 2406.09756)"
 _MULTIMAE_PAPER = "Bachmann et al., MultiMAE, ECCV 2022 (arXiv 2204.01678)"
 
 
+# How the URL of a file that comes with this package begins; the rest is its name in `assets/`.
+PACKAGED = "package:"
+
+
 @dataclass(frozen=True)
 class Released:
-    """One released checkpoint. `sha256` is None where its authors publish no checksum and we could not make one."""
+    """One checkpoint. `sha256` is None where its authors publish no checksum and we could not make one."""
 
     name: str
     family: str
@@ -28,6 +32,13 @@ class Released:
     licence: str
     citation: str
     sha256: str | None = None
+
+
+def _mini(name: str, family: str, summary: str) -> Released:
+    """A small backbone of our own; `assets/<name>.json` says how it was made."""
+    return Released(
+        name, family, summary, f"{PACKAGED}{name}.safetensors", "Apache-2.0", "croco-bench pretrain --recipe mini"
+    )
 
 
 _ALL = (
@@ -106,6 +117,12 @@ _ALL = (
         "CC BY-NC-SA 4.0, and the terms of its training sets",
         _MAST3R_PAPER,
     ),
+    _mini("mini-croco", "croco", "ViT 128x4 + decoder 96x3 of cross blocks, 64x64, rendered rooms"),
+    _mini("mini-croco-cat", "croco", "the same with a decoder of cat blocks"),
+    _mini("mini-mae", "mae", "ViT 128x4, 64x64, rendered rooms, as long as mini-croco"),
+    _mini(
+        "mini-multimae", "multimae", "ViT 128x4, 64x64, rendered rooms with depth and classes, as long as mini-croco"
+    ),
 )
 
 
@@ -117,3 +134,8 @@ def entries() -> tuple[Released, ...]:
 def find(name: str) -> Released | None:
     """The checkpoint called `name`, if it is one of ours."""
     return next((entry for entry in _ALL if entry.name == name), None)
+
+
+def packaged() -> list[str]:
+    """Names of the small backbones that come with this package."""
+    return [entry.name for entry in _ALL if entry.url.startswith(PACKAGED)]
