@@ -21,7 +21,7 @@ def _convert(names: Names) -> Converted:
         family="multimae",
         width=width,
         depth=names.take_blocks("encoder", "blocks"),
-        heads=checked_heads(heads_of(width), width, names.source, "encoder"),
+        heads=checked_heads(names.extras.get("num_heads", heads_of(width)), width, names.source, "encoder"),
         hidden=hidden,
         patch_size=patch_size,
         grid=(height, breadth),

@@ -35,7 +35,7 @@ def _convert(names: Names, family: Family, norm: str | None, notes: tuple[str, .
         family=family,
         width=width,
         depth=names.take_blocks("blocks", "blocks"),
-        heads=checked_heads(heads_of(width), width, names.source, "encoder"),
+        heads=checked_heads(names.extras.get("num_heads", heads_of(width)), width, names.source, "encoder"),
         hidden=hidden,
         patch_size=patch_size,
         grid=square_grid(len(table), names.source, "pos_embed"),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from croco_bench.backbones.architecture import IMAGENET
+from croco_bench.backbones.architecture import IMAGENET, heads_of
 from croco_bench.backbones.blocks import Block
 from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.positions import sincos
@@ -34,7 +34,7 @@ def write_official(backbone: ViT, path: Path, pretraining: Mapping[str, Tensor] 
         backbone: any of this project's own networks.
         path: where to; written atomically.
         pretraining: what only pre-training needs (mask token, prediction head, MAE's decoder), in the official names.
-            What isn't given is random, so that strict loaders find every name.
+            Where none is given it is random, so that strict loaders find every name.
 
     Raises:
         FitError: the official format has no place for this network.
@@ -43,9 +43,9 @@ def write_official(backbone: ViT, path: Path, pretraining: Mapping[str, Tensor] 
     if backbone.family == "croco":
         content = _croco(backbone, pretraining)
     elif backbone.family == "mae":
-        content = {"model": {**_vit(backbone), **_mae_decoder(backbone), **pretraining}}
+        content = {"model": {**_vit(backbone), **(pretraining or _mae_decoder(backbone))}, **_heads(backbone)}
     elif backbone.family == "multimae":
-        content = {"model": {**_multimae(backbone), **pretraining}}
+        content = {"model": {**_multimae(backbone), **pretraining}, **_heads(backbone)}
     else:
         content = _vit(backbone)
     with atomic(path) as temporary:
@@ -103,6 +103,12 @@ def croco_arguments(backbone: CroCo) -> dict[str, Any]:
         "dec_depth": decoder.depth,
         "dec_num_heads": decoder.heads,
     }
+
+
+def _heads(backbone: ViT) -> dict[str, int]:
+    """MAE's and MultiMAE's files don't say how many heads there are: an entry beside them does, where it isn't plain."""
+    heads = backbone.architecture.heads
+    return {} if heads == heads_of(backbone.embed_dim) else {"num_heads": heads}
 
 
 def _vit(backbone: ViT) -> State:
