@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -16,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from croco_bench.errors import BenchError, DataError, UsageError
+from croco_bench.errors import BenchError, DataError, RecordError, UsageError
 from croco_bench.settings import Loop
 
 _MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
@@ -85,6 +86,10 @@ def advice(train: Loop) -> Iterator[None]:
             ) from error
         raise
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RecordError(
+                f"can't write {error.filename or 'the log'}: {error.strerror}; free space, then run the same command again"
+            ) from error
         raise DataError(
             f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read"
         ) from error

@@ -29,14 +29,25 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except OSError as error:
+    except Exception as error:
+        reason = _why_not_written(error)
+        if reason is None:
+            raise
         raise RecordError(
-            f"can't write {path}: {error.strerror or error}; free space or choose another place, then run the same "
-            "command again"
+            f"can't write {path}: {reason}; free space or choose another place, then run the same command again"
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _why_not_written(error: Exception) -> str | None:
+    """The reason of an error in writing, None for any other. On a full disk torch and safetensors raise their own kinds."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, RuntimeError) and "inline_container" in str(error):
+        return "torch couldn't write the whole file, most likely because the disk is full"
+    return str(error) if type(error).__name__ == "SafetensorError" else None
 
 
 def _umask() -> int:
