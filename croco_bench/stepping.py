@@ -163,7 +163,7 @@ def load_state(path: Path, key: str) -> State | None:
         raise RecordError(
             f"the saved state {path} can't be read ({type(error).__name__}); start over with --fresh"
         ) from error
-    if state["key"] != key:
+    if not isinstance(state, dict) or state.get("key") != key:
         raise RecordError(
             f"{path.parent} holds a run with other settings, data or weights; choose another name or folder to keep "
             "both, or --fresh to start over"

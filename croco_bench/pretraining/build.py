@@ -47,6 +47,8 @@ def build(recipe: Pretraining, seed: int) -> Objective:
     torch.manual_seed(derive(seed, "pretraining", recipe.objective))
     network = CroCo if recipe.objective == "croco" else ViT
     backbone = network(architecture, size, origin, recipe.objective)
+    if recipe.objective == "mae" and backbone.grid[0] != backbone.grid[1]:
+        raise FitError(f"MAE's files hold square images only, but train.image_size is {size[0]}x{size[1]}")
     backbone.initialise()
     if isinstance(backbone, CroCo):
         return CrossViewCompletion(backbone, options)

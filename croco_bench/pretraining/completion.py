@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.blocks import Block, CrossBlock, initialise
 from croco_bench.backbones.croco import CroCo
+from croco_bench.errors import UsageError
 from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
 
 
@@ -35,12 +36,17 @@ class CrossViewCompletion(MaskedPixels):
     backbone: CroCo
 
     def __init__(self, backbone: CroCo, options: CrossViewOptions) -> None:
+        """Raises `UsageError` where `matching_start` doesn't go with the backbone's positions."""
         super().__init__()
         self.backbone, self.options = backbone, options
         self.mask_token = nn.Parameter(torch.empty(1, 1, backbone.decoder_dim).normal_(std=0.02))
         self.prediction_head = nn.Linear(backbone.decoder_dim, 3 * backbone.patch_size**2)
         self.prediction_head.apply(initialise)
         if options.matching_start:
+            if backbone.architecture.positions != "rope":
+                raise UsageError(
+                    "croco.matching_start works by rotary positions; set croco.matching_start=0 or model.positions=rope"
+                )
             _begin_at_the_same_place(backbone, options.matching_start)
 
     def predict(self, batch: Batch) -> Tensor:

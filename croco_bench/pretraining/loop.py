@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from croco_bench.backbones.blocks import Block, CrossBlock
 from croco_bench.contracts import Batch
 from croco_bench.engine import usable_workers
+from croco_bench.errors import DivergedError
 from croco_bench.loading import MicroBatches, Plan, training_batches
 from croco_bench.optim import Schedule
 from croco_bench.pretraining.check import Check
@@ -73,7 +76,7 @@ class Pretrainer:
         """Trains to the end; `scores` are then the last held-out ones.
 
         Raises:
-            DivergedError: the loss is not finite.
+            DivergedError: the loss or the held-out error is not finite.
         """
         train, plan, main = self.job.recipe.train, self.job.plan, self.accelerator.is_main_process
         log = RunLog(self.job.folder, start=self.start, tracker=train.tracker) if main else None
@@ -95,7 +98,7 @@ class Pretrainer:
                 if train.keep_every and done % (train.keep_every * plan.unit) == 0:
                     self._write(partial(self.output.keep, done // plan.unit))
                 bar.advance(1, f"loss {loss:.4f}  {clock.rate:.0f} images/s{_short(self.scores)}")
-                if clock.since_save >= train.save_seconds or done == plan.steps:
+                if self._due(clock) or done == plan.steps:
                     self._save(done, clock)
         if log:
             log.close()
@@ -137,7 +140,13 @@ class Pretrainer:
         model, main = self.model(), self.accelerator.is_main_process
         scores: dict[str, float] = {}
         if self.check:
-            scores, panels = self.check.scores(model), self.check.panels(model)
+            scores = self.check.scores(model)
+            if not all(math.isfinite(score) for score in scores.values()):
+                raise DivergedError(
+                    f"the held-out error is {scores['held_out']} after step {done}; lower the learning rate (--set "
+                    "optim.blr), raise --set optim.warmup or set optim.clip_grad=1, and start over"
+                )
+            panels = self.check.panels(model)
             if main:
                 said = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
                 title = f"{self.job.recipe.objective}, recipe {self.job.recipe.name}, step {done}: {said}"
@@ -150,6 +159,11 @@ class Pretrainer:
         model = self.whole_model()
         if self.accelerator.is_main_process:
             how(model)
+
+    def _due(self, clock: _Clock) -> bool:
+        """Whether it is time to save. Sharded weights take all processes, whose clocks differ: the first one decides."""
+        due = [clock.since_save >= self.job.recipe.train.save_seconds]
+        return bool(due[0] if self._whole is None else broadcast_object_list(due)[0])
 
     def _save(self, done: int, clock: _Clock) -> None:
         state: dict[str, Any] = {"key": self.job.key, "step": done, "scores": self.scores, **clock.saved()}

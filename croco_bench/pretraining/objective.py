@@ -54,7 +54,7 @@ def draw_visible(tokens: int, mask_ratio: float, random: np.random.Generator) ->
     Raises:
         UsageError: nothing would be hidden, or nothing visible.
     """
-    hidden = int(mask_ratio * tokens)
+    hidden = int(min(max(0.0, mask_ratio), 1.0) * tokens)  # in this order, not a number hides nothing
     if not 0 < hidden < tokens:
         raise UsageError(
             f"mask_ratio={mask_ratio:g} hides {hidden} of {tokens} patches; choose one that leaves both kinds"

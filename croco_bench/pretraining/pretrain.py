@@ -23,6 +23,7 @@ from croco_bench.loading import Plan
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.loop import Job, Pretrainer
+from croco_bench.pretraining.output import Output
 from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.pretraining.sources import Source, open_source
 from croco_bench.progress import say
@@ -67,14 +68,14 @@ def pretrain(
         made.append(f"data.pairs={json.dumps(sets)}")
     loaded, folder = recipes.load(recipe, made), Path(out)
     accelerator = engine.start(device, loaded.train.precision, seed)
-    torch.backends.cuda.matmul.allow_tf32 = True  # as CroCo's own pre-training; fine-tuning keeps full float32
-    with engine.advice(loaded.train):
+    with engine.advice(loaded.train), _tf32():
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
         facts["command"] = _command(recipe, made, seed)
         with _only_one(folder) if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:
                 _clear(folder)
             accelerator.wait_for_everyone()
+            _refuse_unknown(folder)
             finished = _work(job, facts, accelerator)
             accelerator.wait_for_everyone()
     return finished if accelerator.is_main_process else None
@@ -140,17 +141,41 @@ def _now() -> str:
 
 def _clear(folder: Path) -> None:
     """Removes what an earlier pre-training left, and nothing else."""
-    for pattern in ("last.pt", "checkpoint-*.pth", "log.jsonl", "facts.json", "*.safetensors"):
-        for path in folder.glob(pattern):
-            path.unlink()
+    kept = [path for path in folder.glob("checkpoint-*.pth") if path.stem.removeprefix("checkpoint-").isdecimal()]
+    names = ("last.pt", "checkpoint-last.pth", "log.jsonl", "facts.json")
+    for path in (*kept, *(folder / name for name in names), Output(folder).path):
+        path.unlink(missing_ok=True)
     for name in ("sheets", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _refuse_unknown(folder: Path) -> None:
+    """Finished work is never trained over by mistake, even where its state was deleted to save space."""
+    if (folder / "facts.json").is_file() and not (folder / "last.pt").is_file():
+        raise RecordError(
+            f"{folder} holds a finished pre-training without its state (last.pt), so it can't go on; give another --out, "
+            "or --fresh to start over"
+        )
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Faster matrix products, as in CroCo's own pre-training; fine-tuning keeps full float32."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"can't make the folder {folder}: {error.strerror or error}; give another --out") from error
+    try:
         with FileLock(folder / "lock", timeout=0):
             yield
     except Timeout as error:
