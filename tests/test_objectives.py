@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from croco_bench.backbones import attention
 from croco_bench.backbones.attention import rotate, rotation
 from croco_bench.backbones.blocks import CrossBlock
 from croco_bench.backbones.croco import CroCo
@@ -16,6 +18,7 @@ from croco_bench.pretraining.build import architecture_of, build
 from croco_bench.pretraining.completion import CrossViewCompletion
 from croco_bench.pretraining.objective import (
     MaskedPixels,
+    Objective,
     draw_visible,
     fill_in,
     hidden_patches,
@@ -37,7 +40,7 @@ def tiny(kind: str, *changes: str) -> MaskedPixels:
     return objective
 
 
-def batch_for(objective: MaskedPixels, count: int = 2) -> dict[str, Tensor]:
+def batch_for(objective: Objective, count: int = 2) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(0)
     size = objective.backbone.image_size
     visible = torch.stack([objective.draw(np.random.default_rng(item))["visible"] for item in range(count)])
@@ -182,6 +185,31 @@ def test_attention_begins_at_the_same_place() -> None:
     assert not any(bias.any() for bias in biases)
 
 
+@pytest.mark.parametrize("decoder", ["cross", "cat"])
+def test_attention_prefers_the_same_place(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the whole network at its start: the share of attention to view 2 that goes to a query's own position."""
+
+    def share(bias: float) -> float:
+        objective = build(recipes.load("mini", [f"decoder={decoder}", f"croco.matching_start={bias}"]), seed=0).eval()
+        seen = list[tuple[Tensor, Tensor]]()
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            seen.append((query, key))
+            return F.scaled_dot_product_attention(query, key, value)
+
+        monkeypatch.setattr(attention, "attend", attend)
+        with torch.no_grad():
+            objective.reconstruct(batch_for(objective, 4))
+        query, key = seen[-1]  # the last block's look at view 2, or at both views of which view 2 is the second half
+        weights = (query[:, :, :64] @ key[:, :, -64:].transpose(-2, -1) / query.shape[-1] ** 0.5).softmax(dim=-1)
+        return float(weights.diagonal(dim1=-2, dim2=-1).mean())
+
+    shares = [64 * share(bias) for bias in (0.0, 1.0, 3.0)]
+    assert shares[0] == pytest.approx(1, abs=0.25)
+    assert 2 < shares[1] < shares[2]
+    assert shares[2] > 10
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -189,6 +217,8 @@ def test_attention_begins_at_the_same_place() -> None:
         (["train.image_size=36"], FitError),
         (["croco.mask=0.5"], UsageError),
         (["croco.mask_ratio=high"], UsageError),
+        (["model.positions=cosine"], UsageError),
+        (["objective=mae", "train.image_size=[32,40]"], FitError),
         (["model.widht=3"], UsageError),
         (["train.shard=true", "train.ema=0.9"], UsageError),
         (["train.schedule=3"], UsageError),
