@@ -1,4 +1,4 @@
-"""Objectives: masks, targets and errors against slow, independent versions; what may and may not be looked at."""
+"""Objectives: masks, targets and errors against slow, independent versions; what may be looked at; check and schedule."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor
 
 from croco_bench.backbones import attention
@@ -13,8 +14,10 @@ from croco_bench.backbones.attention import rotate, rotation
 from croco_bench.backbones.blocks import CrossBlock
 from croco_bench.backbones.croco import CroCo
 from croco_bench.errors import FitError, UsageError
+from croco_bench.optim import Schedule
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import architecture_of, build
+from croco_bench.pretraining.check import Check
 from croco_bench.pretraining.completion import CrossViewCompletion
 from croco_bench.pretraining.objective import (
     MaskedPixels,
@@ -26,6 +29,7 @@ from croco_bench.pretraining.objective import (
     patchify,
     unpatchify,
 )
+from croco_bench.pretraining.sources import Source
 
 TINY = [
     *("model.width=32", "model.depth=2", "model.decoder_width=32", "model.decoder_depth=2"),
@@ -230,3 +234,55 @@ def test_wrong_settings_are_one_sentence(changes: list[str], error: type[Excepti
     with pytest.raises(error) as caught:
         build(recipes.load("mini", [*TINY, *changes]), seed=0)
     assert "\n" not in str(caught.value)
+
+
+class Scenes(Objective):
+    """Its error is the share of pairs whose views are of one scene."""
+
+    backbone: Any = None
+
+    def draw(self, random: Any) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def reconstruct(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def beside(self) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return (batch["view1"] == batch["view2"]).float().mean()
+
+
+class OneLargeScene:
+    """Seven pairs of one scene, then one each of two others."""
+
+    dataset, split, miniature, available = "scenes", "train", False, 9
+    groups = tuple("aaaaaaabc")
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        scene = torch.tensor(ord(self.groups[index]))
+        return {"view1": scene, "view2": scene}
+
+    def fingerprint(self) -> str:
+        return "scenes"
+
+
+def test_the_wrong_reference_view_is_of_another_scene() -> None:
+    reader = OneLargeScene()
+    source = Source(reader, reader, lambda sample, _: sample, lambda sample, _: sample)
+    scores = Check(source, batch_size=4, accelerator=Accelerator(cpu=True)).scores(Scenes())
+    assert scores == {"held_out": 1.0}  # and none of the wrong ones is of the same scene
+
+
+@pytest.mark.parametrize(("name", "share"), [("croco-v1", 0.5413), ("croco-v2-vitl-base", 0.5396)])
+def test_published_schedules_stop_half_way(name: str, share: float) -> None:
+    recipe = recipes.load(name)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    assert recipe.lr == pytest.approx(3e-4 if "vitl" in name else 1.5e-4)
+    schedule = Schedule(optimizer, min_lr=0.0, steps=10 * recipe.train.schedule, warmup=10 * recipe.optim.warmup)
+    assert recipe.train.epochs
+    assert schedule.set(10 * recipe.train.epochs) / recipe.lr == pytest.approx(share, abs=1e-4)

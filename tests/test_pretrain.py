@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,14 +23,11 @@ from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.vit import ViT
 from croco_bench.errors import DivergedError, FitError, RecordError, UsageError
 from croco_bench.files import atomic
-from croco_bench.optim import Schedule
 from croco_bench.pretraining import recipe as recipes
-from croco_bench.pretraining.check import Check
 from croco_bench.pretraining.loop import Pretrainer
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.output import Output
 from croco_bench.pretraining.pretrain import pretrain
-from croco_bench.pretraining.sources import Source
 from croco_bench.runlog import RunLog, lines
 
 TINY = [
@@ -178,48 +174,6 @@ def test_low_precision_and_an_average_of_weights(made: Path, tiny_data: Path, tm
     assert {tensor.dtype for tensor in weights(tmp_path / "live").values()} == {torch.float32}
 
 
-class Scenes(Objective):
-    """Its error is the share of pairs whose views are of one scene."""
-
-    backbone: Any = None
-
-    def draw(self, random: Any) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def reconstruct(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def beside(self) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        return (batch["view1"] == batch["view2"]).float().mean()
-
-
-class OneLargeScene:
-    """Seven pairs of one scene, then one each of two others."""
-
-    dataset, split, miniature, available = "scenes", "train", False, 9
-    groups = tuple("aaaaaaabc")
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        scene = torch.tensor(ord(self.groups[index]))
-        return {"view1": scene, "view2": scene}
-
-    def fingerprint(self) -> str:
-        return "scenes"
-
-
-def test_the_wrong_reference_view_is_of_another_scene() -> None:
-    reader = OneLargeScene()
-    source = Source(reader, reader, lambda sample, _: sample, lambda sample, _: sample)
-    scores = Check(source, batch_size=4, accelerator=Accelerator(cpu=True)).scores(Scenes())
-    assert scores == {"held_out": 1.0}  # and none of the wrong ones is of the same scene
-
-
 # --- how it gets there ---
 
 
@@ -263,16 +217,6 @@ def test_accumulation_changes_rounding_only(made: Path, tiny_data: Path, tmp_pat
 def test_seeds_differ(made: Path, tiny_data: Path, tmp_path: Path) -> None:
     tiny(tiny_data, tmp_path / "other", seed=1)
     assert losses(tmp_path / "other") != losses(made)
-
-
-@pytest.mark.parametrize(("name", "share"), [("croco-v1", 0.5413), ("croco-v2-vitl-base", 0.5396)])
-def test_published_schedules_stop_half_way(name: str, share: float) -> None:
-    recipe = recipes.load(name)
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=recipe.lr)
-    assert recipe.lr == pytest.approx(3e-4 if "vitl" in name else 1.5e-4)
-    schedule = Schedule(optimizer, min_lr=0.0, steps=10 * recipe.train.schedule, warmup=10 * recipe.optim.warmup)
-    assert recipe.train.epochs
-    assert schedule.set(10 * recipe.train.epochs) / recipe.lr == pytest.approx(share, abs=1e-4)
 
 
 def test_a_training_stops_half_way_down_its_cosine(tiny_data: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_out_of_memory_says_what_to_set(
     def fail(*_: object) -> float:
         raise error
 
-    monkeypatch.setattr(Trainer, "_step", fail)
+    monkeypatch.setattr(Stepper, "step", fail)
     with pytest.raises(BenchError, match=r"train\.accumulate=2"):
         smoke(tiny_data, tmp_path)
 
@@ -42,7 +42,7 @@ def test_other_errors_of_the_program_stay_what_they_are(
     def fail(*_: object) -> float:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(Trainer, "_step", fail)
+    monkeypatch.setattr(Stepper, "step", fail)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         smoke(tiny_data, tmp_path)
 
