@@ -9,9 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample
+from croco_bench.engine import usable_workers
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import derive, generator
 from croco_bench.settings import Loop
@@ -157,19 +159,23 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
 def training_batches(
     reader: Reader,
     augment: Callable[[Sample, np.random.Generator], Sample],
-    batches: MicroBatches,
+    plan: Plan,
+    accelerator: Accelerator,
     *,
+    seed: int,
+    start: int,
     workers: int,
-    pin: bool,
 ) -> Iterator[Batch]:
-    """Micro-batches of tensors, in order. Errors of the dataset arrive as themselves."""
+    """This process's micro-batches of tensors from step `start` on, in order. Errors of the dataset arrive as themselves."""
+    process, processes = accelerator.process_index, accelerator.num_processes
+    keys = MicroBatches(plan, len(reader), seed=seed, start=start, process=process, processes=processes)
     loader: DataLoader[Any] = DataLoader(
         _TrainingSamples(reader, augment),
-        batch_sampler=batches,
-        num_workers=workers,
+        batch_sampler=keys,
+        num_workers=usable_workers(workers),
         collate_fn=_collate_training,
         worker_init_fn=_quiet_worker,
-        pin_memory=pin,
+        pin_memory=accelerator.device.type == "cuda",
     )
     return _batches(loader)
 

@@ -13,9 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Splits, Task
-from croco_bench.engine import usable_workers
 from croco_bench.evaluate import evaluate
-from croco_bench.loading import MicroBatches, Plan, training_batches
+from croco_bench.loading import Plan, training_batches
 from croco_bench.network import Network, inputs
 from croco_bench.optim import Schedule, build_optimizer
 from croco_bench.progress import Bar, say
@@ -112,18 +111,15 @@ class Trainer:
         )
 
     def _batches(self) -> Iterator[Batch]:
-        job, accelerator = self.job, self.accelerator
-        keys = MicroBatches(
+        job, workers = self.job, self.job.recipe.train.workers
+        return training_batches(
+            job.splits.train,
+            job.task.augment,
             job.plan,
-            len(job.splits.train),
+            self.accelerator,
             seed=job.seed,
             start=self.start,
-            process=accelerator.process_index,
-            processes=accelerator.num_processes,
-        )
-        workers = usable_workers(job.recipe.train.workers)
-        return training_batches(
-            job.splits.train, job.task.augment, keys, workers=workers, pin=accelerator.device.type == "cuda"
+            workers=workers,
         )
 
     def _loss(self, wrapped: nn.Module, batch: Batch) -> Tensor:

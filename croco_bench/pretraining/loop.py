@@ -19,9 +19,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from croco_bench.backbones.blocks import Block, CrossBlock
 from croco_bench.contracts import Batch
-from croco_bench.engine import usable_workers
 from croco_bench.errors import DivergedError
-from croco_bench.loading import MicroBatches, Plan, training_batches
+from croco_bench.loading import Plan, training_batches
 from croco_bench.optim import Schedule
 from croco_bench.pretraining.check import Check
 from croco_bench.pretraining.objective import Objective
@@ -106,18 +105,16 @@ class Pretrainer:
         self.accelerator.wait_for_everyone()
 
     def _batches(self) -> Iterator[Batch]:
-        job, accelerator = self.job, self.accelerator
-        keys = MicroBatches(
+        job, workers = self.job, self.job.recipe.train.workers
+        return training_batches(
+            job.source.train,
+            job.source.training,
             job.plan,
-            len(job.source.train),
+            self.accelerator,
             seed=job.seed,
             start=self.start,
-            process=accelerator.process_index,
-            processes=accelerator.num_processes,
+            workers=workers,
         )
-        workers = usable_workers(job.recipe.train.workers)
-        pin = accelerator.device.type == "cuda"
-        return training_batches(job.source.train, job.source.training, keys, workers=workers, pin=pin)
 
     def model(self) -> Objective:
         """What is looked at: the running average where there is one."""
