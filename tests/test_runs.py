@@ -143,7 +143,7 @@ def test_frozen_trains_the_head_only(tiny_data: Path, tmp_path: Path) -> None:
 
 
 def test_failures_are_sentences(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"lower --set optim\.lr"):
+    with pytest.raises(DivergedError, match="lower the learning rate"):
         smoke(tiny_data, tmp_path, changes=["optim.lr=1e30"], name="a")
     with pytest.raises(FitError, match="multiple of 16"):
         smoke(tiny_data, tmp_path, changes=["train.image_size=40"], name="b")
