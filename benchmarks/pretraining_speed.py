@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from croco_bench.data.mini import make_mini
-from croco_bench.engine import peak_memory_mb
+from croco_bench.engine import keep_freed_memory, peak_memory_mb
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.sources import open_source
@@ -77,7 +77,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Median seconds of forward, backward and AdamW; FLOPs; peak memory of this process."""
     device = torch.device(arguments.device)
     torch.manual_seed(0)
-    made = ours(arguments.recipe) if arguments.only == "ours" else reference(arguments.reference, arguments.recipe)
+    if arguments.only == "ours":
+        keep_freed_memory()  # as `croco-bench pretrain` does
+        made = ours(arguments.recipe)
+    else:
+        made = reference(arguments.reference, arguments.recipe)
     network, forward = made[0].to(device), made[1]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=arguments.only == "ours")
     views = [torch.randn(arguments.batch, 3, 224, 224, device=device) for _ in range(2)]
@@ -92,7 +96,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         _wait(device)
 
     with FlopCounterMode(display=False) as counter:
-        step()  # warms up, too
+        step()
+    step()  # memory has settled after two steps
     times = []
     for _ in range(arguments.repeats):
         began = time.perf_counter()

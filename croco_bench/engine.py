@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
 import os
@@ -31,6 +32,8 @@ def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) ->
         UsageError: the device doesn't exist, or can't do the precision.
     """
     cpu = _choose(device)
+    if cpu:
+        keep_freed_memory()
     if precision == "fp16" and cpu:
         raise UsageError("fp16 needs a GPU; on the CPU use --set train.precision=fp32 or bf16")
     # A second run in the same process may want another precision.
@@ -41,6 +44,20 @@ def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) ->
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return Accelerator(cpu=cpu, mixed_precision=_MIXED[precision])
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep what is freed for the next step, where there is glibc.
+
+    Otherwise it hands activations back to the system, which clears their pages anew in every step: a fifth of the time
+    of a ViT-B step in float32.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt:
+            trim_threshold, mmap_threshold = -1, -3  # glibc's names for them, <malloc.h>
+            mallopt(trim_threshold, 2**31 - 1)
+            mallopt(mmap_threshold, 2**30)
 
 
 def _choose(device: str) -> bool:
