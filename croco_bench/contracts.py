@@ -30,6 +30,7 @@ class FeatureSpec:
     encoder_depth: int
     patch_size: int
     image_size: Size
+    has_cls: bool = False
 
     @property
     def grid(self) -> Size:
@@ -39,10 +40,15 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class Features:
-    """Block outputs of one forward pass: `tokens[i]` is (B, N, widths[i]) with N = h*w, row-major, patch tokens only."""
+    """Block outputs of one forward pass: `tokens[i]` is (B, N, widths[i]) with N = h*w, row-major, patch tokens only.
+
+    `cls` (B, C) is the class (or global) token after the last block and norm; None where the network has none, and for
+    pairs.
+    """
 
     tokens: Sequence[Tensor]
     grid: Size
+    cls: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Backbone(nn.Module, ABC):
     depth: int
     image_size: Size
     binocular: bool = False
+    has_cls: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     final_norm: Literal["checkpoint", "identity", "initialised"]
@@ -80,9 +87,14 @@ class Backbone(nn.Module, ABC):
     def encode(self, images: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) -> one (B, N, C) per block; the last has passed the final norm if there is one."""
 
+    def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """What `encode` returns, and the class token (B, C) after the last norm where `has_cls`."""
+        return self.encode(images), None
+
     def feature_spec(self) -> FeatureSpec:
         """The widths `encode` will return."""
-        return FeatureSpec((self.embed_dim,) * self.depth, self.depth, self.patch_size, self.image_size)
+        widths = (self.embed_dim,) * self.depth
+        return FeatureSpec(widths, self.depth, self.patch_size, self.image_size, self.has_cls)
 
     @abstractmethod
     def layer_of(self, parameter: str) -> int:
@@ -146,6 +158,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
         """(B, out_channels, H, W) for dense heads, (B, out_channels) for global ones."""
+
+    def auxiliary(self, features: Features) -> Sequence[tuple[float, Tensor]]:
+        """Further outputs that are trained but never scored, with the weights of their losses; asked for in training only."""
+        return ()
 
     def resolved(self) -> dict[str, Any]:
         """Facts that follow from rules (hook indices, say), stored in the result."""

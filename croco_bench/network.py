@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from croco_bench.contracts import Backbone, Batch, Features, FeatureSpec, Head, PairBackbone
 from croco_bench.errors import FitError
 
+Outputs = list[tuple[float, Tensor]]
+
 
 def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
     """What a head for `views` images will see of `backbone`."""
@@ -50,19 +52,24 @@ class Network(nn.Module):
             self.backbone.eval()
         return self
 
-    def forward(self, *images: Tensor) -> Tensor:
-        """One image (B, 3, H, W) in [0, 1] per view -> the head's output."""
+    def forward(self, *images: Tensor) -> Tensor | Outputs:
+        """One image (B, 3, H, W) in [0, 1] per view -> the head's output.
+
+        In training mode, where the head has auxiliary outputs: all of them with their weights, the head's own first.
+        """
         views = [(image - self.mean) / self.std for image in images]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            tokens = self._encode(views)
-        output: Tensor = self.head(Features(tokens, self.grid))
-        return output
+            features = self._encode(views)
+        output: Tensor = self.head(features)
+        others = self.head.auxiliary(features) if self.training else ()
+        return [(1.0, output), *others] if others else output
 
-    def _encode(self, views: Sequence[Tensor]) -> list[Tensor]:
+    def _encode(self, views: Sequence[Tensor]) -> Features:
         if self.views == 1:
-            return self.backbone.encode(views[0])
+            tokens, cls = self.backbone.encode_with_cls(views[0])
+            return Features(tokens, self.grid, cls)
         assert isinstance(self.backbone, PairBackbone)
-        return self.backbone.encode_pair(views[0], views[1])
+        return Features(self.backbone.encode_pair(views[0], views[1]), self.grid)
 
 
 def inputs(batch: Batch, views: int) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from croco_bench.contracts import Batch, Splits, Task
 from croco_bench.evaluate import evaluate
 from croco_bench.loading import Plan, training_batches
-from croco_bench.network import Network, inputs
+from croco_bench.network import Network, Outputs, inputs
 from croco_bench.optim import Schedule, build_optimizer
 from croco_bench.progress import Bar, say
 from croco_bench.recipe import Recipe
@@ -55,6 +55,8 @@ class Trainer:
     def __init__(self, job: Job, accelerator: Accelerator) -> None:
         self.job, self.accelerator = job, accelerator
         optim, plan = job.recipe.optim, job.plan
+        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # torch has no such thing for CPUs
+            nn.SyncBatchNorm.convert_sync_batchnorm(job.network)  # type: ignore[no-untyped-call]
         optimizer = build_optimizer(job.network, optim)
         schedule = Schedule(optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit)
         self.stepper = Stepper(
@@ -123,10 +125,12 @@ class Trainer:
         )
 
     def _loss(self, wrapped: nn.Module, batch: Batch) -> Tensor:
+        outputs = wrapped(*inputs(batch, self.job.task.views))
+        weighted: Outputs = outputs if isinstance(outputs, list) else [(1.0, outputs)]
         # Losses are computed in float32: squares and logarithms don't fit half precision.
-        output: Tensor = wrapped(*inputs(batch, self.job.task.views)).float()
-        with torch.autocast(output.device.type, enabled=False):
-            return self.job.task.loss(output, batch)
+        with torch.autocast(weighted[0][1].device.type, enabled=False):
+            parts = [weight * self.job.task.loss(output.float(), batch) for weight, output in weighted]
+        return torch.stack(parts).sum()
 
     def _select(self, done: int, log: RunLog | None) -> None:
         """Scores the selection split; keeps the weights when they are the best so far (the earlier on a tie)."""

@@ -37,6 +37,7 @@ class TimmViT(Backbone):
             )
         self.patch_size, self.embed_dim, self.depth = int(patch[0]), int(self.model.embed_dim), len(blocks)
         grid_of(image_size, self.patch_size)
+        self.has_cls = getattr(self.model, "cls_token", None) is not None
         config: dict[str, Any] = self.model.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         if isinstance(self._norm, nn.Identity):
@@ -53,12 +54,18 @@ class TimmViT(Backbone):
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """See `Backbone.encode`."""
+        return self.encode_with_cls(images)[0]
+
+    def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """See `Backbone.encode_with_cls`; timm's prefix is the class token, if there is one, then registers."""
         check_size(images, self.image_size, self.name)
-        outputs: list[Tensor] = self.model.forward_intermediates(
-            images, norm=False, output_fmt="NLC", intermediates_only=True
+        blocks = self.model.forward_intermediates(
+            images, norm=False, output_fmt="NLC", intermediates_only=True, return_prefix_tokens=self.has_cls
         )
-        outputs[-1] = self._norm(outputs[-1])
-        return outputs
+        if not self.has_cls:
+            return [*blocks[:-1], self._norm(blocks[-1])], None
+        tokens, prefix = [block[0] for block in blocks], blocks[-1][1]
+        return [*tokens[:-1], self._norm(tokens[-1])], self._norm(prefix[:, :1])[:, 0]
 
     @property
     def layers(self) -> int:

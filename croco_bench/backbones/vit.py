@@ -64,6 +64,7 @@ class ViT(Backbone):
         width = self.embed_dim
         self.patch_embed = nn.Conv2d(3, width, self.patch_size, self.patch_size)
         tokens = architecture.prefix_tokens
+        self.has_cls = tokens > 0
         self.prefix = nn.Parameter(torch.zeros(1, tokens, width)) if tokens else None
         self._add_positions("positions", width)
         self.blocks = nn.ModuleList(Block(width, architecture.heads, architecture.hidden) for _ in range(self.depth))
@@ -114,8 +115,13 @@ class ViT(Backbone):
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """See `Backbone.encode`."""
+        return self.encode_with_cls(images)[0]
+
+    def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """See `Backbone.encode_with_cls`; the first of the prefix tokens is the class token."""
         outputs = self.run_blocks(self.embed(images), self.turn(self.embed_dim // self.architecture.heads))
-        return [tokens[:, self.architecture.prefix_tokens :] for tokens in outputs]
+        cls = outputs[-1][:, 0] if self.has_cls else None
+        return [tokens[:, self.architecture.prefix_tokens :] for tokens in outputs], cls
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> patch tokens with positions (B, N, C), no prefix.

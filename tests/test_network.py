@@ -1,0 +1,80 @@
+"""Backbone and head together: what training sees and what prediction sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from croco_bench import load_backbone
+from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.network import Network
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Nothing to set."""
+
+
+class TwoVoices(Head):
+    """Means of the last block, and half of them as an auxiliary output."""
+
+    Options = NoOptions
+
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:
+        super().__init__(spec, out_channels, options)
+        self.main, self.side = (nn.Linear(spec.widths[-1], out_channels) for _ in range(2))
+
+    def forward(self, features: Features) -> Tensor:
+        output: Tensor = self.main(features.tokens[-1].mean(1))
+        return output
+
+    def auxiliary(self, features: Features) -> Sequence[tuple[float, Tensor]]:
+        return [(0.4, self.side(features.tokens[0].mean(1)))]
+
+
+def test_auxiliary_outputs_are_there_in_training_only() -> None:
+    backbone = load_backbone("random:mini-croco", image_size=32)
+    network = Network(backbone, TwoVoices(backbone.feature_spec(), 3, NoOptions()))
+    images = torch.rand(2, 3, 32, 32)
+    network.train()
+    outputs = network(images)
+    assert [weight for weight, _ in outputs] == [1.0, 0.4]
+    assert all(output.shape == (2, 3) for _, output in outputs)
+    assert torch.equal(outputs[0][1], network.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "has_cls"),
+    [
+        ("random:mini-croco", False),
+        ("random:mini-mae", True),
+        ("random:mini-multimae", True),
+        ("random:vit_tiny_patch16_224", True),
+        ("random:vit_base_patch16_siglip_224", False),
+    ],
+)
+def test_the_class_token_reaches_the_head_where_there_is_one(ckpt: str, has_cls: bool) -> None:
+    backbone = load_backbone(ckpt, image_size=32)
+    assert backbone.feature_spec().has_cls == backbone.has_cls == has_cls
+    with torch.no_grad():
+        tokens, cls = backbone.encode_with_cls(torch.rand(2, 3, 32, 32))
+    count = (32 // backbone.patch_size) ** 2
+    assert [tuple(block.shape) for block in tokens] == [(2, count, backbone.embed_dim)] * backbone.depth
+    if cls is None:
+        assert not has_cls
+        return
+    assert cls.shape == (2, backbone.embed_dim)
+    if backbone.final_norm != "identity":
+        assert torch.allclose(cls.mean(1), torch.zeros(2), atol=1e-4)  # a fresh LayerNorm has been passed
+
+
+def test_timm_class_token_is_timms_own() -> None:
+    backbone = load_backbone("random:vit_tiny_patch16_224", image_size=32)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        _, cls = backbone.encode_with_cls(images)
+        expected = backbone.model.forward_features(images)[:, 0]
+    assert torch.allclose(cls, expected, atol=1e-5)
