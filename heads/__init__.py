@@ -8,5 +8,12 @@ if __name__ != "croco_bench.heads":
 from croco_bench.registry import HeadCard
 
 CATALOGUE = {
+    "convnext": HeadCard(
+        "croco_bench.heads.convnext:ConvNeXt", "ConvNeXt blocks on a finer map, as in MultiMAE (Bachmann 2022)"
+    ),
     "dpt": HeadCard("croco_bench.heads.dpt:DPT", "dense prediction transformer on four block outputs (Ranftl 2021)"),
+    "linear": HeadCard(
+        "croco_bench.heads.linear:Linear", "batch norm and linear classifier on one pooled vector (He 2022)"
+    ),
+    "upernet": HeadCard("croco_bench.heads.upernet:UPerNet", "pyramid of four block outputs with pooling (Xiao 2018)"),
 }

@@ -1,0 +1,77 @@
+"""Linear classifier on one pooled vector per image, for probes of frozen features (He 2022, MAE)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.errors import FitError
+
+
+@dataclass(frozen=True)
+class LinearOptions:
+    """Settings of the head.
+
+    Attributes:
+        pool: "mean" of the last block's patch tokens; "cls", the class or global token; "auto", the latter where the
+            backbone has one (MAE, MultiMAE, most timm ViTs), the former where it has none (CroCo).
+    """
+
+    pool: Literal["auto", "mean", "cls"] = "auto"
+
+
+class Linear(Head):
+    """Tokens of the last block -> (B, out_channels): pooled, normed over the batch without learned scale, classified.
+
+    As MAE's probe: BatchNorm1d(affine=False, eps=1e-6), then a linear layer whose weights start at 0.01 standard
+    deviation and whose biases start at 0. `pool` has no state, so that its output can be kept and `classify`, which
+    holds all of it, be trained alone.
+
+    Raises:
+        FitError: `pool` is "cls" and the backbone has no such token. From `classify`, in training: one image at a time,
+            over which nothing can be normed.
+    """
+
+    Options = LinearOptions
+
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: LinearOptions) -> None:
+        super().__init__(spec, out_channels, options)
+        if options.pool == "cls" and not spec.has_cls:
+            raise FitError(
+                "head.pool='cls' needs a class or global token, but the backbone has none; take head.pool=mean"
+            )
+        automatic: Literal["mean", "cls"] = "cls" if spec.has_cls else "mean"
+        self.pooling: Literal["mean", "cls"] = automatic if options.pool == "auto" else options.pool
+        width = spec.widths[-1]
+        self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6)
+        self.linear = nn.Linear(width, out_channels)
+        nn.init.trunc_normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def resolved(self) -> dict[str, Any]:
+        """The pooling that was taken."""
+        return {"pool": self.pooling}
+
+    def forward(self, features: Features) -> Tensor:
+        """See `Head.forward`."""
+        return self.classify(self.pool(features))
+
+    def pool(self, features: Features) -> Tensor:
+        """One vector (B, C) per image."""
+        if self.pooling == "mean":
+            return features.tokens[-1].mean(dim=1)
+        assert features.cls is not None, "a backbone whose spec has_cls hands out the token"
+        return features.cls
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Pooled vectors (B, C) -> (B, out_channels)."""
+        if self.training and len(pooled) == 1 and isinstance(self.norm, nn.BatchNorm1d):
+            raise FitError(
+                "the linear head can't train on one image at a time, because its norm averages over the batch; raise "
+                "train.batch_size, or lower train.accumulate, until a process gets two images"
+            )
+        output: Tensor = self.linear(self.norm(pooled))
+        return output

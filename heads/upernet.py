@@ -1,0 +1,199 @@
+"""UPerNet on four block outputs of a ViT (Xiao 2018), as mmsegmentation trains MAE and BEiT backbones with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.errors import FitError
+
+
+@dataclass(frozen=True)
+class UPerNetOptions:
+    """Settings of the head; the defaults are mmsegmentation's for MAE ViT-B.
+
+    Attributes:
+        channels: channels of pooling, laterals and fusion.
+        pool_scales: sides of the grids that the coarsest map is averaged to.
+        aux_channels: channels of the auxiliary classifier.
+        aux_weight: weight of its loss; 0 leaves it out.
+        dropout: how often a whole channel is dropped before each classifier.
+        hooks: which four block outputs to use, finest level first (0-based, decoder blocks after encoder blocks);
+            empty: by rule.
+    """
+
+    channels: int = 768
+    pool_scales: tuple[int, ...] = (1, 2, 3, 6)
+    aux_channels: int = 256
+    aux_weight: float = 0.4
+    dropout: float = 0.1
+    hooks: tuple[int, ...] = ()
+
+
+def default_hooks(blocks: int) -> tuple[int, ...]:
+    """The outputs after a third, a half and two thirds of the blocks, and the last.
+
+    [3, 5, 7, 11] of 12 and [7, 11, 15, 23] of 24, as BEiT and mmsegmentation have them. Where three doesn't divide the
+    depth, the first rounds down and the third up: [0, 1, 2, 3] of 4. Decoder blocks count like encoder blocks.
+
+    Raises:
+        FitError: there are fewer than four blocks.
+    """
+    if blocks < 4:
+        raise FitError(f"the UPerNet head needs four block outputs, but the backbone has {blocks} blocks")
+    return blocks // 3 - 1, blocks // 2 - 1, -(-2 * blocks // 3) - 1, blocks - 1
+
+
+class _ConvNormReLU(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _classifier(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 1)
+    nn.init.normal_(conv.weight, std=0.01)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return nn.Sequential(nn.Dropout2d(dropout), conv)
+
+
+def _resize(image: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+class _Pyramid(nn.ModuleList):
+    """Four maps of the patch grid -> maps of 4, 2, 1 and 1/2 times its size, channels kept."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        first, second, _, _ = widths
+        quadruple = nn.Sequential(
+            nn.ConvTranspose2d(first, first, 2, stride=2),
+            nn.BatchNorm2d(first),
+            nn.GELU(),
+            nn.ConvTranspose2d(first, first, 2, stride=2),
+        )
+        super().__init__([quadruple, nn.ConvTranspose2d(second, second, 2, stride=2), nn.Identity(), nn.MaxPool2d(2)])
+
+
+class _Pooling(nn.Module):
+    """The coarsest map beside its averages over coarse grids (the pyramid pooling of PSPNet)."""
+
+    def __init__(self, width: int, channels: int, scales: Sequence[int]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(scale), _ConvNormReLU(width, channels, 1)) for scale in scales
+        )
+        self.merge = _ConvNormReLU(width + len(scales) * channels, channels, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pooled = [_resize(branch(image), image.shape[-2:]) for branch in self.branches]
+        merged: Tensor = self.merge(torch.cat([image, *pooled], dim=1))
+        return merged
+
+
+class UPerNet(Head):
+    """Tokens of four blocks -> (B, out_channels, H, W), no activation.
+
+    A pyramid of 4, 2, 1 and 1/2 times the patch grid; pyramid pooling on the coarsest map; a top-down path of bilinear
+    sums; all four maps fused at 4 times the grid, classified there and resized to the image (align_corners=False
+    throughout). Odd patch grids are fine: the coarsest map rounds down. `auxiliary` is a small classifier on the third
+    hook, at the patch grid.
+
+    Hooks read blocks before any norm; only a last block has passed the backbone's final norm, where there is one
+    (mmsegmentation applies none). Norms are plain `BatchNorm2d`: with several processes they are for the engine to
+    convert to `SyncBatchNorm`, which mmsegmentation uses.
+
+    Raises:
+        FitError: a side of the patch grid is 1 (the coarsest map halves it), a hook doesn't exist, there are fewer than
+            four blocks, or a setting is out of range. From `forward`, in training: a norm would see one value per
+            channel, as with one image averaged to 1x1. torch and mmsegmentation refuse this too; running statistics
+            instead would silently train another network.
+    """
+
+    Options = UPerNetOptions
+
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: UPerNetOptions) -> None:
+        super().__init__(spec, out_channels, options)
+        self.hooks = options.hooks or default_hooks(len(spec.widths))
+        self._check(spec, options)
+        self.image_size, self.aux_weight = spec.image_size, options.aux_weight
+        widths, channels = [spec.widths[hook] for hook in self.hooks], options.channels
+        self.neck = _Pyramid(widths)
+        self.pooling = _Pooling(widths[-1], channels, options.pool_scales)
+        self.laterals = nn.ModuleList(_ConvNormReLU(width, channels, 1) for width in widths[:-1])
+        self.smooth = nn.ModuleList(_ConvNormReLU(channels, channels, 3) for _ in widths[:-1])
+        self.fuse = _ConvNormReLU(len(widths) * channels, channels, 3)
+        self.classify = _classifier(channels, out_channels, options.dropout)
+        self.aux = (
+            nn.Sequential(
+                _ConvNormReLU(widths[2], options.aux_channels, 3),
+                _classifier(options.aux_channels, out_channels, options.dropout),
+            )
+            if options.aux_weight
+            else None
+        )
+        coarsest = (spec.grid[0] // 2) * (spec.grid[1] // 2)
+        self.fewest_values = min(coarsest, min(options.pool_scales) ** 2)
+
+    def _check(self, spec: FeatureSpec, options: UPerNetOptions) -> None:
+        if min(options.channels, options.aux_channels) < 1 or min(options.pool_scales, default=0) < 1:
+            raise FitError(
+                f"head.channels={options.channels}, head.aux_channels={options.aux_channels} and every one of "
+                f"head.pool_scales={list(options.pool_scales)} should be at least 1"
+            )
+        if not 0 <= options.dropout < 1 or not 0 <= options.aux_weight < float("inf"):
+            raise FitError(
+                f"head.dropout={options.dropout} should be from 0 to below 1, and head.aux_weight={options.aux_weight} "
+                "at least 0"
+            )
+        if len(self.hooks) != 4 or not all(0 <= hook < len(spec.widths) for hook in self.hooks):
+            raise FitError(f"head.hooks={list(self.hooks)} should be four numbers from 0 to {len(spec.widths) - 1}")
+        if min(spec.grid) < 2:
+            fits = "x".join(str(max(side, 2 * spec.patch_size)) for side in spec.image_size)
+            raise FitError(
+                f"the UPerNet head needs at least two patches of {spec.patch_size} along each side, but "
+                f"train.image_size is {'x'.join(map(str, spec.image_size))}; the next that fits is {fits}"
+            )
+
+    def resolved(self) -> dict[str, Any]:
+        """The hooks that were used."""
+        return {"hooks": list(self.hooks)}
+
+    def forward(self, features: Features) -> Tensor:
+        """See `Head.forward`."""
+        self._check_batch(len(features.tokens[self.hooks[0]]))
+        maps = [scale(self._map(features, level)) for level, scale in enumerate(self.neck)]
+        coarsest = path = self.pooling(maps[-1])
+        levels = [coarsest]
+        for level in (2, 1, 0):
+            path = self.laterals[level](maps[level]) + _resize(path, maps[level].shape[-2:])
+            levels.insert(0, self.smooth[level](path))
+        fused = self.fuse(torch.cat([_resize(level, maps[0].shape[-2:]) for level in levels], dim=1))
+        return _resize(self.classify(fused), self.image_size)
+
+    def _map(self, features: Features, level: int) -> Tensor:
+        """The tokens of one hook as (B, C, h, w)."""
+        tokens = features.tokens[self.hooks[level]]
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, *features.grid)
+
+    def _check_batch(self, images: int) -> None:
+        synchronised = isinstance(self.fuse[1], nn.SyncBatchNorm)
+        if self.training and not synchronised and images * self.fewest_values == 1:
+            raise FitError(
+                "the UPerNet head can't train on one image at a time, because its norms average over the batch; raise "
+                "train.batch_size, or lower train.accumulate, until a process gets two images"
+            )
+
+    def auxiliary(self, features: Features) -> Sequence[tuple[float, Tensor]]:
+        """See `Head.auxiliary`."""
+        if self.aux is None:
+            return ()
+        return ((self.aux_weight, _resize(self.aux(self._map(features, 2)), self.image_size)),)
