@@ -13,13 +13,15 @@ import torch
 from croco_bench import recipe as recipes
 from croco_bench import registry
 from croco_bench.backbones import load_backbone
+from croco_bench.backbones.architecture import Decoder
+from croco_bench.backbones.paired import with_decoder
 from croco_bench.backbones.weights import OWN, fill, read_finetuned
-from croco_bench.contracts import Head, Splits, Task
+from croco_bench.contracts import Backbone, Head, PairBackbone, Splits, Task
 from croco_bench.data.places import data_folder
 from croco_bench.data.splitting import limit
 from croco_bench.errors import CheckpointError
 from croco_bench.network import Network, spec_for
-from croco_bench.recipe import Recipe
+from croco_bench.recipe import FreshDecoder, Recipe
 from croco_bench.seeding import derive
 
 
@@ -67,6 +69,8 @@ def assemble(request: Request, processes: int) -> Assembly:
     task = task_type(task_options, recipe.train.image_size)
     splits = _open(request, task, entry.card.dataset)
     backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name)
+    if task.views == 2:
+        backbone = _paired(backbone, recipe.decoder or FreshDecoder(), request.seed)
     torch.manual_seed(derive(request.seed, "head"))
     head = head_type(spec_for(backbone, task.views), task.out_channels, head_options)
     if request.eval_only:
@@ -87,6 +91,11 @@ def assemble(request: Request, processes: int) -> Assembly:
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     settings |= {"limit": request.limit, "key": key, "resolved": {"head": head.resolved(), "task": dict(task.state)}}
     return Assembly(request, task, entry.card.version, splits, network, settings, fingerprint, key)
+
+
+def _paired(backbone: Backbone, fresh: FreshDecoder, seed: int) -> PairBackbone:
+    torch.manual_seed(derive(seed, "decoder"))
+    return with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
 
 
 def _open(request: Request, task: Task, dataset: str) -> Splits:

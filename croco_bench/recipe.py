@@ -56,6 +56,14 @@ class Optim(Table):
     clip_grad: Annotated[float, Field(ge=0)] = 0.0
 
 
+class FreshDecoder(Table):
+    """The decoder that tasks with two views give to backbones without one; default: that of CroCo's small models."""
+
+    width: Annotated[int, Field(ge=4, multiple_of=4)] = 512
+    depth: Annotated[int, Field(ge=1)] = 8
+    heads: Annotated[int, Field(ge=1)] = 16
+
+
 class Protocol(Table):
     """What the recipe follows, and every place where it does not."""
 
@@ -73,6 +81,7 @@ class Recipe(Table):
     task: dict[str, Any] = Field(default_factory=dict)
     train: Train
     optim: Optim
+    decoder: FreshDecoder | None = None
     protocol: Protocol
 
 
@@ -90,7 +99,8 @@ def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
     ignored = {**_UNSCIENTIFIC, "task": marked}
     kept = {
         table: {key: value for key, value in settings[table].items() if key not in ignored.get(table, ())}
-        for table in ("head", "task", "train", "optim")
+        for table in ("head", "task", "train", "optim", "decoder")
+        if table in settings
     }
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -99,6 +109,8 @@ def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
 def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, Any]:
     """The recipe as plain JSON values, every default filled in."""
     plain = recipe.model_dump(mode="json", exclude={"task_name", "name", "summary", "protocol"})
+    if recipe.decoder is None:
+        del plain["decoder"]
     plain["task"] = _plain(task_options)
     plain["head"] = {"name": recipe.head.name, **_plain(head_options)}
     return plain

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench import load_backbone
+from croco_bench.backbones.timm_vit import TimmViT
 from croco_bench.contracts import Features, FeatureSpec, Head
 from croco_bench.network import Network
 
@@ -73,8 +74,10 @@ def test_the_class_token_reaches_the_head_where_there_is_one(ckpt: str, has_cls:
 
 def test_timm_class_token_is_timms_own() -> None:
     backbone = load_backbone("random:vit_tiny_patch16_224", image_size=32)
+    assert isinstance(backbone, TimmViT)
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         _, cls = backbone.encode_with_cls(images)
         expected = backbone.model.forward_features(images)[:, 0]
+    assert cls is not None
     assert torch.allclose(cls, expected, atol=1e-5)

@@ -17,45 +17,41 @@ from croco_bench.errors import FitError
 _DECODER_PARTS = ("decoder_embed", "dec_positions", "dec_blocks", "dec_norm")
 
 
-class CroCo(ViT, PairBackbone):
-    """Encoder and cross-view decoder; the decoder can be dropped for tasks with one view."""
+class CrossView(PairBackbone):
+    """The decoder half of a pair network; a subclass brings `encode`.
 
-    binocular = True
+    `dec_positions` (N, Cdec) is for `image_size` only; None with RoPE.
+    """
+
     dec_positions: Tensor | None
 
-    def __init__(self, architecture: Architecture, image_size: Size, origin: Origin, name: str) -> None:
-        super().__init__(architecture, image_size, origin, name)
-        decoder = architecture.decoder
-        if decoder is None:
-            raise ValueError("a CroCo network with a decoder needs an architecture with one")
+    def add_decoder(self, decoder: Decoder) -> None:
+        """Registers the decoder's parts, all but the positions."""
+        self.decoder = decoder
         self.decoder_dim, self.decoder_depth = decoder.width, decoder.depth
-        self.decoder_heads = decoder.heads
         self.decoder_embed = nn.Linear(self.embed_dim, decoder.width)
-        self._add_positions("dec_positions", decoder.width)
         self.dec_blocks = nn.ModuleList(_decoder_block(decoder) for _ in range(decoder.depth))
         self.dec_norm = layer_norm(decoder.width)
+
+    def turn(self, head_dim: int) -> Rotation | None:
+        """Rotary tables for heads of this width; none unless a subclass has them."""
+        return None
 
     def keep_encoder(self) -> None:
         """Deletes the decoder; `encode_pair` is gone for good."""
         for part in _DECODER_PARTS:
             if hasattr(self, part):
                 delattr(self, part)
-        self.architecture = replace(self.architecture, decoder=None)
         self.binocular = False
 
-    @property
-    def layers(self) -> int:
-        """Patch embedding, encoder blocks and decoder blocks."""
-        return self.depth + 1 + (self.decoder_depth if self.binocular else 0)
-
-    def layer_of(self, parameter: str) -> int:
-        """See `Backbone.layer_of`; decoder blocks lie above the encoder's."""
+    def decoder_layer_of(self, parameter: str) -> int | None:
+        """`Backbone.layer_of` of the decoder's parameters, whose blocks lie above the encoder's; None of any other."""
         part, _, rest = parameter.partition(".")
         if part == "dec_blocks":
             return self.depth + int(rest.partition(".")[0]) + 1
         if part in _DECODER_PARTS:
             return self.depth + (self.decoder_depth if part == "dec_norm" else 0)
-        return super().layer_of(parameter)
+        return None
 
     def encode_pair(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
         """See `PairBackbone.encode_pair`. Both views go through the encoder in one batch.
@@ -81,9 +77,8 @@ class CroCo(ViT, PairBackbone):
 
     def decode(self, tokens: Tensor, memory: Tensor) -> list[Tensor]:
         """Decoder inputs of view 1 and view 2 (B, N, Cdec) -> every block's output for view 1, the last one normed."""
-        assert self.architecture.decoder is not None
-        turn = self.turn(self.decoder_dim // self.decoder_heads)
-        if self.architecture.decoder.kind == "cat":
+        turn = self.turn(self.decoder_dim // self.decoder.heads)
+        if self.decoder.kind == "cat":
             outputs = self._decode_joined(tokens, memory, turn)
         else:
             outputs = []
@@ -103,6 +98,34 @@ class CroCo(ViT, PairBackbone):
             both = block(both, turn)
             outputs.append(both[:, :count])
         return outputs
+
+
+class CroCo(ViT, CrossView):
+    """Encoder and cross-view decoder; the decoder can be dropped for tasks with one view."""
+
+    binocular = True
+
+    def __init__(self, architecture: Architecture, image_size: Size, origin: Origin, name: str) -> None:
+        super().__init__(architecture, image_size, origin, name)
+        if architecture.decoder is None:
+            raise ValueError("a CroCo network with a decoder needs an architecture with one")
+        self.add_decoder(architecture.decoder)
+        self._add_positions("dec_positions", self.decoder_dim)
+
+    def keep_encoder(self) -> None:
+        """Deletes the decoder; `encode_pair` is gone for good."""
+        CrossView.keep_encoder(self)
+        self.architecture = replace(self.architecture, decoder=None)
+
+    @property
+    def layers(self) -> int:
+        """Patch embedding, encoder blocks and decoder blocks."""
+        return self.depth + 1 + (self.decoder_depth if self.binocular else 0)
+
+    def layer_of(self, parameter: str) -> int:
+        """See `Backbone.layer_of`."""
+        layer = self.decoder_layer_of(parameter)
+        return ViT.layer_of(self, parameter) if layer is None else layer
 
 
 def _decoder_block(decoder: Decoder) -> nn.Module:

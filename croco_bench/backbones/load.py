@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 
 from croco_bench.backbones import from_croco, from_multimae, from_vit
-from croco_bench.backbones.architecture import ARCHITECTURES, Architecture, parse_random
+from croco_bench.backbones.architecture import ARCHITECTURES, Architecture, Decoder, parse_random
 from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
+from croco_bench.backbones.paired import TimmPair
 from croco_bench.backbones.positions import resample
 from croco_bench.backbones.sources import locate
 from croco_bench.backbones.timm_vit import TimmViT
@@ -150,9 +152,15 @@ def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: 
         raise FitError(
             f"{raw.source} was fine-tuned at {trained_size}, which timm's networks keep; use image_size={trained_size}"
         )
-    backbone = TimmViT(str(timm_name), size, origin, name, pretrained=False)
+    backbone = _timm(str(timm_name), size, origin, name, described.get("decoder"))
     fill(backbone, finetuned.backbone, raw.source)
     return backbone
+
+
+def _timm(timm_name: str, size: Size, origin: Origin, name: str, decoder: Any) -> TimmViT:
+    if decoder is None:
+        return TimmViT(timm_name, size, origin, name, pretrained=False)
+    return TimmPair(timm_name, size, origin, name, decoder=Decoder(**decoder), pretrained=False)
 
 
 def _from_pretrained(raw: RawCheckpoint, origin: Origin, size: Size, name: str) -> ViT:

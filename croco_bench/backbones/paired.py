@@ -1,0 +1,84 @@
+"""A decoder trained from scratch, for backbones that were pre-trained on single views."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from croco_bench.backbones.architecture import Decoder
+from croco_bench.backbones.blocks import initialise
+from croco_bench.backbones.croco import CroCo, CrossView
+from croco_bench.backbones.positions import sincos
+from croco_bench.backbones.timm_vit import TimmViT
+from croco_bench.backbones.vit import ViT, grid_of
+from croco_bench.contracts import Backbone, Origin, PairBackbone, Size
+from croco_bench.errors import FitError
+
+
+class TimmPair(TimmViT, CrossView):
+    """A timm encoder under a cross-view decoder with fixed positions."""
+
+    binocular = True
+
+    def __init__(
+        self, architecture: str, image_size: Size, origin: Origin, name: str, *, decoder: Decoder, pretrained: bool
+    ) -> None:
+        super().__init__(architecture, image_size, origin, name, pretrained=pretrained)
+        self.add_decoder(decoder)
+        self.register_buffer("dec_positions", sincos(decoder.width, grid_of(image_size, self.patch_size)))
+
+    @property
+    def layers(self) -> int:
+        """Patch embedding, encoder blocks and decoder blocks."""
+        return self.depth + 1 + (self.decoder_depth if self.binocular else 0)
+
+    def layer_of(self, parameter: str) -> int:
+        """See `Backbone.layer_of`."""
+        layer = self.decoder_layer_of(parameter)
+        return TimmViT.layer_of(self, parameter) if layer is None else layer
+
+    def blueprint(self) -> dict[str, str]:
+        """See `Backbone.blueprint`."""
+        return {**super().blueprint(), "decoder": json.dumps(vars(self.decoder))}
+
+
+def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
+    """`backbone` itself where it has a decoder; else its encoder under a decoder of random weights, as its origin then notes.
+
+    Draws from torch's global generator.
+
+    Raises:
+        FitError: this kind of network can't take a decoder.
+    """
+    if isinstance(backbone, PairBackbone) and backbone.binocular:
+        return backbone
+    note = f"no decoder was pre-trained: one of {decoder.depth} blocks, {decoder.width} wide, began with random weights"
+    origin = replace(backbone.origin, notes=(*backbone.origin.notes, note))
+    if isinstance(backbone, TimmViT):
+        paired: CrossView = TimmPair(
+            backbone.timm_name, backbone.image_size, origin, backbone.name, decoder=decoder, pretrained=False
+        )
+    elif isinstance(backbone, ViT):
+        plan = replace(backbone.architecture, grid=backbone.grid, decoder=decoder)
+        paired = CroCo(plan, backbone.image_size, origin, backbone.name)
+    else:
+        raise FitError(f"{backbone.name} can't be given a decoder; this task needs a ViT or a network with its own")
+    known = backbone.state_dict()
+    missing = paired.load_state_dict(known, strict=False).missing_keys
+    assert {name.partition(".")[0] for name in missing} <= {"decoder_embed", "dec_positions", "dec_blocks", "dec_norm"}
+    for part in (paired.decoder_embed, paired.dec_blocks, paired.dec_norm):
+        part.apply(initialise)
+    _start_at_fixed_positions(paired, decoder, backbone)
+    paired.final_norm = backbone.final_norm
+    return paired.train(backbone.training)
+
+
+def _start_at_fixed_positions(paired: CrossView, decoder: Decoder, backbone: Backbone) -> None:
+    """Networks with a learned table of positions get one for the decoder, too; it starts as the fixed one."""
+    table: Tensor | None = paired.dec_positions
+    if isinstance(table, nn.Parameter):
+        with torch.no_grad():
+            table.copy_(sincos(decoder.width, grid_of(backbone.image_size, backbone.patch_size)))
