@@ -171,12 +171,12 @@ class UPerNet(Head):
         """See `Head.forward`."""
         self._check_batch(len(features.tokens[self.hooks[0]]))
         maps = [scale(self._map(features, level)) for level, scale in enumerate(self.neck)]
-        coarsest = path = self.pooling(maps[-1])
-        levels = [coarsest]
+        path = self.pooling(maps[-1])
+        levels = [path]
         for level in (2, 1, 0):
             path = self.laterals[level](maps[level]) + _resize(path, maps[level].shape[-2:])
             levels.insert(0, self.smooth[level](path))
-        fused = self.fuse(torch.cat([_resize(level, maps[0].shape[-2:]) for level in levels], dim=1))
+        fused = self.fuse(torch.cat([_resize(image, maps[0].shape[-2:]) for image in levels], dim=1))
         return _resize(self.classify(fused), self.image_size)
 
     def _map(self, features: Features, level: int) -> Tensor:
