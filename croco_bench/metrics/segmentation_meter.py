@@ -1,0 +1,67 @@
+"""Scores label maps: areas per image and class, ratios over the whole set, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.segmentation import ALL
+
+IGNORED = 255
+
+
+class SegmentationMeter(Meter):
+    """Scores a label map (H, W) against `sample["label"]`, both with classes from 0; label 255 isn't scored.
+
+    A row holds, per class, the pixels of `intersection`, `union` and `truth` (vectors), and the metrics of this image
+    alone. Metrics of a set come from the summed areas, never from the rows' own metrics. A class that is neither
+    predicted nor labelled has no IoU and leaves the mean; `classes` counts those that stay. The IoU of each class is
+    `class_iou` of the rows.
+    """
+
+    metrics: ClassVar = ALL
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one image."""
+        scored = sample["label"] != IGNORED
+        guess, truth = prediction[scored], sample["label"][scored]
+        intersection, predicted, labelled = (
+            np.bincount(values, minlength=self.classes)[: self.classes].astype(np.float64)
+            for values in (truth[guess == truth], guess, truth)
+        )
+        areas = {"intersection": intersection, "union": predicted + labelled - intersection, "truth": labelled}
+        return {**areas, **_metrics(**areas)}
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Metrics of the areas of all images together; NaN where nothing is labelled."""
+        return _metrics(*(rows[key].sum(axis=0) for key in ("intersection", "union", "truth")))
+
+
+def class_iou(rows: Mapping[str, Array]) -> Array:
+    """Percent per class over all images; NaN for a class that is neither predicted nor labelled."""
+    return 100 * _ratio(rows["intersection"].sum(axis=0), rows["union"].sum(axis=0))
+
+
+def _metrics(intersection: Array, union: Array, truth: Array) -> dict[str, float]:
+    return {
+        "miou": 100 * _mean(_ratio(intersection, union)),
+        "macc": 100 * _mean(_ratio(intersection, truth)),
+        "aacc": 100 * float(_ratio(intersection.sum(), truth.sum())),
+        "classes": float(np.count_nonzero(union)),
+    }
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """NaN where `whole` is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
