@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from croco_bench import __version__
 from croco_bench.data.places import MARKER, is_miniature
 from croco_bench.data.processes import process_pool
+from croco_bench.data.rooms.ade20k import ADE20KMini, write_ade20k
 from croco_bench.data.rooms.habitat import HabitatMini, write_habitat
 from croco_bench.data.rooms.multimae import write_multimae
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, write_nyuv2
@@ -46,6 +47,7 @@ class Miniature:
 
 MINIATURES: dict[str, Miniature] = {
     "nyuv2": Miniature(NYUv2Mini(), NYUv2Mini(12, 6, 3, 48, 64), write_nyuv2, lambda spec: spec.train + spec.test),
+    "ade20k": Miniature(ADE20KMini(), ADE20KMini(10, 4, 40, 56), write_ade20k, lambda spec: spec.train + spec.val),
     "habitat_release": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_habitat, lambda spec: spec.pairs),
     "7scenes": Miniature(
         SevenScenesMini(),

@@ -85,6 +85,20 @@ or BTS's
         checker="croco_bench.data.nyuv2_check:check",
     ),
     Place(
+        name="ade20k",
+        title="ADE20K, scene parsing benchmark of 150 classes",
+        layout="""
+ade20k/
+  ADEChallengeData2016/         or its content
+    images/training/ADE_train_00000001.jpg, images/validation/ADE_val_00000001.jpg
+    annotations/training/ADE_train_00000001.png, ...    8 bits: 0 unlabelled, 1 to 150 classes
+""",
+        size="20,210 + 2,000 photographs, 923 MB",
+        licence="research and education, non-commercial; the annotations BSD-3",
+        link="http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
+        checker="croco_bench.data.ade20k_check:check",
+    ),
+    Place(
         name="habitat_release",
         title="CroCo's pairs of rendered indoor views (HM3D, ScanNet, Replica in Habitat)",
         layout="""
