@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from croco_bench.backbones import load_backbone
 from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.paired import with_decoder
 from croco_bench.backbones.weights import OWN, fill, read_finetuned
-from croco_bench.contracts import Backbone, Head, PairBackbone, Splits, Task
+from croco_bench.contracts import Backbone, Batch, Evaluation, Head, Origin, PairBackbone, Splits, Task
 from croco_bench.data.places import data_folder
 from croco_bench.data.splitting import limit
-from croco_bench.errors import CheckpointError
-from croco_bench.network import Network, spec_for
+from croco_bench.errors import CheckpointError, UsageError, unknown
+from croco_bench.metrics.meter import Array
+from croco_bench.network import Network, Unlearned, spec_for
 from croco_bench.recipe import FreshDecoder, Recipe
 from croco_bench.seeding import derive
+
+Baseline = Callable[[Batch], list[Array]]
+_CLASSICAL = "classical:"
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,44 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Model:
+    """What is tested, as the result names it."""
+
+    name: str
+    family: str
+    origin: Origin
+
+
+@dataclass(frozen=True)
 class Assembly:
-    """Everything opened and checked. `settings` is the resolved recipe; `key` is the same only for the very same run."""
+    """Everything opened and checked. `settings` is the resolved recipe; `key` is the same only for the very same run.
+
+    `baseline` is the method that predicts in the network's place, where one without learning is tested.
+    """
 
     request: Request
     task: Task
     version: int
+    model: Model
     splits: Splits
     network: Network
     settings: dict[str, Any]
     fingerprint: str
     key: str
+    baseline: Baseline | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is to be trained."""
+        return not self.request.eval_only and self.baseline is None
+
+    def evaluations(self) -> list[Evaluation]:
+        """How the test split is scored, headline protocol first."""
+        found = self.task.evaluations(self.splits.test)
+        baseline = self.baseline
+        if baseline is None:
+            return found
+        return [replace(one, predict=lambda network, batch: baseline(batch)) for one in found]
 
 
 def assemble(request: Request, processes: int) -> Assembly:
@@ -68,6 +100,35 @@ def assemble(request: Request, processes: int) -> Assembly:
     settings = recipes.resolve(recipe, task_options, head_options)
     task = task_type(task_options, recipe.train.image_size)
     splits = _open(request, task, entry.card.dataset)
+    fingerprint = recipes.fingerprint(settings, task_options)
+    resolved: dict[str, Any] = {}
+    baseline = None
+    if request.ckpt.startswith(_CLASSICAL):
+        baseline = _baseline(request, task)
+        network: Network = Unlearned()
+        model = Model(
+            request.name or request.ckpt.removeprefix(_CLASSICAL), "classical", Origin(request.ckpt, "classical")
+        )
+    else:
+        network = _network(request, task, splits, head_type, head_options)
+        resolved["head"] = network.head.resolved()
+        model = Model(network.backbone.name, network.backbone.family, network.backbone.origin)
+    resolved["task"] = dict(task.state)
+    identity = [
+        fingerprint,
+        entry.card.version,
+        model.origin.sha256 or model.origin.source,
+        *(reader.fingerprint() for reader in (splits.train, splits.select, splits.test)),
+        *(request.seed, request.limit, request.eval_only, processes),
+    ]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    settings |= {"limit": request.limit, "key": key, "resolved": resolved}
+    version = entry.card.version
+    return Assembly(request, task, version, model, splits, network, settings, fingerprint, key, baseline)
+
+
+def _network(request: Request, task: Task, splits: Splits, head_type: type[Head], head_options: Any) -> Network:
+    recipe = request.recipe
     backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name)
     if task.views == 2:
         backbone = _paired(backbone, recipe.decoder or FreshDecoder(), request.seed)
@@ -78,19 +139,16 @@ def assemble(request: Request, processes: int) -> Assembly:
     else:
         task.measure_state(splits.train)
         backbone.set_drop_path(recipe.optim.drop_path)
-    network = Network(backbone, head, views=task.views, frozen=recipe.train.frozen)
-    fingerprint = recipes.fingerprint(settings, task_options)
-    origin = backbone.origin
-    identity = [
-        fingerprint,
-        entry.card.version,
-        origin.sha256 or origin.source,
-        *(reader.fingerprint() for reader in (splits.train, splits.select, splits.test)),
-        *(request.seed, request.limit, request.eval_only, processes),
-    ]
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    settings |= {"limit": request.limit, "key": key, "resolved": {"head": head.resolved(), "task": dict(task.state)}}
-    return Assembly(request, task, entry.card.version, splits, network, settings, fingerprint, key)
+    return Network(backbone, head, views=task.views, frozen=recipe.train.frozen)
+
+
+def _baseline(request: Request, task: Task) -> Baseline:
+    name, known = request.ckpt.removeprefix(_CLASSICAL), task.baselines()
+    if not known:
+        raise UsageError(f"{request.task} knows no method without learning; give a checkpoint: croco-bench models")
+    if name not in known:
+        raise unknown(f"classical method of {request.task}", name, known)
+    return known[name]
 
 
 def _paired(backbone: Backbone, fresh: FreshDecoder, seed: int) -> PairBackbone:

@@ -271,6 +271,10 @@ class Task(ABC):
     def evaluations(self, reader: Reader) -> list[Evaluation]:
         """How the test split is scored, headline protocol first."""
 
+    def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
+        """Methods without learning, by the name in `--ckpt classical:NAME`: prepared batch -> what `predict` returns."""
+        return {}
+
     @abstractmethod
     def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Titled pictures (H, W, 3) uint8 for the contact sheet: image, prediction, ground truth, error."""

@@ -72,6 +72,13 @@ class Network(nn.Module):
         return Features(self.backbone.encode_pair(views[0], views[1]), self.grid)
 
 
+class Unlearned(Network):
+    """Stands where a network does while a method without learning is scored: it has no parameters and can't be run."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+
 def inputs(batch: Batch, views: int) -> tuple[Tensor, ...]:
     """The images of a batch, in the order of the network's arguments: `image`, or `image1` and `image2`."""
     return (batch["image"],) if views == 1 else (batch["image1"], batch["image2"])

@@ -39,7 +39,7 @@ def build_result(
     assembly: Assembly, trained: Trained | None, scored: list[Scored], accelerator: Accelerator, started: datetime
 ) -> tuple[Result, Rows]:
     """The result record, validated, and the rows that stand beside it in the .npz file."""
-    request, backbone, test = assembly.request, assembly.network.backbone, assembly.splits.test
+    request, model, test = assembly.request, assembly.model, assembly.splits.test
     rows: Rows = {"index": scored[0].scores.rows["index"]}
     metrics: dict[str, Any] = {}
     for item in scored:
@@ -53,10 +53,10 @@ def build_result(
             "task": {"name": request.task, "version": assembly.version},
             "recipe": {"name": request.recipe.name, "fingerprint": assembly.fingerprint},
             "model": {
-                "name": backbone.name,
-                "family": backbone.family,
-                "source": _source(backbone.origin),
-                "sha256": backbone.origin.sha256,
+                "name": model.name,
+                "family": model.family,
+                "source": _source(model.origin),
+                "sha256": model.origin.sha256,
                 "parameters": sum(parameter.numel() for parameter in assembly.network.parameters()),
                 "binocular": assembly.task.views == 2,
             },
@@ -121,7 +121,7 @@ def _deviations(assembly: Assembly, scored: list[Scored]) -> list[str]:
     found += [f"changed from the recipe: {change}" for change in assembly.request.changes]
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
-    found += [f"weights: {note}" for note in assembly.network.backbone.origin.notes]
+    found += [f"weights: {note}" for note in assembly.model.origin.notes]
     return list(dict.fromkeys(found))
 
 

@@ -45,7 +45,8 @@ def run(
 
     Args:
         task: a name from `croco-bench tasks`.
-        ckpt: a file, URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name from `croco-bench models`.
+        ckpt: a file, URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name from `croco-bench models`; or
+            `classical:NAME`, a method without learning that the task knows.
         recipe: a name that comes with the task, or a path to a TOML file.
         data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
         results: where result files go.
@@ -71,7 +72,7 @@ def run(
     accelerator = engine.start(device, loaded.train.precision, seed)
     with engine.advice(loaded.train):
         assembly = assemble(request, accelerator.num_processes)
-        slot = Slot(Path(results), loaded.name, task, assembly.network.backbone.name, seed)
+        slot = Slot(Path(results), loaded.name, task, assembly.model.name, seed)
         with slot.lock() if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:
                 slot.clear()
@@ -99,18 +100,17 @@ def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
     """Trains (unless only evaluating), scores under every protocol, draws, records."""
     started = datetime.now(UTC)
     slot.folder.mkdir(parents=True, exist_ok=True)
-    if assembly.request.eval_only:
-        trained = None
+    trained = _train(assembly, slot, accelerator) if assembly.learns else None
+    if assembly.request.eval_only and assembly.baseline is None:
         accelerator.prepare(assembly.network)
-    else:
-        trained = _train(assembly, slot, accelerator)
     scored = _score(assembly, accelerator, trained)
     result, rows = build_result(assembly, trained, scored, accelerator, started)
     if accelerator.is_main_process:
         title = f"{assembly.request.task}  ·  {slot.model}  ·  recipe {slot.recipe}  ·  seed {slot.seed}"
         headline = scored[0].evaluation
         contact_sheet(slot.sheet, assembly.network, assembly.task, headline, accelerator, title=title)
-        _export(assembly, slot)
+        if assembly.baseline is None:
+            _export(assembly, slot)
         write(slot, result, rows)
         (slot.folder / "last.pt").unlink(missing_ok=True)
     return result
@@ -132,7 +132,7 @@ def _train(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Trained:
 def _score(assembly: Assembly, accelerator: Accelerator, trained: Trained | None) -> list[Scored]:
     """The test split under every protocol: the last weights first, then the selected ones, which the network keeps."""
     network, workers = assembly.network, assembly.request.recipe.train.workers
-    evaluations = assembly.task.evaluations(assembly.splits.test)
+    evaluations = assembly.evaluations()
     same = trained is None or trained.step == assembly.settings["resolved"]["train"]["steps"]
     rounds = [""] if same else ["last/", ""]
     total = len(rounds) * sum(len(evaluation.reader) for evaluation in evaluations)
