@@ -215,13 +215,14 @@ def smoke(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where data, checkpoints, results and the page go.")] = Path("demo"),
+    task: Annotated[list[str] | None, typer.Option(help="Tasks to run; default: monocular depth.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per backbone.")] = 1,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
     """The whole story on the miniature: data, backbones, runs, table, pictures."""
     from croco_bench.demo import demo as run_demo
 
-    run_demo(out, seeds=seeds, open_page=open_page)
+    run_demo(out, tasks=task or (), seeds=seeds, open_page=open_page)
 
 
 def main() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 from croco_bench import registry, tables
 from croco_bench.backbones import zoo
 from croco_bench.data.mini import MINIATURES, make_mini
-from croco_bench.errors import BenchError
+from croco_bench.errors import BenchError, UsageError
 from croco_bench.files import atomic
 from croco_bench.progress import say
 from croco_bench.recipe import names_of
@@ -17,18 +18,21 @@ from croco_bench.runner import run
 RECIPE = "mini"
 
 
-def demo(out: Path, *, seeds: int = 1, open_page: bool = True) -> None:
-    """Runs every task that has a `mini` recipe with several backbones and prints the table. Can be interrupted and repeated.
+def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: bool = True) -> None:
+    """Runs tasks on the miniature with several backbones and prints the table. Can be interrupted and repeated.
 
     Args:
         out: where data, results and `index.html` go.
+        tasks: which; default: those that are marked as a showcase.
         seeds: runs per backbone.
         open_page: show the page in a browser.
 
     Raises:
         BenchError: a run failed; the others were finished first.
     """
-    entries = [entry for entry in registry.tasks() if RECIPE in names_of(entry.name)]
+    entries = [registry.tasks()[name] for name in tasks] or [entry for entry in registry.tasks() if entry.card.showcase]
+    if missing := [entry.name for entry in entries if RECIPE not in names_of(entry.name)]:
+        raise UsageError(f"{', '.join(missing)} has no recipe {RECIPE}; leave it out")
     make_mini(out / "data", datasets=sorted({entry.card.dataset for entry in entries} & MINIATURES.keys()))
     backbones = {"random": "random:mini-croco", **{name: name for name in zoo.packaged()}}
     failures = []

@@ -22,7 +22,7 @@ class TaskCard:
     """A task as the catalogue shows it. `target` is "module:Class"; `headline` are the table's columns for this task.
 
     A headline metric's name is its key in the result (`delta1`, `clean/epe`). `dataset` is the folder under the data
-    root. A task whose numbers change gets a new `version`.
+    root. A task whose numbers change gets a new `version`. `showcase`: `croco-bench demo` runs it unasked.
     """
 
     target: str
@@ -30,6 +30,7 @@ class TaskCard:
     dataset: str
     headline: tuple[Metric, ...]
     version: int = 1
+    showcase: bool = False
 
 
 @dataclass(frozen=True)

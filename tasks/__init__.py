@@ -14,5 +14,6 @@ CATALOGUE = {
         summary="monocular depth on NYUv2, metres, 654 test images",
         dataset="nyuv2",
         headline=(DELTA1,),
+        showcase=True,
     ),
 }
