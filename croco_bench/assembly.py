@@ -95,6 +95,8 @@ def assemble(request: Request, processes: int) -> Assembly:
     recipe, entry = request.recipe, registry.tasks()[request.task]
     task_type: type[Task] = entry.load()
     head_type: type[Head] = registry.heads()[recipe.head.name].load()
+    if head_type.dense != task_type.dense:
+        raise UsageError(_wrong_head(request.task, task_type, recipe.head.name))
     task_options = recipes.options_of(task_type.Options, recipe.task, f"[task] of {request.task}")
     head_options = recipes.options_of(head_type.Options, recipe.head.options, f"[head] of {recipe.head.name}")
     settings = recipes.resolve(recipe, task_options, head_options)
@@ -140,6 +142,12 @@ def _network(request: Request, task: Task, splits: Splits, head_type: type[Head]
         task.measure_state(splits.train)
         backbone.set_drop_path(recipe.optim.drop_path)
     return Network(backbone, head, views=task.views, frozen=recipe.train.frozen)
+
+
+def _wrong_head(task: str, task_type: type[Task], head: str) -> str:
+    one = "pixel" if task_type.dense else "image"
+    fit = ", ".join(entry.name for entry in registry.heads() if entry.load().dense == task_type.dense)
+    return f"{task} needs a head with an output per {one}, which {head} isn't; take one of {fit}"
 
 
 def _baseline(request: Request, task: Task) -> Baseline:

@@ -145,10 +145,11 @@ class Head(nn.Module, ABC):
     """A module on backbone features, built from a `FeatureSpec` and an output width, nothing else.
 
     `Options` is a frozen dataclass of the settings a recipe may give it. Raise `FitError` from the constructor when the
-    features can't be used, with the next size that can.
+    features can't be used, with the next size that can. `dense`: one output per pixel, else one per image (or pair).
     """
 
     Options: ClassVar[type]
+    dense: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:
@@ -226,12 +227,14 @@ class Evaluation:
 class Task(ABC):
     """A benchmark entry. `Options` is a frozen dataclass of the settings a recipe's [task] table may give.
 
+    `dense` says which heads fit: those with one output per pixel, or those with one per image (or pair).
     `state` holds facts measured on the training split (depth mean and std, say): kept with fine-tuned weights, so that
     these can be evaluated without the training data.
     """
 
     Options: ClassVar[type]
     views: ClassVar[Literal[1, 2]] = 1
+    dense: ClassVar[bool] = True
     state: dict[str, float]
 
     @abstractmethod

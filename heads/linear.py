@@ -36,6 +36,7 @@ class Linear(Head):
     """
 
     Options = LinearOptions
+    dense = False
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: LinearOptions) -> None:
         super().__init__(spec, out_channels, options)

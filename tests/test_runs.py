@@ -158,6 +158,14 @@ def test_failures_are_sentences(tiny_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo with torchrun needs a POSIX system")
+def test_a_head_of_the_wrong_kind_and_unknown_baselines(tiny_data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
+    with pytest.raises(UsageError, match="an output per pixel, which linear isn't; take one of convnext, dpt, upernet"):
+        run("nyuv2-depth", "random:mini-croco", changes=["head=linear"], **options)
+    with pytest.raises(UsageError, match="nyuv2-depth knows no method without learning"):
+        run("nyuv2-depth", "classical:sift", **options)
+
+
 def test_two_processes_score_every_image_once(tiny_data: Path, tmp_path: Path) -> None:
     """torchrun with gloo: the same global batch, an odd number of images for two processes, one result."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "croco_bench"]
