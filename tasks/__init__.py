@@ -6,9 +6,16 @@ if __name__ != "croco_bench.tasks":
     )
 
 from croco_bench.metrics.depth import DELTA1
+from croco_bench.metrics.segmentation import MIOU
 from croco_bench.registry import TaskCard
 
 CATALOGUE = {
+    "ade20k-seg": TaskCard(
+        target="croco_bench.tasks.ade20k_seg:ADE20KSeg",
+        summary="semantic segmentation of ADE20K, 150 classes, 2000 validation images",
+        dataset="ade20k",
+        headline=(MIOU,),
+    ),
     "nyuv2-depth": TaskCard(
         target="croco_bench.tasks.nyuv2_depth:NYUv2Depth",
         summary="monocular depth on NYUv2, metres, 654 test images",

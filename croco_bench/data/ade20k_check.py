@@ -9,7 +9,7 @@ import numpy as np
 
 from croco_bench.data.ade20k import LINK, UNLABELLED, ADE20KReader, Split
 from croco_bench.data.ade20k_classes import NAMES
-from croco_bench.data.places import Finding
+from croco_bench.data.places import Finding, is_miniature
 from croco_bench.errors import DataError
 
 _COUNTS: dict[Split, int] = {"train": 20_210, "test": 2_000}
@@ -20,6 +20,8 @@ def check(root: Path) -> list[Finding]:
     """Findings on the dataset folder `root`; stops at the first thing without which the rest can't be looked at."""
     findings: list[Finding] = []
     try:
+        if is_miniature(root):
+            findings.append(Finding(True, "a miniature of rendered rooms: its counts aren't those of the real dataset"))
         for split in _COUNTS:
             findings.extend(_findings(ADE20KReader(root, split), _COUNTS[split]))
     except DataError as error:
@@ -30,8 +32,7 @@ def check(root: Path) -> list[Finding]:
 
 def _findings(reader: ADE20KReader, expected: int) -> Iterator[Finding]:
     fits = reader.miniature or len(reader) == expected
-    kind = "of a miniature, pairs" if reader.miniature else "pairs"
-    yield Finding(fits, f"{reader.split}: {len(reader)} {kind} of image and annotation", f"expected {expected}; get {LINK}")
+    yield Finding(fits, f"{reader.split}: {len(reader)} images and annotations", f"expected {expected}; get {LINK}")
     areas = np.zeros(UNLABELLED + 1, dtype=np.int64)
     for index in sorted({int(place) for place in np.linspace(0, len(reader) - 1, _LOOKED_AT)}):
         sample = reader[index]

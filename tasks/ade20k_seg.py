@@ -1,0 +1,210 @@
+"""Semantic segmentation of ADE20K's 150 classes, fine-tuned and scored as mmsegmentation or MultiMAE do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.data import geometry
+from croco_bench.data import segmentation_augment as maps
+from croco_bench.data.ade20k import UNLABELLED, ADE20KReader
+from croco_bench.data.ade20k_classes import NAMES, PALETTE
+from croco_bench.data.augment import ColorJitter, to_unit
+from croco_bench.data.splitting import carve
+from croco_bench.errors import DivergedError, UsageError
+from croco_bench.metrics.meter import Array
+from croco_bench.metrics.segmentation_meter import SegmentationMeter
+from croco_bench.tiling import slide
+
+_JITTER = ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1))
+# Pixels predicted at once in one forward pass, and classes enlarged at once: bounds of memory, no number depends on them.
+_EVAL_PIXELS, _EVAL_BATCH, _CLASSES_AT_ONCE = 512 * 512, 16, 25
+
+
+@dataclass(frozen=True)
+class ADE20KSegOptions:
+    """Settings of the task.
+
+    Attributes:
+        augment: training samples as in mmsegmentation's configurations for ADE20K, or as in MultiMAE's.
+        overlap: share of a window that neighbouring windows have in common, at native size.
+        select_fraction: share of the training images that selects the weights.
+    """
+
+    augment: Literal["mmseg", "multimae"] = "mmseg"
+    overlap: float = 1 / 3
+    select_fraction: float = 0.05
+
+
+class ADE20KSeg(Task):
+    """150 channels out: logits of the classes."""
+
+    Options = ADE20KSegOptions
+    views = 1
+
+    def __init__(self, options: ADE20KSegOptions, image_size: Size) -> None:
+        if not 0 <= options.overlap < 1:
+            raise UsageError(f"task.overlap={options.overlap:g} should be at least 0 and less than 1")
+        self.options, self.image_size, self.state = options, image_size, {}
+
+    @property
+    def out_channels(self) -> int:
+        """Classes."""
+        return len(NAMES)
+
+    @property
+    def selection_metric(self) -> str:
+        """The headline."""
+        return "miou"
+
+    def splits(self, root: Path, *, seed: int) -> Splits:
+        """See `Task.splits`; a fixed part of the training images is set aside for selection."""
+        train, select = carve(ADE20KReader(root, "train"), self.options.select_fraction, seed=seed)
+        return Splits(train, select, ADE20KReader(root, "test"))
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """`image` and `label` of the network's size; what lies outside the photograph has no class."""
+        change = self._as_mmseg if self.options.augment == "mmseg" else self._as_multimae
+        moved = change({name: sample[name] for name in ("image", "label")}, generator)
+        return {"image": to_unit(moved["image"]), "label": torch.from_numpy(np.ascontiguousarray(moved["label"]))}
+
+    def _as_mmseg(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Size, crop, flip, colour, padding."""
+        factor = maps.covering(sample["label"].shape, self.image_size) * generator.uniform(0.5, 2.0)
+        moved = maps.varied_crop(maps.rescale(sample, factor), self.image_size, generator, most=0.75)
+        if generator.random() < 0.5:
+            moved = geometry.flip(moved)
+        moved["image"] = maps.distort(moved["image"], generator)
+        return maps.pad(moved, self.image_size, maps.MEAN_COLOUR)
+
+    def _as_multimae(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Flip, longer side to the network's, colour, size, padding, crop."""
+        moved = geometry.flip(sample) if generator.random() < 0.5 else sample
+        moved = maps.rescale(moved, maps.fitting(sample["label"].shape, self.image_size))
+        if generator.random() < 0.5:
+            moved["image"] = _JITTER(moved["image"], generator)
+        moved = maps.pad(maps.rescale(moved, generator.uniform(0.1, 2.0)), self.image_size, maps.GREY)
+        return geometry.random_crop(moved, self.image_size, generator)
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, its mean over the labelled pixels of the batch."""
+        label = batch["label"].long()
+        total = F.cross_entropy(output, label, ignore_index=UNLABELLED, reduction="sum")
+        # A batch without labels costs nothing, but is still a graph, so that distributed training doesn't stall.
+        return total / (label != UNLABELLED).sum().clamp(min=1)
+
+    def selection(self, reader: Reader) -> Evaluation:
+        """Native size."""
+        return self._native(reader)
+
+    def evaluations(self, reader: Reader) -> list[Evaluation]:
+        """Native size, and MultiMAE's padded squares."""
+        return [self._native(reader), self._letterbox(reader)]
+
+    def _native(self, reader: Reader) -> Evaluation:
+        return Evaluation(
+            prefix="",
+            reader=reader,
+            meter=SegmentationMeter(len(NAMES)),
+            prepare=self._prepare_native,
+            predict=self._predict_native,
+            batch_size=1,
+            citation="native size, single scale, sliding windows of the network's size on the image whose shorter side is "
+            "the window's (longer side at most four), averaged logits resized to the annotation, as mmsegmentation; areas "
+            "of a class summed over all images",
+            deviations=(
+                "windows are spread evenly and overlap by at least task.overlap, where mmsegmentation has a fixed stride "
+                "and moves the last window back",
+            ),
+        )
+
+    def _letterbox(self, reader: Reader) -> Evaluation:
+        height, width = self.image_size
+        return Evaluation(
+            prefix="letterbox",
+            reader=reader,
+            meter=SegmentationMeter(len(NAMES)),
+            prepare=self._prepare_letterbox,
+            predict=self._predict_letterbox,
+            batch_size=min(max(_EVAL_PIXELS // (height * width), 1), _EVAL_BATCH),
+            citation="image and annotation resized to fit the network's input, padded at the bottom and on the right, scored "
+            "at that size without the padding, as MultiMAE",
+        )
+
+    def _prepare_native(self, sample: Sample) -> Sample:
+        """`content` is the size of the image before it was padded to at least a window."""
+        image = {"image": sample["image"]}
+        inside = maps.rescale(image, maps.covering(sample["label"].shape, self.image_size))
+        padded = maps.pad(inside, self.image_size, maps.MEAN_COLOUR)
+        return {"image": to_unit(padded["image"]), "label": sample["label"], "content": inside["image"].shape[:2]}
+
+    def _predict_native(self, network: nn.Module, batch: Batch) -> list[Array]:
+        logits = slide(network, batch["image"], self.image_size, self.options.overlap)
+        height, width = batch["content"][0]
+        return _labels(logits[..., :height, :width], batch["label"][0].shape)
+
+    def _prepare_letterbox(self, sample: Sample) -> Sample:
+        both = {name: sample[name] for name in ("image", "label")}
+        inside = maps.rescale(both, maps.fitting(sample["label"].shape, self.image_size))
+        padded = maps.pad(inside, self.image_size, maps.GREY)
+        return {"image": to_unit(padded["image"]), "label": padded["label"], "content": self.image_size}
+
+    def _predict_letterbox(self, network: nn.Module, batch: Batch) -> list[Array]:
+        return _labels(network(batch["image"]).float(), self.image_size)
+
+    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Image, prediction and annotation blended with it, wrong pixels in red; what is unlabelled stays grey."""
+        label, (height, width) = sample["label"], sample["content"]
+        content = (sample["image"][:, :height, :width].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        image = cv2.resize(content, label.shape[::-1], interpolation=cv2.INTER_AREA)
+        known = (label != UNLABELLED)[:, :, None]
+        right, wrong = np.array([40, 160, 60]), np.array([230, 30, 30])
+        truth = np.where(known, PALETTE[np.where(known[:, :, 0], label, 0)], 96)
+        error = np.where(known, np.where((prediction == label)[:, :, None], right, wrong), 96)
+        return {
+            "image": image,
+            f"prediction: {_largest(prediction)}": _blend(image, PALETTE[prediction]),
+            f"truth: {_largest(label)}": _blend(image, truth),
+            "errors (red)": _blend(image, error),
+        }
+
+
+def _labels(logits: Tensor, size: Size) -> list[Array]:
+    """The most likely classes (H, W) uint8 after bilinear resizing; a few classes at a time, because images may be large.
+
+    Raises:
+        DivergedError: there is a logit that isn't finite.
+    """
+    best, labels = [], []
+    for part in logits.split(_CLASSES_AT_ONCE, dim=1):
+        value, label = F.interpolate(part, size=tuple(size), mode="bilinear", align_corners=False).max(dim=1)
+        best.append(value)
+        labels.append(label)
+    value, winner = torch.stack(best).max(dim=0)
+    if not value.isfinite().all():
+        raise DivergedError(
+            "the predicted logits aren't finite: the network diverged; lower --set optim.lr or use --set "
+            "train.precision=fp32"
+        )
+    chosen = winner * _CLASSES_AT_ONCE + torch.stack(labels).gather(0, winner[None])[0]
+    return list(chosen.to(torch.uint8).cpu().numpy())
+
+
+def _largest(label: Array) -> str:
+    """The names of the three classes that cover most."""
+    areas = np.bincount(label.ravel(), minlength=len(NAMES))[: len(NAMES)]
+    return ", ".join(NAMES[one] for one in areas.argsort()[::-1][:3] if areas[one])
+
+
+def _blend(image: Array, colours: Array) -> Array:
+    blended: Array = (0.4 * image + 0.6 * colours).round().astype(np.uint8)
+    return blended
