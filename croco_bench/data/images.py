@@ -35,6 +35,16 @@ def read_gray(path: Path, kind: type[np.generic]) -> NDArray[Any]:
     return image
 
 
+def read_any(path: Path) -> NDArray[Any]:
+    """An image as it is stored: (H, W) or (H, W, C) with colours in RGB order, 8 or 16 bits.
+
+    Raises:
+        DataError: it is missing or can't be decoded.
+    """
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    return image if image.ndim == 2 else np.ascontiguousarray(image[:, :, [2, 1, 0, *range(3, image.shape[2])]])
+
+
 def _decode(path: Path, how: int) -> NDArray[Any]:
     try:
         content = np.fromfile(path, dtype=np.uint8)

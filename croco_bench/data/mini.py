@@ -24,6 +24,7 @@ from croco_bench.data.rooms.habitat import HabitatMini, write_habitat
 from croco_bench.data.rooms.multimae import write_multimae
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, write_nyuv2
 from croco_bench.data.rooms.sevenscenes import SevenScenesMini, write_sevenscenes
+from croco_bench.data.rooms.taskonomy import TaskonomyMini, write_taskonomy
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.progress import Bar, say
 
@@ -48,6 +49,12 @@ class Miniature:
 MINIATURES: dict[str, Miniature] = {
     "nyuv2": Miniature(NYUv2Mini(), NYUv2Mini(12, 6, 3, 48, 64), write_nyuv2, lambda spec: spec.train + spec.test),
     "ade20k": Miniature(ADE20KMini(), ADE20KMini(10, 4, 40, 56), write_ade20k, lambda spec: spec.train + spec.val),
+    "taskonomy": Miniature(
+        TaskonomyMini(),
+        TaskonomyMini(12, 4, 6, 2, 40),
+        write_taskonomy,
+        lambda spec: spec.train + spec.val + spec.test,
+    ),
     "habitat_release": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_habitat, lambda spec: spec.pairs),
     "7scenes": Miniature(
         SevenScenesMini(),

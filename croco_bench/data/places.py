@@ -99,6 +99,24 @@ ade20k/
         checker="croco_bench.data.ade20k_check:check",
     ),
     Place(
+        name="taskonomy",
+        title="Taskonomy, eight regression domains",
+        layout="""
+taskonomy/
+  tiny_train.csv, tiny_val.csv, tiny_test.csv     building,point,view (MultiMAE's lists)
+  or train_val_test_tiny.csv                      id,train,val,test: all views of the buildings
+  rgb/<building>/point_0_view_0_domain_rgb.png    and so for normal, depth_zbuffer, principal_curvature, edge_texture,
+                                                  edge_occlusion, keypoints2d, keypoints3d, reshading
+  mask_valid/<building>/point_0_view_0_domain_depth_zbuffer.png
+or as released, unpacked
+  <building>/rgb/point_0_view_0_domain_rgb.png, <building>/normal/..., <building>/mask_valid/...
+""",
+        size="800 + 200 + 54,514 views of 512x512",
+        licence="research only, under Stanford's terms",
+        link="https://github.com/StanfordVL/taskonomy/tree/master/data",
+        checker="croco_bench.data.taskonomy_check:check",
+    ),
+    Place(
         name="habitat_release",
         title="CroCo's pairs of rendered indoor views (HM3D, ScanNet, Replica in Habitat)",
         layout="""
