@@ -46,7 +46,7 @@ def _main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks."
 
 @app.command(name="run", epilog=_EXAMPLES)
 def run_command(
-    task: Annotated[str, typer.Argument(help="A name from `croco-bench tasks`.")],
+    task: Annotated[str, typer.Argument(help="A name from `croco-bench tasks`, or a group such as taskonomy.")],
     ckpt: Annotated[
         str, typer.Option(help="File, URL, hf://repo/file, timm:NAME, random:ARCH[@SEED], or a model name.")
     ],
@@ -67,27 +67,38 @@ def run_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
 ) -> None:
     """Fine-tune and evaluate one checkpoint on one task; an interrupted run goes on where it stopped."""
+    from croco_bench import registry
     from croco_bench.runner import run
     from croco_bench.store import Slot
     from croco_bench.tables.show import show
 
-    result = run(
-        task,
-        ckpt,
-        recipe=recipe,
-        data_root=data_root,
-        results=results,
-        name=name,
-        seed=seed,
-        limit=limit,
-        changes=changes or (),
-        device=device,
-        frozen=frozen,
-        eval_only=eval_only,
-        fresh=fresh,
-    )
-    if result is not None:
-        typer.echo(show(Slot(results, result.recipe.name, task, result.model.name, seed).json))
+    members, failures = registry.members(task), []
+    for member in members:
+        try:
+            result = run(
+                member,
+                ckpt,
+                recipe=recipe,
+                data_root=data_root,
+                results=results,
+                name=name,
+                seed=seed,
+                limit=limit,
+                changes=changes or (),
+                device=device,
+                frozen=frozen,
+                eval_only=eval_only,
+                fresh=fresh,
+            )
+        except BenchError as error:
+            if members == [task]:
+                raise
+            failures.append(f"{member}: {error}")
+            continue
+        if result is not None:
+            typer.echo(show(Slot(results, result.recipe.name, member, result.model.name, seed).json))
+    if failures:
+        raise BenchError(f"{len(failures)} of {len(members)} tasks failed: {'; '.join(failures)}")
 
 
 _PRETRAIN_EXAMPLES = """

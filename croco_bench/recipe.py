@@ -165,6 +165,8 @@ def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
 
 
 def _folder(task: str) -> Traversable:
-    # Recipes lie beside the task's module; importing the package (not the module) keeps this free of torch.
-    package = tasks()[task].card.target.partition(":")[0].rpartition(".")[0]
-    return files(importlib.import_module(package)) / "recipes" / task
+    # Recipes lie beside the task's module, those of a group together. Importing the package (not the module) keeps this
+    # free of torch.
+    card = tasks()[task].card
+    package = card.target.partition(":")[0].rpartition(".")[0]
+    return files(importlib.import_module(package)) / "recipes" / (card.group or task)

@@ -23,6 +23,7 @@ class TaskCard:
 
     A headline metric's name is its key in the result (`delta1`, `clean/epe`). `dataset` is the folder under the data
     root. A task whose numbers change gets a new `version`. `showcase`: `croco-bench demo` runs it unasked.
+    Tasks of one `group` share their recipes, a name to run them all by, and a column: the mean rank over them.
     """
 
     target: str
@@ -31,6 +32,7 @@ class TaskCard:
     headline: tuple[Metric, ...]
     version: int = 1
     showcase: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,21 @@ class Registry(Generic[Card]):
 def tasks() -> Registry[TaskCard]:
     """All installed tasks."""
     return Registry[TaskCard]("task", entry_points(group="croco_bench.tasks"))
+
+
+def members(name: str) -> list[str]:
+    """The tasks that a name stands for: itself, or all of a group.
+
+    Raises:
+        UsageError: no task and no group is called so.
+    """
+    entries = list(tasks())
+    found = [entry.name for entry in entries if entry.card.group == name]
+    if not found and name not in {entry.name for entry in entries}:
+        raise unknown(
+            "task", name, sorted({entry.name for entry in entries} | {entry.card.group for entry in entries} - {""})
+        )
+    return found or [name]
 
 
 @cache

@@ -5,9 +5,16 @@ if __name__ != "croco_bench.tasks":
         "this folder is the package croco_bench.tasks: install the project (pip install -e .) and import that"
     )
 
+from croco_bench.metrics.dense import L1
 from croco_bench.metrics.depth import DELTA1
 from croco_bench.metrics.segmentation import MIOU
 from croco_bench.registry import TaskCard
+
+
+def _taskonomy(name: str, summary: str) -> TaskCard:
+    target = f"croco_bench.tasks.taskonomy:{name}"
+    return TaskCard(target, f"Taskonomy: {summary}", dataset="taskonomy", headline=(L1,), group="taskonomy")
+
 
 CATALOGUE = {
     "ade20k-seg": TaskCard(
@@ -23,4 +30,12 @@ CATALOGUE = {
         headline=(DELTA1,),
         showcase=True,
     ),
+    "taskonomy-curvature": _taskonomy("Curvature", "two principal curvatures"),
+    "taskonomy-depth": _taskonomy("Depth", "depth along the optical axis"),
+    "taskonomy-edges": _taskonomy("Edges", "texture edges"),
+    "taskonomy-keypoints2d": _taskonomy("Keypoints2D", "keypoints of the image"),
+    "taskonomy-keypoints3d": _taskonomy("Keypoints3D", "keypoints of the surface"),
+    "taskonomy-normals": _taskonomy("Normals", "surface normals"),
+    "taskonomy-occlusion": _taskonomy("Occlusion", "occlusion edges"),
+    "taskonomy-reshading": _taskonomy("Reshading", "shading by a light at the camera"),
 }

@@ -196,3 +196,35 @@ def test_average_ranks_of_the_croco_paper() -> None:
     places = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
     scores = {name: {f"task{i}": float(place) for i, place in enumerate(ranks)} for name, ranks in places.items()}
     assert average_ranks(scores) == {"croco": 1.25, "mae": 2.625, "multimae": 2.125}
+
+
+DOMAINS = ("curvature", "depth", "edges", "keypoints2d", "keypoints3d", "normals", "occlusion", "reshading")
+
+
+def put_taskonomy(root: Path, result_of: Any, model: str, values: dict[str, float]) -> None:
+    for domain, value in values.items():
+        metric = {"value": value, "ci95": None, "unit": "", "higher_is_better": False}
+        task = f"taskonomy-{domain}"
+        result = result_of(model__name=model, task__name=task, metrics={"l1": metric})
+        write(Slot(root, "paper", task, model, 0), result, {"index": [0.0], "l1": [value]})
+
+
+def test_taskonomy_is_a_mean_rank_among_complete_backbones(tmp_path: Path, result_of: Any) -> None:
+    # Places over eight tasks that give the 10/8, 21/8 and 17/8 of CroCo's paper; a fourth backbone lacks a task.
+    places = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
+    for name, ranks in places.items():
+        put_taskonomy(
+            tmp_path, result_of, name, {domain: rank / 100 for domain, rank in zip(DOMAINS, ranks, strict=True)}
+        )
+    put_taskonomy(tmp_path, result_of, "partial", dict.fromkeys(DOMAINS[:7], 0.001))
+    main, behind = grids(tmp_path)
+    key = "taskonomy/mean_rank"
+    ranked = {row.name: row.cells[key] for row in main.measured if key in row.cells}
+    assert {name: entry.value for name, entry in ranked.items()} == {"croco": 1.25, "mae": 2.625, "multimae": 2.125}
+    assert [ranked[name].place for name in ("croco", "multimae", "mae")] == [1, 2, None]
+    assert "taskonomy: ranks over 8 tasks, among croco, mae, multimae" in main.notes
+    assert "taskonomy: not ranked, for want of tasks: partial (7 of 8)" in main.notes
+    assert [column.task for column in behind.columns] == [f"taskonomy-{domain}" for domain in DOMAINS]
+    assert {row.name for row in behind.measured} == {"croco", "mae", "multimae", "partial"}
+    assert [row.cells["taskonomy-normals/l1"].value for row in behind.published] == [0.05303]
+    assert all(f"{0.01:.4f}" in tables.make([tmp_path], format=format) for format in ("terminal", "markdown", "html"))

@@ -75,7 +75,8 @@ class TaskonomyReader:
         self, root: Path, split: Split, domain: str, rows: Sequence[Row], layout: Layout, available: int
     ) -> None:
         self._root, self._rows, self._domain, self._by_task = root, list(rows), DOMAINS[domain], layout == "tasks"
-        self.split, self.available, self.miniature = split, available, is_miniature(root)
+        self.split: str = split
+        self.available, self.miniature = available, is_miniature(root)
         text = "\n".join([split, domain, *(f"{building},{point},{view}" for building, point, view in self._rows)])
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -12,6 +12,7 @@ from croco_bench import registry
 from croco_bench.metrics import Metric
 from croco_bench.record import Result
 from croco_bench.store import Slot
+from croco_bench.tables.groups import MEAN_RANK, groups, mean_ranks
 from croco_bench.tables.published import Source, disagreements, sources
 
 Found = tuple[Slot, Result]
@@ -80,7 +81,7 @@ def _percent(name: str, label: str) -> Metric:
 
 # Headline numbers of published rows for tasks that no installed distribution offers.
 _ELSEWHERE = (
-    Column("taskonomy", Metric("mean_rank", "mean rank", "", "lower", "image", 2, "")),
+    Column("taskonomy", MEAN_RANK),
     Column("ade20k-seg", _percent("miou", "mIoU")),
     Column("imagenet-linear", _percent("top1", "top-1")),
     Column("sintel-flow", Metric("clean/epe", "EPE clean", "px", "lower", "pixel", 2, "")),
@@ -89,37 +90,78 @@ _ELSEWHERE = (
 
 
 def installed_columns() -> list[Column]:
-    """Headline metrics of all installed tasks."""
-    return [Column(entry.name, metric) for entry in registry.tasks() for metric in entry.card.headline]
+    """Headline metrics of all installed tasks; of a group of tasks the mean rank."""
+    single = [
+        Column(entry.name, metric)
+        for entry in registry.tasks()
+        if not entry.card.group
+        for metric in entry.card.headline
+    ]
+    return sorted([*single, *(Column(group.name, MEAN_RANK) for group in groups())], key=lambda column: column.task)
 
 
 def build(found: Sequence[Found], *, published: bool, include_limited: bool) -> list[Grid]:
     """One grid per (recipe, real or miniature); a grid of published numbers alone if nothing was measured."""
     kept = [item for item in found if include_limited or not item[1].limited]
-    groups: dict[tuple[str, bool], list[Found]] = defaultdict(list)
+    by_recipe: dict[tuple[str, bool], list[Found]] = defaultdict(list)
     for item in kept:
-        groups[item[1].recipe.name, item[1].dataset.miniature].append(item)
+        by_recipe[item[1].recipe.name, item[1].dataset.miniature].append(item)
     left_out = len(found) - len(kept)
     notes = (
         [f"{left_out} runs that saw only part of their data are left out (--limited shows them)"] if left_out else []
     )
-    grids = [
-        _grid(f"recipe {recipe}" + (", miniature of rendered rooms" if mini else ""), items, published, mini, notes)
-        for (recipe, mini), items in sorted(groups.items())
-    ]
+    grids = []
+    for (recipe, mini), items in sorted(by_recipe.items()):
+        title = f"recipe {recipe}" + (", miniature of rendered rooms" if mini else "")
+        grids += [_grid(title, items, published, mini, notes), *_group_grids(title, items, published)]
     return grids or [_grid("no results yet", [], published, False, notes)]
 
 
 def _grid(title: str, found: list[Found], published: bool, miniature: bool, notes: list[str]) -> Grid:
-    known = installed_columns()
-    own = [column for column in known if any(result.task.name == column.task for _, result in found)]
+    known, ran = installed_columns(), {result.task.name for _, result in found}
+    own = [column for column in known if ran & set(registry.members(column.task))]
     listed = sources() if published else ()
     claimed = {key for source in listed for row in source.row for key in row.values}
     names = {column.key for column in known}
     others = [*known, *(column for column in _ELSEWHERE if column.key not in names)]
     columns = [column for column in others if column in own or column.key in claimed]
     measured, warnings = _measured(found, own)
-    reported = tuple(
+    measured, ranked = _with_ranks(measured)
+    warnings += ranked
+    reported = _reported(columns, listed)
+    told = [*notes, *warnings, *(disagreements() if listed else ())]
+    if listed and found:
+        told.append(
+            "published numbers follow their authors' protocols; they are neither ranked nor averaged with measured ones"
+        )
+    if miniature:
+        told.append("results on a miniature say nothing about the real dataset: compare rows of this table only")
+    return Grid(title, tuple(columns), measured, reported, listed, tuple(told))
+
+
+def _group_grids(title: str, found: list[Found], published: bool) -> list[Grid]:
+    """The numbers behind each mean rank."""
+    grids = []
+    for group in groups():
+        items = [item for item in found if item[1].task.name in group.tasks]
+        if not items:
+            continue
+        columns = [Column(task, metric) for task, metric in zip(group.tasks, group.metrics, strict=True)]
+        measured, warnings = _measured(items, columns)
+        keys = {column.key for column in columns}
+        listed = (
+            tuple(one for one in sources() if any(keys & row.values.keys() for row in one.row)) if published else ()
+        )
+        rows = tuple(replace(row, found=()) for row in measured)  # their runs are told of beside the main grid
+        grids.append(
+            Grid(f"{title}: {group.name}", tuple(columns), rows, _reported(columns, listed), listed, tuple(warnings))
+        )
+    return grids
+
+
+def _reported(columns: Sequence[Column], listed: Sequence[Source]) -> tuple[Row, ...]:
+    """A row per published model that has a number for one of the columns."""
+    return tuple(
         Row(
             row.model,
             {column.key: Cell(row.values[column.key]) for column in columns if column.key in row.values},
@@ -129,14 +171,28 @@ def _grid(title: str, found: list[Found], published: bool, miniature: bool, note
         for row in source.row
         if any(column.key in row.values for column in columns)
     )
-    told = [*notes, *warnings, *(disagreements() if listed else ())]
-    if listed and found:
-        told.append(
-            "published numbers follow their authors' protocols; they are neither ranked nor averaged with measured ones"
-        )
-    if miniature:
-        told.append("results on a miniature say nothing about the real dataset: compare rows of this table only")
-    return Grid(title, tuple(columns), measured, reported, listed, tuple(told))
+
+
+def _with_ranks(rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], list[str]]:
+    """Adds each group's mean ranks."""
+    notes = []
+    for group in groups():
+        columns = [Column(task, metric) for task, metric in zip(group.tasks, group.metrics, strict=True)]
+        values = {
+            row.name: {
+                column.task: cell.value for column in columns if (cell := _cells(row.found, columns).get(column.key))
+            }
+            for row in rows
+        }
+        ranks, told = mean_ranks(group, {name: row for name, row in values.items() if row})
+        notes += told
+        column = Column(group.name, MEAN_RANK)
+        ranked = [
+            replace(row, cells={**row.cells, column.key: Cell(ranks[row.name])}) if row.name in ranks else row
+            for row in rows
+        ]
+        rows = tuple(_with_places(ranked, column))
+    return rows, notes
 
 
 def _measured(found: Iterable[Found], columns: list[Column]) -> tuple[tuple[Row, ...], list[str]]:
@@ -154,7 +210,7 @@ def _measured(found: Iterable[Found], columns: list[Column]) -> tuple[tuple[Row,
     return tuple(rows), warnings
 
 
-def _cells(items: list[Found], columns: list[Column]) -> dict[str, Cell]:
+def _cells(items: Sequence[Found], columns: Sequence[Column]) -> dict[str, Cell]:
     cells = {}
     for column in columns:
         values = [

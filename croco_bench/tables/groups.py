@@ -1,0 +1,65 @@
+"""Groups of tasks that share one column: the mean rank of each backbone over the group's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from croco_bench import registry
+from croco_bench.metrics import Metric
+from croco_bench.metrics.ranks import average_ranks
+
+MEAN_RANK = Metric(
+    "mean_rank", "mean rank", "", "lower", "image", 2, "mean over tasks of the place among backbones, ties averaged"
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks announced under one group name, and their headline metrics in the same order."""
+
+    name: str
+    tasks: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+
+
+def groups() -> list[Group]:
+    """Of all installed tasks; the first headline metric of each counts."""
+    members: dict[str, list[tuple[str, Metric]]] = {}
+    for entry in registry.tasks():
+        if entry.card.group:
+            members.setdefault(entry.card.group, []).append((entry.name, entry.card.headline[0]))
+    return [
+        Group(name, tuple(task for task, _ in found), tuple(metric for _, metric in found))
+        for name, found in members.items()
+    ]
+
+
+def mean_ranks(group: Group, values: dict[str, dict[str, float]]) -> tuple[dict[str, float], list[str]]:
+    """Mean ranks of the backbones that have every task of the group, and what a reader must know about them.
+
+    Args:
+        group: the tasks.
+        values: backbone -> task -> its headline number, the mean over seeds in full precision.
+    """
+    mixed = {metric.higher_is_better for metric in group.metrics}
+    if len(mixed) > 1:  # turned so that lower is better throughout
+        signs = {
+            task: -1 if metric.higher_is_better else 1 for task, metric in zip(group.tasks, group.metrics, strict=True)
+        }
+        values = {name: {task: signs[task] * value for task, value in row.items()} for name, row in values.items()}
+    complete = {name: row for name, row in values.items() if len(row) == len(group.tasks)}
+    ranks = average_ranks(complete, higher_is_better=mixed == {True})
+    notes = []
+    if complete:
+        notes.append(f"{group.name}: ranks over {len(group.tasks)} tasks, among {_listed(sorted(complete))}")
+    partial = [
+        f"{name} ({len(row)} of {len(group.tasks)})" for name, row in sorted(values.items()) if name not in complete
+    ]
+    if partial:
+        notes.append(f"{group.name}: not ranked, for want of tasks: {_listed(partial)}")
+    return ranks, notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,191 @@
+"""Taskonomy's eight regressions, trained and scored as MultiMAE does on its small split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
+
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.data.augment import to_unit
+from croco_bench.data.colormaps import colored, unit_range
+from croco_bench.data.taskonomy import DOMAINS, Layout, block_dilated, open_split, softened
+from croco_bench.errors import UsageError
+from croco_bench.metrics.dense_meter import DenseMeter
+from croco_bench.metrics.meter import Array
+
+# Images predicted at once; no number depends on it.
+_EVAL_BATCH = 16
+
+
+@dataclass(frozen=True)
+class TaskonomyOptions:
+    """Settings of the eight tasks.
+
+    Attributes:
+        train_rows: how many rows of the list for training are used, the first ones.
+        val_rows: how many of the official validation list select the weights.
+        layout: how the files lie on disk; `auto` looks.
+    """
+
+    train_rows: int = 800
+    val_rows: int = 200
+    layout: Layout = field(default="auto", metadata={"scientific": False})
+
+
+class Taskonomy(Task):
+    """Regression of one domain, its channels as they are decoded, from 0 to 1."""
+
+    Options = TaskonomyOptions
+    domain: ClassVar[str]
+
+    def __init__(self, options: TaskonomyOptions, image_size: Size) -> None:
+        if min(options.train_rows, options.val_rows) < 1:
+            raise UsageError("task.train_rows and task.val_rows should be at least 1")
+        self.options, self.image_size, self.state = options, image_size, {}
+
+    @property
+    def out_channels(self) -> int:
+        """Those of the domain."""
+        return DOMAINS[self.domain].channels
+
+    @property
+    def selection_metric(self) -> str:
+        """The loss itself."""
+        return "l1"
+
+    def splits(self, root: Path, *, seed: int) -> Splits:
+        """See `Task.splits`; the official validation list, of other buildings, selects."""
+        options = self.options
+        return Splits(
+            open_split(root, "train", domain=self.domain, rows=options.train_rows, layout=options.layout),
+            open_split(root, "val", domain=self.domain, rows=options.val_rows, layout=options.layout),
+            open_split(root, "test", domain=self.domain, layout=options.layout),
+        )
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Nothing is augmented, as in MultiMAE."""
+        return self._prepare(sample)
+
+    def _prepare(self, sample: Sample) -> Sample:
+        """Colour bilinearly, target and mask by nearest neighbour, to the network's size; then masks grow, edges soften."""
+        height, width = self.image_size
+        image = Image.fromarray(sample["image"]).resize((width, height), Image.Resampling.BILINEAR)
+        target = _nearest(sample["target"], self.image_size).reshape(height, width, -1)
+        if self.domain == "occlusion":
+            target = softened(target)
+        valid = _nearest(sample["valid"].astype(np.uint8), self.image_size).astype(np.bool_)
+        return {"image": to_unit(np.array(image)), "target": target, "valid": block_dilated(valid)}
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Mean absolute error over the valid pixels of the whole batch, all channels."""
+        valid = batch["valid"]
+        error: Tensor = (output.permute(0, 2, 3, 1)[valid] - batch["target"][valid]).abs()
+        return error.mean() if error.numel() else output.sum() * 0.0  # still a graph, for distributed training
+
+    def selection(self, reader: Reader) -> Evaluation:
+        """As the test split is scored."""
+        return self._whole(reader)
+
+    def evaluations(self, reader: Reader) -> list[Evaluation]:
+        """All test images at the network's size."""
+        return [self._whole(reader)]
+
+    def _whole(self, reader: Reader) -> Evaluation:
+        return Evaluation(
+            prefix="",
+            reader=reader,
+            meter=DenseMeter(),
+            prepare=self._prepare,
+            predict=self._predict,
+            batch_size=_EVAL_BATCH,
+            citation="targets resized by nearest neighbour to the network's size, masked L1, as MultiMAE; mean over images",
+        )
+
+    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+        output: Tensor = network(batch["image"])
+        return list(output.float().permute(0, 2, 3, 1).cpu().numpy())
+
+    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Image, prediction and truth on one scale, error averaged over channels; invalid pixels grey."""
+        valid, truth = sample["valid"], np.asarray(sample["target"])
+        span = unit_range(truth[valid])
+        error = np.abs(prediction - truth).mean(axis=-1)
+        return {
+            "image": (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8),
+            "prediction": _picture(prediction, span, np.ones_like(valid)),
+            "ground truth": _picture(truth, span, valid),
+            f"error, 0 to {max(span[1] - span[0], 1e-3) / 2:.2g}": colored(
+                error, (0.0, max(span[1] - span[0], 1e-3) / 2), cv2.COLORMAP_INFERNO, valid
+            ),
+        }
+
+
+def _nearest(values: Array, size: Size) -> Array:
+    """The pixel whose area holds each new pixel's centre, as Pillow and torchvision do; OpenCV's plain way shifts."""
+    resized: Array = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized
+
+
+def _picture(values: Array, span: tuple[float, float], valid: Array) -> Array:
+    """One channel in false colours, two or three as red, green and blue."""
+    if values.shape[2] == 1:
+        return colored(values[:, :, 0], span, cv2.COLORMAP_VIRIDIS, valid)
+    shown = np.zeros((*values.shape[:2], 3))
+    shown[:, :, : values.shape[2]] = np.clip(values, 0, 1)
+    shown[~valid] = 0.5
+    return (shown * 255).round().astype(np.uint8)
+
+
+class Curvature(Taskonomy):
+    """Two principal curvatures."""
+
+    domain = "curvature"
+
+
+class Depth(Taskonomy):
+    """Depth along the optical axis, 0 to 15.6 m."""
+
+    domain = "depth"
+
+
+class Edges(Taskonomy):
+    """Texture edges."""
+
+    domain = "edges"
+
+
+class Keypoints2D(Taskonomy):
+    """Keypoints of the image."""
+
+    domain = "keypoints2d"
+
+
+class Keypoints3D(Taskonomy):
+    """Keypoints of the surface."""
+
+    domain = "keypoints3d"
+
+
+class Normals(Taskonomy):
+    """Surface normals."""
+
+    domain = "normals"
+
+
+class Occlusion(Taskonomy):
+    """Occlusion edges."""
+
+    domain = "occlusion"
+
+
+class Reshading(Taskonomy):
+    """Shading by a light at the camera."""
+
+    domain = "reshading"
