@@ -21,6 +21,7 @@ from croco_bench.data.places import MARKER, is_miniature
 from croco_bench.data.processes import process_pool
 from croco_bench.data.rooms.ade20k import ADE20KMini, write_ade20k
 from croco_bench.data.rooms.habitat import HabitatMini, write_habitat
+from croco_bench.data.rooms.imagenet import ImageNetMini, write_imagenet
 from croco_bench.data.rooms.multimae import write_multimae
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, write_nyuv2
 from croco_bench.data.rooms.sevenscenes import SevenScenesMini, write_sevenscenes
@@ -54,6 +55,12 @@ MINIATURES: dict[str, Miniature] = {
         TaskonomyMini(12, 4, 6, 2, 40),
         write_taskonomy,
         lambda spec: spec.train + spec.val + spec.test,
+    ),
+    "imagenet": Miniature(
+        ImageNetMini(),
+        ImageNetMini(3, 8, 4, 40),
+        write_imagenet,
+        lambda spec: spec.classes * (spec.train + spec.val),
     ),
     "habitat_release": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_habitat, lambda spec: spec.pairs),
     "7scenes": Miniature(

@@ -117,6 +117,20 @@ or as released, unpacked
         checker="croco_bench.data.taskonomy_check:check",
     ),
     Place(
+        name="imagenet",
+        title="ImageNet-1K (ILSVRC 2012)",
+        layout="""
+imagenet/
+  train/<wnid>/*.JPEG, val/<wnid>/*.JPEG          or any folders of class folders
+or the archives, read in place
+  ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz (labels of val)
+""",
+        size="1,281,167 + 50,000 photographs, 145 GB",
+        licence="research and education, non-commercial",
+        link="https://image-net.org/challenges/LSVRC/2012/2012-downloads.php",
+        checker="croco_bench.data.imagenet_check:check",
+    ),
+    Place(
         name="habitat_release",
         title="CroCo's pairs of rendered indoor views (HM3D, ScanNet, Replica in Habitat)",
         layout="""
