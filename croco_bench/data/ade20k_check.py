@@ -34,14 +34,16 @@ def _findings(reader: ADE20KReader, expected: int) -> Iterator[Finding]:
     fits = reader.miniature or len(reader) == expected
     yield Finding(fits, f"{reader.split}: {len(reader)} images and annotations", f"expected {expected}; get {LINK}")
     areas = np.zeros(UNLABELLED + 1, dtype=np.int64)
-    for index in sorted({int(place) for place in np.linspace(0, len(reader) - 1, _LOOKED_AT)}):
+    places = sorted({int(place) for place in np.linspace(0, len(reader) - 1, _LOOKED_AT)})
+    for index in places:
         sample = reader[index]
         areas += np.bincount(sample["label"].ravel(), minlength=len(areas))
         if sample["image"].std() < 1:
             yield Finding(False, f"{sample['id']} is a blank image", f"get {LINK} again")
-    labelled, common = 1 - areas[UNLABELLED] / areas.sum(), areas[: len(NAMES)].argsort()[::-1][:3]
+    classes, labelled = areas[: len(NAMES)], 1 - areas[UNLABELLED] / areas.sum()
+    common = ", ".join(NAMES[one] for one in classes.argsort()[::-1][:3] if classes[one])
     yield Finding(
         labelled > 0.5,
-        f"{reader.split}: {labelled:.0%} of {_LOOKED_AT} images labelled, mostly {', '.join(NAMES[one] for one in common)}",
+        f"{reader.split}: {labelled:.0%} of {len(places)} annotations labelled, mostly {common or 'nothing'}",
         "annotations should count classes from 1 and label nearly every pixel",
     )
