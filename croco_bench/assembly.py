@@ -17,7 +17,7 @@ from croco_bench.backbones import load_backbone
 from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.paired import with_decoder
 from croco_bench.backbones.weights import OWN, fill, read_finetuned
-from croco_bench.contracts import Backbone, Batch, Evaluation, Head, Origin, PairBackbone, Splits, Task
+from croco_bench.contracts import Backbone, Batch, Evaluation, Head, Origin, PairBackbone, PooledHead, Splits, Task
 from croco_bench.data.places import data_folder
 from croco_bench.data.splitting import limit
 from croco_bench.errors import CheckpointError, UsageError, unknown
@@ -105,6 +105,8 @@ def assemble(request: Request, processes: int) -> Assembly:
     fingerprint = recipes.fingerprint(settings, task_options)
     resolved: dict[str, Any] = {}
     baseline = None
+    if recipe.probe and not (recipe.train.frozen and issubclass(head_type, PooledHead)):
+        raise UsageError("a recipe with [probe] needs train.frozen=true and a head on pooled vectors, such as linear")
     if request.ckpt.startswith(_CLASSICAL):
         baseline = _baseline(request, task)
         network: Network = Unlearned()

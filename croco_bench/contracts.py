@@ -169,6 +169,31 @@ class Head(nn.Module, ABC):
         return {}
 
 
+class PooledHead(Head):
+    """A head on one vector per image, normed and classified linearly: it can be trained on vectors that were kept.
+
+    `poolings` are the ways to a vector that the features allow, `pooling` is the one in use.
+    """
+
+    dense = False
+    poolings: tuple[str, ...]
+    norm: nn.Module
+    linear: nn.Linear
+
+    @property
+    @abstractmethod
+    def pooling(self) -> str:
+        """The way in use; part of the state dict."""
+
+    @abstractmethod
+    def pooled(self, features: Features, how: str) -> Tensor:
+        """One vector (B, C) per image."""
+
+    @abstractmethod
+    def settle(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
+        """Takes what was trained elsewhere: a pooling, the vectors' mean and variance (C,), the classifier (K, C), (K,)."""
+
+
 @runtime_checkable
 class Reader(Protocol):
     """A split of a dataset in an official layout: raw samples, decoded, in physical units, no augmentation.

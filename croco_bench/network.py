@@ -57,12 +57,16 @@ class Network(nn.Module):
 
         In training mode, where the head has auxiliary outputs: all of them with their weights, the head's own first.
         """
-        views = [(image - self.mean) / self.std for image in images]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self._encode(views)
+        features = self.features(*images)
         output: Tensor = self.head(features)
         others = self.head.auxiliary(features) if self.training else ()
         return [(1.0, output), *others] if others else output
+
+    def features(self, *images: Tensor) -> Features:
+        """What the head is given for these images."""
+        views = [(image - self.mean) / self.std for image in images]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self._encode(views)
 
     def _encode(self, views: Sequence[Tensor]) -> Features:
         if self.views == 1:

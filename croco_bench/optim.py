@@ -44,9 +44,13 @@ def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
 def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
     """The timm optimiser called `optim.name` over the network's groups."""
     arguments: dict[str, Any] = {"betas": optim.betas} if "adam" in optim.name.lower() else {"momentum": optim.betas[0]}
+    groups = parameter_groups(network, optim)
+    if optim.name.lower() == "lars":
+        # As in MAE and its ancestors: rates follow the weights' norms, decay or not, but never a vector's.
+        groups = [{**group, "always_adapt": all(one.ndim > 1 for one in group["params"])} for group in groups]
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
-            parameter_groups(network, optim), opt=optim.name, lr=optim.lr, weight_decay=0.0, **arguments
+            groups, opt=optim.name, lr=optim.lr, weight_decay=0.0, **arguments
         )
     except (ValueError, TypeError, AssertionError) as error:
         raise UsageError(

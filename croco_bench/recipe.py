@@ -64,6 +64,24 @@ class FreshDecoder(Table):
     heads: Annotated[int, Field(ge=1)] = 16
 
 
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Probe(Table):
+    """A head trained on vectors that are extracted once, from images without augmentation.
+
+    All `rates` (for 256 images a batch) and poolings are trained together for `train.epochs`, with momentum and cosine,
+    and the best on the selection split is reported. Beside it: L-BFGS logistic regression with the best of `costs` (the
+    inverse of the regularisation's weight per image) and the k nearest neighbours with the best of `neighbours`.
+    """
+
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    costs: tuple[Rate, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+    neighbours: tuple[Length, ...] = (10, 20, 100, 200)
+    temperature: Rate = 0.07
+
+
 class Protocol(Table):
     """What the recipe follows, and every place where it does not."""
 
@@ -82,6 +100,7 @@ class Recipe(Table):
     train: Train
     optim: Optim
     decoder: FreshDecoder | None = None
+    probe: Probe | None = None
     protocol: Protocol
 
 
@@ -99,7 +118,7 @@ def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
     ignored = {**_UNSCIENTIFIC, "task": marked}
     kept = {
         table: {key: value for key, value in settings[table].items() if key not in ignored.get(table, ())}
-        for table in ("head", "task", "train", "optim", "decoder")
+        for table in ("head", "task", "train", "optim", "decoder", "probe")
         if table in settings
     }
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
@@ -109,8 +128,9 @@ def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
 def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, Any]:
     """The recipe as plain JSON values, every default filled in."""
     plain = recipe.model_dump(mode="json", exclude={"task_name", "name", "summary", "protocol"})
-    if recipe.decoder is None:
-        del plain["decoder"]
+    for optional in ("decoder", "probe"):
+        if plain[optional] is None:
+            del plain[optional]
     plain["task"] = _plain(task_options)
     plain["head"] = {"name": recipe.head.name, **_plain(head_options)}
     return plain

@@ -12,11 +12,14 @@ from accelerate import Accelerator
 
 from croco_bench import engine
 from croco_bench.assembly import Assembly, Request, assemble
+from croco_bench.backbones.sources import cache_folder
 from croco_bench.backbones.weights import save_finetuned
 from croco_bench.errors import RecordError
 from croco_bench.evaluate import evaluate
+from croco_bench.feature_cache import FeatureCache
 from croco_bench.loading import Plan
 from croco_bench.pictures import contact_sheet
+from croco_bench.probe import probe
 from croco_bench.progress import Bar, say
 from croco_bench.recipe import load_recipe
 from croco_bench.record import Result
@@ -100,10 +103,10 @@ def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
     """Trains (unless only evaluating), scores under every protocol, draws, records."""
     started = datetime.now(UTC)
     slot.folder.mkdir(parents=True, exist_ok=True)
-    trained = _train(assembly, slot, accelerator) if assembly.learns else None
+    trained, others = _train(assembly, slot, accelerator) if assembly.learns else (None, [])
     if assembly.request.eval_only and assembly.baseline is None:
         accelerator.prepare(assembly.network)
-    scored = _score(assembly, accelerator, trained)
+    scored = [*_score(assembly, accelerator, trained), *others]
     result, rows = build_result(assembly, trained, scored, accelerator, started)
     if accelerator.is_main_process:
         title = f"{assembly.request.task}  ·  {slot.model}  ·  recipe {slot.recipe}  ·  seed {slot.seed}"
@@ -116,17 +119,28 @@ def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
     return result
 
 
-def _train(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Trained:
+def _train(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> tuple[Trained, list[Scored]]:
+    """Fine-tunes, or trains on kept vectors; the latter scores the test split in further ways."""
     recipe, splits, seed = assembly.request.recipe, assembly.splits, assembly.request.seed
     plan = Plan.of(recipe.train, len(splits.train), accelerator.num_processes)
-    assembly.settings["resolved"]["train"] = {
+    resolved = assembly.settings["resolved"]
+    resolved["train"] = {
         "steps": plan.steps,
         "warmup_steps": recipe.optim.warmup * plan.unit,
         "train_images": len(splits.train),
         "select_images": len(splits.select),
     }
     job = Job(recipe, assembly.task, splits, assembly.network, plan, seed, slot.folder, assembly.key)
-    return Trainer(job, accelerator).run()
+    if recipe.probe is None:
+        return Trainer(job, accelerator).run(), []
+    accelerator.prepare(assembly.network)
+    origin = assembly.model.origin
+    cache = FeatureCache(
+        cache_folder() / "vectors", assembly.network, origin.sha256 or origin.source, accelerator, recipe.train.workers
+    )
+    probed = probe(job, cache, assembly.evaluations()[0], accelerator)
+    resolved |= {"probe": probed.chosen, "head": assembly.network.head.resolved()}
+    return probed.trained, probed.others
 
 
 def _score(assembly: Assembly, accelerator: Accelerator, trained: Trained | None) -> list[Scored]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.contracts import Features, FeatureSpec, PooledHead
 from croco_bench.errors import FitError
 
 
@@ -23,12 +24,12 @@ class LinearOptions:
     pool: Literal["auto", "mean", "cls"] = "auto"
 
 
-class Linear(Head):
+class Linear(PooledHead):
     """Tokens of the last block -> (B, out_channels): pooled, normed over the batch without learned scale, classified.
 
     As MAE's probe: BatchNorm1d(affine=False, eps=1e-6), then a linear layer whose weights start at 0.01 standard
-    deviation and whose biases start at 0. `pool` has no state, so that its output can be kept and `classify`, which
-    holds all of it, be trained alone.
+    deviation and whose biases start at 0. Pooling learns nothing, so vectors can be kept and `classify` be trained
+    alone.
 
     Raises:
         FitError: `pool` is "cls" and the backbone has no such token. From `classify`, in training: one image at a time,
@@ -36,7 +37,8 @@ class Linear(Head):
     """
 
     Options = LinearOptions
-    dense = False
+    norm: nn.BatchNorm1d
+    from_cls: Tensor
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: LinearOptions) -> None:
         super().__init__(spec, out_channels, options)
@@ -44,8 +46,10 @@ class Linear(Head):
             raise FitError(
                 "head.pool='cls' needs a class or global token, but the backbone has none; take head.pool=mean"
             )
-        automatic: Literal["mean", "cls"] = "cls" if spec.has_cls else "mean"
-        self.pooling: Literal["mean", "cls"] = automatic if options.pool == "auto" else options.pool
+        self.poolings = ("cls", "mean") if spec.has_cls else ("mean",)
+        how = self.poolings[0] if options.pool == "auto" else options.pool
+        # In the state dict, so that weights never meet the vectors of another pooling.
+        self.register_buffer("from_cls", torch.tensor(how == "cls"))
         width = spec.widths[-1]
         self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6)
         self.linear = nn.Linear(width, out_channels)
@@ -56,16 +60,31 @@ class Linear(Head):
         """The pooling that was taken."""
         return {"pool": self.pooling}
 
+    @property
+    def pooling(self) -> str:
+        """See `PooledHead.pooling`."""
+        return "cls" if self.from_cls else "mean"
+
     def forward(self, features: Features) -> Tensor:
         """See `Head.forward`."""
-        return self.classify(self.pool(features))
+        return self.classify(self.pooled(features, self.pooling))
 
-    def pool(self, features: Features) -> Tensor:
-        """One vector (B, C) per image."""
-        if self.pooling == "mean":
+    def pooled(self, features: Features, how: str) -> Tensor:
+        """See `PooledHead.pooled`."""
+        if how == "mean":
             return features.tokens[-1].mean(dim=1)
         assert features.cls is not None, "a backbone whose spec has_cls hands out the token"
         return features.cls
+
+    def settle(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
+        """See `PooledHead.settle`."""
+        self.from_cls.fill_(how == "cls")
+        assert self.norm.running_mean is not None and self.norm.running_var is not None
+        self.norm.running_mean.copy_(mean)
+        self.norm.running_var.copy_(variance)
+        with torch.no_grad():
+            self.linear.weight.copy_(weight)
+            self.linear.bias.copy_(bias)
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Pooled vectors (B, C) -> (B, out_channels)."""

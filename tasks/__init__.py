@@ -5,6 +5,7 @@ if __name__ != "croco_bench.tasks":
         "this folder is the package croco_bench.tasks: install the project (pip install -e .) and import that"
     )
 
+from croco_bench.metrics.classification import TOP1
 from croco_bench.metrics.dense import L1
 from croco_bench.metrics.depth import DELTA1
 from croco_bench.metrics.segmentation import MIOU
@@ -22,6 +23,12 @@ CATALOGUE = {
         summary="semantic segmentation of ADE20K, 150 classes, 2000 validation images",
         dataset="ade20k",
         headline=(MIOU,),
+    ),
+    "imagenet-linear": TaskCard(
+        target="croco_bench.tasks.imagenet_linear:ImageNetLinear",
+        summary="linear probe of frozen features on ImageNet-1K, 50,000 validation images",
+        dataset="imagenet",
+        headline=(TOP1,),
     ),
     "nyuv2-depth": TaskCard(
         target="croco_bench.tasks.nyuv2_depth:NYUv2Depth",

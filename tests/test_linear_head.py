@@ -31,7 +31,7 @@ def test_the_pooling_taken_is_said_and_done(of: FeatureSpec, asked: str, taken: 
     head, given = Linear(of, 4, LinearOptions(pool=asked)), features(of)  # type: ignore[arg-type]
     assert head.resolved() == {"pool": taken}
     expected = given.cls if taken == "cls" else sum(given.tokens[2][:, index] for index in range(3)) / 3
-    torch.testing.assert_close(head.pool(given), expected)
+    torch.testing.assert_close(head.pooled(given, head.pooling), expected)
 
 
 def test_training_norms_over_the_batch_and_evaluation_over_what_was_seen() -> None:
@@ -50,7 +50,7 @@ def test_training_norms_over_the_batch_and_evaluation_over_what_was_seen() -> No
 def test_forward_is_classify_of_pool() -> None:
     head, given = Linear(WITH_CLS, 4, LinearOptions()).eval(), features(WITH_CLS)
     assert head(given).shape == (8, 4)
-    assert torch.equal(head(given), head.classify(head.pool(given)))
+    assert torch.equal(head(given), head.classify(head.pooled(given, head.pooling)))
     assert torch.equal(head(given), head(given))
 
 

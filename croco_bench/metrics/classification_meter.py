@@ -1,0 +1,21 @@
+"""Scores classifications, per image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from croco_bench.metrics.classification import ALL
+from croco_bench.metrics.meter import Array, Meter
+
+
+class ClassificationMeter(Meter):
+    """Scores class scores (classes,) against `sample["label"]`. Of classes that score alike, the true one comes last."""
+
+    metrics: ClassVar = ALL
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one image."""
+        label = int(sample["label"])
+        ahead = int((prediction >= prediction[label]).sum()) - 1
+        return {"top1": 100.0 * (ahead < 1), "top5": 100.0 * (ahead < 5), "label": float(label)}

@@ -1,0 +1,139 @@
+"""Linear probe of frozen features on ImageNet-1K."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.data.augment import to_unit
+from croco_bench.data.imagenet import open_split
+from croco_bench.data.splitting import carve
+from croco_bench.metrics.classification_meter import ClassificationMeter
+from croco_bench.metrics.meter import Array
+
+# Images predicted at once; no number depends on it.
+_EVAL_BATCH = 64
+# The shorter side is resized to this share of the crop, and pictures are cut to between these shares of their area.
+_RESIZE, _AREA, _ASPECT = 256 / 224, (0.08, 1.0), (3 / 4, 4 / 3)
+_TRUE, _OTHER = (60, 160, 80), (150, 150, 150)
+
+
+@dataclass(frozen=True)
+class ImageNetLinearOptions:
+    """Settings of the task.
+
+    Attributes:
+        select_fraction: share of the training images, drawn by their names, that chooses weights and rates.
+    """
+
+    select_fraction: float = 0.02
+
+
+class ImageNetLinear(Task):
+    """One score per class."""
+
+    Options = ImageNetLinearOptions
+    dense = False
+
+    def __init__(self, options: ImageNetLinearOptions, image_size: Size) -> None:
+        self.options, self.image_size, self.state = options, image_size, {}
+        self.classes: list[str] = []
+
+    @property
+    def out_channels(self) -> int:
+        """As many as the training split has class folders."""
+        return len(self.classes)
+
+    @property
+    def selection_metric(self) -> str:
+        """The headline."""
+        return "top1"
+
+    def splits(self, root: Path, *, seed: int) -> Splits:
+        """See `Task.splits`; the validation images are only scored, never chosen by."""
+        whole, test = open_split(root, "train"), open_split(root, "val")
+        self.classes = whole.classes
+        train, select = carve(whole, self.options.select_fraction, seed=seed)
+        return Splits(train, select, test)
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """MAE's for probes: a random box resized (bicubic), drawn once as in its TensorFlow original, and a flip."""
+        image = Image.fromarray(sample["image"])
+        box = _random_box(image.size, generator)
+        resized = image.resize(self.image_size[::-1], Image.Resampling.BICUBIC, box=box)
+        pixels = np.array(resized)
+        if generator.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return {"image": to_unit(pixels), "label": sample["label"]}
+
+    def _prepare(self, sample: Sample) -> Sample:
+        """Shorter side to 8/7 of the network's (bicubic), centre crop."""
+        image, (height, width) = Image.fromarray(sample["image"]), self.image_size
+        scale = max(round(_RESIZE * height) / image.height, round(_RESIZE * width) / image.width)
+        # The longer side is rounded down, as torchvision does.
+        size = max(int(image.width * scale + 1e-6), width), max(int(image.height * scale + 1e-6), height)
+        resized = image.resize(size, Image.Resampling.BICUBIC)
+        left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
+        return {
+            "image": to_unit(np.array(resized.crop((left, top, left + width, top + height)))),
+            "label": sample["label"],
+        }
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy."""
+        return F.cross_entropy(output, batch["label"])
+
+    def selection(self, reader: Reader) -> Evaluation:
+        """As the validation images are scored."""
+        return self._centre(reader)
+
+    def evaluations(self, reader: Reader) -> list[Evaluation]:
+        """Centre crops of all validation images."""
+        return [self._centre(reader)]
+
+    def _centre(self, reader: Reader) -> Evaluation:
+        return Evaluation(
+            prefix="",
+            reader=reader,
+            meter=ClassificationMeter(),
+            prepare=self._prepare,
+            predict=self._predict,
+            batch_size=_EVAL_BATCH,
+            citation="one centre crop after resizing the shorter side to 8/7 of it (256 for 224), as MAE",
+        )
+
+    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+        output: Tensor = network(batch["image"])
+        return list(output.float().cpu().numpy())
+
+    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Image, and the five highest scores as bars: the true class in green."""
+        image = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        best, label = np.argsort(-prediction)[:5], int(sample["label"])
+        shares = np.exp(prediction - prediction.max())
+        shares /= shares.sum()
+        bars = np.full_like(image, 255)
+        height, width = bars.shape[:2]
+        for place, index in enumerate(best):
+            top, bottom = (round((place + edge) * height / 5) for edge in (0.15, 0.85))
+            bars[top:bottom, : max(round(width * float(shares[index])), 1)] = _TRUE if index == label else _OTHER
+        named = ", ".join(self.classes[index] for index in best[:2])
+        return {f"is {self.classes[label]}": image, f"seems {named}": bars}
+
+
+def _random_box(size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of 8 to 100 % of the area and an aspect of 3/4 to 4/3, cut where it would reach out."""
+    width, height = size
+    area = width * height * generator.uniform(*_AREA)
+    aspect = np.exp(generator.uniform(*np.log(_ASPECT)))
+    wide = int(np.clip(round(np.sqrt(area * aspect)), 1, width))
+    tall = int(np.clip(round(np.sqrt(area / aspect)), 1, height))
+    left, top = (int(generator.integers(0, free, endpoint=True)) for free in (width - wide, height - tall))
+    return left, top, left + wide, top + tall

@@ -1,0 +1,78 @@
+"""The linear probe as a task: crops, scores, both protocols."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from croco_bench import registry, run
+from croco_bench.metrics.classification_meter import ClassificationMeter
+from croco_bench.metrics.meter import stack
+
+
+@pytest.fixture
+def task(tiny_data: Path) -> Any:
+    kind = registry.tasks()["imagenet-linear"].load()
+    found = kind(kind.Options(select_fraction=0.25), (32, 32))
+    found.splits(tiny_data / "imagenet", seed=0)
+    return found
+
+
+def picture(height: int, width: int) -> dict[str, Any]:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return {"image": pixels, "label": 1}
+
+
+@pytest.mark.parametrize("size", [(40, 40), (50, 90), (61, 33)])
+def test_test_images_are_torchvisions_centre_crops(task: Any, size: tuple[int, int]) -> None:
+    from PIL import Image
+
+    sample = picture(*size)
+    ready = task.evaluations(None)[0].prepare(sample)["image"]
+    usual = Compose([Resize(37, interpolation=InterpolationMode.BICUBIC), CenterCrop(32)])
+    expected = torch.from_numpy(np.array(usual(Image.fromarray(sample["image"])))).permute(2, 0, 1) / 255
+    assert ready.shape == expected.shape == (3, 32, 32)
+    assert (ready - expected).abs().mean() < 0.02
+
+
+def test_training_crops_are_drawn_from_the_generator_alone(task: Any) -> None:
+    one, two, other = (task.augment(picture(50, 70), np.random.default_rng(seed))["image"] for seed in (1, 1, 2))
+    assert one.shape == (3, 32, 32)
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_selection_never_sees_the_validation_images(task: Any, tiny_data: Path) -> None:
+    splits = task.splits(tiny_data / "imagenet", seed=0)
+    names = [set(part.groups) for part in (splits.train, splits.select, splits.test)]
+    assert [len(part) for part in names] == [18, 6, 12]
+    assert not names[0] & names[1]
+    assert [part.split for part in (splits.train, splits.select, splits.test)] == ["train", "select (of train)", "val"]
+    assert task.out_channels == 3
+
+
+def test_top1_and_top5_by_hand() -> None:
+    meter = ClassificationMeter()
+    scores = np.array([0.1, 0.9, 0.3, 0.3, 0.2, 0.6, 0.0])
+    rows = [meter.measure(scores, {"label": np.array(label)}) for label in (1, 0, 2, 6)]
+    assert [row["top1"] for row in rows] == [100.0, 0.0, 0.0, 0.0]
+    assert [row["top5"] for row in rows] == [100.0, 0.0, 100.0, 0.0]
+    assert meter.reduce(stack(rows)) == {"top1": 25.0, "top5": 50.0}
+    assert meter.measure(np.zeros(3), {"label": np.array(0)})["top1"] == 0.0  # a constant knows nothing
+
+
+def test_both_protocols_run(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
+    options: dict[str, Any] = {"data_root": tiny_data, "results": tmp_path / "results", "device": "cpu"}
+    cached = run("imagenet-linear", "random:mini-mae", recipe="smoke", **options)
+    assert cached is not None
+    assert {"top1", "last/top1", "logistic/top1", "knn/top1"} <= cached.metrics.keys()
+    assert cached.settings["resolved"]["probe"]["grid"]["rate"] in (0.1, 1.0)
+    small = ["train.image_size=32", "train.batch_size=8", "train.epochs=2", "train.accumulate=1", "train.workers=0"]
+    small += ["train.precision=fp32", "train.select_every=1", "optim.warmup=1", "task.select_fraction=0.25"]
+    augmented = run("imagenet-linear", "random:mini-croco", recipe="paper", changes=small, **options)
+    assert augmented is not None
+    assert augmented.settings["resolved"]["head"] == {"pool": "mean"}
+    assert 0 <= augmented.metrics["top1"].value <= 100
