@@ -21,6 +21,7 @@ from croco_bench.neighbours import neighbour_scores
 from croco_bench.progress import Bar
 from croco_bench.recipe import Probe
 from croco_bench.report import Scored
+from croco_bench.runlog import RunLog
 from croco_bench.seeding import derive, generator
 from croco_bench.train import Job, Trained
 
@@ -71,9 +72,13 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
         parts = [counted.keep(one) for one in (replace(select, reader=job.splits.train), select, test)]
     trained, chosen_by, tested = parts
     grid = train_grid(job, trained, accelerator.device)
-    (best,) = broadcast_object_list([_best(grid, chosen_by, accelerator.device)])
-    index, accuracy = best
-    classifier, rate = grid[index]
+    accuracies = [
+        top1(apply(one, chosen_by.vectors[one.pooling], accelerator.device), chosen_by.labels) for one, _ in grid
+    ]
+    (index,) = broadcast_object_list([int(np.argmax(accuracies))])  # of equals the first
+    (classifier, rate), accuracy = grid[index], accuracies[index]
+    if accelerator.is_main_process:
+        _log(job, grid, accuracies)
     head = job.network.head
     assert isinstance(head, PooledHead)
     head.settle(classifier.pooling, classifier.mean, classifier.variance, classifier.weight, classifier.bias)
@@ -167,11 +172,12 @@ def top1(scores: Array, labels: Array) -> float:
     return 100.0 * float(((scores.argmax(axis=1) == labels) & np.isfinite(scores).all(axis=1)).mean())
 
 
-def _best(grid: list[tuple[Classifier, float]], select: Kept, device: torch.device) -> tuple[int, float]:
-    """The most accurate on the selection split; of equals the first."""
-    found = [top1(apply(one, select.vectors[one.pooling], device), select.labels) for one, _ in grid]
-    index = int(np.argmax(found))
-    return index, found[index]
+def _log(job: Job, grid: list[tuple[Classifier, float]], accuracies: list[float]) -> None:
+    """A line per classifier: its rate, and its accuracy on the selection split under its pooling's name."""
+    log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker)
+    for number, ((one, rate), accuracy) in enumerate(zip(grid, accuracies, strict=True)):
+        log.add(number, lr=rate, **{f"select/top1_{one.pooling}": accuracy})
+    log.close()
 
 
 def _logistic(
