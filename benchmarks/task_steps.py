@@ -1,0 +1,93 @@
+"""Time and memory of a full-size fine-tuning step, and of one prediction, per task: ViT-B with the head of a recipe.
+
+    python benchmarks/task_steps.py [--batch 2] [--ckpt random:mae-vitb] [TASK[:RECIPE] ...]
+
+Each measurement has a process of its own, so that peak memory is its own too. Without arguments: every installed task
+with one view whose recipe is called paper, one of each group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+import torch
+
+from croco_bench import load_backbone, registry
+from croco_bench import recipe as recipes
+from croco_bench.engine import keep_freed_memory, peak_memory_mb
+from croco_bench.network import Network, spec_for
+
+
+def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
+    """Seconds of a training step (the second one) and of a prediction, peak memory, parameters in millions."""
+    keep_freed_memory()
+    torch.manual_seed(0)
+    loaded = recipes.load_recipe(task, recipe)
+    task_type, head_type = registry.tasks()[task].load(), registry.heads()[loaded.head.name].load()
+    channels = {"imagenet-linear": 1000}.get(task)
+    if channels is None:
+        channels = task_type(
+            recipes.options_of(task_type.Options, loaded.task, "[task]"), loaded.train.image_size
+        ).out_channels
+    backbone = load_backbone(ckpt, image_size=loaded.train.image_size)
+    options = recipes.options_of(head_type.Options, loaded.head.options, "[head]")
+    head = head_type(spec_for(backbone, 1), channels, options)
+    network = Network(backbone, head, frozen=loaded.train.frozen)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4)
+    images = torch.rand(batch, 3, *loaded.train.image_size)
+    seconds = 0.0
+    network.train()
+    for _ in range(2):
+        began = time.perf_counter()
+        outputs = network(images)
+        weighted = outputs if isinstance(outputs, list) else [(1.0, outputs)]
+        loss = torch.stack([weight * output.square().mean() for weight, output in weighted]).sum()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds = time.perf_counter() - began
+    memory = peak_memory_mb(torch.device("cpu"))
+    network.eval()
+    with torch.inference_mode():
+        began = time.perf_counter()
+        network(images[:1])
+        predicted = time.perf_counter() - began
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    return {"step": seconds, "predict": predicted, "memory": memory, "millions": millions}
+
+
+def main() -> None:
+    """Reads the arguments and prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="TASK[:RECIPE]")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--ckpt", default="random:mae-vitb")
+    parser.add_argument("--only", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        task, _, recipe = arguments.tasks[0].partition(":")
+        print(json.dumps(measure(task, recipe, arguments.ckpt, arguments.batch)))
+        return
+    groups: dict[str, str] = {}
+    for entry in registry.tasks():
+        if entry.load().views == 1:
+            groups.setdefault(entry.card.group or entry.name, f"{entry.name}:paper")
+    print(f"{arguments.ckpt}, batch {arguments.batch}, {torch.get_num_threads()} threads, float32")
+    print(f"{'task and recipe':<32} {'M params':>9} {'s/step':>7} {'peak MB':>8} {'s/image predicted':>18}")
+    for name in arguments.tasks or list(groups.values()):
+        whole = name if ":" in name else f"{name}:paper"
+        command = [sys.executable, __file__, whole, "--only", "--batch", str(arguments.batch), "--ckpt", arguments.ckpt]
+        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found = json.loads(text.splitlines()[-1])
+        print(
+            f"{whole:<32} {found['millions']:9.2f} {found['step']:7.2f} {found['memory']:8.0f} {found['predict']:18.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
