@@ -100,7 +100,8 @@ class ADE20KSeg(Task):
         label = batch["label"].long()
         total = F.cross_entropy(output, label, ignore_index=UNLABELLED, reduction="sum")
         # A batch without labels costs nothing, but is still a graph, so that distributed training doesn't stall.
-        return total / (label != UNLABELLED).sum().clamp(min=1)
+        mean: Tensor = total / (label != UNLABELLED).sum().clamp(min=1)
+        return mean
 
     def selection(self, reader: Reader) -> Evaluation:
         """Native size."""
@@ -185,7 +186,8 @@ def _labels(logits: Tensor, size: Size) -> list[Array]:
         DivergedError: there is a logit that isn't finite.
     """
     best, labels = [], []
-    for part in logits.split(_CLASSES_AT_ONCE, dim=1):
+    for first in range(0, logits.shape[1], _CLASSES_AT_ONCE):
+        part = logits[:, first : first + _CLASSES_AT_ONCE]
         value, label = F.interpolate(part, size=tuple(size), mode="bilinear", align_corners=False).max(dim=1)
         best.append(value)
         labels.append(label)

@@ -24,7 +24,8 @@ PARTS = {"train": ("training", "train", 5), "test": ("validation", "val", 3)}
 def numbers_of(index: int, height: int = 9, width: int = 14) -> Array:
     """A map of the file's numbers, 0 to 150."""
     rows, columns = np.mgrid[:height, :width]
-    return ((13 * rows + 7 * columns + index) % 151).astype(np.uint8)
+    numbers: Array = ((13 * rows + 7 * columns + index) % 151).astype(np.uint8)
+    return numbers
 
 
 def write_official(root: Path, folder: str = "ADEChallengeData2016") -> Path:

@@ -59,7 +59,8 @@ def _metrics(intersection: Array, union: Array, truth: Array) -> dict[str, float
 
 def _ratio(part: Array, whole: Array) -> Array:
     """NaN where `whole` is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    ratio: Array = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return ratio
 
 
 def _mean(values: Array) -> float:
