@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from croco_bench.cli_data import DataRoot, data_app
-from croco_bench.errors import BenchError
+from croco_bench.errors import BenchError, UsageError
 
 _EXAMPLES = """
 Examples:
@@ -66,13 +67,14 @@ def run_command(
     eval_only: Annotated[bool, typer.Option("--eval-only", help="Score fine-tuned weights; no training.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
 ) -> None:
-    """Fine-tune and evaluate one checkpoint on one task; an interrupted run goes on where it stopped."""
+    """Fine-tune and evaluate one checkpoint on a task, or on a group of them; an interrupted run goes on where it stopped."""
     from croco_bench import registry
     from croco_bench.runner import run
     from croco_bench.store import Slot
     from croco_bench.tables.show import show
 
-    members, failures = registry.members(task), []
+    members = registry.members(task)
+    failures: dict[str, list[str]] = {}
     for member in members:
         try:
             result = run(
@@ -91,14 +93,17 @@ def run_command(
                 fresh=fresh,
             )
         except BenchError as error:
-            if members == [task]:
+            # A wrong command line is wrong for all of them, and a process that goes on alone would never be met again.
+            if members == [task] or isinstance(error, UsageError) or "RANK" in os.environ:
                 raise
-            failures.append(f"{member}: {error}")
+            failures.setdefault(str(error), []).append(member)
             continue
         if result is not None:
             typer.echo(show(Slot(results, result.recipe.name, member, result.model.name, seed).json))
     if failures:
-        raise BenchError(f"{len(failures)} of {len(members)} tasks failed: {'; '.join(failures)}")
+        count = sum(len(failed) for failed in failures.values())
+        told = "; ".join(f"{', '.join(failed)}: {text}" for text, failed in failures.items())
+        raise BenchError(f"{count} of {len(members)} tasks failed: {told}")
 
 
 _PRETRAIN_EXAMPLES = """

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from croco_bench.errors import BenchError, unknown
+from croco_bench.errors import BenchError, UsageError, unknown
 from croco_bench.metrics import Metric
 
 
@@ -88,8 +88,14 @@ class Registry(Generic[Card]):
 
     def __getitem__(self, name: str) -> Entry[Card]:
         if name not in self._entries:
-            raise unknown(self.kind, name, self._entries)
+            raise self._absent(name)
         return self._entries[name]
+
+    def _absent(self, name: str) -> UsageError:
+        shared = [entry.name for entry in self if isinstance(entry.card, TaskCard) and entry.card.group == name]
+        if shared:
+            return UsageError(f"{name!r} is a group of {len(shared)} tasks; name one: {', '.join(shared)}")
+        return unknown(self.kind, name, self._entries)
 
     def __iter__(self) -> Any:
         return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
@@ -110,13 +116,11 @@ def members(name: str) -> list[str]:
     Raises:
         UsageError: no task and no group is called so.
     """
-    entries = list(tasks())
-    found = [entry.name for entry in entries if entry.card.group == name]
-    if not found and name not in {entry.name for entry in entries}:
-        raise unknown(
-            "task", name, sorted({entry.name for entry in entries} | {entry.card.group for entry in entries} - {""})
-        )
-    return found or [name]
+    groups = {entry.name: entry.card.group for entry in tasks()}
+    found = [task for task, group in groups.items() if name in (task, group)]
+    if not found:
+        raise unknown("task", name, {*groups, *groups.values()} - {""})
+    return found
 
 
 @cache

@@ -116,14 +116,12 @@ class Taskonomy(Task):
         """Image, prediction and truth on one scale, error averaged over channels; invalid pixels grey."""
         valid, truth = sample["valid"], np.asarray(sample["target"])
         span = unit_range(truth[valid])
-        error = np.abs(prediction - truth).mean(axis=-1)
+        error, top = np.abs(prediction - truth).mean(axis=-1), max(span[1] - span[0], 1e-3) / 2
         return {
             "image": (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8),
             "prediction": _picture(prediction, span, np.ones_like(valid)),
             "ground truth": _picture(truth, span, valid),
-            f"error, 0 to {max(span[1] - span[0], 1e-3) / 2:.2g}": colored(
-                error, (0.0, max(span[1] - span[0], 1e-3) / 2), cv2.COLORMAP_INFERNO, valid
-            ),
+            f"error, 0 to {top:.2g}": colored(error, (0.0, top), cv2.COLORMAP_INFERNO, valid),
         }
 
 

@@ -51,3 +51,12 @@ def test_unknown_names_get_suggestions() -> None:
 def test_the_built_in_rooms_arrive_by_entry_point() -> None:
     assert {entry.distribution for entry in registry.tasks()} == {"croco-bench"}
     assert all(entry.card.headline and entry.card.summary for entry in registry.tasks())
+
+
+def test_a_group_stands_for_its_tasks_where_one_task_is_not_asked_for() -> None:
+    assert registry.members("nyuv2-depth") == ["nyuv2-depth"]
+    assert len(registry.members("taskonomy")) == 8
+    with pytest.raises(UsageError, match=r"did you mean taskonomy"):
+        registry.members("taskonomi")
+    with pytest.raises(UsageError, match=r"group of 8 tasks; name one: taskonomy-curvature, .*taskonomy-reshading"):
+        registry.tasks()["taskonomy"]

@@ -11,7 +11,6 @@ import pytest
 
 from croco_bench import tables
 from croco_bench.errors import RecordError
-from croco_bench.metrics.ranks import average_ranks
 from croco_bench.store import Slot, write
 from croco_bench.tables.grid import build
 from croco_bench.tables.published import disagreements, sources
@@ -182,49 +181,76 @@ def test_published_numbers_are_sourced_and_their_conflicts_are_told() -> None:
     assert not disagreements(threshold=100.0)
 
 
-def test_average_ranks_share_ties_and_need_complete_rows() -> None:
-    assert average_ranks({"x": {"t": 1.0, "u": 2.0}, "y": {"t": 1.0, "u": 1.0}, "z": {"t": 0.5}}) == {
-        "x": 1.75,
-        "y": 1.25,
-    }
-    assert average_ranks({"x": {"t": 9.0}, "y": {"t": 1.0}}, higher_is_better=True) == {"x": 1.0, "y": 2.0}
-    assert average_ranks({}) == {}
-
-
-def test_average_ranks_of_the_croco_paper() -> None:
-    """Ranks over eight tasks among three methods that sum to 10, 21 and 17 give 1.25, 2.625 and 2.125."""
-    places = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
-    scores = {name: {f"task{i}": float(place) for i, place in enumerate(ranks)} for name, ranks in places.items()}
-    assert average_ranks(scores) == {"croco": 1.25, "mae": 2.625, "multimae": 2.125}
-
-
 DOMAINS = ("curvature", "depth", "edges", "keypoints2d", "keypoints3d", "normals", "occlusion", "reshading")
 
 
-def put_taskonomy(root: Path, result_of: Any, model: str, values: dict[str, float]) -> None:
+PLACES = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
+RANK = "taskonomy/mean_rank"
+
+
+@pytest.fixture
+def taskonomy(tmp_path: Path, result_of: Any) -> Path:
+    """Errors in the places that give the 10/8, 21/8 and 17/8 of CroCo's paper; `partial` lacks a task."""
+    for model, places in PLACES.items():
+        put_taskonomy(tmp_path, result_of, model, dict(zip(DOMAINS, (place / 100 for place in places), strict=True)))
+    put_taskonomy(tmp_path, result_of, "partial", dict.fromkeys(DOMAINS[:7], 0.001))
+    return tmp_path
+
+
+def put_taskonomy(
+    root: Path, result_of: Any, model: str, values: dict[str, float], seed: int = 0, **changes: Any
+) -> None:
     for domain, value in values.items():
         metric = {"value": value, "ci95": None, "unit": "", "higher_is_better": False}
         task = f"taskonomy-{domain}"
-        result = result_of(model__name=model, task__name=task, metrics={"l1": metric})
-        write(Slot(root, "paper", task, model, 0), result, {"index": [0.0], "l1": [value]})
+        result = result_of(model__name=model, task__name=task, metrics={"l1": metric}, seed=seed, **changes)
+        write(Slot(root, "paper", task, model, seed), result, {"index": [0.0], "l1": [value]})
 
 
-def test_taskonomy_is_a_mean_rank_among_complete_backbones(tmp_path: Path, result_of: Any) -> None:
-    # Places over eight tasks that give the 10/8, 21/8 and 17/8 of CroCo's paper; a fourth backbone lacks a task.
-    places = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
-    for name, ranks in places.items():
-        put_taskonomy(
-            tmp_path, result_of, name, {domain: rank / 100 for domain, rank in zip(DOMAINS, ranks, strict=True)}
-        )
-    put_taskonomy(tmp_path, result_of, "partial", dict.fromkeys(DOMAINS[:7], 0.001))
-    main, behind = grids(tmp_path)
-    key = "taskonomy/mean_rank"
-    ranked = {row.name: row.cells[key] for row in main.measured if key in row.cells}
+def test_taskonomy_is_a_mean_rank_among_complete_backbones(taskonomy: Path) -> None:
+    main, _ = grids(taskonomy)
+    ranked = {row.name: row.cells[RANK] for row in main.measured if RANK in row.cells}
     assert {name: entry.value for name, entry in ranked.items()} == {"croco": 1.25, "mae": 2.625, "multimae": 2.125}
     assert [ranked[name].place for name in ("croco", "multimae", "mae")] == [1, 2, None]
     assert "taskonomy: ranks over 8 tasks, among croco, mae, multimae" in main.notes
     assert "taskonomy: not ranked, for want of tasks: partial (7 of 8)" in main.notes
+    assert [column.key for column in main.columns].count(RANK) == 1
+    assert not [column.task for column in main.columns if column.task.startswith("taskonomy-")]
+
+
+def test_the_numbers_behind_the_rank_stand_below(taskonomy: Path) -> None:
+    main, behind = grids(taskonomy)
+    assert behind.title == f"{main.title}, taskonomy: L1 per domain"
     assert [column.task for column in behind.columns] == [f"taskonomy-{domain}" for domain in DOMAINS]
     assert {row.name for row in behind.measured} == {"croco", "mae", "multimae", "partial"}
     assert [row.cells["taskonomy-normals/l1"].value for row in behind.published] == [0.05303]
-    assert all(f"{0.01:.4f}" in tables.make([tmp_path], format=format) for format in ("terminal", "markdown", "html"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_has_ranks_as_the_paper_rounds_them_and_errors(taskonomy: Path, format: tables.Format) -> None:
+    text = tables.make([taskonomy], format=format, published=False)
+    exact = format in ("csv", "json")
+    assert all(shown in text for shown in (("1.25", "2.625", "2.125") if exact else ("1.25", "2.62", "2.12")))
+    assert exact or not any(shown in text.replace("2.625", "") for shown in ("2.63", "2.13"))
+    assert ("0.03" if exact else "0.0300") in text and "L1 per domain" in text
+    if format == "markdown":
+        partial = [line for line in text.splitlines() if "partial |" in line]
+        assert partial[0] == "| partial | – |"
+        assert partial[1].endswith("| – |") and partial[1].count("0.0010") == 7
+
+
+def test_ranks_are_of_means_over_seeds_in_full_precision(tmp_path: Path, result_of: Any) -> None:
+    put_taskonomy(tmp_path, result_of, "a", dict.fromkeys(DOMAINS, 0.10))
+    put_taskonomy(tmp_path, result_of, "a", dict.fromkeys(DOMAINS, 0.30), seed=1)
+    put_taskonomy(tmp_path, result_of, "b", dict.fromkeys(DOMAINS, 0.199999))
+    main, _ = grids(tmp_path)
+    assert (cell(main, "a", RANK).value, cell(main, "b", RANK).value) == (2.0, 1.0)
+    assert (cell(main, "a", RANK).n, cell(main, "a", RANK).deviation) == (2, None)
+
+
+def test_a_rank_of_other_settings_has_a_dagger(taskonomy: Path, result_of: Any) -> None:
+    put_taskonomy(taskonomy, result_of, "mae", {"depth": 0.03}, recipe__fingerprint="other")
+    main, behind = grids(taskonomy)
+    assert [cell(main, name, RANK).dagger for name in ("croco", "mae", "multimae")] == [False, True, False]
+    assert any(note.startswith("† taskonomy-depth") for note in main.notes)
+    assert cell(behind, "mae", "taskonomy-depth/l1").dagger

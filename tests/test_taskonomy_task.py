@@ -1,5 +1,6 @@
 """The eight regressions: what networks are shown, how they are scored, and that they run."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from croco_bench import registry, run
+from croco_bench import cli, registry, run, runner
 from croco_bench.contracts import Task
 from croco_bench.data.taskonomy import DOMAINS
-from croco_bench.errors import UsageError
+from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.dense_meter import DenseMeter
 from croco_bench.metrics.meter import stack
 from croco_bench.recipe import load_recipe, names_of
+from croco_bench.smoke import _cells
+from croco_bench.tasks.taskonomy import TaskonomyOptions
 
 NAMES = [f"taskonomy-{domain}" for domain in sorted(DOMAINS)]
 
@@ -29,8 +32,11 @@ def test_eight_tasks_share_recipes_and_a_name() -> None:
     assert all(names_of(name) == ["mini", "paper", "smoke"] for name in NAMES)
     assert load_recipe("taskonomy-normals", "paper").optim.lr == 3e-4
     assert [task_of(name).out_channels for name in NAMES] == [2, 1, 1, 1, 1, 3, 1, 1]
-    with pytest.raises(UsageError, match="taskonomy"):
-        registry.members("taskonomi")
+    assert len(load_recipe("taskonomy-normals", "paper").protocol.deviations) >= 4
+    with pytest.raises(UsageError, match=r"group of 8 tasks; name one: taskonomy-curvature"):
+        run("taskonomy", "random:mini-mae", recipe="smoke")
+    with pytest.raises(UsageError, match="at least 1"):
+        registry.tasks()[NAMES[0]].load()(TaskonomyOptions(train_rows=0), (32, 32))
 
 
 def sample(size: int = 37) -> dict[str, Any]:
@@ -42,7 +48,7 @@ def sample(size: int = 37) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("size", [(37, 32), (32, 64), (48, 32)])
+@pytest.mark.parametrize("size", [(37, 32), (32, 64), (48, 32), (48, 36)])
 def test_images_and_targets_are_resized_as_pillow_does(size: tuple[int, int]) -> None:
     raw, wanted = sample(size[0]), size[1]
     ready = task_of("taskonomy-normals", wanted).augment(raw, np.random.default_rng(1))
@@ -52,6 +58,15 @@ def test_images_and_targets_are_resized_as_pillow_does(size: tuple[int, int]) ->
         plane = Image.fromarray(raw["target"][:, :, channel])
         expected = np.array(plane.resize((wanted, wanted), Image.Resampling.NEAREST))
         assert np.array_equal(ready["target"][:, :, channel], expected)
+
+
+def test_a_block_with_an_invalid_pixel_is_invalid_after_the_resize() -> None:
+    raw = sample(64)
+    raw["valid"][11, 21] = False  # pixel (5, 10) of 32: the block of rows 4 to 7, columns 8 to 11
+    ready = task_of("taskonomy-normals", 32).augment(raw, np.random.default_rng(0))
+    expected = np.ones((32, 32), dtype=np.bool_)
+    expected[4:8, 8:12] = False
+    assert np.array_equal(ready["valid"], expected)
 
 
 def test_edges_are_softened_for_occlusion_only() -> None:
@@ -98,3 +113,55 @@ def test_a_run_from_the_files_to_the_pictures(tiny_data: Path, tmp_path: Path) -
         assert 0 < result.metrics["l1"].value < 1
         assert result.dataset.images == 6
         assert (tmp_path / "smoke" / name / "random-mini-mae" / "seed0" / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_show_every_domain(name: str) -> None:
+    task = task_of(name)
+    raw = {**sample(32), "target": sample(32)["target"][:, :, : task.out_channels]}
+    raw["valid"][:16] = False
+    ready = task.augment(raw, np.random.default_rng(0))
+    panels = task.panels(ready, ready["target"] + 0.1)
+    assert [picture.shape for picture in panels.values()] == [(32, 32, 3)] * 4
+    assert all(picture.dtype == np.uint8 for picture in panels.values())
+    truth = panels["ground truth"]
+    assert len(np.unique(truth[:16].reshape(-1, 3), axis=0)) == 1 < len(np.unique(truth[16:].reshape(-1, 3), axis=0))
+
+
+def test_smoke_gives_the_first_of_a_group_every_checkpoint() -> None:
+    cells = [cell for cell in _cells(["one", "two"]) if cell[0].startswith("taskonomy")]
+    assert cells == [(NAMES[0], "one"), (NAMES[0], "two"), *((name, "one") for name in NAMES[1:])]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, failing: dict[str, Exception]) -> tuple[list[str], int]:
+    """Tasks that `croco-bench run taskonomy` ran, and its exit code; nothing is trained."""
+    ran: list[str] = []
+
+    def fake(task: str, *_: Any, **__: Any) -> None:
+        ran.append(task)
+        if task in failing:
+            raise failing[task]
+
+    monkeypatch.setattr(runner, "run", fake)
+    monkeypatch.setattr(sys, "argv", ["croco-bench", "run", "taskonomy", "--ckpt", "random:mini-mae"])
+    try:
+        cli.main()
+    except SystemExit as leave:
+        return ran, int(leave.code or 0)
+    return ran, 0
+
+
+def test_a_group_runs_on_after_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    assert command(monkeypatch, {}) == (NAMES, 0)
+    broken = {NAMES[1]: DataError("no depth"), NAMES[2]: DataError("no files"), NAMES[5]: DataError("no files")}
+    assert command(monkeypatch, broken) == (NAMES, 1)
+    told = "3 of 8 tasks failed: taskonomy-depth: no depth; taskonomy-edges, taskonomy-normals: no files"
+    assert told in capsys.readouterr().err
+
+
+def test_a_group_stops_where_going_on_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    assert command(monkeypatch, {NAMES[0]: UsageError("no such recipe")}) == (NAMES[:1], 2)
+    monkeypatch.setenv("RANK", "1")
+    assert command(monkeypatch, {NAMES[1]: DataError("no depth")}) == (NAMES[:2], 1)

@@ -12,7 +12,7 @@ from croco_bench import registry
 from croco_bench.metrics import Metric
 from croco_bench.record import Result
 from croco_bench.store import Slot
-from croco_bench.tables.groups import MEAN_RANK, groups, mean_ranks
+from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.published import Source, disagreements, sources
 
 Found = tuple[Slot, Result]
@@ -44,7 +44,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over `n` seeds. `place` is 1 or 2 for the best and second-best measured value of a column."""
+    """A mean over `n` seeds, or a mean rank of such means (`n` the fewest of them), which has no deviation.
+
+    `place` is 1 or 2 for the best and second-best measured value of a column.
+    """
 
     value: float
     deviation: float | None = None
@@ -113,7 +116,7 @@ def build(found: Sequence[Found], *, published: bool, include_limited: bool) -> 
     grids = []
     for (recipe, mini), items in sorted(by_recipe.items()):
         title = f"recipe {recipe}" + (", miniature of rendered rooms" if mini else "")
-        grids += [_grid(title, items, published, mini, notes), *_group_grids(title, items, published)]
+        grids += [_grid(title, items, published, mini, notes), *_group_grids(title, items, published, mini)]
     return grids or [_grid("no results yet", [], published, False, notes)]
 
 
@@ -126,37 +129,56 @@ def _grid(title: str, found: list[Found], published: bool, miniature: bool, note
     others = [*known, *(column for column in _ELSEWHERE if column.key not in names)]
     columns = [column for column in others if column in own or column.key in claimed]
     measured, warnings = _measured(found, own)
-    measured, ranked = _with_ranks(measured)
-    warnings += ranked
-    reported = _reported(columns, listed)
-    told = [*notes, *warnings, *(disagreements() if listed else ())]
-    if listed and found:
-        told.append(
+    measured, ranked = _with_ranks(measured, found)
+    told = [*notes, *warnings, *ranked, *(disagreements() if listed else ())]
+    told += _cautions(compared=bool(listed and found), miniature=miniature)
+    return Grid(title, tuple(columns), measured, _reported(columns, listed), listed, tuple(told))
+
+
+def _cautions(*, compared: bool, miniature: bool) -> list[str]:
+    notes = []
+    if compared:
+        notes.append(
             "published numbers follow their authors' protocols; they are neither ranked nor averaged with measured ones"
         )
     if miniature:
-        told.append("results on a miniature say nothing about the real dataset: compare rows of this table only")
-    return Grid(title, tuple(columns), measured, reported, listed, tuple(told))
+        notes.append("results on a miniature say nothing about the real dataset: compare rows of this table only")
+    return notes
 
 
-def _group_grids(title: str, found: list[Found], published: bool) -> list[Grid]:
+def _group_grids(title: str, found: list[Found], published: bool, miniature: bool) -> list[Grid]:
     """The numbers behind each mean rank."""
     grids = []
     for group in groups():
-        items = [item for item in found if item[1].task.name in group.tasks]
-        if not items:
+        columns = _columns_of(group)
+        measured, warnings = _measured(_within(group, found), columns)
+        if not measured:
             continue
-        columns = [Column(task, metric) for task, metric in zip(group.tasks, group.metrics, strict=True)]
-        measured, warnings = _measured(items, columns)
         keys = {column.key for column in columns}
-        listed = (
-            tuple(one for one in sources() if any(keys & row.values.keys() for row in one.row)) if published else ()
-        )
+        claiming = (one for one in sources() if any(keys & row.values.keys() for row in one.row))
+        listed = tuple(claiming) if published else ()
         rows = tuple(replace(row, found=()) for row in measured)  # their runs are told of beside the main grid
+        labels = ", ".join(dict.fromkeys(metric.label for metric in group.metrics))
+        told = [*warnings, *_cautions(compared=bool(listed), miniature=miniature)]
         grids.append(
-            Grid(f"{title}: {group.name}", tuple(columns), rows, _reported(columns, listed), listed, tuple(warnings))
+            Grid(
+                f"{title}, {group.name}: {labels} per domain",
+                tuple(columns),
+                rows,
+                _reported(columns, listed),
+                listed,
+                tuple(told),
+            )
         )
     return grids
+
+
+def _columns_of(group: Group) -> list[Column]:
+    return [Column(task, metric) for task, metric in zip(group.tasks, group.metrics, strict=True)]
+
+
+def _within(group: Group, found: Iterable[Found]) -> list[Found]:
+    return [item for item in found if item[1].task.name in group.tasks]
 
 
 def _reported(columns: Sequence[Column], listed: Sequence[Source]) -> tuple[Row, ...]:
@@ -173,25 +195,31 @@ def _reported(columns: Sequence[Column], listed: Sequence[Source]) -> tuple[Row,
     )
 
 
-def _with_ranks(rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], list[str]]:
-    """Adds each group's mean ranks."""
+def _with_ranks(rows: tuple[Row, ...], found: list[Found]) -> tuple[tuple[Row, ...], list[str]]:
+    """Adds each group's mean ranks, of means over seeds in full precision; with a dagger if one of the tasks has it."""
     notes = []
     for group in groups():
-        columns = [Column(task, metric) for task, metric in zip(group.tasks, group.metrics, strict=True)]
+        columns, place = _columns_of(group), Column(group.name, MEAN_RANK)
+        behind, warnings = _measured(_within(group, found), columns)
         values = {
-            row.name: {
-                column.task: cell.value for column in columns if (cell := _cells(row.found, columns).get(column.key))
-            }
-            for row in rows
+            row.name: {column.task: row.cells[column.key].value for column in columns if column.key in row.cells}
+            for row in behind
         }
-        ranks, told = mean_ranks(group, {name: row for name, row in values.items() if row})
-        notes += told
-        column = Column(group.name, MEAN_RANK)
-        ranked = [
-            replace(row, cells={**row.cells, column.key: Cell(ranks[row.name])}) if row.name in ranks else row
-            for row in rows
+        ranks, told = mean_ranks(group, values)
+        cells = {
+            row.name: Cell(
+                ranks[row.name],
+                n=min(cell.n for cell in row.cells.values()),
+                dagger=any(cell.dagger for cell in row.cells.values()),
+            )
+            for row in behind
+            if row.name in ranks
+        }
+        filled = [
+            replace(row, cells={**row.cells, place.key: cells[row.name]}) if row.name in cells else row for row in rows
         ]
-        rows = tuple(_with_places(ranked, column))
+        rows = tuple(_with_places(filled, place))
+        notes += [*told, *warnings]
     return rows, notes
 
 

@@ -9,6 +9,8 @@ from croco_bench import registry
 from croco_bench.metrics import Metric
 from croco_bench.metrics.ranks import average_ranks
 
+# Two decimals, halves to even: 21/8 is shown as 2.62 and 17/8 as 2.12, as CroCo's paper has them. Eighths, and the
+# sixteenths that ties make, are exact in binary, so that Python's formatting rounds them so.
 MEAN_RANK = Metric(
     "mean_rank", "mean rank", "", "lower", "image", 2, "mean over tasks of the place among backbones, ties averaged"
 )
@@ -42,14 +44,15 @@ def mean_ranks(group: Group, values: dict[str, dict[str, float]]) -> tuple[dict[
         group: the tasks.
         values: backbone -> task -> its headline number, the mean over seeds in full precision.
     """
-    mixed = {metric.higher_is_better for metric in group.metrics}
-    if len(mixed) > 1:  # turned so that lower is better throughout
-        signs = {
-            task: -1 if metric.higher_is_better else 1 for task, metric in zip(group.tasks, group.metrics, strict=True)
-        }
-        values = {name: {task: signs[task] * value for task, value in row.items()} for name, row in values.items()}
-    complete = {name: row for name, row in values.items() if len(row) == len(group.tasks)}
-    ranks = average_ranks(complete, higher_is_better=mixed == {True})
+    signs = {
+        task: -1 if metric.higher_is_better else 1 for task, metric in zip(group.tasks, group.metrics, strict=True)
+    }
+    complete = {
+        name: {task: signs[task] * value for task, value in row.items()}
+        for name, row in values.items()
+        if len(row) == len(group.tasks)
+    }
+    ranks = average_ranks(complete)
     notes = []
     if complete:
         notes.append(f"{group.name}: ranks over {len(group.tasks)} tasks, among {_listed(sorted(complete))}")
