@@ -1,6 +1,7 @@
 """The eight regressions: what networks are shown, how they are scored, and that they run."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def test_smoke_gives_the_first_of_a_group_every_checkpoint() -> None:
     assert cells == [(NAMES[0], "one"), (NAMES[0], "two"), *((name, "one") for name in NAMES[1:])]
 
 
-def command(monkeypatch: pytest.MonkeyPatch, failing: dict[str, Exception]) -> tuple[list[str], int]:
+def command(monkeypatch: pytest.MonkeyPatch, failing: Mapping[str, Exception]) -> tuple[list[str], int]:
     """Tasks that `croco-bench run taskonomy` ran, and its exit code; nothing is trained."""
     ran: list[str] = []
 
