@@ -24,4 +24,4 @@ def test_every_command_in_it_exists() -> None:
 
 def test_every_task_it_runs_is_installed() -> None:
     for task in re.findall(r"croco-bench run ([\w-]+)", README):
-        assert registry.tasks()[task]
+        assert registry.members(task)

@@ -65,9 +65,14 @@ def test_both_layouts_and_both_kinds_of_list_give_the_same(root: Path) -> None:
         for split in ("train", "val", "test"):
             ours, official = (open_split(base, split, domain=domain) for base in (root, buildings))
             assert len(ours) == len(official) == {"train": 12, "val": 4, "test": 6}[split]
-            assert ours.groups == official.groups
+            assert sorted(ours.groups) == sorted(official.groups)
+            same = next(index for index in range(len(ours)) if ours[index]["id"] == official[1]["id"])
             for key in ("image", "target", "valid"):
-                assert np.array_equal(ours[1][key], official[1][key])
+                assert np.array_equal(ours[same][key], official[1][key])
+    shutil.copy(root / "tiny_test.csv", buildings)
+    ours, official = (open_split(base, "test", domain="depth") for base in (root, buildings))
+    assert ours.fingerprint() == official.fingerprint()
+    assert len(set(open_split(buildings, "train", domain="depth", rows=6).groups)) > 2  # not one building after another
 
 
 def test_samples_and_first_rows(root: Path) -> None:
@@ -82,11 +87,14 @@ def test_samples_and_first_rows(root: Path) -> None:
 
 def test_the_mask_says_what_is_valid(root: Path) -> None:
     mask = np.full((40, 40), 255, dtype=np.uint8)
-    mask[3, 7] = 0
+    mask[3, 7], mask[3, 8] = 0, 254
     rewrite(first(root, "mask_valid", "depth_zbuffer"), mask)
     valid = open_split(root, "train", domain="depth")[0]["valid"]
-    assert not valid[3, 7]
-    assert valid.sum() == 1599
+    assert not valid[3, 7:9].any()
+    assert valid.sum() == 1598
+    rewrite(first(root, "mask_valid", "depth_zbuffer"), mask.astype(np.uint16))
+    with pytest.raises(DataError, match="should have 8 bits, 255 where valid, but is uint16"):
+        open_split(root, "train", domain="depth")[0]
 
 
 def test_invalid_pixels_spread_over_their_block() -> None:
@@ -111,6 +119,9 @@ def test_softening_is_a_gaussian_of_three_pixels() -> None:
     [
         ("building,point,view\nroomtrain0000,0,zero\n", "line 2: point and view should be whole numbers"),
         ("building,point,view\nroomtrain0000,0,0\nroomtrain0000,0,0\n", "lists roomtrain0000, point 0, view 0 twice"),
+        ("building,point,view\nroomtrain0000,-1,0\n", "line 2: expected a building and counts from 0, found room"),
+        ("building,point,view\n,0,0\n", "line 2: expected a building and counts from 0, found ,0,0"),
+        ("building,point,view\nroomtrain0000\n", "line 2: point and view should be whole numbers"),
         ("building,point\nroomtrain0000,0\n", "has no column view"),
         ("building,point,view\n", "lists no view"),
     ],
@@ -153,7 +164,39 @@ def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
 def test_the_checker_looks_at_every_domain(root: Path) -> None:
     findings = place("taskonomy").check(root)
     assert all(finding.ok for finding in findings)
-    assert len(findings) == 2 + 3 * 9
+    assert len(findings) == 3 + 3 * 9
     (root / "MINIATURE.json").unlink()
     wrong = [finding for finding in place("taskonomy").check(root) if not finding.ok]
     assert [finding.what.partition(":")[0] for finding in wrong] == ["val", "test"]
+    with (root / "tiny_val.csv").open("a") as stream:
+        stream.write("roomtest0000,0,0\n")
+    wrong = [finding for finding in place("taskonomy").check(root) if not finding.ok]
+    assert "1 buildings of the test list are in another list" in [finding.what for finding in wrong]
+
+
+def test_the_fingerprint_sees_other_files_and_a_byte_order_mark_is_no_name(root: Path) -> None:
+    before = open_split(root, "test", domain="normals").fingerprint()
+    text = (root / "tiny_test.csv").read_text()
+    (root / "tiny_test.csv").write_text(text, encoding="utf-8-sig")
+    assert open_split(root, "test", domain="normals").fingerprint() == before
+    rewrite(root / "rgb" / "roomtest0000" / "point_0_view_0_domain_rgb.png", np.zeros((40, 40, 3), dtype=np.uint8))
+    assert open_split(root, "test", domain="normals").fingerprint() != before
+
+
+def test_split_files_of_buildings(root: Path) -> None:
+    for split in ("train", "val", "test"):
+        (root / f"tiny_{split}.csv").unlink()
+    lines = "id,train,val,test\nroomtrain0000,1,0,0\nroomval0000,,x,\nelsewhere,0,0,1\n"
+    (root / "train_val_test_medium.csv").write_text(lines)
+    assert set(open_split(root, "train", domain="depth").groups) == {"roomtrain0000"}
+    assert set(open_split(root, "val", domain="depth").groups) == {"roomval0000"}
+    with pytest.raises(DataError, match="though the split file names elsewhere"):
+        open_split(root, "test", domain="depth")
+    (root / "train_val_test_full.csv").write_text(lines)
+    with pytest.raises(
+        DataError, match=r"several split files \(train_val_test_full\.csv, train_val_test_medium\.csv\)"
+    ):
+        open_split(root, "train", domain="depth")
+    (root / "train_val_test_tiny.csv").write_text(lines.replace(",1,0,0", ",0,0,0"))
+    with pytest.raises(DataError, match=r"tiny\.csv marks no building for train"):
+        open_split(root, "train", domain="depth")

@@ -1,5 +1,9 @@
 """The cues that rooms show in place of Taskonomy's scans."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
 import numpy as np
 import trimesh
 
@@ -7,6 +11,8 @@ from croco_bench.data.rooms import cues
 from croco_bench.data.rooms.camera import look
 from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import Scene, _Builder
+from croco_bench.data.rooms.taskonomy import TaskonomyMini, write_taskonomy
+from croco_bench.data.taskonomy import DOMAINS, open_split
 
 
 def scene_with(thing: str, mesh: trimesh.Trimesh) -> tuple[Scene, View]:
@@ -19,18 +25,18 @@ def scene_with(thing: str, mesh: trimesh.Trimesh) -> tuple[Scene, View]:
 
 
 def shown(curvature: float) -> float:
-    return curvature / (curvature + 5)
+    return (127 + 128 * curvature / (curvature + 5)) / 255
 
 
 def test_curvature_of_balls_cylinders_and_planes() -> None:
     ball, view = scene_with("ball", trimesh.creation.icosphere(subdivisions=4, radius=0.25))
     found = cues.curvature(ball, view)
     assert np.allclose(found[32, 32], [shown(4), shown(4)], atol=0.01)
-    assert np.allclose(found[2, 2], 0)
+    assert np.allclose(found[2, 2], shown(0))
     column, view = scene_with("column", trimesh.creation.cylinder(radius=0.2, height=1.0, sections=64))
     found = cues.curvature(column, view)
-    assert np.allclose(found[32, 32], [shown(5), 0], atol=0.01)
-    assert np.allclose(found[2, 2], 0)
+    assert np.allclose(found[32, 32], [shown(5), shown(0)], atol=0.01)
+    assert np.allclose(found[2, 2], shown(0))
 
 
 def test_reshading_is_the_cosine_to_the_camera() -> None:
@@ -79,3 +85,46 @@ def test_corners_of_solids_are_keypoints_and_edges_are_less() -> None:
     found = cues.keypoints3d(normals)
     assert found[20, 20] > 2 * found[5, 20]
     assert found[35, 35] == 0
+
+
+def test_files_agree_with_the_geometry_of_a_view(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    image = cv2.imread(str(next((tmp_path / "principal_curvature").rglob("*.png"))))
+    assert image is not None
+    assert image.min() == 0  # the channel without meaning
+    assert np.unique(image[:, :, 2]).min() == 127  # no curvature is 127, as released
+    for index in range(2):
+        depth, normals, reshading = (
+            open_split(tmp_path, "train", domain=domain)[index]["target"]
+            for domain in ("depth", "normals", "reshading")
+        )
+        metres = depth[:, :, 0] * 8000 / 512
+        assert 0.3 < metres.min() < metres.max() < 10
+        # Points by the pinhole camera (65 degrees), normals by their differences: both files tell of the same surface.
+        place = (np.mgrid[0:48, 0:48][::-1] - 23.5) / (24 / np.tan(np.radians(32.5)))
+        points = np.stack([place[0] * metres, place[1] * metres, metres], axis=-1)
+        across, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
+        normal = np.cross(down, across)
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+        agreement = (normal * (normals[1:-1, 1:-1] * 2 - 1) * (1, -1, -1)).sum(axis=-1)
+        assert np.mean(agreement > 0.99) > 0.6
+        rays = points / np.linalg.norm(points, axis=-1, keepdims=True)
+        cosine = -((normals * 2 - 1) * (1, -1, -1) * rays).sum(axis=-1)
+        assert np.allclose(cosine, reshading[:, :, 0], atol=0.02)
+
+
+def write(folder: Path, workers: int) -> dict[str, bytes]:
+    """A miniature of five views in three buildings; its files."""
+    with ThreadPoolExecutor(workers) as pool:
+        write_taskonomy(folder, TaskonomyMini(3, 1, 1, 2, 48), 7, pool, lambda count: None)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_the_seed_alone_decides(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (write(folder, workers) for folder, workers in zip(folders, (1, 3), strict=True))
+    assert first == second
+    assert len(first) == 3 + 5 * (len(DOMAINS) + 2)
+    assert first["tiny_train.csv"].splitlines()[-1] == b"roomtrain0001,0,0"

@@ -1,12 +1,14 @@
 """Taskonomy's eight regression domains, task by task as MultiMAE has them or building by building as they are released.
 
 Samples: `image` (H, W, 3) uint8 RGB, `target` (H, W, C) float32 as MultiMAE decodes it, `valid` (H, W) bool, `id` str.
+Valid is where `mask_valid` is 255. A view without a mask is an error: where the scan has holes its targets are noise.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ LINK = "https://github.com/StanfordVL/taskonomy/tree/master/data"
 LISTS = "https://github.com/EPFL-VILAB/MultiMAE/tree/main/utils/taskonomy/splits_taskonomy"
 # Depth and invalid pixels of one view share a file name.
 _MASK, _MASK_NAME = "mask_valid", "depth_zbuffer"
+_TINY = "train_val_test_tiny.csv"
+# Files of so many rows, spread over the split, give their sizes to the fingerprint.
+_WEIGHED = 16
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,6 @@ class TaskonomyReader:
         self._root, self._rows, self._domain, self._by_task = root, list(rows), DOMAINS[domain], layout == "tasks"
         self.split: str = split
         self.available, self.miniature = available, is_miniature(root)
-        text = "\n".join([split, domain, *(f"{building},{point},{view}" for building, point, view in self._rows)])
-        self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -89,8 +92,12 @@ class TaskonomyReader:
         return [building for building, _, _ in self._rows]
 
     def fingerprint(self) -> str:
-        """Of the rows and the domain: files aren't opened for it, a split has 54,514."""
-        return self._fingerprint
+        """Of the rows, the domain, and the sizes of a few files: a split has 54,514. It is the same in both layouts."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, _WEIGHED).astype(int))
+        paths = [self.path(int(index), folder) for index in chosen for folder in ("rgb", self._domain.folder)]
+        sizes = [str(path.stat().st_size if path.is_file() else "absent") for path in paths]
+        text = "\n".join([self.split, self._domain.folder, *sizes, *(f"{a},{b},{c}" for a, b, c in self._rows)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def path(self, index: int, folder: str, name: str | None = None) -> Path:
         """The file of row `index` in `folder`, whose files are called after `name` or the folder itself."""
@@ -102,7 +109,7 @@ class TaskonomyReader:
         path = self.path(index, self._domain.folder)
         image, target = read_rgb(self.path(index, "rgb")), self._domain.decode(_read(path, self._domain))
         mask = self.path(index, _MASK, _MASK_NAME)
-        valid = read_any(mask)
+        valid = _read_mask(mask)
         for other, what in ((path, target), (mask, valid)):
             if what.shape[:2] != image.shape[:2]:
                 raise DataError(
@@ -110,7 +117,6 @@ class TaskonomyReader:
                     "both again"
                 )
         building, point, view = self._rows[index]
-        valid = valid.reshape(*valid.shape[:2], -1)[:, :, 0] > 0
         return {"image": image, "target": target, "valid": valid, "id": f"{building}/point_{point}_view_{view}"}
 
 
@@ -124,6 +130,17 @@ def _read(path: Path, domain: Domain) -> Array:
             f"{numbers.dtype.itemsize * 8} and {stored}; it isn't Taskonomy's {domain.folder} image"
         )
     return numbers
+
+
+def _read_mask(path: Path) -> Array:
+    """Valid pixels (H, W)."""
+    numbers = read_any(path)
+    if numbers.dtype != np.uint8:
+        raise DataError(
+            f"{path} should have 8 bits, 255 where valid, but is {numbers.dtype}; it isn't Taskonomy's mask"
+        )
+    valid: Array = numbers.reshape(*numbers.shape[:2], -1)[:, :, 0] == 255
+    return valid
 
 
 def open_split(
@@ -172,12 +189,15 @@ def read_list(root: Path, split: Split, layout: Literal["tasks", "buildings"]) -
     for path in (root / f"tiny_{split}.csv", root / f"{split}.csv"):
         if path.is_file():
             return _rows(path)
-    official = sorted(root.glob("train_val_test*.csv"))
+    official = [root / _TINY] if (root / _TINY).is_file() else sorted(root.glob("train_val_test*.csv"))
     if not official:
         raise DataError(
-            f"{root} has no tiny_{split}.csv (from {LISTS}) and no train_val_test_tiny.csv (from {LINK}); one of them must "
-            "say which views belong to the split"
+            f"{root} has no tiny_{split}.csv (from {LISTS}) and no {_TINY} (from {LINK}); one of them must say which "
+            "views belong to the split"
         )
+    if len(official) > 1:
+        names = ", ".join(path.name for path in official)
+        raise DataError(f"{root} has several split files ({names}); leave the one that is meant, or add {_TINY}")
     return _views_of(root, _buildings(official[0], split), layout)
 
 
@@ -185,11 +205,17 @@ def _rows(path: Path) -> list[Row]:
     found: list[Row] = []
     for number, row in enumerate(_table(path, ("building", "point", "view")), start=2):
         try:
-            found.append((row["building"], int(row["point"]), int(row["view"])))
+            building, point, view = row["building"], int(row["point"]), int(row["view"])
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"{path}, line {number}: point and view should be whole numbers; get {LISTS} again"
             ) from error
+        if not building or min(point, view) < 0:
+            raise DataError(
+                f"{path}, line {number}: expected a building and counts from 0, found {building},{point},{view}; get "
+                f"{LISTS} again"
+            )
+        found.append((building, point, view))
     if not found:
         raise DataError(f"{path} lists no view; get {LISTS} again")
     twice, times = Counter(found).most_common(1)[0]
@@ -208,7 +234,7 @@ def _buildings(path: Path, split: Split) -> list[str]:
 
 def _table(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
             rows: list[Mapping[str, str]] = list(csv.DictReader(stream, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} can't be read as CSV ({error}); get it again") from error
@@ -219,16 +245,19 @@ def _table(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
 
 
 def _views_of(root: Path, buildings: Sequence[str], layout: Literal["tasks", "buildings"]) -> list[Row]:
-    """All colour images of these buildings, by name."""
+    """All colour images of these buildings, shuffled by a hash of their names: the first rows are of all buildings."""
     found: list[Row] = []
-    for building in sorted(buildings):
+    for building in buildings:
         folder = root / "rgb" / building if layout == "tasks" else root / building / "rgb"
-        for path in folder.glob("point_*_view_*_domain_rgb.png"):
-            parts = path.stem.split("_")
-            found.append((building, int(parts[1]), int(parts[3])))
-    if not found:
-        raise DataError(f"{root} has no image of {', '.join(sorted(buildings)[:3])}, …; the dataset is incomplete")
-    return sorted(found)
+        names = [re.fullmatch(r"point_(\d+)_view_(\d+)_domain_rgb\.png", path.name) for path in folder.glob("*.png")]
+        views = [(building, int(name[1]), int(name[2])) for name in names if name]
+        if not views:
+            raise DataError(
+                f"there is no point_<p>_view_<v>_domain_rgb.png in {folder}, though the split file names {building}; "
+                "unpack its archives, or give a tiny_<split>.csv of the views to use"
+            )
+        found += views
+    return sorted(found, key=lambda row: hashlib.sha256("/".join(map(str, row)).encode()).digest())
 
 
 def block_dilated(valid: Array) -> Array:

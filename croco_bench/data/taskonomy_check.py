@@ -35,16 +35,23 @@ def _findings(root: Path) -> Iterator[Finding]:
     if is_miniature(root):
         yield Finding(True, "a miniature of rendered rooms: its counts aren't those of the real dataset")
     splits: tuple[Split, ...] = ("train", "val", "test")
+    parts: dict[Split, set[str]] = {}
     for split in splits:
         reader = open_split(root, split, domain="depth", layout=layout)
-        expected = _COUNTS.get(split)
+        expected, parts[split] = _COUNTS.get(split), set(reader.groups)
         yield Finding(
             reader.miniature or expected is None or len(reader) == expected,
-            f"{split}: {len(reader)} views of {len(set(reader.groups))} buildings",
+            f"{split}: {len(reader)} views of {len(parts[split])} buildings",
             f"the published protocol has {expected}; take its list from {LISTS}",
         )
         for domain in DOMAINS:
             yield _look(root, split, domain)
+    shared = parts["test"] & (parts["train"] | parts["val"])
+    yield Finding(
+        not shared,
+        f"{len(shared)} buildings of the test list are in another list",
+        f"the splits should be of different buildings; take the lists from {LISTS}",
+    )
 
 
 def _look(root: Path, split: Split, domain: str) -> Finding:

@@ -17,16 +17,19 @@ from croco_bench.data.rooms.render import View
 from croco_bench.data.rooms.scene import Scene
 
 Array = NDArray[Any]
-# A curvature of this (1/m) is shown as one half: balls and columns have 2.5 to 8.
+# A curvature of this (1/m) is shown half-way between none and the largest: balls and columns have 2.5 to 8.
 _HALF_CURVATURE = 5.0
+# Taskonomy shows no curvature as 127 of 255; everything that is curved here bulges, and is above.
+_FLAT = 127 / 255
 # Half the opening angle of a lampshade: its height is 1.2 times its radius.
 _CONE = np.arctan(1 / 1.2)
 
 
 def curvature(scene: Scene, view: View) -> Array:
-    """Principal curvatures, the larger first: k / (k + 5 per metre). Exact for the solids that were tessellated.
+    """Principal curvatures k, the larger first: 127/255 + 128/255 k / (k + 5 per metre).
 
-    Planes have (0, 0), balls (1/r, 1/r), cylinders (1/r, 0), cones (cos(a)/d, 0) at a distance d from their axis.
+    Exact for the solids that were tessellated, whatever the facets. Planes have (0, 0), balls (1/r, 1/r), cylinders
+    (1/r, 0), cones (cos(a)/d, 0) at a distance d from their axis.
     """
     first, second = np.zeros(view.depth_m.shape), np.zeros(view.depth_m.shape)
     points = view.points().reshape(*view.depth_m.shape, 3)
@@ -45,7 +48,7 @@ def curvature(scene: Scene, view: View) -> Array:
             slanted = np.abs(view.normals @ view.camera.cam2world[:3, :3].T)[there][:, 2] > 0.1
             first[there] = np.where(slanted, np.cos(_CONE), 1.0) / away
     both: Array = np.stack([first, second], axis=-1)
-    shown: Array = both / (both + _HALF_CURVATURE)
+    shown: Array = _FLAT + (1 - _FLAT) * both / (both + _HALF_CURVATURE)
     return shown
 
 

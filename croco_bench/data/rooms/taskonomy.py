@@ -31,7 +31,7 @@ class TaskonomyMini:
 
     train: int = 400
     val: int = 60
-    test: int = 150
+    test: int = 200
     views_per_building: int = 5
     side: int = 96
 
