@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,16 +16,20 @@ from croco_bench.engine import usable_workers
 from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.loading import evaluation_batches, to_device
 from croco_bench.metrics.meter import Array, Rows, stack
-from croco_bench.network import Network
+from croco_bench.network import Network, Unlearned
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Rows of all images, in index order, and the metrics made from them."""
+    """Rows of all images, in index order, and the metrics made from them.
+
+    `missing` says of each metric that has no finite value why; it is in no result. See `evaluate`.
+    """
 
     rows: Rows
     metrics: dict[str, float]
     seconds: float
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -43,6 +47,11 @@ def evaluate(
 ) -> Scores:
     """Runs `evaluation` on all images of its reader. Each process takes every n-th image; nothing is padded.
 
+    A network's predictions must be finite. A method without learning may say NaN where it found no answer, if the meter
+    scores failures. A metric without a finite value, as no image has what it needs or as too many predictions failed, is
+    left out of the result, which says so once; only a headline metric, the selection metric, or all of them missing is
+    an error.
+
     Raises:
         DivergedError: a prediction isn't finite.
         DataError: no image has a valid target.
@@ -59,7 +68,7 @@ def evaluate(
         for batch in batches:
             with accelerator.autocast():
                 predictions = evaluation.predict(network, to_device(batch, device))
-            rows += _measure(evaluation, predictions, batch)
+            rows += _measure(evaluation, predictions, batch, may_fail=isinstance(network, Unlearned))
             advance(len(predictions))
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
@@ -69,23 +78,32 @@ def evaluate(
         raise BenchError(f"{len(scored)} rows were scored for {total} images; each image must be scored exactly once")
     table = stack(rows)
     metrics = evaluation.meter.reduce(table)
-    void = [name for name, value in metrics.items() if not np.isfinite(value)]
-    if void:
+    missing = {name: _why(value, evaluation) for name, value in metrics.items() if not np.isfinite(value)}
+    if len(missing) == len(metrics):
         raise DataError(
-            f"{', '.join(void)} can't be computed: none of the {total} images of the {evaluation.reader.split} split has "
-            f"a valid target; croco-bench data check {evaluation.reader.dataset} says more"
+            f"{', '.join(missing)} can't be computed: none of the {total} images of the {evaluation.reader.split} split "
+            f"has a valid target; croco-bench data check {evaluation.reader.dataset} says more"
         )
-    return Scores(table, metrics, time.monotonic() - began)
+    kept = {name: value for name, value in metrics.items() if name not in missing}
+    return Scores(table, kept, time.monotonic() - began, missing)
+
+
+def _why(value: float, evaluation: Evaluation) -> str:
+    """Why a metric has no finite value."""
+    if np.isnan(value):
+        return f"no image of the {evaluation.reader.split} split has what it needs"
+    return "too many predictions failed for a finite value"
 
 
 def _measure(
-    evaluation: Evaluation, predictions: list[Array], batch: dict[str, object]
+    evaluation: Evaluation, predictions: list[Array], batch: dict[str, object], *, may_fail: bool
 ) -> list[dict[str, float | Array]]:
     rows: list[dict[str, float | Array]] = []
     keys = [key for key in batch if not key.startswith("image")]
+    finite = not (may_fail and evaluation.meter.scores_failures)
     for position, prediction in enumerate(predictions):
         sample = {key: batch[key][position] for key in keys}  # type: ignore[index]
-        if not np.isfinite(prediction).all():
+        if finite and not np.isfinite(prediction).all():
             raise DivergedError(
                 f"the prediction for image {sample['index']} of the {evaluation.reader.split} split isn't finite: the "
                 "network diverged; lower --set optim.lr or use --set train.precision=fp32"

@@ -65,7 +65,7 @@ class ProtocolFacts(_Part):
 
 
 class MetricValue(_Part):
-    """One number in full precision; `ci95` is a bootstrap interval over images."""
+    """One number in full precision; `ci95` is a bootstrap interval over images, None where some resamplings lack a value."""
 
     value: float
     ci95: tuple[float, float] | None

@@ -11,9 +11,11 @@ import timm
 import torch
 from accelerate import Accelerator
 
+from croco_bench import registry
 from croco_bench.assembly import Assembly
 from croco_bench.contracts import Evaluation, Origin
 from croco_bench.engine import peak_memory_mb
+from croco_bench.errors import BenchError
 from croco_bench.evaluate import Scores
 from croco_bench.metrics.meter import Rows, bootstrap
 from croco_bench.record import Result, environment
@@ -38,13 +40,18 @@ class Scored:
 def build_result(
     assembly: Assembly, trained: Trained | None, scored: list[Scored], accelerator: Accelerator, started: datetime
 ) -> tuple[Result, Rows]:
-    """The result record, validated, and the rows that stand beside it in the .npz file."""
+    """The result record, validated, and the rows that stand beside it in the .npz file.
+
+    Raises:
+        BenchError: a headline metric has no finite value.
+    """
     request, model, test = assembly.request, assembly.model, assembly.splits.test
     rows: Rows = {"index": scored[0].scores.rows["index"]}
     metrics: dict[str, Any] = {}
     for item in scored:
         rows |= {item.key(name): values for name, values in item.scores.rows.items() if name != "index"}
         metrics |= _metrics(item, request.seed)
+    _require_headline(request.task, metrics, scored)
     seconds = sum({id(item.scores): item.scores.seconds for item in scored}.values())
     result = Result.model_validate(
         {
@@ -105,7 +112,19 @@ def _metrics(item: Scored, seed: int) -> dict[str, Any]:
             "higher_is_better": metric.higher_is_better,
         }
         for metric in meter.metrics
+        if metric.name in scores.metrics
     }
+
+
+def _require_headline(task: str, metrics: dict[str, Any], scored: list[Scored]) -> None:
+    """Other metrics may lack a value; without its headline a result has no place in the table."""
+    reasons = {item.key(name): why for item in scored for name, why in item.scores.missing.items()}
+    for metric in registry.tasks()[task].card.headline:
+        if metric.name not in metrics:
+            raise BenchError(
+                f"{task} has no {metric.name}: {reasons.get(metric.name, 'no evaluation of the task gives it')}; nothing "
+                "is recorded"
+            )
 
 
 def _citation(assembly: Assembly, scored: list[Scored]) -> str:
@@ -121,6 +140,7 @@ def _deviations(assembly: Assembly, scored: list[Scored]) -> list[str]:
     found += [f"changed from the recipe: {change}" for change in assembly.request.changes]
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
+        found += [f"{item.key(name)} is left out: {why}" for name, why in item.scores.missing.items()]
     found += [f"weights: {note}" for note in assembly.model.origin.notes]
     return list(dict.fromkeys(found))
 

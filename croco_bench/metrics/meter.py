@@ -20,16 +20,27 @@ class Meter(ABC):
 
     `measure` sees one image (or pair) and returns its row; `reduce` sees the rows of *all* images, each once, and
     returns the metrics. Bootstrap intervals resample rows and call `reduce` again.
+
+    `metrics` say what `reduce` returns; a class attribute where all meters of the class have the same. `scores_failures`:
+    predictions may hold NaN where a method without learning found no answer, and count as wrong.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]]
+    scores_failures: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """What `reduce` returns."""
 
     @abstractmethod
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """The float64 row of one image: the same keys and shapes for every image; NaN where nothing can be scored."""
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """Metrics from rows stacked along axis 0 (n, ...). The default is the mean over images that could be scored."""
+        """Metrics from rows stacked along axis 0 (n, ...). The default is the mean over images that could be scored.
+
+        NaN where no image has what a metric needs, infinity where failed predictions leave no finite value.
+        """
         return {metric.name: _mean_of_scored(rows[metric.name]) for metric in self.metrics}
 
 
@@ -45,11 +56,11 @@ def stack(rows: Sequence[Mapping[str, float | Array]]) -> Rows:
 
 def bootstrap(
     meter: Meter, rows: Mapping[str, Array], *, draws: int = 1000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, tuple[float, float] | None]:
     """95 % percentile intervals of every metric, resampling images with replacement. Deterministic from `seed`.
 
     Returns:
-        metric name -> (low, high), in the metric's unit.
+        metric name -> (low, high), in the metric's unit; None where a draw has no finite value.
     """
     count = len(next(iter(rows.values())))
     generator = np.random.default_rng(seed)
@@ -57,8 +68,9 @@ def bootstrap(
     for _ in range(draws):
         chosen = generator.integers(0, count, count)
         results.append(meter.reduce({key: values[chosen] for key, values in rows.items()}))
-    intervals = {}
+    intervals: dict[str, tuple[float, float] | None] = {}
     for name in results[0]:
-        low, high = np.quantile([result[name] for result in results], (0.025, 0.975))
-        intervals[name] = (float(low), float(high))
+        values = np.array([result[name] for result in results])
+        low, high = np.quantile(values, (0.025, 0.975)) if np.isfinite(values).all() else (np.nan, np.nan)
+        intervals[name] = None if np.isnan(low) else (float(low), float(high))
     return intervals

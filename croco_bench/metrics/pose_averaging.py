@@ -1,0 +1,103 @@
+"""One pose of a query from several: it was related to views whose poses are known. Robust averages, in float64.
+
+Rotations are averaged by the geodesic median (Weiszfeld's iteration on SO(3); Hartley 2011), positions by the geometric
+median: half of the candidates may be anywhere. Where translations are directions only, the position is the point nearest,
+in least squares, to the lines from the known centres (as Reloc3r; there the rotation is the median of each component of
+quaternions whose signs aren't made equal).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from croco_bench.metrics.meter import Array
+from croco_bench.metrics.pose_errors import failed
+
+_ITERATIONS = 100
+_CLOSE_ENOUGH = 1e-7
+# Lines that all lie within so many degrees (root mean square) of one direction meet nowhere.
+_PARALLEL_DEG = 0.1
+
+
+def locate(cam2world: Array, relative: Array, *, metres: bool) -> Array:
+    """The query's camera-to-world pose (4, 4); NaN where nothing is known.
+
+    Args:
+        cam2world: (K, 4, 4), poses of the known views.
+        relative: (K, 4, 4), predicted motions of the query's points into each known view; those with NaN are left out.
+        metres: whether translations have a length, else only a direction counts. Of a translation without length, then,
+            only the rotation counts.
+    """
+    kept = ~failed(relative)
+    known, relative = cam2world[kept].astype(np.float64), relative[kept].astype(np.float64)
+    pose = np.full((4, 4), np.nan)
+    pose[3] = 0, 0, 0, 1
+    if not len(known):
+        return pose
+    candidates = known @ relative
+    pose[:3, :3] = rotation_median(candidates[:, :3, :3])
+    if metres:
+        pose[:3, 3] = geometric_median(candidates[:, :3, 3])
+        return pose
+    directions = np.einsum("kij,kj->ki", known[:, :3, :3], relative[:, :3, 3])
+    pose[:3, 3] = nearest_to_lines(known[:, :3, 3], directions)
+    return pose
+
+
+def rotation_median(rotations: Array) -> Array:
+    """The rotation (3, 3) with the least sum of angles to these (K, 3, 3); of two, the one in the middle."""
+    given = Rotation.from_matrix(rotations)
+    found = given.mean()  # the chordal mean, of quaternions of either sign
+    for _ in range(_ITERATIONS):
+        steps = (found.inv() * given).as_rotvec()
+        move = _weiszfeld(steps)
+        found = found * Rotation.from_rotvec(move)
+        if np.linalg.norm(move) < _CLOSE_ENOUGH:
+            break
+    matrix: Array = found.as_matrix()
+    return matrix
+
+
+def geometric_median(points: Array) -> Array:
+    """The point (3,) with the least sum of distances to these (K, 3)."""
+    found: Array = np.median(points, axis=0)
+    for _ in range(_ITERATIONS):
+        move = _weiszfeld(points - found)
+        found = found + move
+        if np.linalg.norm(move) < _CLOSE_ENOUGH:
+            break
+    return found
+
+
+def _weiszfeld(steps: Array) -> Array:
+    """The next step of Weiszfeld's iteration, from vectors (K, 3) to the given points; Vardi and Zhang's at one of these."""
+    lengths = np.linalg.norm(steps, axis=-1)
+    away = lengths > _CLOSE_ENOUGH
+    if not away.any():
+        return np.zeros(3)
+    weights = 1 / lengths[away]
+    pull = weights @ steps[away]
+    here, strength = np.count_nonzero(~away), float(np.linalg.norm(pull))
+    # Points that lie here hold on with the strength of their number.
+    share = max(1 - here / strength, 0.0) if strength else 0.0
+    step: Array = share * pull / weights.sum()
+    return step
+
+
+def nearest_to_lines(centres: Array, directions: Array) -> Array:
+    """The point (3,) with the least sum of squared distances to lines through `centres` (K, 3) along `directions` (K, 3).
+
+    Along a direction that all lines share, it stays beside the centres' mean. NaN where no line has a direction.
+    """
+    lengths = np.linalg.norm(directions, axis=-1)
+    centres, directions = centres[lengths > 0], directions[lengths > 0] / lengths[lengths > 0, None]
+    if not len(centres):
+        return np.full(3, np.nan)
+    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
+    middle = centres.mean(axis=0)
+    strengths, axes = np.linalg.eigh(across.mean(axis=0))
+    pull = axes.T @ np.einsum("kij,kj->i", across, centres - middle) / len(centres)
+    told = strengths > np.sin(np.radians(_PARALLEL_DEG)) ** 2
+    point: Array = middle + axes @ np.where(told, pull / np.where(told, strengths, 1), 0)
+    return point

@@ -1,0 +1,69 @@
+"""Errors of poses, in float64. A prediction that isn't finite is a failure: its errors are infinite, it is never dropped."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from croco_bench.errors import BenchError
+from croco_bench.metrics.meter import Array
+
+# A translation shorter than this has no direction.
+ZERO_BASELINE_M = 1e-6
+# Rotation matrices of half precision differ from true ones by less than this.
+_NO_ROTATION = 0.02
+
+
+def failed(poses: Array) -> Array:
+    """(...) bool: which of these (..., 4, 4) hold anything that isn't finite."""
+    found: Array = ~np.isfinite(poses).all(axis=(-2, -1))
+    return found
+
+
+def check_rotations(poses: Array) -> None:
+    """Refuses poses (..., 4, 4) that are finite but turn by no rotation: that is a mistake in a head, not in a prediction.
+
+    Raises:
+        BenchError: one isn't orthonormal, or mirrors.
+    """
+    rotations = poses[~failed(poses)][:, :3, :3].astype(np.float64)
+    if not rotations.size:
+        return
+    off = np.abs(rotations @ rotations.swapaxes(-1, -2) - np.eye(3)).max()
+    if off > _NO_ROTATION or np.linalg.det(rotations).min() < 0:
+        raise BenchError(
+            f"a predicted pose holds no rotation (R Rᵀ is {off:.2g} off the identity, the least determinant is "
+            f"{np.linalg.det(rotations).min():.2g}); whatever predicts poses must make rotations of its numbers"
+        )
+
+
+def rotation_error_deg(predicted: Array, truth: Array) -> Array:
+    """Angles (...) in degrees, 0 to 180, of the rotations between (..., 3, 3); infinite where the prediction failed."""
+    between = predicted.astype(np.float64).swapaxes(-1, -2) @ truth
+    axis = np.stack([between[..., i, j] - between[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], axis=-1)
+    # Sine and cosine together: the arc cosine alone has no digits near 0 and 180 degrees.
+    angle = np.degrees(np.arctan2(np.linalg.norm(axis, axis=-1), np.trace(between, axis1=-2, axis2=-1) - 1))
+    return np.where(np.isfinite(predicted).all(axis=(-2, -1)), angle, np.inf)
+
+
+def direction_error_deg(predicted: Array, truth: Array) -> Array:
+    """Unfolded angles (...) in degrees, 0 to 180, between vectors (..., 3).
+
+    NaN where the truth has no direction (a zero baseline); else infinite where the prediction failed, or has none.
+    """
+    predicted = predicted.astype(np.float64)
+    sine = np.linalg.norm(np.cross(predicted, truth), axis=-1)
+    angle = np.degrees(np.arctan2(sine, (predicted * truth).sum(axis=-1)))
+    length = np.linalg.norm(predicted, axis=-1)
+    angle = np.where(np.isfinite(length) & (length > 0), angle, np.inf)
+    return np.where(np.linalg.norm(truth, axis=-1) < ZERO_BASELINE_M, np.nan, angle)
+
+
+def folded(direction_deg: Array) -> Array:
+    """The smaller one of each angle and its supplement; NaN and infinity stay."""
+    return np.where(np.isinf(direction_deg), np.inf, np.fmin(direction_deg, np.abs(180 - direction_deg)))
+
+
+def translation_error_m(predicted: Array, truth: Array) -> Array:
+    """Distances (...) between (..., 3), in the unit of both; infinite where the prediction failed."""
+    distance = np.linalg.norm(predicted.astype(np.float64) - truth, axis=-1)
+    return np.where(np.isfinite(distance), distance, np.inf)

@@ -1,0 +1,167 @@
+"""Scores relative poses of pairs, and poses of queries made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from croco_bench.metrics import Metric
+from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.pose import LOCALISATION, PAIR_TRANSLATION_M, PAIRS, of_scene
+from croco_bench.metrics.pose_averaging import locate
+from croco_bench.metrics.pose_errors import (
+    check_rotations,
+    direction_error_deg,
+    failed,
+    folded,
+    rotation_error_deg,
+    translation_error_m,
+)
+
+_CLOSE_M, _CLOSE_DEG = 0.05, 5.0
+
+
+class RelativePoseMeter(Meter):
+    """Scores a pose (4, 4), points of camera 2 into camera 1, against `sample["relative"]` (4, 4).
+
+    A row holds the pair's `pair_rotation_deg`, `pair_direction_deg` (NaN where the true baseline is zero) and, where
+    `metres` says that translations have a length, `pair_translation_m`. A pose with NaN is a failure: infinite errors.
+    """
+
+    scores_failures = True
+
+    def __init__(self, *, metres: bool) -> None:
+        self.metres = metres
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of pairs."""
+        return _pair_metrics(self.metres)
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one pair."""
+        return {**_pair_errors(prediction, sample["relative"], self.metres)}
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Metrics over all pairs."""
+        return pair_scores(rows)
+
+
+class LocalisationMeter(Meter):
+    """Scores a query's poses relative to K views (K, 4, 4), as `locate` makes one of them, and each pair by itself.
+
+    The sample has `relative` and `cam2world1` (K, 4, 4), `cam2world2` (4, 4) and `scene`, one of `scenes`. A row holds
+    the query's `translation_m` and `rotation_deg` (infinite where no pair gave a pose), its scene's number, and errors
+    (K,) of its pairs. Medians are taken within scenes, and the mean over scenes then, so that each scene counts the same.
+    """
+
+    scores_failures = True
+
+    def __init__(self, scenes: Sequence[str], *, metres: bool) -> None:
+        self.scenes, self.metres = tuple(scenes), metres
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of queries, of queries by scene, and of pairs."""
+        by_scene = (of_scene(metric, scene) for scene in self.scenes for metric in LOCALISATION)
+        return (*LOCALISATION, *by_scene, *_pair_metrics(self.metres))
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one query."""
+        pairs = _pair_errors(prediction, sample["relative"], self.metres)
+        pose, truth = locate(sample["cam2world1"], prediction, metres=self.metres), sample["cam2world2"]
+        return {
+            "translation_m": float(translation_error_m(pose[:3, 3], truth[:3, 3])),
+            "rotation_deg": float(rotation_error_deg(pose[:3, :3], truth[:3, :3])),
+            "scene": float(self.scenes.index(str(sample["scene"]))),
+            **pairs,
+        }
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Metrics over all queries; NaN for a scene without one, which leaves the mean over scenes."""
+        by_scene = {
+            scene: _localised(rows["translation_m"][inside], rows["rotation_deg"][inside])
+            for scene, inside in ((scene, rows["scene"] == number) for number, scene in enumerate(self.scenes))
+        }
+        seen = [found for found in by_scene.values() if not np.isnan(found["translation_m"])]
+        return {
+            **{metric.name: float(np.mean([found[metric.name] for found in seen])) for metric in LOCALISATION},
+            **{f"{scene}/{name}": value for scene, found in by_scene.items() for name, value in found.items()},
+            **pair_scores(rows),
+        }
+
+
+def pair_scores(rows: Mapping[str, Array]) -> dict[str, float]:
+    """Metrics of pairs from their errors, arrays of any one shape."""
+    rotation, direction = rows["pair_rotation_deg"].ravel(), rows["pair_direction_deg"].ravel()
+    found = {
+        "pair_rotation_deg": float(np.median(rotation)),
+        "rra15": 100 * float((rotation < 15).mean()),
+        **_directed(rotation, direction, ""),
+        **_directed(rotation, folded(direction), "_folded"),
+        "failed_pairs": 100 * float(np.isinf(rotation).mean()),
+        "zero_baselines": float(np.isnan(direction).sum()),
+    }
+    if "pair_translation_m" in rows:
+        found["pair_translation_m"] = float(np.median(rows["pair_translation_m"]))
+    return found
+
+
+def _directed(rotation: Array, direction: Array, ending: str) -> dict[str, float]:
+    """Scores that look at directions. Pairs without a true one are scored by rotation alone, or not at all."""
+    both, told = np.fmax(rotation, direction), direction[~np.isnan(direction)]
+    found = {
+        "pair_direction_deg": float(np.median(told)) if told.size else float("nan"),
+        "rta15": 100 * float((told < 15).mean()) if told.size else float("nan"),
+        **{f"auc{limit}": 100 * auc(both, limit) for limit in (5, 10, 20)},
+        "maa30": 100 * mean_accuracy(both, 30),
+    }
+    return {f"{name}{ending}": value for name, value in found.items()}
+
+
+def auc(errors: Array, limit: float) -> float:
+    """Area under the recall of errors (n,) from 0 to `limit`, straight between errors, divided by `limit`.
+
+    SuperGlue's trapezoids in closed form: errors below the limit contribute what they leave to it, and the largest of them
+    half of itself, as recall rises before an error is reached.
+    """
+    below = errors[errors < limit]
+    if not below.size:
+        return 0.0
+    return float((limit - below).sum() + below.max() / 2) / (limit * len(errors))
+
+
+def mean_accuracy(errors: Array, limit: int) -> float:
+    """Mean over thresholds 1, 2, ..., `limit` of the share of errors (n,) below them; an error of `limit` counts as below."""
+    inside = errors[errors <= limit]
+    return float(np.maximum(limit - np.floor(inside), 1).sum()) / (limit * len(errors))
+
+
+def _localised(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
+    """Of the queries of one scene."""
+    if not translation_m.size:
+        return {metric.name: float("nan") for metric in LOCALISATION}
+    close = (translation_m <= _CLOSE_M) & (rotation_deg <= _CLOSE_DEG)
+    return {
+        "translation_m": float(np.median(translation_m)),
+        "rotation_deg": float(np.median(rotation_deg)),
+        "success_5cm_5deg": 100 * float(close.mean()),
+    }
+
+
+def _pair_metrics(metres: bool) -> tuple[Metric, ...]:
+    return (*PAIRS, PAIR_TRANSLATION_M) if metres else PAIRS
+
+
+def _pair_errors(predicted: Array, truth: Array, metres: bool) -> dict[str, Array]:
+    """Errors (...) of poses (..., 4, 4)."""
+    check_rotations(predicted)
+    predicted = np.where(failed(predicted)[..., None, None], np.nan, predicted)
+    errors = {
+        "pair_rotation_deg": rotation_error_deg(predicted[..., :3, :3], truth[..., :3, :3]),
+        "pair_direction_deg": direction_error_deg(predicted[..., :3, 3], truth[..., :3, 3]),
+    }
+    if metres:
+        errors["pair_translation_m"] = translation_error_m(predicted[..., :3, 3], truth[..., :3, 3])
+    return errors
