@@ -82,12 +82,34 @@ class PosedSequence:
         Raises:
             DataError: the pose is missing or no rigid motion.
         """
-        image, depth, pose = _paths(self.folder, self.layout, self.numbers[index], self.depth_ending)
-        cam2world = _matrix(pose, "camera-to-world pose")
-        if self.layout == "ScanNet" and np.isneginf(cam2world).any():
-            return None
-        _check_rigid(pose, cam2world)
-        return PosedFrame(image, depth, self.K, cam2world, self.size)
+        image, depth, pose = self._paths(index)
+        cam2world = read_pose(pose, may_be_lost=self.layout == "ScanNet")
+        return None if cam2world is None else PosedFrame(image, depth, self.K, cam2world, self.size)
+
+    def image(self, index: int) -> Path:
+        """The file of frame `index`."""
+        return self._paths(index)[0]
+
+    def poses(self) -> Array:
+        """Camera-to-world poses (n, 4, 4) of all frames, read and checked now; NaN where tracking was lost.
+
+        Raises:
+            DataError: a pose is missing or no rigid motion.
+        """
+        paths = [self._paths(index)[2] for index in range(len(self))]
+        try:
+            words = [path.read_bytes().split() for path in paths]
+            found = np.array(words, dtype=np.float64).reshape(-1, 4, 4)
+        except (OSError, ValueError):
+            found = np.empty(0)
+        if len(found) == len(self) and is_rigid(found).all():
+            return found
+        # Something is wrong, or lost: one by one, for the sentence that says what.
+        single = [read_pose(path, may_be_lost=self.layout == "ScanNet") for path in paths]
+        return np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose in single])
+
+    def _paths(self, index: int) -> tuple[Path, Path, Path]:
+        return _paths(self.folder, self.layout, self.numbers[index], self.depth_ending)
 
     def fingerprint(self) -> str:
         """Short hash of names, frame numbers and camera: what mining would look at, without reading the images."""
@@ -162,9 +184,7 @@ def _scannet(folder: Path, name: str) -> PosedSequence:
     }
     numbered = _complete(folder, numbers)
     intrinsics = folder / "intrinsic" / "intrinsic_depth.txt"
-    K = _matrix(intrinsics, "intrinsic matrix")[:3, :3]
-    if not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
-        raise DataError(f"{intrinsics} holds no pinhole camera (focal lengths {K[0, 0]:g} and {K[1, 1]:g})")
+    K = read_intrinsics(intrinsics)
     size = _png_size(_paths(folder, "ScanNet", numbered[0], ".png")[1])
     return PosedSequence(folder, name, name, None, "ScanNet", numbered, ".png", K, size)
 
@@ -238,8 +258,40 @@ def _png_size(path: Path) -> Size:
     return int(height), int(width)
 
 
-def _matrix(path: Path, what: str) -> Array:
-    """A 4x4 matrix from a text file; infinities and nan are let through."""
+def read_intrinsics(path: Path) -> Array:
+    """K (3, 3) from a 4x4 matrix in a text file, as ScanNet has it.
+
+    Raises:
+        DataError: the file is missing, or holds no camera.
+    """
+    K = read_matrix(path, "intrinsic matrix")[:3, :3]
+    if not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
+        raise DataError(f"{path} holds no pinhole camera (focal lengths {K[0, 0]:g} and {K[1, 1]:g})")
+    return K
+
+
+def read_pose(path: Path, *, may_be_lost: bool) -> Array | None:
+    """A camera-to-world pose (4, 4); None where it holds -inf and `may_be_lost`, which is how ScanNet says so.
+
+    Raises:
+        DataError: the file is missing, or holds no rigid motion.
+    """
+    pose = read_matrix(path, "camera-to-world pose")
+    if may_be_lost and np.isneginf(pose).any():
+        return None
+    if not np.isfinite(pose).all():
+        raise DataError(f"{path} holds a pose that isn't finite; get it again, or remove this frame's files")
+    if not is_rigid(pose):
+        raise DataError(f"{path} isn't a rigid motion (rotation, translation, last row 0 0 0 1); it is damaged")
+    return pose
+
+
+def read_matrix(path: Path, what: str) -> Array:
+    """A 4x4 matrix from a text file; infinities and nan are let through.
+
+    Raises:
+        DataError: the file is missing, or holds something else.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         values = np.array([float(word) for word in text.split()])
@@ -252,13 +304,12 @@ def _matrix(path: Path, what: str) -> Array:
     return values.reshape(4, 4)
 
 
-def _check_rigid(path: Path, pose: Array) -> None:
-    rotation = pose[:3, :3]
-    if not np.isfinite(pose).all():
-        raise DataError(f"{path} holds a pose that isn't finite; get it again, or remove this frame's files")
-    if (
-        np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01
-        or np.linalg.det(rotation) < 0
-        or np.abs(pose[3] - [0, 0, 0, 1]).max() > 1e-4
-    ):
-        raise DataError(f"{path} isn't a rigid motion (rotation, translation, last row 0 0 0 1); it is damaged")
+def is_rigid(poses: Array) -> Array:
+    """(...) bool: which of these (..., 4, 4) are finite, rotate without mirroring, and end in 0 0 0 1."""
+    finite = np.isfinite(poses).all(axis=(-2, -1))
+    poses = np.where(finite[..., None, None], poses, 0)
+    rotations = poses[..., :3, :3]
+    off = np.abs(rotations @ rotations.swapaxes(-1, -2) - np.eye(3)).max(axis=(-2, -1))
+    last = np.abs(poses[..., 3, :] - [0, 0, 0, 1]).max(axis=-1)
+    found: Array = finite & (off <= 0.01) & (np.linalg.det(rotations) > 0) & (last <= 1e-4)
+    return found
