@@ -122,9 +122,13 @@ def data_make_pairs(
 def data_prepare(
     name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
     data_root: DataRoot = None,
+    ckpt: Annotated[
+        str | None, typer.Option(help="Network that compares images, where lists are made by likeness (7scenes).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
-    """Make what a release leaves to its users, such as the list of Habitat pairs."""
+    """Make what a release leaves to its users: the list of Habitat pairs, the retrieval lists of 7-Scenes."""
     from croco_bench.data.places import data_folder, place
 
     card = place(name)
-    typer.echo(f"wrote {card.prepare(data_folder(data_root, card.name))}")
+    typer.echo(f"wrote {card.prepare(data_folder(data_root, card.name), ckpt, device)}")

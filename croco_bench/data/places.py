@@ -28,7 +28,8 @@ class Place:
     """A dataset. `name` is its folder under the data root.
 
     `checker` and `preparer` are "module:function", called with that folder: the former looks at what is there, the latter
-    makes what a release leaves to its users, if there is such a thing, and says what it made.
+    makes what a release leaves to its users, if there is such a thing, and says what it made. Where it needs a network,
+    `preparer_ckpt` is the one to take unless another is given, and it is called with the folder, checkpoint and device.
     """
 
     name: str
@@ -39,25 +40,28 @@ class Place:
     link: str
     checker: str
     preparer: str = ""
+    preparer_ckpt: str = ""
 
     def check(self, root: Path) -> list[Finding]:
         """Looks at the files under `root` (this dataset's own folder)."""
         function: Callable[[Path], list[Finding]] = _load(self.checker)
         return function(root)
 
-    def prepare(self, root: Path) -> str:
+    def prepare(self, root: Path, ckpt: str | None = None, device: str = "auto") -> str:
         """Makes what is missing under `root`; returns what that was, in a few words.
 
         Raises:
-            UsageError: this dataset needs no preparation.
+            UsageError: this dataset needs no preparation, or no network for it.
         """
         if not self.preparer:
             able = ", ".join(sorted(one.name for one in _ALL if one.preparer))
             raise UsageError(
                 f"{self.name} needs no preparation: it is read as it is published; what can be prepared: {able}"
             )
-        function: Callable[[Path], str] = _load(self.preparer)
-        return function(root)
+        if ckpt and not self.preparer_ckpt:
+            raise UsageError(f"{self.name} is prepared without a network; leave --ckpt out")
+        function: Callable[..., str] = _load(self.preparer)
+        return function(root, ckpt or self.preparer_ckpt, device) if self.preparer_ckpt else function(root)
 
 
 def _load(target: str) -> Any:
@@ -151,11 +155,31 @@ habitat_release/
 7scenes/
   <scene>/TrainSplit.txt, TestSplit.txt     lines "sequence1"
   <scene>/seq-01/frame-000000.color.png, .depth.png (16-bit mm, 0 and 65535 unknown), .pose.txt (camera to world)
+retrieval lists, for localisation: one of
+  7scenes_densevlad_retrieval_top_10/<scene>_top10.txt             hloc's: lines "<query> <database image>"
+  _db-q_pair_info/<scene>_q-retrieval_db-step=1_topk=10.npy        Reloc3r's
+  retrieval-<model>/<scene>_top10.txt                              croco-bench data prepare 7scenes [--ckpt CKPT]
 """,
         size="26,000 + 17,000 frames of 480x640, 22 GB",
         licence="Microsoft Research, non-commercial use only",
         link="https://www.microsoft.com/en-us/research/project/rgb-d-dataset-7-scenes/",
         checker="croco_bench.data.posed_check:check",
+        preparer="croco_bench.descriptors:list_seven_scenes",
+        preparer_ckpt="timm:vit_small_patch16_224.dino",
+    ),
+    Place(
+        name="scannet1500",
+        title="ScanNet's 1500 test pairs for relative pose",
+        layout="""
+scannet1500/
+  test.npz                          name (1500, 4): scene, part, two frames
+  scannet_test_1500/scene0707_00/
+    color/0.jpg, pose/0.txt (camera to world), intrinsic/intrinsic_depth.txt
+""",
+        size="1500 pairs of 100 scenes, 1 GB",
+        licence="research only, under ScanNet's terms",
+        link="https://github.com/zju3dv/LoFTR (docs/TRAINING.md, assets/scannet_test_1500)",
+        checker="croco_bench.data.scannet1500:check",
     ),
     Place(
         name="multimae",

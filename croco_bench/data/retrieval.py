@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -12,9 +13,12 @@ import numpy as np
 
 from croco_bench.data.relative_pose import Array
 from croco_bench.errors import DataError, UsageError
+from croco_bench.files import atomic
 
 HLOC, RELOC3R, PREPARED = "7scenes_densevlad_retrieval_top_10", "_db-q_pair_info", "retrieval-"
 FACTS = "retrieval.json"
+# How many images a list names for each query.
+TOP = 10
 _EXPECTED = (
     f"{HLOC}/<scene>_top10.txt (hloc: DenseVLAD), {RELOC3R}/<scene>_q-retrieval_db-step=1_topk=10.npy (Reloc3r: NetVLAD), "
     f"or {PREPARED}<name>/, which croco-bench data prepare 7scenes writes"
@@ -83,6 +87,24 @@ def _lists(folder: Path) -> RetrievalLists:
         return RetrievalLists(folder, str(json.loads((folder / FACTS).read_text(encoding="utf-8"))["maker"]))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataError(f"{folder / FACTS} should say who made the lists beside it; prepare them again") from error
+
+
+def write_list(folder: Path, scene: str, listed: Mapping[str, Iterable[str]]) -> None:
+    """Writes a scene's list as hloc does, whole or not at all."""
+    lines = [f"{query} {name}\n" for query, names in listed.items() for name in names]
+    with atomic(list_path(folder, scene)) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def list_path(folder: Path, scene: str) -> Path:
+    """Where `write_list` writes."""
+    return folder / f"{scene}_top{TOP}.txt"
+
+
+def write_maker(folder: Path, maker: str) -> None:
+    """Writes who made the lists in `folder`, in a few words."""
+    with atomic(folder / FACTS) as temporary:
+        temporary.write_text(json.dumps({"maker": maker}) + "\n", encoding="utf-8")
 
 
 def choose(listed: Listed, queries: list[str], database: dict[str, int], count: int, scene: str) -> Array:

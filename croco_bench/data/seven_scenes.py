@@ -47,7 +47,7 @@ class SevenScenes:
         drawn = [
             draw_pairs(self.views, rows, overlap, per_frame, generator(seed, "pose pairs", scene))
             for scene in self.scenes
-            if (rows := self._rows(scene, test=False)).size
+            if (rows := self.rows(scene, test=False)).size
         ]
         if not sum(len(queries) for _, queries in drawn):
             raise DataError(
@@ -70,10 +70,10 @@ class SevenScenes:
         found = find_lists(self.root, lists)
         references, queries = [], []
         for scene in self.scenes:
-            rows = self._rows(scene, test=True)
+            rows = self.rows(scene, test=True)
             if rows.size:
-                database = {self._name(row): int(row) for row in self._rows(scene, test=False)}
-                names = [self._name(row) for row in rows]
+                database = {self.name(row): int(row) for row in self.rows(scene, test=False)}
+                names = [self.name(row) for row in rows]
                 references.append(choose(found.of(scene), names, database, neighbours, scene))
                 queries.append(rows)
         if not queries:
@@ -85,10 +85,11 @@ class SevenScenes:
         mini = is_miniature(self.root)
         return PoseReader(self.views, references, queries, dataset="7scenes", split=split, miniature=mini, notes=notes)
 
-    def _rows(self, scene: str, *, test: bool) -> Array:
+    def rows(self, scene: str, *, test: bool) -> Array:
+        """Rows of `views` of one scene's training or test frames."""
         return np.flatnonzero((np.array(self.views.scenes) == scene) & (self.test == test))
 
-    def _name(self, row: int) -> str:
+    def name(self, row: int) -> str:
         """As retrieval lists name it: relative to its scene."""
         return self.views.names[row].removeprefix(f"{self.views.scenes[row]}/")
 

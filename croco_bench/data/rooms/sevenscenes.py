@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from croco_bench.data.posed import seven_scenes_intrinsics
+from croco_bench.data.retrieval import PREPARED, TOP, write_list, write_maker
 from croco_bench.data.rooms.camera import Camera, has_free_sight, look
 from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.seven_scenes import open_seven_scenes
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, generator
 
@@ -56,7 +58,8 @@ def write_sevenscenes(
     """Writes `room-NN/seq-NN/frame-%06d.{color.png,depth.png,pose.txt}`, `TrainSplit.txt` and `TestSplit.txt`.
 
     Depth is in 16-bit millimetres, 0 where it jumps and a sensor would measure nothing. All sequences of a room share its
-    world. The camera is the one that `seven_scenes_intrinsics` describes.
+    world. The camera is the one that `seven_scenes_intrinsics` describes. Retrieval lists beside the rooms are those of a
+    retrieval that knows the poses.
     """
     jobs: list[Job] = []
     for number in range(1, spec.scenes + 1):
@@ -70,6 +73,7 @@ def write_sevenscenes(
         jobs += [(str(scene), room, sequence, spec) for sequence in range(1, spec.sequences + 1)]
     for frames in pool.map(_write_sequence, jobs):
         advance(frames)
+    _write_retrieval_lists(folder)
 
 
 def _write_sequence(job: Job) -> int:
@@ -87,6 +91,22 @@ def _write_sequence(job: Job) -> int:
         lines = ["\t".join(f"{value: .9e}" for value in row) for row in camera.cam2world]
         (folder / f"{stem}.pose.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(cameras)
+
+
+def _write_retrieval_lists(folder: Path) -> None:
+    """For each test frame the ten training frames of its room that it is nearest to, a metre counting as 30 degrees."""
+    whole = open_seven_scenes(folder)
+    lists = folder / f"{PREPARED}rooms"
+    for scene in whole.scenes:
+        database, queries = (whole.rows(scene, test=test) for test in (False, True))
+        known, asked = whole.views.cam2world[database], whole.views.cam2world[queries]
+        metres = np.linalg.norm(asked[:, None, :3, 3] - known[:, :3, 3], axis=-1)
+        cosine = (np.einsum("qij,dij->qd", asked[:, :3, :3], known[:, :3, :3]) - 1) / 2
+        away = metres + np.degrees(np.arccos(np.clip(cosine, -1, 1))) / 30
+        nearest = database[np.argsort(away, axis=1, kind="stable")[:, :TOP]]
+        found = {whole.name(query): map(whole.name, rows) for query, rows in zip(queries, nearest, strict=True)}
+        write_list(lists, scene, found)
+    write_maker(lists, "poses known to the rooms")
 
 
 def trajectory(scene: Scene, frames: int, size: tuple[int, int], random: np.random.Generator) -> list[Camera]:
