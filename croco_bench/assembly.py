@@ -143,7 +143,7 @@ def _network(request: Request, task: Task, splits: Splits, head_type: type[Head]
     else:
         task.measure_state(splits.train)
         backbone.set_drop_path(recipe.optim.drop_path)
-    return Network(backbone, head, views=task.views, frozen=recipe.train.frozen)
+    return Network(backbone, head, views=task.views, frozen=recipe.train.frozen, both_orders=task.both_orders)
 
 
 def _wrong_head(task: str, task_type: type[Task], head: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from croco_bench.metrics.meter import Array, Meter
@@ -135,6 +136,10 @@ class PairBackbone(Backbone):
         The last encoder entry and the last decoder entry have passed their norms.
         """
 
+    def encode_both(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
+        """What `encode_pair` returns for (view1, view2), and behind it in the batch for (view2, view1): (2B, N, C) each."""
+        return self.encode_pair(torch.cat([view1, view2]), torch.cat([view2, view1]))
+
     def pair_spec(self) -> FeatureSpec:
         """The widths `encode_pair` will return."""
         widths = (self.embed_dim,) * self.depth + (self.decoder_dim,) * self.decoder_depth
@@ -253,6 +258,8 @@ class Task(ABC):
     """A benchmark entry. `Options` is a frozen dataclass of the settings a recipe's [task] table may give.
 
     `dense` says which heads fit: those with one output per pixel, or those with one per image (or pair).
+    `both_orders`: of two views, training shows the network both orders, so that `loss` gets outputs (2B, ...): those of
+    (image1, image2), then those of (image2, image1).
     `state` holds facts measured on the training split (depth mean and std, say): kept with fine-tuned weights, so that
     these can be evaluated without the training data.
     """
@@ -260,6 +267,7 @@ class Task(ABC):
     Options: ClassVar[type]
     views: ClassVar[Literal[1, 2]] = 1
     dense: ClassVar[bool] = True
+    both_orders: ClassVar[bool] = False
     state: dict[str, float]
 
     @abstractmethod

@@ -27,16 +27,19 @@ def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
 class Network(nn.Module):
     """Backbone -> head. Takes images in [0, 1] and applies the backbone's own normalisation.
 
-    A frozen backbone stays in eval mode and gets no gradient.
+    A frozen backbone stays in eval mode and gets no gradient. `both_orders`: in training mode, two views give outputs
+    (2B, ...): those of the order given, then those of the other one. Each image is encoded once.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, head: Head, *, views: int = 1, frozen: bool = False) -> None:
+    def __init__(
+        self, backbone: Backbone, head: Head, *, views: int = 1, frozen: bool = False, both_orders: bool = False
+    ) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
-        self.views, self.frozen = views, frozen
+        self.views, self.frozen, self.both_orders = views, frozen, both_orders
         if views == 1:
             backbone.keep_encoder()
         self.grid = spec_for(backbone, views).grid
@@ -73,7 +76,8 @@ class Network(nn.Module):
             tokens, cls = self.backbone.encode_with_cls(views[0])
             return Features(tokens, self.grid, cls)
         assert isinstance(self.backbone, PairBackbone)
-        return Features(self.backbone.encode_pair(views[0], views[1]), self.grid)
+        encode = self.backbone.encode_both if self.both_orders and self.training else self.backbone.encode_pair
+        return Features(encode(views[0], views[1]), self.grid)
 
 
 class Unlearned(Network):

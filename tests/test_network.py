@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench import load_backbone
+from croco_bench.backbones.architecture import Decoder
+from croco_bench.backbones.paired import with_decoder
 from croco_bench.backbones.timm_vit import TimmViT
-from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.contracts import Features, FeatureSpec, Head, PairBackbone
 from croco_bench.network import Network
 
 
@@ -26,7 +28,7 @@ class TwoVoices(Head):
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:
         super().__init__(spec, out_channels, options)
-        self.main, self.side = (nn.Linear(spec.widths[-1], out_channels) for _ in range(2))
+        self.main, self.side = (nn.Linear(spec.widths[block], out_channels) for block in (-1, 0))
 
     def forward(self, features: Features) -> Tensor:
         output: Tensor = self.main(features.tokens[-1].mean(1))
@@ -81,3 +83,25 @@ def test_timm_class_token_is_timms_own() -> None:
         expected = backbone.model.forward_features(images)[:, 0]
     assert cls is not None
     assert torch.allclose(cls, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("ckpt", ["random:mini-croco", "random:mini-croco-cat", "random:vit_tiny_patch16_224"])
+def test_both_orders_are_two_passes_whose_images_are_encoded_once(ckpt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    backbone = with_decoder(load_backbone(ckpt, image_size=32), Decoder(32, 2, 2, 64))
+    network = Network(backbone, TwoVoices(backbone.pair_spec(), 3, NoOptions()), views=2, both_orders=True)
+    one, two = torch.rand(2, 2, 3, 32, 32)
+    network.eval()
+    with torch.no_grad():
+        assert network(one, two).shape == (2, 3)
+        expected = torch.cat([network(one, two), network(two, one)])
+    assert (expected[:2] - expected[2:]).abs().max() > 1e-3
+    encoded: list[int] = []
+    encode = backbone.encode
+    monkeypatch.setattr(backbone, "encode", lambda images: encoded.append(len(images)) or encode(images))  # type: ignore[func-returns-value]
+    (_, output), (_, auxiliary) = network.train()(one, two)
+    torch.testing.assert_close(output, expected)
+    assert auxiliary.shape == (4, 3) and encoded == [4]
+    # Without a way of its own, a backbone encodes each image twice, and the result is the same.
+    for found, plain in zip(backbone.encode_both(one, two), PairBackbone.encode_both(backbone, one, two), strict=True):
+        torch.testing.assert_close(found, plain)

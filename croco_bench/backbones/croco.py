@@ -59,13 +59,27 @@ class CrossView(PairBackbone):
         Raises:
             FitError: the decoder was dropped, or the views differ in size.
         """
-        if not self.binocular:
-            raise FitError(f"{self.name} has no decoder any more; load it again to encode pairs")
-        check_size(view2, self.image_size, self.name)
+        self._check_pair(view2)
         both = self.encode(torch.cat([view1, view2]))
         first = [tokens[: len(view1)] for tokens in both]
         embedded = self.embed_for_decoder(both[-1])
         return first + self.decode(embedded[: len(view1)], embedded[len(view1) :])
+
+    def encode_both(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
+        """See `PairBackbone.encode_both`. Each view goes through the encoder once, all in one batch.
+
+        Raises:
+            FitError: as `encode_pair`.
+        """
+        self._check_pair(view2)
+        both = self.encode(torch.cat([view1, view2]))
+        embedded = self.embed_for_decoder(both[-1])
+        return both + self.decode(embedded, embedded.roll(len(view1), dims=0))
+
+    def _check_pair(self, view2: Tensor) -> None:
+        if not self.binocular:
+            raise FitError(f"{self.name} has no decoder any more; load it again to encode pairs")
+        check_size(view2, self.image_size, self.name)
 
     def embed_for_decoder(self, tokens: Tensor) -> Tensor:
         """Encoder output (B, N, C) of the whole grid -> decoder input (B, N, Cdec), with positions."""
