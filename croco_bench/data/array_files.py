@@ -1,0 +1,140 @@
+"""Arrays in files: NumPy's, HDF5's, and whatever follows a header. What formats of flow and of disparity share.
+
+No reader reserves memory that the file's own size doesn't vouch for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.errors import DataError
+
+Array = NDArray[Any]
+# Compressed HDF5 can promise any size: eight times the largest image of all datasets is enough.
+_MOST_PIXELS = 100_000_000
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, open to be read; what the system says against it becomes a `DataError`."""
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise DataError(f"there is no readable {path} ({error.strerror}); the dataset is incomplete") from error
+
+
+def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:
+    """All numbers after the header, which must be as many as it says.
+
+    Raises:
+        DataError: they aren't.
+    """
+    expected, found = start + 4 * math.prod(shape), os.fstat(stream.fileno()).st_size
+    if min(shape) < 1 or found != expected:
+        raise DataError(
+            f"{path} has {found} bytes, but should have {expected} for {shape[1]}x{shape[0]} pixels as its header says; it is "
+            "truncated or damaged"
+        )
+    stream.seek(start)
+    return np.fromfile(stream, dtype=kind, count=math.prod(shape)).reshape(shape).astype(np.float32, copy=False)
+
+
+def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
+    """An array (H, W, *channels) of a NumPy kind: "f" floats of any width, "u" unsigned integers.
+
+    Raises:
+        DataError: it is missing, truncated or holds something else.
+    """
+    with opened(path):
+        pass
+    try:
+        # Mapping compares the header with the file's size before anything is read.
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy raises whatever a damaged header leads it to
+        raise DataError(f"{path} is truncated or no .npy file; get it again") from error
+    shape, dtype = getattr(found, "shape", ()), getattr(found, "dtype", None)
+    if dtype is None or dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
+        raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}; get it again")
+    return np.array(found)
+
+
+def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[np.float32]:
+    """Dataset `name` (H, W, *channels) of floats of any width, as float32.
+
+    Raises:
+        DataError: it is missing, damaged or holds something else.
+    """
+    with opened(path):
+        pass
+    try:
+        # Shared file systems often can't lock.
+        with h5py.File(path, "r", locking="best-effort") as file:
+            found = file.get(name)
+            if not isinstance(found, h5py.Dataset):
+                raise DataError(f"{path} has no dataset {name!r}; get it again")
+            shape, dtype = found.shape or (), found.dtype
+            if (
+                dtype.kind != "f"
+                or shape[2:] != channels
+                or len(shape) < 2
+                or not 0 < math.prod(shape[:2]) <= _MOST_PIXELS
+            ):
+                raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}; get it again")
+            numbers: NDArray[np.float32] = found[()].astype(np.float32)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DataError(f"{path} is truncated, damaged or no HDF5 file; get it again") from error
+    return numbers
+
+
+def _instead(kind: str, channels: tuple[int, ...], shape: tuple[int, ...], dtype: Any) -> str:
+    """What was expected, and what was found."""
+    wanted = ", ".join(["H", "W", *map(str, channels)])
+    return f"should be {'floats' if kind == 'f' else 'whole numbers'} ({wanted}), but is {dtype} of shape {shape}"
+
+
+def write_hdf5(path: Path, name: str, values: NDArray[np.float32]) -> None:
+    """Writes one dataset, compressed as Spring's are.
+
+    Raises:
+        DataError: the file can't be written.
+    """
+    try:
+        with h5py.File(path, "w") as file:
+            file.create_dataset(name, data=values, compression="gzip", compression_opts=5)
+    except OSError as error:
+        raise _unwritable(path, os.strerror(error.errno) if error.errno else "HDF5 failed") from error
+
+
+def write_png(path: Path, numbers: NDArray[np.uint16]) -> None:
+    """Writes a PNG of 16 bits; channels in OpenCV's order."""
+    write_bytes(path, b"", cv2.imencode(".png", numbers)[1])
+
+
+def write_bytes(path: Path, header: bytes, content: Array) -> None:
+    """Writes a header and an array's bytes.
+
+    Raises:
+        DataError: it can't be done.
+    """
+    try:
+        with path.open("wb") as stream:
+            stream.write(header)
+            stream.write(np.ascontiguousarray(content).data)
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from error
+
+
+def _unwritable(path: Path, reason: str | None) -> DataError:
+    """What to say of a file that can't be written."""
+    return DataError(f"{path} can't be written ({reason}); free space or choose another place")
