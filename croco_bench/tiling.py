@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Size = tuple[int, int]
@@ -37,11 +39,9 @@ def slide(network: Callable[[Tensor], Tensor], images: Tensor, window: Size, ove
         (B, C, H, W) float32.
     """
     height, width = images.shape[-2:]
-    places = [(top, left) for top in offsets(height, window[0], overlap) for left in offsets(width, window[1], overlap)]
     total: Tensor | None = None
     weight = torch.zeros(height, width, device=images.device)
-    for top, left in places:
-        spot = (..., slice(top, top + window[0]), slice(left, left + window[1]))
+    for spot in _spots((height, width), window, overlap):
         output = network(images[spot]).float()
         if total is None:
             total = output.new_zeros(len(images), output.shape[1], height, width)
@@ -49,3 +49,86 @@ def slide(network: Callable[[Tensor], Tensor], images: Tensor, window: Size, ove
         weight[spot] += 1
     assert total is not None
     return total / weight
+
+
+def grid(size: Size, window: Size, overlap: float) -> Size:
+    """How many windows, down and across, `slide_pairs` lays over images of this size."""
+    height, width = enlarged(size, window)
+    return len(offsets(height, window[0], overlap)), len(offsets(width, window[1], overlap))
+
+
+def enlarged(size: Size, window: Size) -> Size:
+    """The size, enlarged if need be, with its aspect ratio kept, until the window fits in."""
+    factor = max(window[0] / size[0], window[1] / size[1], 1.0)
+    return max(round(size[0] * factor), window[0]), max(round(size[1] * factor), window[1])
+
+
+def confidence_weight(confidence: Tensor, beta: float, gamma: float) -> Tensor:
+    """exp(-2 beta (sigmoid(c / gamma) - 1/2)): from exp(beta) where c is low, which means trust, to exp(-beta)."""
+    return torch.exp(-2 * beta * (torch.sigmoid(confidence / gamma) - 0.5))
+
+
+def slide_pairs(
+    network: Callable[[Tensor, Tensor], Tensor],
+    image1: Tensor,
+    image2: Tensor,
+    window: Size,
+    overlap: float,
+    *,
+    weigh: Callable[[Tensor], Tensor] | None,
+    batch: int,
+) -> Tensor:
+    """Averages the flow (or disparity) that a network predicts for pairs of windows, weighted by its confidence.
+
+    Images that a window doesn't fit in are enlarged first, and the flow is brought back to their size. Memory is that of
+    one batch of windows and of the result.
+
+    Args:
+        network: twice (n, 3, *window) -> (n, k, *window), k = 1 (x) or 2 (x, y) in pixels, and one channel more, the raw
+            confidence, where `weigh` is given.
+        image1: (B, 3, H, W).
+        image2: of the same shape.
+        window: input size of the network.
+        overlap: share of the window's side, in [0, 1).
+        weigh: raw confidence -> positive weight, pixel by pixel; None: all weigh the same.
+        batch: windows predicted at once.
+
+    Returns:
+        (B, k, H, W) float32.
+    """
+    original: Size = (image1.shape[-2], image1.shape[-1])
+    size, pairs = enlarged(original, window), len(image1)
+    if size != original:
+        image1, image2 = (F.interpolate(one, size, mode="bicubic", align_corners=False) for one in (image1, image2))
+    spots, at_once = _spots(size, window, overlap), max(batch // pairs, 1)
+    mean: Tensor | None = None
+    total = torch.zeros(pairs, 1, *size, device=image1.device)
+    for first in range(0, len(spots), at_once):
+        group = spots[first : first + at_once]
+        outputs = network(*(torch.cat([image[spot] for spot in group]) for image in (image1, image2))).float()
+        for spot, output in zip(group, outputs.split(pairs), strict=True):
+            flow, weight = (output, torch.ones_like(output[:, :1]))
+            if weigh is not None:
+                flow, weight = output[:, :-1], weigh(output[:, -1:])
+            if mean is None:
+                mean = output.new_zeros(pairs, flow.shape[1], *size)
+            # A running mean, not a quotient of sums: what all windows agree on comes back bit by bit.
+            total[spot] += weight
+            mean[spot] += (flow - mean[spot]) * (weight / total[spot])
+    assert mean is not None
+    return mean if size == original else _shrunk(mean, original)
+
+
+def _shrunk(flow: Tensor, size: Size) -> Tensor:
+    """Brings a flow (B, k, H, W) in pixels to another size."""
+    ratios = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]][: flow.shape[1]])
+    return F.interpolate(flow, size, mode="bicubic", align_corners=False) * ratios[:, None, None]
+
+
+def _spots(size: Size, window: Size, overlap: float) -> list[tuple[Any, slice, slice]]:
+    """Indices of all windows, row by row."""
+    return [
+        (..., slice(top, top + window[0]), slice(left, left + window[1]))
+        for top in offsets(size[0], window[0], overlap)
+        for left in offsets(size[1], window[1], overlap)
+    ]
