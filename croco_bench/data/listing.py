@@ -1,0 +1,109 @@
+"""Finding the files of a dataset, with one sentence when some are missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from croco_bench.errors import DataError, UsageError, unknown
+
+
+def base_of(root: Path, archives: Sequence[str], inside: str, link: str) -> Path:
+    """The folder that holds `inside`: `root`, or the folder in it that one of the archives unpacks to.
+
+    Raises:
+        DataError: none does.
+    """
+    for base in (root, *(root / name for name in archives)):
+        if (base / inside).is_dir():
+            return base
+    raise DataError(f"{root} holds no {inside}, directly or in {' or '.join(archives)}; unpack {link} there")
+
+
+def subfolders(folder: Path, link: str) -> list[str]:
+    """Sorted names of the folders in a folder.
+
+    Raises:
+        DataError: it can't be read, or has none.
+    """
+    found = sorted(entry.name for entry in _entries(folder, link) if entry.is_dir() and not entry.name.startswith("."))
+    if not found:
+        raise DataError(f"{folder} holds no folder; get {link} again")
+    return found
+
+
+def file_names(folder: Path, prefix: str, suffix: str, link: str) -> list[str]:
+    """Sorted names of the files that begin and end so.
+
+    Raises:
+        DataError: the folder can't be read, or has none.
+    """
+    names = (entry.name for entry in _entries(folder, link))
+    found = sorted(name for name in names if name.startswith(prefix) and name.endswith(suffix))
+    if not found:
+        raise DataError(f"{folder} holds no {prefix}*{suffix}; get {link} again")
+    return found
+
+
+def numbered(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
+    """Sorted numbers of the files called prefix, digits, suffix.
+
+    Raises:
+        DataError: the folder can't be read, or has none.
+    """
+    names = file_names(folder, prefix, suffix, link)
+    middles = (name[len(prefix) : len(name) - len(suffix)] for name in names)
+    found = sorted(int(middle) for middle in middles if middle.isdecimal())
+    if not found:
+        raise DataError(f"{folder} holds no file {prefix}<number>{suffix}; get {link} again")
+    return found
+
+
+def steps(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
+    """Numbers of all frames but the last, each of which is followed by the next.
+
+    Raises:
+        DataError: there are fewer than two, or one between the first and the last is missing.
+    """
+    numbers = numbered(folder, prefix, suffix, link)
+    if len(numbers) < 2:
+        raise DataError(f"{folder} holds a single frame, {prefix}{numbers[0]}{suffix}; get {link} again")
+    missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
+    if missing:
+        raise DataError(f"{folder} lacks frame {missing[0]}, and {len(missing)} in all; get {link} again")
+    return numbers[:-1]
+
+
+def require(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
+    """Refuses what isn't among the names present in `folder`.
+
+    Raises:
+        DataError: something is missing.
+    """
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise DataError(
+            f"there is no {folder / missing[0]}, and {len(missing)} such files are missing; get {link} again"
+        )
+
+
+def chosen(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses names that don't exist, and a choice of nothing.
+
+    Raises:
+        UsageError: no name is given, or one that isn't known.
+    """
+    for name in given:
+        if name not in known:
+            raise unknown(kind, name, known)
+    if not given:
+        raise UsageError(f"no {kind} is chosen; give some of {', '.join(known)}")
+
+
+def _entries(folder: Path, link: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(f"there is no readable {folder} ({error.strerror}); get {link} again") from error
