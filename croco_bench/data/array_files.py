@@ -61,10 +61,10 @@ def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
     try:
         # Mapping compares the header with the file's size before anything is read.
         found = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape, dtype = found.shape, found.dtype
     except Exception as error:  # NumPy raises whatever a damaged header leads it to
         raise DataError(f"{path} is truncated or no .npy file; get it again") from error
-    shape, dtype = getattr(found, "shape", ()), getattr(found, "dtype", None)
-    if dtype is None or dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
+    if dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
         raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}; get it again")
     return np.array(found)
 

@@ -71,7 +71,7 @@ def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool)
     images = {frame: f"{folder}/image_left/{frame:06d}_left.png" for frame in (*starts, starts[-1] + 1)}
     return [
         ViewPair(
-            id=f"{folder}/{start:06d}",
+            id="/".join([world, *folder.split("/")[-2:], f"{start:06d}"]),
             group=world,
             image1=images[start],
             image2=images[start + 1],
