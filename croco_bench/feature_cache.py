@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,23 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from croco_bench.contracts import Evaluation, PooledHead
 from croco_bench.engine import usable_workers
-from croco_bench.errors import DivergedError
+from croco_bench.errors import DivergedError, RecordError
 from croco_bench.files import atomic
 from croco_bench.loading import evaluation_batches, to_device
 from croco_bench.metrics.meter import Array
 from croco_bench.network import Network
+from croco_bench.progress import say
 
 # Rises when vectors of one key would come out different.
-_VERSION = 1
+_VERSION = 2
 # Progress is written down after so many batches.
 _BATCHES = 32
+# So many images, spread over a split, are looked at again before kept vectors are used.
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder of kept vectors. `backbone` says which weights, `recipe` what else can change vectors."""
+    """A folder of kept vectors. `backbone` says which weights `network` has."""
 
     folder: Path
     network: Network
@@ -59,23 +63,27 @@ class FeatureCache:
         """The vectors of an evaluation's images, from the folder or extracted now.
 
         Files are there whole or not at all: an extraction that was killed goes on where it stopped, one that is under
-        way elsewhere is waited for, and other weights, images, sizes or preparations have another key.
+        way elsewhere is waited for, and other weights, images, sizes or preparations have another key. Before vectors
+        are used, or an extraction goes on, their checksums are compared, and those of a few images with what the network
+        makes of these images now; what doesn't agree is extracted anew.
 
         Raises:
             DivergedError: a vector isn't finite in half precision.
+            RecordError: the folder can't be written.
         """
         place = self.folder / self._key(evaluation)
         main = self.accelerator.is_main_process
         with _locked(place) if main else nullcontext():
-            if main and not (place / "done.json").is_file():
+            if main:
                 self._prepare(place, evaluation)
             self.accelerator.wait_for_everyone()
-            if not (place / "done.json").is_file():
+            if (facts := _facts(place / "done.json")) is None:
                 self._extract(place, evaluation)
+            elif main:
+                self.advance(len(evaluation.reader))
         self.accelerator.wait_for_everyone()
-        facts = json.loads((place / "done.json").read_text(encoding="utf-8"))
-        if main:
-            self.advance(len(evaluation.reader))
+        facts = facts or _facts(place / "done.json")
+        assert facts is not None
         vectors = {how: np.load(place / f"{how}.npy", mmap_mode="r") for how in self._head.poolings}
         return Kept(vectors, np.load(place / "labels.npy"), float(facts["seconds"]))
 
@@ -90,15 +98,53 @@ class FeatureCache:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _prepare(self, place: Path, evaluation: Evaluation) -> None:
-        """Files of the final size, unless an earlier attempt left them."""
-        place.mkdir(parents=True, exist_ok=True)
-        count, width = len(evaluation.reader), self.network.backbone.embed_dim
+        """Sees to it that there are files of the final size, empty ones unless sound ones are there."""
         if (place / "begun").is_file():
-            return
-        for how in self._head.poolings:
-            _reserve(place / f"{how}.npy", np.float16, (count, width))
-        _reserve(place / "labels.npy", np.int64, (count,))
+            if self._sound(place, evaluation):
+                return
+            say(f"the vectors kept in {place} are damaged, or the images have changed: they are extracted anew")
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+        for how, (kind, shape) in self._forms(evaluation).items():
+            _reserve(place / f"{how}.npy", kind, shape)
         (place / "begun").touch()
+
+    def _forms(self, evaluation: Evaluation) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+        """Name of a file -> type and shape of what it holds."""
+        count, width = len(evaluation.reader), self.network.backbone.embed_dim
+        forms: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
+        forms |= dict.fromkeys(self._head.poolings, (np.float16, (count, width)))
+        return {**forms, "labels": (np.int64, (count,))}
+
+    def _sound(self, place: Path, evaluation: Evaluation) -> bool:
+        """Whether the files are as they were written, and vectors are what the network gives today."""
+        files = {name: place / f"{name}.npy" for name in self._forms(evaluation)}
+        try:
+            kept = {name: np.load(path, mmap_mode="r") for name, path in files.items()}
+        except (OSError, ValueError, EOFError):
+            return False
+        if any((kept[name].dtype, kept[name].shape) != form for name, form in self._forms(evaluation).items()):
+            return False
+        if (facts := _facts(place / "done.json")) is not None:
+            if facts["sums"] != {name: _sum(path) for name, path in files.items()}:
+                return False
+            return self._agrees(kept, evaluation, _spread(0, len(evaluation.reader)))
+        blocks = [_facts(path) for path in place.glob("progress-*.json")]
+        rows = [row for block in blocks if block is not None for row in _spread(block["first"], block["done"])]
+        return None not in blocks and self._agrees(kept, evaluation, rows)
+
+    def _agrees(self, kept: dict[str, Array], evaluation: Evaluation, rows: Sequence[int]) -> bool:
+        """Whether the kept vectors of these images are those of now; devices round differently, so nearly is enough."""
+        self.network.eval()
+        for batch in evaluation_batches(evaluation, list(rows), workers=0, pin=False):
+            places = [int(index) for index in batch["index"]]
+            if kept["labels"][places].tolist() != [int(label) for label in batch["label"]]:
+                return False
+            for how, vectors in self._vectors(to_device(batch, self.accelerator.device)).items():
+                now, then = vectors.astype(np.float64), kept[how][places].astype(np.float64)
+                if (np.linalg.norm(now - then, axis=1) > 0.05 * np.linalg.norm(now, axis=1) + 1e-3).any():
+                    return False
+        return True
 
     def _extract(self, place: Path, evaluation: Evaluation) -> None:
         """Each process fills its own block of rows; the first marks the whole as done."""
@@ -106,11 +152,12 @@ class FeatureCache:
         count, processes, rank = len(evaluation.reader), accelerator.num_processes, accelerator.process_index
         first, last = count * rank // processes, count * (rank + 1) // processes
         progress = place / f"progress-{rank}-of-{processes}.json"
-        done, earlier = json.loads(progress.read_text(encoding="utf-8")) if progress.is_file() else (first, 0.0)
-        files = {how: np.load(place / f"{how}.npy", mmap_mode="r+") for how in (*self._head.poolings, "labels")}
-        indices = list(range(done, last))
+        facts = _facts(progress) or {"first": first, "done": first, "seconds": 0.0}
+        done, earlier, told = facts["done"], facts["seconds"], 0
+        files = {name: np.load(place / f"{name}.npy", mmap_mode="r+") for name in self._forms(evaluation)}
         workers, pin = usable_workers(self.workers), accelerator.device.type == "cuda"
         self.network.eval()
+        indices = list(range(done, last))
         for number, batch in enumerate(evaluation_batches(evaluation, indices, workers=workers, pin=pin), start=1):
             rows = slice(done, done + len(batch["label"]))
             for how, vectors in self._vectors(to_device(batch, accelerator.device)).items():
@@ -120,12 +167,15 @@ class FeatureCache:
             if number % _BATCHES == 0 or done == last:
                 for file in files.values():
                     file.flush()
-                with atomic(progress) as temporary:
-                    temporary.write_text(json.dumps([done, earlier + time.monotonic() - began]), encoding="utf-8")
+                _note(progress, {"first": first, "done": done, "seconds": earlier + time.monotonic() - began})
+            if accelerator.is_main_process:
+                reached = count * (done - first) // (last - first)  # the others are about as far
+                self.advance(reached - told)
+                told = reached
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            with atomic(place / "done.json") as temporary:
-                temporary.write_text(json.dumps({"seconds": earlier + time.monotonic() - began}), encoding="utf-8")
+            sums = {name: _sum(place / f"{name}.npy") for name in files}
+            _note(place / "done.json", {"seconds": earlier + time.monotonic() - began, "sums": sums})
 
     def _vectors(self, batch: dict[str, Any]) -> dict[str, Array]:
         with torch.inference_mode(), self.accelerator.autocast():
@@ -142,14 +192,58 @@ class FeatureCache:
         return found
 
 
-def _locked(place: Path) -> FileLock:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(place.parent / f".{place.name}.lock")
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """One extraction at a time; freed by the system when a process dies."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.parent / f".{place.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another run is extracting these vectors to {place}; waiting for it")
+            lock.acquire()
+    except OSError as error:
+        raise RecordError(
+            f"vectors can't be kept in {place.parent} ({error.strerror}); set CROCO_BENCH_CACHE to a folder that can be "
+            "written"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
+    """What a file notes; None where there is none, or a damaged one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _note(path: Path, facts: dict[str, Any]) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _spread(first: int, last: int) -> list[int]:
+    """A few numbers from `first` to below `last`."""
+    return np.unique(np.linspace(first, last - 1, _LOOKED_AT).astype(int)).tolist() if last > first else []
+
+
+def _sum(path: Path) -> int:
+    """Checksum of a file."""
+    found = 0
+    with path.open("rb") as stream:
+        while part := stream.read(2**24):
+            found = zlib.crc32(part, found)
+    return found
 
 
 def _reserve(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> None:
     """A file of zeros whose space is really there: writing through a map into a full disk would kill the process."""
-    path.unlink(missing_ok=True)
     file = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
     file.flush()
     del file

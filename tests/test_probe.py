@@ -1,6 +1,6 @@
 """Probes on kept vectors: what is kept, what is trained, what is beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 
 from croco_bench import feature_cache, load_backbone, registry, run
 from croco_bench.contracts import Evaluation, PooledHead
-from croco_bench.errors import UsageError
+from croco_bench.errors import RecordError, UsageError
 from croco_bench.feature_cache import FeatureCache, Kept
 from croco_bench.loading import Plan
 from croco_bench.neighbours import neighbour_scores
@@ -55,7 +55,7 @@ def test_vectors_are_the_networks_and_are_kept(
             expected = head.pooled(features, how).half().numpy()
             assert np.allclose(kept.vectors[how], expected, atol=2e-3)
     assert kept.labels.tolist() == [sample["label"] for sample in samples]
-    monkeypatch.setattr(Network, "features", None)  # nothing is computed any more
+    monkeypatch.setattr(FeatureCache, "_extract", None)
     again = cache.keep(evaluation)
     assert np.array_equal(again.vectors["cls"], kept.vectors["cls"])
     with pytest.raises(TypeError):
@@ -81,9 +81,101 @@ def test_an_extraction_goes_on_where_it_was_killed(
     with pytest.raises(KeyboardInterrupt):
         cache.keep(evaluation)
     kept = cache.keep(evaluation)
-    assert seen == [5, 5, 5, 2]
+    assert seen == [5, 5, 5, 5, 2]  # the third time, what was kept is looked at
     assert np.array_equal(kept.vectors["mean"], whole.vectors["mean"])
     assert np.array_equal(kept.labels, whole.labels)
+
+
+def _truncate(place: Path) -> None:
+    with (place / "mean.npy").open("r+b") as stream:
+        stream.truncate(500)
+
+
+def _zero(place: Path) -> None:
+    file = np.load(place / "mean.npy", mmap_mode="r+")
+    file[:] = 0
+    file.flush()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        _zero,
+        lambda place: (place / "cls.npy").write_bytes(b""),
+        lambda place: (place / "labels.npy").unlink(),
+        lambda place: np.save(place / "labels.npy", np.zeros(12, dtype=np.int64)),
+        lambda place: np.save(place / "cls.npy", np.zeros((3, 128), dtype=np.float16)),
+        lambda place: (place / "progress-0-of-1.json").write_text("{"),
+        lambda place: (place / "done.json").write_text(""),
+    ],
+)
+def test_damaged_vectors_are_extracted_anew(
+    probed: tuple[FeatureCache, Evaluation], damage: Callable[[Path], Any], finished: bool
+) -> None:
+    cache, evaluation = probed
+    first = cache.keep(evaluation)
+    expected = {how: np.array(one) for how, one in first.vectors.items()}
+    (place,) = (path.parent for path in cache.folder.glob("*/done.json"))
+    if not finished:
+        (place / "done.json").unlink()
+    damage(place)
+    kept = cache.keep(evaluation)
+    assert all(np.array_equal(kept.vectors[how], expected[how]) for how in expected)
+    assert np.array_equal(kept.labels, first.labels) and len(set(first.labels.tolist())) > 1
+
+
+def test_checksums_see_what_a_look_at_a_few_does_not(
+    probed: tuple[FeatureCache, Evaluation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, evaluation = probed
+    expected = np.array(cache.keep(evaluation).vectors["mean"])
+    monkeypatch.setattr(FeatureCache, "_agrees", lambda *_: True)
+    (path,) = cache.folder.glob("*/mean.npy")
+    file = np.load(path, mmap_mode="r+")
+    file[2, 5] += 1
+    file.flush()
+    assert np.array_equal(cache.keep(evaluation).vectors["mean"], expected)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_vectors_that_the_network_would_not_give_today_are_extracted_anew(
+    probed: tuple[FeatureCache, Evaluation], capsys: pytest.CaptureFixture[str], finished: bool
+) -> None:
+    """As where images were exchanged for others of the same names and sizes: the key is the same."""
+    cache, evaluation = probed
+    before = np.array(cache.keep(evaluation).vectors["mean"])
+    assert np.array_equal(cache.keep(evaluation).vectors["mean"], before) and not capsys.readouterr().err
+    if not finished:
+        (path,) = cache.folder.glob("*/done.json")
+        path.unlink()
+    changed = replace(evaluation, prepare=lambda sample: _darker(evaluation.prepare(sample)))
+    after = cache.keep(changed).vectors["mean"]
+    assert np.abs(after - before).max() > 0.1
+    assert np.array_equal(replace(cache, folder=cache.folder / "new").keep(changed).vectors["mean"], after)
+    assert "extracted anew" in capsys.readouterr().err
+
+
+def _darker(sample: dict[str, Any]) -> dict[str, Any]:
+    return {**sample, "image": sample["image"] / 2}
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(probed: tuple[FeatureCache, Evaluation]) -> None:
+    cache, evaluation = probed
+    cache.folder.write_text("a file, not a folder")
+    with pytest.raises(RecordError, match="set CROCO_BENCH_CACHE to a folder that can be written"):
+        cache.keep(evaluation)
+
+
+def test_an_extraction_tells_how_far_it_is(probed: tuple[FeatureCache, Evaluation]) -> None:
+    cache, evaluation = probed
+    told: list[int] = []
+    counted = replace(cache, advance=told.append)
+    counted.keep(evaluation)
+    assert told == [5, 5, 2]
+    counted.keep(evaluation)
+    assert told == [5, 5, 2, 12]
 
 
 def vectors(count: int, width: int = 6, classes: int = 3) -> tuple[Any, Any]:
