@@ -48,10 +48,14 @@ def locate(cam2world: Array, relative: Array, *, metres: bool) -> Array:
 def rotation_median(rotations: Array) -> Array:
     """The rotation (3, 3) with the least sum of angles to these (K, 3, 3); of two, the one in the middle."""
     given = Rotation.from_matrix(rotations)
+    count = len(rotations)
+    one, other = np.divmod(np.arange(count**2), count)
+    index = _best_given((given[one].inv() * given[other]).as_rotvec().reshape(count, count, 3))
+    if index is not None:
+        return np.array(rotations[index])
     found = given.mean()  # the chordal mean, of quaternions of either sign
     for _ in range(_ITERATIONS):
-        steps = (found.inv() * given).as_rotvec()
-        move = _weiszfeld(steps)
+        move = _weiszfeld((found.inv() * given).as_rotvec())
         found = found * Rotation.from_rotvec(move)
         if np.linalg.norm(move) < _CLOSE_ENOUGH:
             break
@@ -60,8 +64,11 @@ def rotation_median(rotations: Array) -> Array:
 
 
 def geometric_median(points: Array) -> Array:
-    """The point (3,) with the least sum of distances to these (K, 3)."""
-    found: Array = np.median(points, axis=0)
+    """The point (3,) with the least sum of distances to these (K, 3); of two, the one in the middle."""
+    index = _best_given(points - points[:, None])
+    if index is not None:
+        return np.array(points[index])
+    found: Array = points.mean(axis=0)
     for _ in range(_ITERATIONS):
         move = _weiszfeld(points - found)
         found = found + move
@@ -70,18 +77,25 @@ def geometric_median(points: Array) -> Array:
     return found
 
 
-def _weiszfeld(steps: Array) -> Array:
-    """The next step of Weiszfeld's iteration, from vectors (K, 3) to the given points; Vardi and Zhang's at one of these."""
+def _best_given(steps: Array) -> int | None:
+    """The given element that is the median, if one is, from steps (K, K, 3) from each to each.
+
+    The others pull each with unit strength; those that lie on it hold it, each with as much.
+    """
     lengths = np.linalg.norm(steps, axis=-1)
-    away = lengths > _CLOSE_ENOUGH
-    if not away.any():
-        return np.zeros(3)
-    weights = 1 / lengths[away]
-    pull = weights @ steps[away]
-    here, strength = np.count_nonzero(~away), float(np.linalg.norm(pull))
-    # Points that lie here hold on with the strength of their number.
-    share = max(1 - here / strength, 0.0) if strength else 0.0
-    step: Array = share * pull / weights.sum()
+    apart = lengths > _CLOSE_ENOUGH
+    units = steps / np.where(apart, lengths, np.inf)[..., None]
+    held = np.linalg.norm(units.sum(axis=1), axis=-1) <= np.count_nonzero(~apart, axis=1)
+    # Two elements hold each other: then any point between them would do, and the mean is the fair one.
+    if not held.any() or held.all():
+        return None
+    return int(np.argmin(np.where(held, lengths.sum(axis=1), np.inf)))
+
+
+def _weiszfeld(steps: Array) -> Array:
+    """The next step of Weiszfeld's iteration, from vectors (K, 3) to the given elements."""
+    weights = 1 / np.maximum(np.linalg.norm(steps, axis=-1), _CLOSE_ENOUGH)
+    step: Array = weights @ steps / weights.sum()
     return step
 
 
