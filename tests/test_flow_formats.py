@@ -87,7 +87,7 @@ def test_flo_is_width_then_height_then_u_and_v(tmp_path: Path) -> None:
     content = flo(FLOW)
     assert struct.unpack("<f", content[:4]) == (202021.25,)
     flow, valid = read_flo(put(tmp_path, content))
-    assert (flow.shape, flow.dtype, valid.dtype) == ((2, 3, 2), np.float32, np.bool_)
+    assert flow.shape == (2, 3, 2) and flow.dtype == np.float32 and valid.dtype == np.bool_
     np.testing.assert_array_equal(flow, FLOW)
     assert valid.all() and flow.flags.writeable
     write_flo(tmp_path / "written", FLOW)

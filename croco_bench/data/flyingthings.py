@@ -12,7 +12,7 @@ from typing import Literal
 
 from croco_bench.data.flow import FlowReader, plain
 from croco_bench.data.flow_formats import read_pfm_flow
-from croco_bench.data.listing import base_of, chosen, numbered, require, subfolders
+from croco_bench.data.listing import base_of, chosen, file_names, match, require, steps, subfolders
 from croco_bench.data.matching import ViewPair
 from croco_bench.data.places import is_miniature
 
@@ -47,9 +47,8 @@ def open_split(
     pairs: list[ViewPair] = []
     for name in passes:
         for camera in cameras:
-            found = [[*_pairs(base, name, camera, scene)] for scene in scenes]
-            steps = [step for scene in found for step in scene]
-            ordered = [forwards for forwards, _ in steps] + [backwards for _, backwards in steps]
+            found = [both for scene in scenes for both in _pairs(base, name, camera, scene)]
+            ordered = [forwards for forwards, _ in found] + [backwards for _, backwards in found]
             pairs += spread(ordered) if split == "test1024" else ordered
     return FlowReader("flyingthings", split, base, pairs, plain(read_pfm_flow), miniature=is_miniature(root))
 
@@ -65,29 +64,23 @@ def _pairs(base: Path, name: str, camera: str, scene: str) -> Iterator[tuple[Vie
     """Each frame but the last with the next, forwards and backwards."""
     images, mark = f"frames_{name}pass/{scene}/{camera}", camera[0].upper()
     flows = {way: f"optical_flow/{scene}/into_{way.lower()}/{camera}" for way in ("Future", "Past")}
-    frames, later = (
-        numbered(base / flows[way], f"OpticalFlowInto{way}_", f"_{mark}.pfm", LINK) for way in ("Future", "Past")
-    )
-    require(
-        base / flows["Past"],
-        (f"OpticalFlowIntoPast_{frame + 1:04d}_{mark}.pfm" for frame in frames[:-1]),
-        {f"OpticalFlowIntoPast_{frame:04d}_{mark}.pfm" for frame in later},
-        LINK,
-    )
-    present = {f"{frame:04d}.png" for frame in numbered(base / images, "", ".png", LINK)}
-    require(base / images, (f"{frame + step:04d}.png" for frame in frames[:-1] for step in (0, 1)), present, LINK)
-    for frame in frames[:-1]:
+    starts = steps(base / images, "", ".png", LINK)
+    files = {way: f"OpticalFlowInto{way}_{{:04d}}_{mark}.pfm".format for way in flows}
+    present = {way: set(file_names(base / flows[way], f"OpticalFlowInto{way}_", f"_{mark}.pfm", LINK)) for way in flows}
+    match(base / flows["Future"], map(files["Future"], (*starts, starts[-1] + 1)), present["Future"], LINK)
+    require(base / flows["Past"], (files["Past"](start + 1) for start in starts), present["Past"], LINK)
+    for start in starts:
         yield (
-            _pair(images, flows["Future"], scene, f"OpticalFlowIntoFuture_{frame:04d}_{mark}", frame, frame + 1),
-            _pair(images, flows["Past"], scene, f"OpticalFlowIntoPast_{frame + 1:04d}_{mark}", frame + 1, frame),
+            _pair(images, flows["Future"], scene, files["Future"](start), start, start + 1),
+            _pair(images, flows["Past"], scene, files["Past"](start + 1), start + 1, start),
         )
 
 
 def _pair(images: str, flows: str, scene: str, file: str, first: int, second: int) -> ViewPair:
     return ViewPair(
-        id=f"{images.split('/')[0].removeprefix('frames_')}/{scene}/{file.removeprefix('OpticalFlow')}",
+        id=f"{images.split('/')[0].removeprefix('frames_')}/{scene}/{file[len('OpticalFlow') : -len('.pfm')]}",
         group=scene,
         image1=f"{images}/{first:04d}.png",
         image2=f"{images}/{second:04d}.png",
-        truth=f"{flows}/{file}.pfm",
+        truth=f"{flows}/{file}",
     )

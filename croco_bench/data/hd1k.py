@@ -9,7 +9,7 @@ from typing import Literal
 
 from croco_bench.data.flow import FlowReader, plain
 from croco_bench.data.flow_formats import read_kitti_flow
-from croco_bench.data.listing import base_of, file_names, require
+from croco_bench.data.listing import base_of, file_names, match
 from croco_bench.data.matching import ViewPair
 from croco_bench.data.places import is_miniature
 from croco_bench.errors import DataError
@@ -40,7 +40,8 @@ def open_split(root: Path, split: Split) -> FlowReader:
     steps = [(sequence, *step) for sequence, names in sequences.items() for step in pairwise(names)]
     if split == "train":
         present = set(file_names(base / flows, "", ".png", LINK))
-        require(base / flows, (first for _, first, _ in steps), present, LINK)
+        lasts = present & {names[-1] for names in sequences.values()}
+        match(base / flows, {first for _, first, _ in steps} | lasts, present, LINK)
     pairs = [
         ViewPair(
             id=first.removesuffix(".png"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from croco_bench.contracts import Sample
 from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_kitti_flow
-from croco_bench.data.listing import base_of, numbered, require
+from croco_bench.data.listing import base_of, match, numbered
 from croco_bench.data.matching import ViewPair
 from croco_bench.data.places import is_miniature
 
@@ -73,7 +73,7 @@ def _open_flow(root: Path, split: Split, edition: Edition) -> FlowReader:
     base = base_of(root, (edition.archive,), part, link)
     frames = numbered(base / part / edition.left, "", "_10.png", link)
     later = {f"{frame:06d}_11.png" for frame in numbered(base / part / edition.left, "", "_11.png", link)}
-    require(base / part / edition.left, (f"{frame:06d}_11.png" for frame in frames), later, link)
+    match(base / part / edition.left, (f"{frame:06d}_11.png" for frame in frames), later, link)
     folders = truth_folders(base, split, frames, "flow_occ", "flow_noc", link)
     pairs = [
         ViewPair(
@@ -97,7 +97,7 @@ def truth_folders(base: Path, split: Split, frames: list[int], all_of_it: str, s
     folders = {"truth": all_of_it, **({"occluded": seen} if (part / seen).is_dir() else {})}
     for folder in folders.values():
         present = {f"{frame:06d}_10.png" for frame in numbered(part / folder, "", "_10.png", link)}
-        require(part / folder, (f"{frame:06d}_10.png" for frame in frames), present, link)
+        match(part / folder, (f"{frame:06d}_10.png" for frame in frames), present, link)
     return folders
 
 

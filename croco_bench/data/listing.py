@@ -88,6 +88,19 @@ def require(folder: Path, wanted: Iterable[str], present: Collection[str], link:
         )
 
 
+def match(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
+    """Refuses what is missing in `folder`, and what is there but not wanted: the frame that it belongs to is missing.
+
+    Raises:
+        DataError: the names differ.
+    """
+    names = set(wanted)
+    require(folder, sorted(names), present, link)
+    beyond = sorted(set(present) - names)
+    if beyond:
+        raise DataError(f"{folder / beyond[0]} belongs to no pair of frames that is there; get {link} again")
+
+
 def chosen(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
     """Refuses names that don't exist, and a choice of nothing.
 

@@ -8,10 +8,9 @@ from typing import Literal
 
 from croco_bench.data.flow import FlowReader, plain
 from croco_bench.data.flow_formats import read_flo
-from croco_bench.data.listing import base_of, chosen, file_names, require, steps, subfolders
+from croco_bench.data.listing import base_of, chosen, file_names, match, require, steps, subfolders
 from croco_bench.data.matching import ViewPair
 from croco_bench.data.places import is_miniature
-from croco_bench.errors import DataError
 
 Split = Literal["train", "test"]
 LINK = "http://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip"
@@ -40,7 +39,8 @@ def open_split(
     chosen("pass of Sintel", passes, PASSES)
     base, present = _base(root, split), scenes_of(root, split)
     if scenes is not None:
-        chosen(f"scene of Sintel's {split} split in {root}", scenes, present)
+        chosen("scene of Sintel", scenes, sorted({*SCENES, *present}))
+        require(base / PARTS[split] / "clean", scenes, present, LINK)
     pairs = [
         pair
         for name in passes
@@ -72,11 +72,9 @@ def _pairs(base: Path, part: str, name: str, scene: str) -> Iterator[ViewPair]:
     for kind, suffix in kinds.items():
         place = base / part / kind / scene
         present = set(file_names(place, "frame_", suffix, LINK))
-        require(place, (f"frame_{start:04d}{suffix}" for start in starts), present, LINK)
-        if kind == "flow" and len(present) > len(starts):
-            raise DataError(
-                f"{place} has {len(present)} flow fields, but {base / folder} only {len(starts) + 1} frames; get {LINK} again"
-            )
+        wanted = [f"frame_{start:04d}{suffix}" for start in starts]
+        # There is a mask of what is invalid for the last frames too.
+        (require if kind == "invalid" else match)(place, wanted, present, LINK)
     for start in starts:
         paths = {kind: f"{part}/{kind}/{scene}/frame_{start:04d}{suffix}" for kind, suffix in kinds.items()}
         yield ViewPair(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from croco_bench.contracts import Sample
 from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_flo5
-from croco_bench.data.listing import base_of, chosen, numbered, require, steps, subfolders
+from croco_bench.data.listing import base_of, chosen, match, numbered, require, steps, subfolders
 from croco_bench.data.matching import ViewPair
 from croco_bench.data.places import is_miniature
 from croco_bench.errors import DataError
@@ -42,13 +42,12 @@ def open_split(
 
     Raises:
         DataError: files are missing.
-        UsageError: no such scene, direction or camera.
+        UsageError: no such direction or camera.
     """
     chosen("direction of Spring", directions, DIRECTIONS)
     chosen("camera of Spring", cameras, CAMERAS)
     base, present = _base(root, split), scenes_of(root, split)
-    if scenes is not None:
-        chosen(f"scene of Spring's {split} split in {root}", scenes, present)
+    require(base / split, scenes or (), present, LINK)
     pairs = [
         pair
         for camera in cameras
@@ -80,7 +79,7 @@ def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) ->
     if split == "train":
         place = base / split / scene / name
         present = {f"{name}_{frame:04d}.flo5" for frame in numbered(place, f"{name}_", ".flo5", LINK)}
-        require(place, (f"{name}_{start + first:04d}.flo5" for start in starts), present, LINK)
+        match(place, (f"{name}_{start + first:04d}.flo5" for start in starts), present, LINK)
     for start in starts:
         yield ViewPair(
             id=f"{scene}/{name}_{start + first:04d}",

@@ -11,7 +11,7 @@ from croco_bench.contracts import Sample
 from croco_bench.data.array_files import read_npy
 from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_npy_flow
-from croco_bench.data.listing import chosen, file_names, require, steps, subfolders
+from croco_bench.data.listing import chosen, file_names, match, steps, subfolders
 from croco_bench.data.matching import ViewPair
 from croco_bench.data.places import is_miniature
 from croco_bench.errors import DataError
@@ -64,9 +64,9 @@ def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
 def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool) -> list[ViewPair]:
     """Pairs of one trajectory."""
     starts = steps(root / folder / "image_left", "", "_left.png", LINK)
-    kinds = ("flow", "mask") if masked else ("flow",)
-    wanted = [f"{start:06d}_{start + 1:06d}_{kind}.npy" for start in starts for kind in kinds]
-    require(root / folder / "flow", wanted, present, LINK)
+    for kind in ("flow", "mask") if masked else ("flow",):
+        wanted = [f"{start:06d}_{start + 1:06d}_{kind}.npy" for start in starts]
+        match(root / folder / "flow", wanted, {name for name in present if name.endswith(f"_{kind}.npy")}, LINK)
     # Each name is kept once: there are 306,268 pairs.
     images = {frame: f"{folder}/image_left/{frame:06d}_left.png" for frame in (*starts, starts[-1] + 1)}
     return [
