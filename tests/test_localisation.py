@@ -155,11 +155,13 @@ def test_medians_are_within_scenes_and_means_over_scenes() -> None:
     meter = LocalisationMeter(["chess", "fire"], metres=True)
     rows = rows_of(meter, [[0.01, 0.02, 0.2, 0.3, 1.0], [0.04]])
     scores = meter.reduce(rows)
-    assert scores["chess/translation_m"] == pytest.approx(0.2, abs=1e-6)
-    assert scores["fire/rotation_deg"] == pytest.approx(0.4, abs=1e-5)
+    chess, fire = meter.breakdown(rows)
+    assert (chess["scene"], chess["queries"], fire["scene"], fire["queries"]) == ("chess", 5, "fire", 1)
+    assert chess["translation_m"] == pytest.approx(0.2, abs=1e-6)
+    assert fire["rotation_deg"] == pytest.approx(0.4, abs=1e-5)
     assert scores["translation_m"] == pytest.approx((0.2 + 0.04) / 2, abs=1e-6)
     assert scores["rotation_deg"] == pytest.approx((2 + 0.4) / 2, abs=1e-5)
-    assert scores["chess/success_5cm_5deg"] == pytest.approx(40) and scores["success_5cm_5deg"] == pytest.approx(70)
+    assert chess["success_5cm_5deg"] == pytest.approx(40) and scores["success_5cm_5deg"] == pytest.approx(70)
     assert scores["pair_rotation_deg"] == pytest.approx(1.2, abs=1e-5), "of 4 pairs of each of 6 queries"
     assert rows["pair_translation_m"].shape == (6, 4) and rows["scene"].tolist() == [0] * 5 + [1]
     assert sorted(scores) == sorted(metric.name for metric in meter.metrics)
@@ -179,19 +181,19 @@ def test_lost_queries_count_as_infinitely_wrong() -> None:
     some = meter.reduce(rows_of(meter, [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]], lost=1))
     assert some["translation_m"] == pytest.approx(0.25, abs=1e-6) and some["failed_pairs"] == 25
     most = meter.reduce(rows_of(meter, [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]], lost=4))
-    assert most["translation_m"] == most["a/rotation_deg"] == math.inf
+    assert most["translation_m"] == most["rotation_deg"] == math.inf
     assert most["success_5cm_5deg"] == 0 and most["rra15"] == pytest.approx(300 / 7)
 
 
 def test_a_scene_that_a_resampling_lacks_leaves_its_mean() -> None:
     meter = LocalisationMeter(["a", "b"], metres=False)
     rows = rows_of(meter, [[0.1, 0.1, 0.1, 0.1], [0.3]])
-    without = meter.reduce({key: values[:4] for key, values in rows.items()})
-    assert math.isnan(without["b/translation_m"])
-    assert without["translation_m"] == pytest.approx(without["a/translation_m"])
-    assert "pair_translation_m" not in without
-    intervals = bootstrap(meter, rows, draws=50)
-    assert intervals["b/translation_m"] is None and intervals["translation_m"] is not None
+    without = {key: values[:4] for key, values in rows.items()}
+    assert [line["scene"] for line in meter.breakdown(without)] == ["a"]
+    assert meter.reduce(without)["translation_m"] == pytest.approx(meter.breakdown(without)[0]["translation_m"])
+    assert "pair_translation_m" not in meter.reduce(rows)
+    low, high = bootstrap(meter, rows, draws=50)["translation_m"] or (0, 0)
+    assert low < meter.reduce(rows)["translation_m"] <= high
 
 
 def test_directions_alone_locate_too() -> None:

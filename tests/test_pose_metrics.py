@@ -10,7 +10,6 @@ from scipy.spatial.transform import Rotation
 
 from croco_bench.errors import BenchError
 from croco_bench.metrics.meter import Rows, bootstrap, stack
-from croco_bench.metrics.pose import of_scene
 from croco_bench.metrics.pose_errors import (
     direction_error_deg,
     folded,
@@ -176,7 +175,6 @@ def test_metrics_are_what_is_declared(metres: bool) -> None:
     assert ("pair_translation_m" in scores) == metres
     first = meter.metrics[0]
     assert first.name in measured(poses(1, 0), poses(1, 1)), "pictures show the first metric of each pair"
-    assert of_scene(first, "chess").name == "chess/pair_rotation_deg"
 
 
 def test_intervals_are_left_out_where_failures_reach_the_middle() -> None:

@@ -63,10 +63,3 @@ _DIRECTED = (PAIR_DIRECTION_DEG, AUC5, AUC10, AUC20, MAA30, RTA15)
 # The first has a value for each single pair, which pictures show.
 PAIRS = (PAIR_ROTATION_DEG, *_DIRECTED, RRA15, *(_folded(metric) for metric in _DIRECTED), FAILED, STILL)
 LOCALISATION = (TRANSLATION_M, ROTATION_DEG, SUCCESS)
-
-
-def of_scene(metric: Metric, scene: str) -> Metric:
-    """One scene's part of a mean over scenes; its name is `<scene>/<metric>`."""
-    _, _, formula = metric.formula.partition("mean over scenes of ")
-    factor = "100 * " if metric.unit == "%" else ""
-    return replace(metric, name=f"{scene}/{metric.name}", average="image", formula=f"{factor}{formula}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import Array, Meter
-from croco_bench.metrics.pose import LOCALISATION, PAIR_TRANSLATION_M, PAIRS, of_scene
+from croco_bench.metrics.pose import LOCALISATION, PAIR_TRANSLATION_M, PAIRS
 from croco_bench.metrics.pose_averaging import locate
 from croco_bench.metrics.pose_errors import (
     check_rotations,
@@ -53,7 +53,8 @@ class LocalisationMeter(Meter):
 
     The sample has `relative` and `cam2world1` (K, 4, 4), `cam2world2` (4, 4) and `scene`, one of `scenes`. A row holds
     the query's `translation_m` and `rotation_deg` (infinite where no pair gave a pose), its scene's number, and errors
-    (K,) of its pairs. Medians are taken within scenes, and the mean over scenes then, so that each scene counts the same.
+    (K,) of its pairs. Medians are taken within scenes, and the mean over scenes then, so that each scene counts the same;
+    `breakdown` tells those of each scene.
     """
 
     scores_failures = True
@@ -63,9 +64,8 @@ class LocalisationMeter(Meter):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those of queries, of queries by scene, and of pairs."""
-        by_scene = (of_scene(metric, scene) for scene in self.scenes for metric in LOCALISATION)
-        return (*LOCALISATION, *by_scene, *_pair_metrics(self.metres))
+        """Those of queries, and of pairs."""
+        return (*LOCALISATION, *_pair_metrics(self.metres))
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one query."""
@@ -79,17 +79,22 @@ class LocalisationMeter(Meter):
         }
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """Metrics over all queries; NaN for a scene without one, which leaves the mean over scenes."""
-        by_scene = {
-            scene: _localised(rows["translation_m"][inside], rows["rotation_deg"][inside])
-            for scene, inside in ((scene, rows["scene"] == number) for number, scene in enumerate(self.scenes))
-        }
-        seen = [found for found in by_scene.values() if not np.isnan(found["translation_m"])]
-        return {
-            **{metric.name: float(np.mean([found[metric.name] for found in seen])) for metric in LOCALISATION},
-            **{f"{scene}/{name}": value for scene, found in by_scene.items() for name, value in found.items()},
-            **pair_scores(rows),
-        }
+        """Metrics over all queries; a scene without any leaves the mean over scenes."""
+        found = list(self._by_scene(rows).values())
+        means = {metric.name: float(np.mean([one[metric.name] for one in found])) for metric in LOCALISATION}
+        return {**means, **pair_scores(rows)}
+
+    def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
+        """A line per scene."""
+        return [{"scene": scene, **found} for scene, found in self._by_scene(rows).items()]
+
+    def _by_scene(self, rows: Mapping[str, Array]) -> dict[str, dict[str, float]]:
+        found = {}
+        for number, scene in enumerate(self.scenes):
+            inside = rows["scene"] == number
+            if inside.any():
+                found[scene] = _localised(rows["translation_m"][inside], rows["rotation_deg"][inside])
+        return found
 
 
 def pair_scores(rows: Mapping[str, Array]) -> dict[str, float]:
@@ -140,10 +145,9 @@ def mean_accuracy(errors: Array, limit: int) -> float:
 
 def _localised(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
     """Of the queries of one scene."""
-    if not translation_m.size:
-        return {metric.name: float("nan") for metric in LOCALISATION}
     close = (translation_m <= _CLOSE_M) & (rotation_deg <= _CLOSE_DEG)
     return {
+        "queries": float(len(translation_m)),
         "translation_m": float(np.median(translation_m)),
         "rotation_deg": float(np.median(rotation_deg)),
         "success_5cm_5deg": 100 * float(close.mean()),
