@@ -49,8 +49,8 @@ def evaluate(
 
     A network's predictions must be finite. A method without learning may say NaN where it found no answer, if the meter
     scores failures. A metric without a finite value, as no image has what it needs or as too many predictions failed, is
-    left out of the result, which says so once; only a headline metric, the selection metric, or all of them missing is
-    an error.
+    left out of the result, which says so once; only a headline metric or the selection metric missing, or targets missing
+    altogether, is an error.
 
     Raises:
         DivergedError: a prediction isn't finite.
@@ -78,12 +78,12 @@ def evaluate(
         raise BenchError(f"{len(scored)} rows were scored for {total} images; each image must be scored exactly once")
     table = stack(rows)
     metrics = evaluation.meter.reduce(table)
-    missing = {name: _why(value, evaluation) for name, value in metrics.items() if not np.isfinite(value)}
-    if len(missing) == len(metrics):
+    if np.isnan(list(metrics.values())).all():
         raise DataError(
-            f"{', '.join(missing)} can't be computed: none of the {total} images of the {evaluation.reader.split} split "
+            f"{', '.join(metrics)} can't be computed: none of the {total} images of the {evaluation.reader.split} split "
             f"has a valid target; croco-bench data check {evaluation.reader.dataset} says more"
         )
+    missing = {name: _why(value, evaluation) for name, value in metrics.items() if not np.isfinite(value)}
     kept = {name: value for name, value in metrics.items() if name not in missing}
     return Scores(table, kept, time.monotonic() - began, missing)
 

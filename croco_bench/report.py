@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +52,7 @@ def build_result(
     for item in scored:
         rows |= {item.key(name): values for name, values in item.scores.rows.items() if name != "index"}
         metrics |= _metrics(item, request.seed)
-    _require_headline(request.task, metrics, scored)
+    require_headline(request.task, metrics, scored)
     seconds = sum({id(item.scores): item.scores.seconds for item in scored}.values())
     result = Result.model_validate(
         {
@@ -116,8 +117,12 @@ def _metrics(item: Scored, seed: int) -> dict[str, Any]:
     }
 
 
-def _require_headline(task: str, metrics: dict[str, Any], scored: list[Scored]) -> None:
-    """Other metrics may lack a value; without its headline a result has no place in the table."""
+def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[Scored]) -> None:
+    """Other metrics may lack a value; without its headline a result has no place in the table.
+
+    Raises:
+        BenchError: a headline metric of `task` is missing.
+    """
     reasons = {item.key(name): why for item in scored for name, why in item.scores.missing.items()}
     for metric in registry.tasks()[task].card.headline:
         if metric.name not in metrics:

@@ -1,6 +1,7 @@
 """The evaluation loop by itself, with a reader and a network made for it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,10 +11,12 @@ from torch import nn
 
 from croco_bench import engine
 from croco_bench.contracts import Evaluation
-from croco_bench.errors import DataError, DivergedError
+from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.evaluate import evaluate
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import Array, Meter, bootstrap, stack
+from croco_bench.network import Unlearned
+from croco_bench.report import Scored, require_headline
 
 VALUE = Metric("value", "value", "", "lower", "image", 3, "|p - t|")
 
@@ -23,6 +26,25 @@ class ErrorMeter(Meter):
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         return {"value": abs(float(prediction) - float(sample["target"]))}
+
+
+MEDIAN = Metric("median", "median", "", "lower", "image", 3, "median |p - t|")
+FAR = Metric("far", "far", "", "lower", "image", 3, "mean |p - t|, t > 4")
+
+
+class FailureMeter(ErrorMeter):
+    """What isn't finite is infinitely wrong."""
+
+    metrics: ClassVar = (MEDIAN, FAR)
+    scores_failures = True
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        error = abs(float(prediction) - float(sample["target"]))
+        return {"error": error if np.isfinite(prediction) else np.inf, "target": float(sample["target"])}
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        far = rows["error"][rows["target"] > 4]
+        return {"median": float(np.median(rows["error"])), "far": float(far.mean()) if far.size else float("nan")}
 
 
 class Numbers:
@@ -50,17 +72,32 @@ class PlusOne(nn.Module):
         return images.mean(dim=(1, 2, 3)) + 1
 
 
-def scores(reader: Numbers, *, batch: int = 4, workers: int = 0, add: float = 0.0) -> Any:
+def scores(
+    reader: Numbers,
+    *,
+    batch: int = 4,
+    workers: int = 0,
+    add: float = 0.0,
+    meter: Meter | None = None,
+    failing: tuple[int, ...] = (),
+    network: nn.Module | None = None,
+) -> Any:
+    """`failing` are the items for which the prediction is NaN."""
+
+    def predict(_: nn.Module, items: dict[str, Any]) -> list[Array]:
+        found = PlusOne()(items["image"]) + add
+        return [np.where(index in failing, np.nan, one) for one, index in zip(found, items["index"], strict=True)]
+
     evaluation = Evaluation(
         prefix="",
         reader=reader,
-        meter=ErrorMeter(),
+        meter=meter or ErrorMeter(),
         prepare=dict,
-        predict=lambda network, items: list((network(items["image"]) + add).numpy()),
+        predict=predict,
         batch_size=batch,
         citation="",
     )
-    return evaluate(PlusOne(), evaluation, engine.start("cpu", "fp32", 0), workers=workers)  # type: ignore[arg-type]
+    return evaluate(network or PlusOne(), evaluation, engine.start("cpu", "fp32", 0), workers=workers)  # type: ignore[arg-type]
 
 
 def test_the_mean_is_over_images_whatever_the_batch() -> None:
@@ -94,3 +131,34 @@ def test_bootstrap_intervals_cover_and_repeat() -> None:
     assert high - low == pytest.approx(4 * 0.1, rel=0.15)
     assert bootstrap(ErrorMeter(), rows, seed=1)["value"] == (low, high)
     assert bootstrap(ErrorMeter(), rows, seed=2)["value"] != (low, high)
+
+
+def test_only_methods_without_learning_may_fail_and_only_where_failures_are_scored() -> None:
+    """Errors are 0, failed, 2, 0, 1, 2, 0."""
+    found = scores(Numbers(7), meter=FailureMeter(), failing=(1,), network=Unlearned())
+    assert found.metrics == {"median": 1.0, "far": pytest.approx(5 / 4)} and not found.missing
+    assert np.isinf(found.rows["error"]).tolist() == [False, True, *[False] * 5]
+    with pytest.raises(DivergedError, match="image 1 of the test split"):
+        scores(Numbers(7), meter=FailureMeter(), failing=(1,))
+    with pytest.raises(DivergedError, match="image 1 of the test split"):
+        scores(Numbers(7), failing=(1,), network=Unlearned())
+
+
+def test_a_metric_without_a_value_is_left_out_and_explained() -> None:
+    few = scores(Numbers(2), meter=FailureMeter())
+    assert few.metrics == {"median": pytest.approx(0.5)}
+    assert few.missing == {"far": "no image of the test split has what it needs"}
+    failing = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), network=Unlearned())
+    assert failing.metrics == {}
+    assert set(failing.missing.values()) == {"too many predictions failed for a finite value"}
+
+
+def test_a_result_needs_its_headline() -> None:
+    found = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), network=Unlearned())
+    renamed = replace(found, missing={"delta1": found.missing["median"]})
+    require_headline("nyuv2-depth", {"delta1": 1, "rmse": 1}, [])
+    evaluation = Evaluation("", Numbers(7), FailureMeter(), dict, lambda network, items: [], 1, "")
+    with pytest.raises(BenchError, match="nyuv2-depth has no delta1: too many predictions failed"):
+        require_headline("nyuv2-depth", {"rmse": 1}, [Scored("", evaluation, renamed)])
+    with pytest.raises(BenchError, match="has no delta1: no evaluation of the task gives it"):
+        require_headline("nyuv2-depth", {"last/delta1": 1}, [])
