@@ -36,6 +36,16 @@ class Scores:
         """How many images were scored."""
         return len(self.rows["index"])
 
+    def needed(self, metric: str) -> float:
+        """The value of a metric that selects weights.
+
+        Raises:
+            DataError: it has none.
+        """
+        if metric in self.missing:
+            raise DataError(f"{metric}, which selects the weights, can't be computed: {self.missing[metric]}")
+        return self.metrics[metric]
+
 
 def evaluate(
     network: Network,

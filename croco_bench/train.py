@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Splits, Task
-from croco_bench.errors import DataError
 from croco_bench.evaluate import evaluate
 from croco_bench.loading import Plan, training_batches
 from croco_bench.network import Network, Outputs, inputs
@@ -138,12 +137,7 @@ class Trainer:
         task = self.job.task
         evaluation = task.selection(self.job.splits.select)
         scores = evaluate(self.job.network, evaluation, self.accelerator, workers=self.job.recipe.train.workers)
-        if task.selection_metric in scores.missing:
-            raise DataError(
-                f"{task.selection_metric}, which selects the weights, can't be computed: "
-                f"{scores.missing[task.selection_metric]}; croco-bench data check {evaluation.reader.dataset} says more"
-            )
-        value = scores.metrics[task.selection_metric]
+        value = scores.needed(task.selection_metric)
         metric = next(metric for metric in evaluation.meter.metrics if metric.name == task.selection_metric)
         sign = 1.0 if metric.higher_is_better else -1.0
         if not self.best or sign * value > sign * self.best["value"]:

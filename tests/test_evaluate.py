@@ -148,6 +148,11 @@ def test_a_metric_without_a_value_is_left_out_and_explained() -> None:
     few = scores(Numbers(2), meter=FailureMeter())
     assert few.metrics == {"median": pytest.approx(0.5)}
     assert few.missing == {"far": "no image of the test split has what it needs"}
+    assert few.needed("median") == pytest.approx(0.5)
+    with pytest.raises(
+        DataError, match="far, which selects the weights, can't be computed: no image of the test split"
+    ):
+        few.needed("far")
     failing = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), network=Unlearned())
     assert failing.metrics == {}
     assert set(failing.missing.values()) == {"too many predictions failed for a finite value"}
