@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,6 +102,22 @@ def build_result(
         }
     )
     return result, rows
+
+
+def breakdown(scored: list[Scored]) -> str:
+    """What meters tell beyond the metrics, of the reported weights, as CSV; empty where they tell nothing."""
+    lines: list[dict[str, str | float]] = [
+        {"protocol": item.evaluation.prefix or "headline", **line}
+        for item in scored
+        if not item.weights
+        for line in item.evaluation.meter.breakdown(item.scores.rows)
+    ]
+    text = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: "" if value != value else value for key, value in line.items()} for line in lines)  # NaN
+    return text.getvalue()
 
 
 def _metrics(item: Scored, seed: int) -> dict[str, Any]:

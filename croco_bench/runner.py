@@ -17,13 +17,14 @@ from croco_bench.backbones.weights import save_finetuned
 from croco_bench.errors import RecordError
 from croco_bench.evaluate import evaluate
 from croco_bench.feature_cache import FeatureCache
+from croco_bench.files import atomic
 from croco_bench.loading import Plan
 from croco_bench.pictures import contact_sheet
 from croco_bench.probe import probe
 from croco_bench.progress import Bar, say
 from croco_bench.recipe import load_recipe
 from croco_bench.record import Result
-from croco_bench.report import Scored, build_result
+from croco_bench.report import Scored, breakdown, build_result
 from croco_bench.store import Slot, read, write
 from croco_bench.train import Job, Trained, Trainer
 
@@ -114,6 +115,9 @@ def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
         contact_sheet(slot.sheet, assembly.network, assembly.task, headline, accelerator, title=title)
         if assembly.baseline is None:
             _export(assembly, slot)
+        if finer := breakdown(scored):
+            with atomic(slot.breakdown) as temporary:
+                temporary.write_text(finer, encoding="utf-8")
         write(slot, result, rows)
         (slot.folder / "last.pt").unlink(missing_ok=True)
     return result

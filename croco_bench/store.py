@@ -56,6 +56,11 @@ class Slot:
         """The contact sheet."""
         return self.folder / "sheet.png"
 
+    @property
+    def breakdown(self) -> Path:
+        """Finer numbers behind the metrics, per class, say; only some tasks have them."""
+        return self.folder / "breakdown.csv"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps a second run out; freed by the system when a process dies.

@@ -115,13 +115,14 @@ class ADE20KSeg(Task):
         return Evaluation(
             prefix="",
             reader=reader,
-            meter=SegmentationMeter(len(NAMES)),
+            meter=SegmentationMeter(NAMES),
             prepare=self._prepare_native,
             predict=self._predict_native,
             batch_size=1,
             citation="native size, single scale, sliding windows of the network's size on the image whose shorter side is "
             "the window's (longer side at most four), averaged logits resized to the annotation, as mmsegmentation; areas "
-            "of a class summed over all images",
+            "of a class summed over all images; means are over the classes that occur, as many as the metric classes says, "
+            f"of {len(NAMES)}",
             deviations=(
                 "windows are spread evenly and overlap by at least task.overlap, where mmsegmentation has a fixed stride "
                 "and moves the last window back",
@@ -133,7 +134,7 @@ class ADE20KSeg(Task):
         return Evaluation(
             prefix="letterbox",
             reader=reader,
-            meter=SegmentationMeter(len(NAMES)),
+            meter=SegmentationMeter(NAMES),
             prepare=self._prepare_letterbox,
             predict=self._predict_letterbox,
             batch_size=min(max(_EVAL_PIXELS // (height * width), 1), _EVAL_BATCH),

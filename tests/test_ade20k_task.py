@@ -1,3 +1,4 @@
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from croco_bench import run
 from croco_bench.contracts import Evaluation
 from croco_bench.data import segmentation_augment as maps
+from croco_bench.data.ade20k_classes import NAMES
 from croco_bench.errors import DivergedError, UsageError
 from croco_bench.metrics.meter import stack
 from croco_bench.recipe import load_recipe, names_of, options_of
+from croco_bench.store import Slot, read
+from croco_bench.tables import make
+from croco_bench.tables.show import show
 from croco_bench.tasks.ade20k_seg import ADE20KSeg, ADE20KSegOptions, _labels
 
 Array = NDArray[Any]
@@ -286,6 +292,21 @@ def test_panels_are_pictures_of_the_annotations_size() -> None:
 def test_impossible_settings_are_refused(overlap: float) -> None:
     with pytest.raises(UsageError, match=r"task\.overlap="):
         task_of(overlap=overlap)
+
+
+def test_a_run_from_the_files_to_the_numbers_of_every_class(tiny_data: Path, tmp_path: Path) -> None:
+    run("ade20k-seg", "random:mini-mae", recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu")
+    slot = Slot(tmp_path, "smoke", "ade20k-seg", "random-mini-mae", 0)
+    result, text = read(slot.json), slot.breakdown.read_text()
+    lines = list(csv.DictReader(text.splitlines()))
+    assert [line["class"] for line in lines] == [*NAMES, *NAMES]
+    for protocol, prefix in (("headline", ""), ("letterbox", "letterbox/")):
+        found = [float(line["iou"]) for line in lines if line["protocol"] == protocol and line["iou"]]
+        assert len(found) == result.metrics[f"{prefix}classes"].value < 150
+        assert np.mean(found) == pytest.approx(result.metrics[f"{prefix}miou"].value)
+    assert slot.sheet.is_file() and str(slot.breakdown) in show(slot.json)
+    page = make([tmp_path], format="html")
+    assert page.count(">breakdown<") == 1 and page.count('<td data-value="">letterbox</td>') == 150
 
 
 def test_every_recipe_fits_the_task() -> None:

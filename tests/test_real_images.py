@@ -65,7 +65,7 @@ def test_a_photograph_and_its_mask_are_read_and_scored(tmp_path: Path) -> None:
     assert np.abs(sample["image"].astype(int) - voc["rgb"]).mean() < 8
     assert np.array_equal(truth == 255, voc["class_label"] < 0)
     guess = np.roll(np.where(truth == 255, 0, truth), 12, axis=1)
-    meter = SegmentationMeter(150)
+    meter = SegmentationMeter([str(number) for number in range(150)])
     scores = meter.reduce(stack([meter.measure(guess, {"label": truth})]))
     known = truth != 255
     present = sorted(set(truth[known]) | set(guess[known]))

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from croco_bench.metrics.meter import bootstrap, stack
-from croco_bench.metrics.segmentation_meter import IGNORED, SegmentationMeter, class_iou
+from croco_bench.metrics.segmentation_meter import IGNORED, SegmentationMeter
 
 Array = NDArray[Any]
 NAMES = [metric.name for metric in SegmentationMeter.metrics]
@@ -18,6 +18,10 @@ def draw(random: np.random.Generator, classes: int, shape: tuple[int, int]) -> t
     guess = np.where(random.random(shape) < 0.5, label, random.integers(0, classes, shape))
     label[random.random(shape) < 0.2] = IGNORED
     return guess.astype(np.int64), label.astype(np.uint8)
+
+
+def meter_of(classes: int) -> SegmentationMeter:
+    return SegmentationMeter([f"class {number}" for number in range(classes)])
 
 
 def by_confusion(pairs: list[tuple[Array, Array]], classes: int) -> dict[str, float]:
@@ -44,7 +48,7 @@ def by_confusion(pairs: list[tuple[Array, Array]], classes: int) -> dict[str, fl
 
 @pytest.mark.parametrize("classes", [3, 12, 150])
 def test_equals_a_confusion_matrix_made_pixel_by_pixel(classes: int) -> None:
-    random, meter = np.random.default_rng(classes), SegmentationMeter(classes)
+    random, meter = np.random.default_rng(classes), meter_of(classes)
     pairs = [draw(random, classes, (int(random.integers(5, 20)), 17)) for _ in range(6)]
     rows = [meter.measure(guess, {"label": label}) for guess, label in pairs]
     assert meter.reduce(stack(rows)) == pytest.approx(by_confusion(pairs, classes), rel=1e-12)
@@ -54,20 +58,26 @@ def test_equals_a_confusion_matrix_made_pixel_by_pixel(classes: int) -> None:
 
 def test_by_hand() -> None:
     """Truth 0 0 1 1 -, guess 0 1 1 2 0. IoU: 1/2, 1/3, 0/1; accuracy: 1/2, 1/2; class 3 is nowhere."""
-    meter = SegmentationMeter(4)
+    meter = meter_of(4)
     rows = stack([meter.measure(np.array([[0, 1, 1, 2, 0]]), {"label": np.array([[0, 0, 1, 1, 255]], np.uint8)})])
     assert rows["intersection"].tolist() == [[1, 1, 0, 0]]
     assert rows["union"].tolist() == [[2, 3, 1, 0]]
     assert rows["truth"].tolist() == [[2, 2, 0, 0]]
-    np.testing.assert_allclose(class_iou(rows)[0:3], [50, 100 / 3, 0])
-    assert np.isnan(class_iou(rows)[3])
+    lines = meter.breakdown(rows)
+    assert [line["class"] for line in lines] == ["class 0", "class 1", "class 2", "class 3"]
+    for column, values in {
+        "iou": [50, 100 / 3, 0, np.nan],
+        "accuracy": [50, 50, np.nan, np.nan],
+        "labelled": [50, 50, 0, 0],
+    }.items():
+        np.testing.assert_allclose([float(line[column]) for line in lines], values)
     expected = {"miou": 100 * (1 / 2 + 1 / 3) / 3, "macc": 50.0, "aacc": 50.0, "classes": 3}
     assert meter.reduce(rows) == pytest.approx(expected)
 
 
 def test_areas_are_summed_before_they_are_divided() -> None:
     """Class 0 fills one image and is a pixel of the other: the mean of the two images' numbers would be 50."""
-    meter, large = SegmentationMeter(2), np.zeros((10, 10), np.uint8)
+    meter, large = meter_of(2), np.zeros((10, 10), np.uint8)
     small = np.full((10, 10), 255, np.uint8)
     small[0, 0] = 0
     rows = stack([meter.measure(large, {"label": large}), meter.measure(large + 1, {"label": small})])
@@ -78,7 +88,7 @@ def test_areas_are_summed_before_they_are_divided() -> None:
 
 
 def test_an_image_without_labels_changes_nothing() -> None:
-    meter, random = SegmentationMeter(5), np.random.default_rng(0)
+    meter, random = meter_of(5), np.random.default_rng(0)
     guess, label = draw(random, 5, (8, 8))
     empty = meter.measure(guess, {"label": np.full((8, 8), 255, np.uint8)})
     assert all(np.isnan(empty[name]) for name in ("miou", "macc", "aacc")) and empty["classes"] == 0
@@ -89,7 +99,7 @@ def test_an_image_without_labels_changes_nothing() -> None:
 
 def test_a_perfect_prediction_and_one_that_knows_no_class() -> None:
     label = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    meter = SegmentationMeter(12)
+    meter = meter_of(12)
     assert meter.measure(label, {"label": label})["miou"] == 100
     beyond = meter.measure(label.astype(np.int64) + 12, {"label": label})
     assert (beyond["miou"], beyond["aacc"], beyond["classes"]) == (0, 0, 12)
@@ -99,12 +109,12 @@ def test_the_number_of_pixels_is_no_problem() -> None:
     """Areas of a whole validation set exceed what float32 counts."""
     row = {"intersection": np.array([2.0**24 + 1]), "union": np.array([2.0**25]), "truth": np.array([2.0**25])}
     rows = {key: np.stack([value] * 3) for key, value in row.items()}
-    assert SegmentationMeter(1).reduce(rows)["miou"] == 100 * (2.0**24 + 1) / 2.0**25
+    assert meter_of(1).reduce(rows)["miou"] == 100 * (2.0**24 + 1) / 2.0**25
 
 
 def test_intervals_hold_the_value_and_take_seconds_at_most() -> None:
     """A tenth of the draws for a fifth of ADE20K's validation images, all 150 classes."""
-    random, meter = np.random.default_rng(1), SegmentationMeter(150)
+    random, meter = np.random.default_rng(1), meter_of(150)
     rows = stack(
         [meter.measure(guess, {"label": label}) for guess, label in (draw(random, 150, (30, 30)) for _ in range(400))]
     )

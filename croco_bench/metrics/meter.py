@@ -43,6 +43,10 @@ class Meter(ABC):
         """
         return {metric.name: _mean_of_scored(rows[metric.name]) for metric in self.metrics}
 
+    def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
+        """Finer numbers of the whole set, a line per class, say, all with the same columns; NaN where there is none."""
+        return []
+
 
 def _mean_of_scored(values: Array) -> float:
     scored = values[~np.isnan(values)]

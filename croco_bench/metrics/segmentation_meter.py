@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -18,14 +18,14 @@ class SegmentationMeter(Meter):
 
     A row holds, per class, the pixels of `intersection`, `union` and `truth` (vectors), and the metrics of this image
     alone. Metrics of a set come from the summed areas, never from the rows' own metrics. A class that is neither
-    predicted nor labelled has no IoU and leaves the mean; `classes` counts those that stay. The IoU of each class is
-    `class_iou` of the rows.
+    predicted nor labelled has no IoU and leaves the mean; `classes` counts those that stay. `breakdown` has the IoU of
+    each class.
     """
 
     metrics: ClassVar = ALL
 
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.classes = names, len(names)
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one image."""
@@ -40,12 +40,26 @@ class SegmentationMeter(Meter):
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Metrics of the areas of all images together; NaN where nothing is labelled."""
-        return _metrics(*(rows[key].sum(axis=0) for key in ("intersection", "union", "truth")))
+        return _metrics(*_sums(rows))
+
+    def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
+        """IoU, accuracy and share of the labelled pixels (all in percent) of every class, over all images."""
+        intersection, union, truth = _sums(rows)
+        columns = 100 * _ratio(intersection, union), 100 * _ratio(intersection, truth), 100 * _share(truth)
+        return [
+            {"class": name, "iou": float(iou), "accuracy": float(accuracy), "labelled": float(share)}
+            for name, iou, accuracy, share in zip(self.names, *columns, strict=True)
+        ]
 
 
-def class_iou(rows: Mapping[str, Array]) -> Array:
-    """Percent per class over all images; NaN for a class that is neither predicted nor labelled."""
-    return 100 * _ratio(rows["intersection"].sum(axis=0), rows["union"].sum(axis=0))
+def _sums(rows: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+    intersection, union, truth = (rows[key].sum(axis=0) for key in ("intersection", "union", "truth"))
+    return intersection, union, truth
+
+
+def _share(areas: Array) -> Array:
+    share: Array = areas / max(areas.sum(), 1)
+    return share
 
 
 def _metrics(intersection: Array, union: Array, truth: Array) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from collections.abc import Sequence
 from html import escape
@@ -10,7 +11,7 @@ from html import escape
 from croco_bench.record import Result
 from croco_bench.store import Slot
 from croco_bench.tables.grid import Cell, Column, Grid, Row
-from croco_bench.tables.render import footnotes, number
+from croco_bench.tables.render import MISSING, footnotes, number
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #777; --mark: #2563eb; }
@@ -127,10 +128,31 @@ def _run(slot: Slot, result: Result, index: int) -> str:
         f'<details id="{_anchor(slot, index)}"><summary><b>{escape(slot.model)}</b> on {escape(slot.task)}, seed {slot.seed} '
         f'<span class="facts">{facts}</span></summary>{picture}'
         f'<div class="wide"><table><thead><tr><th>metric</th><th>value</th><th>95 % interval</th><th>unit</th></tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
+        f"<tbody>{lines}</tbody></table></div>{_breakdown(slot)}"
         f"<p>Follows: {escape(result.protocol.citation)}</p><ul>{deviations}</ul>"
         f"<details><summary>settings</summary><pre>{settings}</pre></details></details>\n"
     )
+
+
+def _breakdown(slot: Slot) -> str:
+    """The finer numbers of a run, folded up; nothing where there are none."""
+    if not slot.breakdown.is_file():
+        return ""
+    head, *lines = csv.reader(slot.breakdown.read_text(encoding="utf-8").splitlines())
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(map(_finer, line))}</tr>" for line in lines)
+    return (
+        f'<details><summary>breakdown</summary><div class="wide"><table><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></details>"
+    )
+
+
+def _finer(text: str) -> str:
+    """A cell of words or of a number."""
+    try:
+        return f'<td data-value="{text}">{float(text):.4g}</td>'
+    except ValueError:
+        return f'<td data-value="">{escape(text) or MISSING}</td>'
 
 
 def _linked(note: str) -> str:

@@ -79,5 +79,9 @@ def _cost(result: Result) -> list[str]:
 
 
 def _files(slot: Slot) -> list[str]:
-    named = (("pictures", slot.sheet), ("per image", slot.rows), ("weights", slot.folder / "weights.safetensors"))
+    weights = slot.folder / "weights.safetensors"
+    named = (
+        *(("pictures", slot.sheet), ("breakdown", slot.breakdown)),
+        *(("per image", slot.rows), ("weights", weights)),
+    )
     return [f"{what:<12}{path}" for what, path in named if path.is_file()]
