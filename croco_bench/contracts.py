@@ -140,6 +140,10 @@ class PairBackbone(Backbone):
         """What `encode_pair` returns for (view1, view2), and behind it in the batch for (view2, view1): (2B, N, C) each."""
         return self.encode_pair(torch.cat([view1, view2]), torch.cat([view2, view1]))
 
+    @abstractmethod
+    def decode_pair(self, tokens1: Tensor, tokens2: Tensor) -> list[Tensor]:
+        """The second half of `encode_pair`: the last entries of `encode` for both views -> decoder blocks (B, N, Cdec)."""
+
     def pair_spec(self) -> FeatureSpec:
         """The widths `encode_pair` will return."""
         widths = (self.embed_dim,) * self.depth + (self.decoder_dim,) * self.decoder_depth
@@ -151,10 +155,12 @@ class Head(nn.Module, ABC):
 
     `Options` is a frozen dataclass of the settings a recipe may give it. Raise `FitError` from the constructor when the
     features can't be used, with the next size that can. `dense`: one output per pixel, else one per image (or pair).
+    `hooks`: the entries of `Features.tokens` that it reads, if it says so; None: any.
     """
 
     Options: ClassVar[type]
     dense: ClassVar[bool] = True
+    hooks: tuple[int, ...] | None = None
 
     @abstractmethod
     def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:

@@ -71,6 +71,33 @@ class Network(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self._encode(views)
 
+    def pairs(self, images: Tensor, first: Sequence[int], second: Sequence[int], *, at_once: int) -> Tensor:
+        """Outputs (in eval mode) for pairs among images, each of which is encoded once, however many pairs it is in.
+
+        Args:
+            images: (n, 3, H, W) in [0, 1].
+            first: which image is each pair's first view.
+            second: which is its second.
+            at_once: images encoded, and pairs decoded, at a time: a bound of memory.
+        """
+        assert isinstance(self.backbone, PairBackbone) and not self.training
+        parts = [self._read(part) for part in images.split(at_once)]
+        blocks = [torch.cat(block) for block in zip(*parts, strict=True)]
+        outputs = []
+        for start in range(0, len(first), at_once):
+            views = [list(index[start : start + at_once]) for index in (first, second)]
+            tokens = [block[views[0]] for block in blocks]
+            tokens += self.backbone.decode_pair(tokens[-1], blocks[-1][views[1]])
+            outputs.append(self.head(Features(tokens, self.grid)))
+        return torch.cat(outputs)
+
+    def _read(self, images: Tensor) -> list[Tensor]:
+        """The encoder's blocks; those that neither head nor decoder reads are empty."""
+        blocks = self.backbone.encode((images - self.mean) / self.std)
+        hooks = range(len(blocks)) if self.head.hooks is None else self.head.hooks
+        needed = {*hooks, len(blocks) - 1}
+        return [block if place in needed else block.new_empty(len(block), 0) for place, block in enumerate(blocks)]
+
     def _encode(self, views: Sequence[Tensor]) -> Features:
         if self.views == 1:
             tokens, cls = self.backbone.encode_with_cls(views[0])

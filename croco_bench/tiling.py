@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +68,17 @@ def confidence_weight(confidence: Tensor, beta: float, gamma: float) -> Tensor:
     return torch.exp(-2 * beta * (torch.sigmoid(confidence / gamma) - 0.5))
 
 
+@runtime_checkable
+class SharesImages(Protocol):
+    """A network that, told which images its pairs are made of, encodes each of them once."""
+
+    def pairs(self, images: Tensor, first: Sequence[int], second: Sequence[int], *, at_once: int) -> Tensor:
+        """(n, 3, H, W) and the images of each pair -> what the network gives for the pairs."""
+        ...
+
+
 def slide_pairs(
-    network: Callable[[Tensor, Tensor], Tensor],
+    network: Callable[[Tensor, Tensor], Tensor] | SharesImages,
     image1: Tensor,
     image2: Tensor,
     window: Size,
@@ -80,8 +89,9 @@ def slide_pairs(
 ) -> Tensor:
     """Averages the flow (or disparity) that a network predicts for pairs of windows, weighted by its confidence.
 
-    Images that a window doesn't fit in are enlarged first, and the flow is brought back to their size. Memory is that of
-    one batch of windows and of the result.
+    Images that a window doesn't fit in are enlarged first, and the flow is brought back to their size. Where a pair goes
+    on from the one before it, as in a video, their common image goes through the network's encoder once. Memory is that
+    of one batch of windows, or one window of all pairs, and of the result.
 
     Args:
         network: twice (n, 3, *window) -> (n, k, *window), k = 1 (x) or 2 (x, y) in pixels, and one channel more, the raw
@@ -98,15 +108,23 @@ def slide_pairs(
     """
     original: Size = (image1.shape[-2], image1.shape[-1])
     size, pairs = enlarged(original, window), len(image1)
+    frames, first, second = _frames(image1, image2)
     if size != original:
-        image1, image2 = (F.interpolate(one, size, mode="bicubic", align_corners=False) for one in (image1, image2))
+        frames = [F.interpolate(frame[None], size, mode="bicubic", align_corners=False)[0] for frame in frames]
     spots, at_once = _spots(size, window, overlap), max(batch // pairs, 1)
     mean: Tensor | None = None
     total = torch.zeros(pairs, 1, *size, device=image1.device)
-    for first in range(0, len(spots), at_once):
-        group = spots[first : first + at_once]
-        outputs = network(*(torch.cat([image[spot] for spot in group]) for image in (image1, image2))).float()
-        for spot, output in zip(group, outputs.split(pairs), strict=True):
+    for start in range(0, len(spots), at_once):
+        group = spots[start : start + at_once]
+        images = torch.stack([frame[spot] for spot in group for frame in frames])
+        views = [
+            [place * len(frames) + one for place in range(len(group)) for one in index] for index in (first, second)
+        ]
+        if isinstance(network, SharesImages):
+            outputs = network.pairs(images, *views, at_once=batch)
+        else:
+            outputs = network(images[views[0]], images[views[1]])
+        for spot, output in zip(group, outputs.float().split(pairs), strict=True):
             flow, weight = (output, torch.ones_like(output[:, :1]))
             if weigh is not None:
                 flow, weight = output[:, :-1], weigh(output[:, -1:])
@@ -117,6 +135,18 @@ def slide_pairs(
             mean[spot] += (flow - mean[spot]) * (weight / total[spot])
     assert mean is not None
     return mean if size == original else _shrunk(mean, original)
+
+
+def _frames(image1: Tensor, image2: Tensor) -> tuple[list[Tensor], list[int], list[int]]:
+    """The images of all pairs, and which are the first and the second of each; neighbours in a video share one."""
+    frames, first, second = list[Tensor](), list[int](), list[int]()
+    for one, two in zip(image1, image2, strict=True):
+        if not frames or not torch.equal(frames[-1], one):
+            frames.append(one)
+        first.append(len(frames) - 1)
+        frames.append(two)
+        second.append(len(frames) - 1)
+    return frames, first, second
 
 
 def _shrunk(flow: Tensor, size: Size) -> Tensor:

@@ -105,3 +105,39 @@ def test_both_orders_are_two_passes_whose_images_are_encoded_once(ckpt: str, mon
     # Without a way of its own, a backbone encodes each image twice, and the result is the same.
     for found, plain in zip(backbone.encode_both(one, two), PairBackbone.encode_both(backbone, one, two), strict=True):
         torch.testing.assert_close(found, plain)
+
+
+class Hooked(TwoVoices):
+    """Reads the second and the last of the given blocks only."""
+
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:
+        super().__init__(spec, out_channels, options)
+        self.hooks = (1, len(spec.widths) - 1)
+
+    def forward(self, features: Features) -> Tensor:
+        early, late = (features.tokens[hook].mean(1) for hook in self.hooks or ())
+        output: Tensor = self.main(late) + self.side(early)
+        return output
+
+
+@pytest.mark.parametrize("head_type", [TwoVoices, Hooked])
+@pytest.mark.parametrize(
+    "ckpt", ["random:mini-croco", "random:mini-croco-cat", "random:mini-mae", "random:vit_tiny_patch16_224"]
+)
+@pytest.mark.parametrize("at_once", [1, 2, 9])
+def test_pairs_among_images_are_what_the_pairs_are(
+    head_type: type[TwoVoices], ckpt: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = with_decoder(load_backbone(ckpt, image_size=32), Decoder(32, 2, 2, 64))
+    network = Network(backbone, head_type(backbone.pair_spec(), 3, NoOptions()), views=2).eval()
+    film = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    first, second = [0, 1, 2, 3], [1, 2, 3, 0]
+    with torch.inference_mode():
+        expected = network(film[first], film[second])
+        encoded: list[int] = []
+        encode = backbone.encode
+        monkeypatch.setattr(backbone, "encode", lambda images: encoded.append(len(images)) or encode(images))  # type: ignore[func-returns-value]
+        found = network.pairs(film, first, second, at_once=at_once)
+    assert sum(encoded) == 4 and max(encoded) <= at_once
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert (expected[0] - expected[1]).abs().max() > 1e-3

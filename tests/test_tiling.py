@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -163,8 +163,8 @@ def test_flow_of_enlarged_images_comes_back_in_their_own_pixels(weigh: Callable[
 
 
 def test_only_a_batch_of_windows_is_held_at_a_time() -> None:
-    """Of 4K images in windows of 320x384, 8 at a time: no tensor is larger than a batch of windows, or the result."""
-    most = 8 * 3 * 320 * 384
+    """Of large images in windows of 320x384, 8 at a time: no tensor is larger than a batch of windows, or the result."""
+    most = 2 * 8 * 3 * 320 * 384
     sizes: list[int] = []
 
     class Watch(TorchFunctionMode):
@@ -178,3 +178,33 @@ def test_only_a_batch_of_windows_is_held_at_a_time() -> None:
         found = slide_pairs(lambda one, _: one, images, images, (320, 384), 0.5, weigh=lambda raw: raw.exp(), batch=8)
     assert found.shape == (1, 2, 1080, 2048)
     assert max(sizes) <= max(most, 2 * 1080 * 2048)
+
+
+class Sharing:
+    """Predicts the difference of a pair's images and their sum as confidence; counts the images it is given."""
+
+    def __init__(self) -> None:
+        self.images = self.pairs_made = 0
+
+    def pairs(self, images: Tensor, first: Sequence[int], second: Sequence[int], *, at_once: int) -> Tensor:
+        self.images += len(images)
+        self.pairs_made += len(first)
+        return self.apart(images[list(first)], images[list(second)])
+
+    @staticmethod
+    def apart(one: Tensor, two: Tensor) -> Tensor:
+        return torch.cat([one[:, :2] - two[:, :2], one[:, 2:] + two[:, 2:].cumsum(dim=-1)], dim=1)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (5, 30)])
+@pytest.mark.parametrize("batch", [1, 8, 100])
+def test_frames_that_two_pairs_share_are_handed_over_once(size: tuple[int, int], batch: int) -> None:
+    """Frames 0-1, 1-2, 2-3 of one scene and 4-5 of another: six images per window, not eight."""
+    film = torch.rand(6, 3, *size, generator=torch.Generator().manual_seed(0))
+    image1, image2 = film[[0, 1, 2, 4]], film[[1, 2, 3, 5]]
+    network = Sharing()
+    found = slide_pairs(network, image1, image2, (8, 8), 0.4, weigh=torch.exp, batch=batch)
+    windows = math.prod(grid(size, (8, 8), 0.4))
+    assert (network.images, network.pairs_made) == (6 * windows, 4 * windows)
+    apart = slide_pairs(Sharing.apart, image1, image2, (8, 8), 0.4, weigh=torch.exp, batch=1)
+    assert torch.equal(found, apart)

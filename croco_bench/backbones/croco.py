@@ -62,8 +62,11 @@ class CrossView(PairBackbone):
         self._check_pair(view2)
         both = self.encode(torch.cat([view1, view2]))
         first = [tokens[: len(view1)] for tokens in both]
-        embedded = self.embed_for_decoder(both[-1])
-        return first + self.decode(embedded[: len(view1)], embedded[len(view1) :])
+        return first + self.decode_pair(both[-1][: len(view1)], both[-1][len(view1) :])
+
+    def decode_pair(self, tokens1: Tensor, tokens2: Tensor) -> list[Tensor]:
+        """See `PairBackbone.decode_pair`."""
+        return self.decode(self.embed_for_decoder(tokens1), self.embed_for_decoder(tokens2))
 
     def encode_both(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
         """See `PairBackbone.encode_both`. Each view goes through the encoder once, all in one batch.
