@@ -83,7 +83,9 @@ class Assembly:
         baseline = self.baseline
         if baseline is None:
             return found
-        return [replace(one, predict=lambda network, batch: baseline(batch)) for one in found]
+        name = self.request.ckpt.removeprefix(_CLASSICAL)
+        suited = [self.task.evaluation_for(name, one) for one in found]
+        return [replace(one, predict=lambda network, batch: baseline(batch)) for one in suited]
 
 
 def assemble(request: Request, processes: int) -> Assembly:

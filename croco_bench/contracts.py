@@ -317,6 +317,10 @@ class Task(ABC):
         """Methods without learning, by the name in `--ckpt classical:NAME`: prepared batch -> what `predict` returns."""
         return {}
 
+    def evaluation_for(self, baseline: str, evaluation: Evaluation) -> Evaluation:
+        """How such a method is scored: as networks are, unless it sees, or says, something else than they do."""
+        return evaluation
+
     @abstractmethod
     def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Titled pictures (H, W, 3) uint8 for the contact sheet: image, prediction, ground truth, error."""

@@ -112,6 +112,7 @@ class Unlearned(Network):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
+        self.frozen = False
 
 
 def inputs(batch: Batch, views: int) -> tuple[Tensor, ...]:
