@@ -119,6 +119,7 @@ class UPerNet(Head):
     """
 
     Options = UPerNetOptions
+    hooks: tuple[int, ...]
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: UPerNetOptions) -> None:
         super().__init__(spec, out_channels, options)
