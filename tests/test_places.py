@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.images import read_rgb
+from croco_bench.data.mini import MINIATURES
 from croco_bench.data.places import MARKER, PLACES, Finding, data_folder, is_miniature, place
 from croco_bench.errors import DataError, UsageError
 
@@ -40,7 +41,7 @@ def test_every_place_describes_itself_and_has_a_checker(name: str) -> None:
     assert callable(getattr(importlib.import_module(module), function))
 
 
-@pytest.mark.parametrize("name", sorted(PLACES))
+@pytest.mark.parametrize("name", sorted(MINIATURES))
 def test_the_miniatures_are_in_order(tiny_data: Path, name: str) -> None:
     findings = place(name).check(tiny_data / name)
     assert len(findings) >= 4

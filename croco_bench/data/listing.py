@@ -71,7 +71,7 @@ def steps(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
         raise DataError(f"{folder} holds a single frame, {prefix}{numbers[0]}{suffix}; get {link} again")
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
     if missing:
-        raise DataError(f"{folder} lacks frame {missing[0]}, and {len(missing)} in all; get {link} again")
+        raise DataError(f"{folder} lacks frame {missing[0]}{_of_all(missing, 'frames')}; get {link} again")
     return numbers[:-1]
 
 
@@ -83,9 +83,7 @@ def require(folder: Path, wanted: Iterable[str], present: Collection[str], link:
     """
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise DataError(
-            f"there is no {folder / missing[0]}, and {len(missing)} such files are missing; get {link} again"
-        )
+        raise DataError(f"there is no {folder / missing[0]}{_of_all(missing, 'files')}; get {link} again")
 
 
 def match(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
@@ -112,6 +110,10 @@ def chosen(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
             raise unknown(kind, name, known)
     if not given:
         raise UsageError(f"no {kind} is chosen; give some of {', '.join(known)}")
+
+
+def _of_all(missing: Sequence[object], what: str) -> str:
+    return f" ({len(missing)} {what} are missing)" if len(missing) > 1 else ""
 
 
 def _entries(folder: Path, link: str) -> list[os.DirEntry[str]]:
