@@ -1,6 +1,7 @@
 """Datasets of flow, written here in their official layouts: frames that slide by (2, 1) pixels, flow that says so."""
 
 import pickle
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from croco_bench.contracts import Reader
 from croco_bench.data import autoflow, flyingchairs, flyingthings, hd1k, kitti, sintel, spring, tartanair
 from croco_bench.data.flow import FlowReader
-from croco_bench.data.places import MARKER
+from croco_bench.data.places import MARKER, place
 from croco_bench.errors import DataError
 
 Array = NDArray[Any]
@@ -173,12 +174,12 @@ def write_spring(root: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A dataset: how it is written and opened, its pairs in order, their groups, and the mark of the last pair's flow."""
+    """A dataset: how it is written and opened, its pairs in order, their groups if not they, the mark of the last flow."""
 
     write: Callable[[Path], None]
     open: Callable[[Path], FlowReader]
     ids: list[str]
-    groups: list[str]
+    groups: list[str] | None
     mark: float
     archive: str = ""
 
@@ -200,7 +201,7 @@ CASES = {
         write_flyingchairs,
         partial(flyingchairs.open_split, split="train"),
         ["00001", "00003", "00004"],
-        ["00001", "00003", "00004"],
+        None,
         4,
         "FlyingChairs_release",
     ),
@@ -234,7 +235,7 @@ CASES = {
         partial(write_kitti, images="colored_0"),
         partial(kitti.open_2012, split="train"),
         ["000000", "000001", "000002"],
-        ["000000", "000001", "000002"],
+        None,
         2,
         "data_stereo_flow",
     ),
@@ -242,7 +243,7 @@ CASES = {
         write_kitti,
         partial(kitti.open_2015, split="train"),
         ["000000", "000001", "000002"],
-        ["000000", "000001", "000002"],
+        None,
         2,
         "data_scene_flow",
     ),
@@ -277,7 +278,7 @@ def test_pairs_are_read_in_order_with_their_flow(name: str, tmp_path: Path) -> N
     reader = case.open(tmp_path)
     assert isinstance(reader, Reader) and isinstance(reader, FlowReader)
     assert (reader.dataset, reader.split, reader.miniature) == (name, "train", False)
-    assert (reader.ids, reader.groups) == (case.ids, case.groups)
+    assert (reader.ids, reader.groups) == (case.ids, case.groups or case.ids)
     assert len(reader) == reader.available == len(case.ids)
     for index in range(len(reader)):
         sample = reader[index]
@@ -368,3 +369,21 @@ def test_an_empty_folder_says_what_to_get(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{tmp_path} holds no .*; (unpack|get) http") as caught:
         CASES[name].open(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_check_counts_the_release_and_is_content_with_a_miniature(name: str, tmp_path: Path) -> None:
+    CASES[name].write(tmp_path)
+    for kind in tmp_path.glob("training/*/alley_1"):  # both scenes that CroCo selects by
+        kind.rename(kind.with_name("temple_3"))
+    wrong = [finding for finding in place(name).check(tmp_path) if not finding.ok]
+    assert all(finding.advice.startswith("expected ") for finding in wrong)
+    few = {"sintel": 5, "flyingthings": 6, "spring": 3, "tartanair": 1, "autoflow": 1, "hd1k": 0}
+    assert len(wrong) == few.get(name, 2)
+    (tmp_path / MARKER).write_text("{}")
+    findings = place(name).check(tmp_path)
+    assert len(findings) >= 3 and all(finding.ok and "\n" not in finding.what for finding in findings)
+    seen = [
+        re.search(r"% known, 2\.2 pixels .* differ by (\S+) along it, by (\S+)", finding.what) for finding in findings
+    ]
+    assert any(seen) and all(float(one[1]) < 2 and float(one[2]) > 15 for one in seen if one)
