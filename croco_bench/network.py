@@ -81,7 +81,7 @@ class Network(nn.Module):
             at_once: images encoded, and pairs decoded, at a time: a bound of memory.
         """
         assert isinstance(self.backbone, PairBackbone) and not self.training
-        parts = [self._read(part) for part in images.split(at_once)]
+        parts = [self._read(part) for part in torch.split(images, at_once)]
         blocks = [torch.cat(block) for block in zip(*parts, strict=True)]
         outputs = []
         for start in range(0, len(first), at_once):

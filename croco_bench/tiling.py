@@ -124,7 +124,7 @@ def slide_pairs(
             outputs = network.pairs(images, *views, at_once=batch)
         else:
             outputs = network(images[views[0]], images[views[1]])
-        for spot, output in zip(group, outputs.float().split(pairs), strict=True):
+        for spot, output in zip(group, torch.split(outputs.float(), pairs), strict=True):
             flow, weight = (output, torch.ones_like(output[:, :1]))
             if weigh is not None:
                 flow, weight = output[:, :-1], weigh(output[:, -1:])

@@ -18,7 +18,7 @@ def drawn(channels: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def by_hand(name: str, output: Tensor, target: Tensor, valid: Tensor) -> float:
     """Pixel by pixel, from the definitions."""
-    costs = []
+    costs: list[float] = []
     for image in range(len(output)):
         for row, column in valid[image].nonzero().tolist():
             *guess, confidence = output[image, :, row, column].tolist()
