@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
 from croco_bench.data.augment import to_unit
-from croco_bench.data.imagenet import open_split
+from croco_bench.data.imagenet import open_split, titles
 from croco_bench.data.splitting import carve
 from croco_bench.metrics.classification_meter import ClassificationMeter
 from croco_bench.metrics.meter import Array
@@ -44,7 +44,7 @@ class ImageNetLinear(Task):
 
     def __init__(self, options: ImageNetLinearOptions, image_size: Size) -> None:
         self.options, self.image_size, self.state = options, image_size, {}
-        self.classes: list[str] = []
+        self.classes, self.titles = list[str](), list[str]()
 
     @property
     def out_channels(self) -> int:
@@ -59,7 +59,7 @@ class ImageNetLinear(Task):
     def splits(self, root: Path, *, seed: int) -> Splits:
         """See `Task.splits`; the validation images are only scored, never chosen by."""
         whole, test = open_split(root, "train"), open_split(root, "val")
-        self.classes = whole.classes
+        self.classes, self.titles = whole.classes, titles(root, whole.classes)
         train, select = carve(whole, self.options.select_fraction, seed=seed)
         return Splits(train, select, test)
 
@@ -114,7 +114,7 @@ class ImageNetLinear(Task):
         return list(output.float().cpu().numpy())
 
     def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Image, and the five highest scores as bars: the true class in green."""
+        """Image, and the five highest scores as bars: the true class, which the title has in brackets, in green."""
         image = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         best, label = np.argsort(-prediction)[:5], int(sample["label"])
         shares = np.exp(prediction - prediction.max())
@@ -124,8 +124,8 @@ class ImageNetLinear(Task):
         for place, index in enumerate(best):
             top, bottom = (round((place + edge) * height / 5) for edge in (0.15, 0.85))
             bars[top:bottom, : max(round(width * float(shares[index])), 1)] = _TRUE if index == label else _OTHER
-        named = ", ".join(self.classes[index] for index in best[:2])
-        return {f"is {self.classes[label]}": image, f"seems {named}": bars}
+        named = ", ".join(self.titles[index] for index in best[:2])
+        return {"image": image, f"{named} (is {self.titles[label]})": bars}
 
 
 def _random_box(size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from croco_bench.data.imagenet import open_split
+from croco_bench.data.imagenet import open_split, titles
 from croco_bench.data.places import place
 from croco_bench.errors import DataError
 
@@ -43,17 +43,21 @@ def tars(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for count, path in enumerate(sorted((root / "val").glob("*/*"), key=lambda path: path.name[::-1]), start=1):
             archive.add(path, f"ILSVRC2012_val_{count:08d}.JPEG")
             truth.append(numbers[path.parent.name])
+    write_devkit(folder, numbers, truth)
+    return folder
+
+
+def write_devkit(folder: Path, numbers: dict[str, int], truth: list[int]) -> None:
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "O")]
-    synsets = np.array([(number, name) for name, number in numbers.items()], dtype=kinds)
-    scipy.io.savemat(tmp_path / "meta.mat", {"synsets": synsets})
+    synsets, meta = np.array([(number, name) for name, number in numbers.items()], dtype=kinds), io.BytesIO()
+    scipy.io.savemat(meta, {"synsets": synsets})  # type: ignore[arg-type]  # files are fine
     with tarfile.open(folder / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as kit:
-        contents = {"meta.mat": (tmp_path / "meta.mat").read_bytes()}
+        contents = {"meta.mat": meta.getvalue()}
         contents["ILSVRC2012_validation_ground_truth.txt"] = "\n".join(map(str, truth)).encode()
         for name, content in contents.items():
             facts = tarfile.TarInfo(f"ILSVRC2012_devkit_t12/data/{name}")
             facts.size = len(content)
             kit.addfile(facts, io.BytesIO(content))
-    return folder
 
 
 def test_labels_are_places_among_the_sorted_folders(root: Path) -> None:
@@ -102,6 +106,9 @@ def test_damage_is_a_sentence(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=f"{path.name} can't be decoded"):
         reader[0]
+    path.write_bytes(b"not an image")
+    with pytest.raises(DataError, match=rf"{path.name} can't be decoded as an image \(its format isn't known\)"):
+        open_split(root, "train")[0]
     path.unlink()
     with pytest.raises(DataError, match=path.name):
         reader[0]
@@ -118,8 +125,41 @@ def test_damage_is_a_sentence(root: Path) -> None:
 
 def test_missing_labels_of_the_archives(tars: Path) -> None:
     (tars / "ILSVRC2012_devkit_t12.tar.gz").unlink()
-    with pytest.raises(DataError, match=r"devkit_t12\.tar\.gz is needed for the labels"):
+    with pytest.raises(DataError, match=r"there is no .*devkit_t12\.tar\.gz, which has the labels"):
         open_split(tars, "val")
+
+
+@pytest.mark.parametrize("size", [0, 50, 200])
+def test_damaged_labels_of_the_archives(tars: Path, size: int) -> None:
+    path = tars / "ILSVRC2012_devkit_t12.tar.gz"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DataError, match=r"has the labels of ILSVRC2012_img_val\.tar, but can't be read"):
+        open_split(tars, "val")
+
+
+def test_labels_beyond_the_classes(tars: Path) -> None:
+    write_devkit(tars, {"n1": 1, "n2": 2, "n3": 3}, [1] * 12)
+    with pytest.raises(DataError, match=r"should have the same classes, but only one has n"):
+        open_split(tars, "val")
+    classes = open_split(tars, "train").classes
+    write_devkit(tars, {name: index + 1 for index, name in enumerate(classes)}, [1, 4] * 6)
+    with pytest.raises(DataError, match="has the label 4, expected 1 to 3"):
+        open_split(tars, "val")
+
+
+def test_a_damaged_list_of_an_archive_is_made_anew(tars: Path, tmp_path: Path) -> None:
+    before = open_split(tars, "train")
+    (kept,) = (tmp_path / "cache" / "archives").glob("*.json")
+    for text in ("[", "[[1]]", "7"):
+        kept.write_text(text)
+        assert open_split(tars, "train").fingerprint() == before.fingerprint()
+
+
+def test_classes_are_called_what_people_call_them(root: Path) -> None:
+    assert titles(root, open_split(root, "train").classes) == ["ball", "bed", "box"]
+    (root / "LOC_synset_mapping.txt").write_text("n1 tench, Tinca tinca\nn2\n")
+    assert titles(root, ["n1", "n2", "n3"]) == ["tench", "n2", "n3"]
+    assert titles(root / "train", ["n1"]) == ["n1"]
 
 
 def test_the_checker_counts(root: Path) -> None:

@@ -147,12 +147,23 @@ def test_missing_and_damaged_files(root: Path) -> None:
     rewrite(path, np.zeros((20, 40), dtype=np.uint16))
     with pytest.raises(DataError, match="is 20x40, but its image is 40x40"):
         reader[0]
+    path.write_bytes(whole)
     first(root, "mask_valid", "depth_zbuffer").unlink()
     with pytest.raises(DataError, match="mask_valid"):
-        open_split(root, "train", domain="normals")[0]
+        reader[0]
     (root / "tiny_val.csv").unlink()
     with pytest.raises(DataError, match=r"no tiny_val\.csv .* and no train_val_test_tiny\.csv"):
         open_split(root, "val", domain="depth")
+
+
+def test_files_that_are_absent_are_told_at_once(root: Path) -> None:
+    first(root, "mask_valid", "depth_zbuffer").unlink()
+    with pytest.raises(DataError, match=r"no .*mask_valid.*, and 1 of 36 files of the train split are absent"):
+        open_split(root, "train", domain="normals")
+    shutil.rmtree(root / "normal")
+    with pytest.raises(DataError, match=r"no .*normal/.*, and 6 of 18 files of the test split are absent"):
+        open_split(root, "test", domain="normals")
+    assert len(open_split(root, "test", domain="depth")) == 6
 
 
 def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:

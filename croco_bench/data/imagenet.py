@@ -70,7 +70,8 @@ class ImageNetReader:
             )  # a few of the real ones are CMYK, grey or PNG inside
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             where = item.file if not item.offset else f"{item.name} in {item.file}"
-            raise DataError(f"{where} can't be decoded as an image ({error}); get it again from {LINK}") from error
+            reason = "its format isn't known" if isinstance(error, UnidentifiedImageError) else error
+            raise DataError(f"{where} can't be decoded as an image ({reason}); get it again from {LINK}") from error
         return {"image": np.asarray(image), "label": item.label, "id": item.name}
 
 
@@ -88,6 +89,14 @@ def open_split(root: Path, split: Split) -> ImageNetReader:
         classes, items = read_tars(root, split)
         return ImageNetReader(root, split, classes, items)
     raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}; get it from {LINK}")
+
+
+def titles(root: Path, classes: Sequence[str]) -> list[str]:
+    """What people call the classes, from `LOC_synset_mapping.txt` where that is there; else their names."""
+    path = root / "LOC_synset_mapping.txt"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    known = {name: words.partition(",")[0].strip() for name, _, words in (line.partition(" ") for line in lines)}
+    return [known.get(name) or name for name in classes]
 
 
 def _folders(root: Path, split: Split) -> ImageNetReader:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -52,20 +54,24 @@ def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
     Raises:
         DataError: an archive is missing, truncated or not what it should be.
     """
-    path = root / TARS[split]
+    path = root / TARS["train"]
+    places = _index(path, nested=True)
+    classes = sorted({name.partition("/")[0] for name, _, _ in places})
+    labels = {name: label for label, name in enumerate(classes)}
     if split == "train":
-        places = _index(path, nested=True)
-        classes = sorted({name.partition("/")[0] for name, _, _ in places})
-        labels = {name: label for label, name in enumerate(classes)}
         return classes, [Item(name, labels[name.partition("/")[0]], path, *rest) for name, *rest in places]
     names, truth = _devkit(root / DEVKIT)
-    classes = sorted(names[:_CLASSES])
+    if sorted(names) != classes:
+        odd = min(set(names) ^ set(classes))
+        raise DataError(
+            f"{path} and {DEVKIT} should have the same classes, but only one has {odd}; get both from {LINK}"
+        )
+    path = root / TARS["val"]
     places = _index(path, nested=False)
     if len(places) != len(truth):
         raise DataError(
             f"{path} holds {len(places)} images, but {DEVKIT} has {len(truth)} labels; get both from {LINK}"
         )
-    labels = {name: label for label, name in enumerate(classes)}
     return classes, [
         Item(f"{names[number - 1]}/{name}", labels[names[number - 1]], path, offset, size)
         for (name, offset, size), number in zip(places, truth, strict=True)
@@ -81,7 +87,8 @@ def _index(path: Path, *, nested: bool) -> list[Place]:
     key = hashlib.sha256(f"{path.absolute()}:{facts.st_size}:{facts.st_mtime_ns}".encode()).hexdigest()[:16]
     kept = cache_folder() / "archives" / f"{key}.json"
     if kept.is_file():
-        return [(name, offset, size) for name, offset, size in json.loads(kept.read_text(encoding="utf-8"))]
+        with contextlib.suppress(ValueError, TypeError):  # a damaged list is made anew
+            return [(name, offset, size) for name, offset, size in json.loads(kept.read_text(encoding="utf-8"))]
     say(f"looking through {path}, once; the list is kept in {kept.parent}")
     try:
         with path.open("rb") as stream:
@@ -119,7 +126,7 @@ def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Place
 
 
 def _devkit(path: Path) -> tuple[list[str], list[int]]:
-    """Wnids by ILSVRC number, and the number of each validation image."""
+    """Wnids of the classes by ILSVRC number (from 1), and the number of each validation image."""
     try:
         with tarfile.open(path) as archive:
             folder = "ILSVRC2012_devkit_t12/data"
@@ -131,9 +138,24 @@ def _devkit(path: Path) -> tuple[list[str], list[int]]:
             content: Any = io.BytesIO(meta.read())  # files are fine, whatever scipy's types say
             synsets = scipy.io.loadmat(content, squeeze_me=True)["synsets"]
             numbers = [int(line) for line in truth.read().split()]
-    except (OSError, tarfile.TarError, KeyError, AssertionError, ValueError) as error:
+            by_number = sorted((int(one["ILSVRC2012_ID"]), str(one["WNID"])) for one in synsets)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}, which has the labels of {TARS['val']}; get it from {LINK}") from error
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+        LookupError,
+        AssertionError,
+        ValueError,
+        TypeError,
+    ) as error:
         raise DataError(
-            f"{path} is needed for the labels of {TARS['val']}, but can't be read ({error}); get {LINK}"
+            f"{path} has the labels of {TARS['val']}, but can't be read ({error or 'a part is missing'}); get it again from "
+            f"{LINK}"
         ) from error
-    by_number = sorted((int(one["ILSVRC2012_ID"]), str(one["WNID"])) for one in synsets)
-    return [name for _, name in by_number], numbers
+    names = [name for _, name in by_number][:_CLASSES]  # the rest are groups of classes
+    if wrong := [number for number in numbers if not 1 <= number <= len(names)]:
+        raise DataError(f"{path} has the label {wrong[0]}, expected 1 to {len(names)}; get it again from {LINK}")
+    return names, numbers

@@ -33,6 +33,7 @@ LINK = "https://github.com/StanfordVL/taskonomy/tree/master/data"
 LISTS = "https://github.com/EPFL-VILAB/MultiMAE/tree/main/utils/taskonomy/splits_taskonomy"
 # Depth and invalid pixels of one view share a file name.
 _MASK, _MASK_NAME = "mask_valid", "depth_zbuffer"
+_IMAGE = "rgb"
 _TINY = "train_val_test_tiny.csv"
 # Files of so many rows, spread over the split, give their sizes to the fingerprint.
 _WEIGHED = 16
@@ -94,7 +95,7 @@ class TaskonomyReader:
     def fingerprint(self) -> str:
         """Of the rows, the domain, and the sizes of a few files: a split has 54,514. It is the same in both layouts."""
         chosen = np.unique(np.linspace(0, len(self) - 1, _WEIGHED).astype(int))
-        paths = [self.path(int(index), folder) for index in chosen for folder in ("rgb", self._domain.folder)]
+        paths = [self.path(int(index), folder) for index in chosen for folder in (_IMAGE, self._domain.folder)]
         sizes = [str(path.stat().st_size if path.is_file() else "absent") for path in paths]
         text = "\n".join([self.split, self._domain.folder, *sizes, *(f"{a},{b},{c}" for a, b, c in self._rows)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -105,9 +106,31 @@ class TaskonomyReader:
         place = self._root / folder / building if self._by_task else self._root / building / folder
         return place / f"point_{point}_view_{view}_domain_{name or folder}.png"
 
+    def check_files(self) -> None:
+        """Sees to it that all files are there, by listing folders: told before a training, not after it.
+
+        Raises:
+            DataError: some aren't.
+        """
+        listed: dict[Path, set[str]] = {}
+        absent: list[Path] = []
+        for folder, name in ((_IMAGE, None), (self._domain.folder, None), (_MASK, _MASK_NAME)):
+            for index in range(len(self)):
+                path = self.path(index, folder, name)
+                place = path.parent
+                if place not in listed:
+                    listed[place] = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
+                if path.name not in listed[place]:
+                    absent.append(path)
+        if absent:
+            raise DataError(
+                f"there is no {absent[0]}, and {len(absent)} of {3 * len(self)} files of the {self.split} split are absent; "
+                f"get them from {LINK}, or take lists of the views that are there"
+            )
+
     def __getitem__(self, index: int) -> Sample:
         path = self.path(index, self._domain.folder)
-        image, target = read_rgb(self.path(index, "rgb")), self._domain.decode(_read(path, self._domain))
+        image, target = read_rgb(self.path(index, _IMAGE)), self._domain.decode(_read(path, self._domain))
         mask = self.path(index, _MASK, _MASK_NAME)
         valid = _read_mask(mask)
         for other, what in ((path, target), (mask, valid)):
@@ -149,7 +172,7 @@ def open_split(
     """A split with the targets of one domain; the first `rows` rows of its list (MultiMAE's 800 and 200), or all.
 
     Raises:
-        DataError: no files, no list, or a list that can't be read.
+        DataError: no list, a list that can't be read, or files that aren't there.
         UsageError: no such domain.
     """
     if domain not in DOMAINS:
@@ -158,7 +181,9 @@ def open_split(
         raise UsageError(f"{rows} rows of the {split} list leave nothing to do; give at least 1")
     layout = layout_of(root) if layout == "auto" else layout
     listed = read_list(root, split, layout)
-    return TaskonomyReader(root, split, domain, listed[:rows], layout, len(listed))
+    reader = TaskonomyReader(root, split, domain, listed[:rows], layout, len(listed))
+    reader.check_files()
+    return reader
 
 
 def layout_of(root: Path) -> Literal["tasks", "buildings"]:
