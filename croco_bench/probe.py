@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from croco_bench.contracts import Evaluation, PooledHead
+from croco_bench.errors import DivergedError
 from croco_bench.evaluate import Scores
 from croco_bench.feature_cache import FeatureCache, Kept
 from croco_bench.metrics.meter import Array, stack
@@ -62,6 +63,9 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
     """Extracts vectors of all three parts, trains on them, chooses on the selection part; the test part is only scored.
 
     Every process trains the same grid; the first one's choice counts.
+
+    Raises:
+        DivergedError: no rate gave a classifier of finite weights.
     """
     settings, began = job.recipe.probe, time.monotonic()
     assert settings is not None
@@ -77,6 +81,11 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
     ]
     (index,) = broadcast_object_list([int(np.argmax(accuracies))])  # of equals the first
     (classifier, rate), accuracy = grid[index], accuracies[index]
+    if not (classifier.weight.isfinite().all() and classifier.bias.isfinite().all()):  # then none of them is
+        raise DivergedError(
+            f"no classifier stayed finite with the rates {', '.join(f'{one:g}' for one in settings.rates)}; give lower "
+            "ones with --set probe.rates=[…]"
+        )
     if accelerator.is_main_process:
         _log(job, grid, accuracies)
     head = job.network.head

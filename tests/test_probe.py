@@ -15,7 +15,7 @@ from torch import nn
 
 from croco_bench import feature_cache, load_backbone, registry, run
 from croco_bench.contracts import Evaluation, PooledHead
-from croco_bench.errors import RecordError, UsageError
+from croco_bench.errors import DivergedError, RecordError, UsageError
 from croco_bench.feature_cache import FeatureCache, Kept
 from croco_bench.loading import Plan
 from croco_bench.neighbours import neighbour_scores
@@ -287,6 +287,20 @@ def test_lars_is_maes() -> None:
         optimizer.step()
     assert torch.allclose(weight, expected[0], atol=1e-6)
     assert torch.allclose(bias, expected[1], atol=1e-6)
+
+
+def test_rates_without_a_finite_classifier_are_told(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DivergedError, match=r"no classifier stayed finite with the rates 1e\+38, 2e\+38"):
+        run(
+            *("imagenet-linear", "random:mini-mae"),
+            recipe="smoke",
+            data_root=tiny_data,
+            results=tmp_path / "results",
+            changes=["probe.rates=[1e38, 2e38]", "train.batch_size=18"],
+        )
 
 
 def test_a_probe_needs_a_frozen_backbone_and_a_fitting_head(tiny_data: Path, tmp_path: Path) -> None:
