@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from croco_bench import descriptors
+from croco_bench.backbones import load_backbone
 from croco_bench.data.images import read_rgb
 from croco_bench.data.places import place
 from croco_bench.data.posed import seven_scenes_intrinsics
@@ -261,32 +262,28 @@ def test_an_interrupted_preparation_goes_on(root: Path, monkeypatch: pytest.Monk
     whole = descriptors.list_seven_scenes(root, "random:mini-mae", "cpu", side=32).split()[0]
     expected = {path.name: path.read_bytes() for path in Path(whole).iterdir()}
     Path(whole).rename(root / "old")
-    described: list[int] = []
+    described, allowed = list[int](), [3]
     vectors = descriptors._vectors
 
     def counted(images: list[Array], backbone: Any) -> Array:
-        if len(described) == 3:
+        if len(described) == allowed[0]:
             raise KeyboardInterrupt
         described.append(len(images))
         return vectors(images, backbone)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(descriptors, "_vectors", counted)
-        with pytest.raises(KeyboardInterrupt):
-            descriptors.list_seven_scenes(root, "random:mini-mae", "cpu", side=32)
+    monkeypatch.setattr(descriptors, "_vectors", counted)
+    with pytest.raises(KeyboardInterrupt):
+        descriptors.list_seven_scenes(root, "random:mini-mae", "cpu", side=32)
     with pytest.raises(DataError, match="holds no retrieval lists"):
         find_lists(root)
-    described.clear()
-    monkeypatch.setattr(
-        descriptors, "_vectors", lambda images, backbone: described.append(1) or vectors(images, backbone)
-    )
+    allowed[0] = 100
     descriptors.list_seven_scenes(root, "random:mini-mae", "cpu", side=32)
-    assert len(described) == 3, "three sequences of six were left"
+    assert described == [4] * 6, "each of the six sequences once"
     assert {path.name: path.read_bytes() for path in Path(whole).iterdir()} == expected
 
 
 def test_vectors_are_unit_means_of_normalised_pictures(root: Path) -> None:
-    backbone = descriptors.load_backbone("random:mini-mae", image_size=32)
+    backbone = load_backbone("random:mini-mae", image_size=32)
     image = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
     (found,) = descriptors._vectors([image], backbone)
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (backbone.mean, backbone.std))

@@ -99,9 +99,9 @@ class PosedSequence:
         paths = [self._paths(index)[2] for index in range(len(self))]
         try:
             words = [path.read_bytes().split() for path in paths]
-            found = np.array(words, dtype=np.float64).reshape(-1, 4, 4)
+            found: Array = np.array(words, dtype=np.float64).reshape(-1, 4, 4)
         except (OSError, ValueError):
-            found = np.empty(0)
+            found = np.empty((0, 4, 4))
         if len(found) == len(self) and is_rigid(found).all():
             return found
         # Something is wrong, or lost: one by one, for the sentence that says what.
@@ -306,7 +306,7 @@ def read_matrix(path: Path, what: str) -> Array:
 
 def is_rigid(poses: Array) -> Array:
     """(...) bool: which of these (..., 4, 4) are finite, rotate without mirroring, and end in 0 0 0 1."""
-    finite = np.isfinite(poses).all(axis=(-2, -1))
+    finite = np.asarray(np.isfinite(poses).all(axis=(-2, -1)))
     poses = np.where(finite[..., None, None], poses, 0)
     rotations = poses[..., :3, :3]
     off = np.abs(rotations @ rotations.swapaxes(-1, -2) - np.eye(3)).max(axis=(-2, -1))

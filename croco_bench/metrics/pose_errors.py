@@ -15,8 +15,7 @@ _NO_ROTATION = 0.02
 
 def failed(poses: Array) -> Array:
     """(...) bool: which of these (..., 4, 4) hold anything that isn't finite."""
-    found: Array = ~np.isfinite(poses).all(axis=(-2, -1))
-    return found
+    return np.asarray(~np.isfinite(poses).all(axis=(-2, -1)))
 
 
 def check_rotations(poses: Array) -> None:
