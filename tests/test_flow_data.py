@@ -233,7 +233,7 @@ CASES = {
     ),
     "kitti2012": Case(
         partial(write_kitti, images="colored_0"),
-        partial(kitti.open_2012, split="train"),
+        partial(kitti.open_flow, split="train", year=2012),
         ["000000", "000001", "000002"],
         None,
         2,
@@ -241,7 +241,7 @@ CASES = {
     ),
     "kitti2015": Case(
         write_kitti,
-        partial(kitti.open_2015, split="train"),
+        partial(kitti.open_flow, split="train", year=2015),
         ["000000", "000001", "000002"],
         None,
         2,

@@ -84,14 +84,14 @@ def test_kitti_is_occluded_where_truth_is_known_but_not_of_what_both_views_see(t
     for which in (10, 11):
         save(tmp_path / f"training/image_2/000000_{which}.png", frame(which))
     written(tmp_path, "training/flow_occ/000000_10.png", write_kitti_flow, flow(), known)
-    assert "occluded" not in kitti.open_2015(tmp_path, "train")[0]
+    assert "occluded" not in kitti.open_flow(tmp_path, "train", year=2015)[0]
     path = written(tmp_path, "training/flow_noc/000000_10.png", write_kitti_flow, flow(), seen)
-    sample = kitti.open_2015(tmp_path, "train")[0]
+    sample = kitti.open_flow(tmp_path, "train", year=2015)[0]
     np.testing.assert_array_equal(sample["valid"], known)
     np.testing.assert_array_equal(sample["occluded"], known & ~seen)
     write_kitti_flow(path, flow(width=W + 1), None)
     with pytest.raises(DataError, match=r"flow_noc/000000_10\.png belongs to an image of 12x17, but"):
-        kitti.open_2015(tmp_path, "train")[0]
+        kitti.open_flow(tmp_path, "train", year=2015)[0]
 
 
 def test_tartanair_is_occluded_where_its_mask_isnt_0(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_splits_without_truth_have_images_alone(tmp_path: Path) -> None:
     (tmp_path / "test/clean").rename(tmp_path / "clean")
     readers = [
         hd1k.open_split(tmp_path, "test"),
-        kitti.open_2015(tmp_path, "test"),
+        kitti.open_flow(tmp_path, "test", year=2015),
         spring.open_split(tmp_path, "test", cameras=("left",), directions=("BW",)),
     ]
     (tmp_path / "test/wall").rename(tmp_path / "wall")

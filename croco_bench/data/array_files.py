@@ -5,6 +5,7 @@ No reader reserves memory that the file's own size doesn't vouch for.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -69,6 +70,17 @@ def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
     return np.array(found)
 
 
+def write_npy(path: Path, values: Array) -> None:
+    """Writes an array.
+
+    Raises:
+        DataError: the file can't be written.
+    """
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, values, allow_pickle=False)
+    write_bytes(path, stream.getvalue(), np.empty(0, dtype=np.uint8))
+
+
 def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[np.float32]:
     """Dataset `name` (H, W, *channels) of floats of any width, as float32.
 
@@ -116,8 +128,8 @@ def write_hdf5(path: Path, name: str, values: NDArray[np.float32]) -> None:
         raise _unwritable(path, os.strerror(error.errno) if error.errno else "HDF5 failed") from error
 
 
-def write_png(path: Path, numbers: NDArray[np.uint16]) -> None:
-    """Writes a PNG of 16 bits; channels in OpenCV's order."""
+def write_png(path: Path, numbers: Array) -> None:
+    """Writes a PNG of 8 or 16 bits; channels in OpenCV's order."""
     write_bytes(path, b"", cv2.imencode(".png", numbers)[1])
 
 

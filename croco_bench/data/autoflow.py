@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from croco_bench.data.flow import FlowReader, plain
+from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_flo
 from croco_bench.data.listing import chosen, subfolders
-from croco_bench.data.matching import ViewPair
+from croco_bench.data.matching import ViewPair, plain
 from croco_bench.data.places import is_miniature
 from croco_bench.errors import DataError
 
@@ -40,4 +40,4 @@ def open_split(root: Path, split: str = "train") -> FlowReader:
         for name in subfolders(root / part, LINK)
         if name.startswith("table_")
     ]
-    return FlowReader("autoflow", split, root, pairs, plain(read_flo), miniature=is_miniature(root))
+    return FlowReader("autoflow", split, root, pairs, plain("flow_px", read_flo), miniature=is_miniature(root))

@@ -8,29 +8,8 @@ withheld has images alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-
-from croco_bench.contracts import Sample
-from croco_bench.data.flow_formats import Flow
-from croco_bench.data.matching import MatchingReader, Truth, ViewPair, read_mask
+from croco_bench.data.matching import MatchingReader
 
 
 class FlowReader(MatchingReader):
     """Pairs of images with the flow between them."""
-
-
-def plain(read: Callable[[Path], Flow]) -> Truth:
-    """Flow in a file of one format, and masks in 8-bit images."""
-    return partial(_plain, read)
-
-
-def _plain(read: Callable[[Path], Flow], base: Path, pair: ViewPair) -> Sample:
-    flow, valid = read(base / str(pair.truth))
-    sample: Sample = {"flow_px": flow, "valid": valid}
-    if pair.occluded is not None:
-        sample["occluded"] = read_mask(base / pair.occluded)
-    if pair.invalid is not None:
-        sample["invalid"] = read_mask(base / pair.invalid)
-    return sample

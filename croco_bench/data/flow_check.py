@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from croco_bench.contracts import Sample
 from croco_bench.data import autoflow, flyingchairs, flyingthings, hd1k, kitti, sintel, spring, tartanair
-from croco_bench.data.matching_check import Array, Part, check_parts
+from croco_bench.data.matching_check import Part, check_parts
 from croco_bench.data.places import Finding
 
 
@@ -21,7 +20,7 @@ def check_sintel(root: Path) -> list[Finding]:
         Part("test, clean", partial(test, passes=("clean",)), 552),
         Part("test, final", partial(test, passes=("final",)), 552),
     ]
-    return check_parts(root, sintel.LINK, parts, _flow)
+    return check_parts(root, sintel.LINK, parts)
 
 
 def check_flyingchairs(root: Path) -> list[Finding]:
@@ -30,7 +29,7 @@ def check_flyingchairs(root: Path) -> list[Finding]:
         Part("train", partial(flyingchairs.open_split, root, "train"), 22_232),
         Part("val", partial(flyingchairs.open_split, root, "val"), 640),
     ]
-    return check_parts(root, flyingchairs.LINK, parts, _flow)
+    return check_parts(root, flyingchairs.LINK, parts)
 
 
 def check_flyingthings(root: Path) -> list[Finding]:
@@ -41,52 +40,57 @@ def check_flyingthings(root: Path) -> list[Finding]:
         for split, pairs in counts.items()
         for name in flyingthings.PASSES
     ]
-    return check_parts(root, flyingthings.LINK, parts, _flow)
+    return check_parts(root, flyingthings.LINK, parts)
 
 
 def check_tartanair(root: Path) -> list[Finding]:
     """All worlds."""
-    return check_parts(root, tartanair.LINK, [Part("train", partial(tartanair.open_split, root), 306_268)], _flow)
+    return check_parts(root, tartanair.LINK, [Part("train", partial(tartanair.open_split, root), 306_268)])
 
 
 def check_autoflow(root: Path) -> list[Finding]:
     """All four parts."""
-    return check_parts(root, autoflow.LINK, [Part("train", partial(autoflow.open_split, root), 40_000)], _flow)
+    return check_parts(root, autoflow.LINK, [Part("train", partial(autoflow.open_split, root), 40_000)])
 
 
 def check_kitti2012(root: Path) -> list[Finding]:
-    """Both splits."""
-    parts = [
-        Part("train", partial(kitti.open_2012, root, "train"), 194),
-        Part("test", partial(kitti.open_2012, root, "test"), 195),
-    ]
-    return check_parts(root, kitti.EDITIONS[2012].link, parts, _flow)
+    """Both splits for flow, and for stereo if the right camera is there."""
+    return _check_kitti(root, 2012, (194, 195))
 
 
 def check_kitti2015(root: Path) -> list[Finding]:
-    """Both splits."""
-    parts = [
-        Part("train", partial(kitti.open_2015, root, "train"), 200),
-        Part("test", partial(kitti.open_2015, root, "test"), 200),
-    ]
-    return check_parts(root, kitti.EDITIONS[2015].link, parts, _flow)
+    """As `check_kitti2012`."""
+    return _check_kitti(root, 2015, (200, 200))
+
+
+def _check_kitti(root: Path, year: kitti.Year, counts: tuple[int, int]) -> list[Finding]:
+    edition = kitti.EDITIONS[year]
+    splits: tuple[kitti.Split, kitti.Split] = ("train", "test")
+    both = list(zip(splits, counts, strict=True))
+    parts = [Part(split, partial(kitti.open_flow, root, split, year=year), pairs) for split, pairs in both]
+    if any((root / folder / "training" / edition.right).is_dir() for folder in (".", edition.archive)):
+        parts += [
+            Part(f"{split}, stereo", partial(kitti.open_stereo, root, split, year=year), pairs) for split, pairs in both
+        ]
+    return check_parts(root, edition.link, parts)
 
 
 def check_hd1k(root: Path) -> list[Finding]:
     """The sequences with flow; how many pairs they have isn't known here."""
-    return check_parts(root, hd1k.LINK, [Part("train", partial(hd1k.open_split, root, "train"), None)], _flow)
+    return check_parts(root, hd1k.LINK, [Part("train", partial(hd1k.open_split, root, "train"), None)])
 
 
 def check_spring(root: Path) -> list[Finding]:
-    """Both cameras and directions, and the sequence that CroCo selects by."""
+    """Both cameras and directions, the sequence that CroCo selects by, and stereo if its disparities are there."""
+    train = partial(spring.open_split, root, "train")
     parts = [
-        Part("train", partial(spring.open_split, root, "train"), 19_852),
-        Part("the sequence to select by", partial(spring.open_split, root, "train", scenes=spring.SELECT_SCENES), 380),
+        Part("train", train, 19_852),
+        Part("the sequence to select by", partial(train, scenes=spring.SELECT_SCENES), 380),
         Part("test", partial(spring.open_split, root, "test"), 3_960),
     ]
-    return check_parts(root, spring.LINK, parts, _flow)
-
-
-def _flow(sample: Sample) -> Array:
-    flow: Array = sample["flow_px"]
-    return flow
+    if any(root.glob("train/*/disp1_left")) or any(root.glob("spring/train/*/disp1_left")):
+        parts += [
+            Part("train, stereo", partial(spring.open_stereo, root, "train"), 5_000),
+            Part("test, stereo", partial(spring.open_stereo, root, "test", cameras=spring.CAMERAS), 2_000),
+        ]
+    return check_parts(root, spring.LINK, parts)

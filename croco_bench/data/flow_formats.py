@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from croco_bench.data.array_files import opened, read_hdf5, read_npy, read_numbers, write_bytes, write_hdf5, write_png
+from croco_bench.data.array_files import (
+    opened,
+    read_hdf5,
+    read_npy,
+    read_numbers,
+    write_bytes,
+    write_hdf5,
+    write_npy,
+    write_png,
+)
 from croco_bench.data.images import read_any
 from croco_bench.errors import DataError
 
@@ -176,6 +185,16 @@ def read_npy_flow(path: Path) -> Flow:
         DataError: it is missing, truncated or holds something else.
     """
     return known_flow(read_npy(path, "f", (2,)).astype(np.float32))
+
+
+def write_npy_flow(path: Path, flow_px: Array, valid: Array | None = None) -> None:
+    """Writes flow as TartanAir has it; unknown is NaN.
+
+    Raises:
+        DataError: as `write_flo`.
+    """
+    flow, known = _to_write(path, flow_px, valid)
+    write_npy(path, np.where(known[:, :, None], flow, np.float32(np.nan)))
 
 
 def known_flow(flow: NDArray[np.float32]) -> Flow:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from croco_bench.data.array_files import opened
-from croco_bench.data.flow import FlowReader, plain
+from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_flo
 from croco_bench.data.listing import base_of, file_names, require
-from croco_bench.data.matching import ViewPair
+from croco_bench.data.matching import ViewPair, plain
 from croco_bench.data.places import is_miniature
 from croco_bench.errors import DataError
 
@@ -50,7 +50,7 @@ def open_split(root: Path, split: Split) -> FlowReader:
         )
         for number in numbers
     ]
-    return FlowReader("flyingchairs", split, base, pairs, plain(read_flo), miniature=is_miniature(root))
+    return FlowReader("flyingchairs", split, base, pairs, plain("flow_px", read_flo), miniature=is_miniature(root))
 
 
 def _list(root: Path, base: Path) -> Path:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.flow import FlowReader, plain
+from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_pfm_flow
 from croco_bench.data.listing import base_of, chosen, file_names, match, require, steps, subfolders
-from croco_bench.data.matching import ViewPair
+from croco_bench.data.matching import ViewPair, plain
 from croco_bench.data.places import is_miniature
 
 Split = Literal["train", "test", "test1024"]
@@ -50,7 +50,7 @@ def open_split(
             found = [both for scene in scenes for both in _pairs(base, name, camera, scene)]
             ordered = [forwards for forwards, _ in found] + [backwards for _, backwards in found]
             pairs += spread(ordered) if split == "test1024" else ordered
-    return FlowReader("flyingthings", split, base, pairs, plain(read_pfm_flow), miniature=is_miniature(root))
+    return FlowReader("flyingthings", split, base, pairs, plain("flow_px", read_pfm_flow), miniature=is_miniature(root))
 
 
 def spread(pairs: Sequence[ViewPair]) -> list[ViewPair]:

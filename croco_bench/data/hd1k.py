@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.flow import FlowReader, plain
+from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_kitti_flow
 from croco_bench.data.listing import base_of, file_names, match
-from croco_bench.data.matching import ViewPair
+from croco_bench.data.matching import ViewPair, plain
 from croco_bench.data.places import is_miniature
 from croco_bench.errors import DataError
 
@@ -52,4 +52,4 @@ def open_split(root: Path, split: Split) -> FlowReader:
         )
         for sequence, first, second in steps
     ]
-    return FlowReader("hd1k", split, base, pairs, plain(read_kitti_flow), miniature=is_miniature(root))
+    return FlowReader("hd1k", split, base, pairs, plain("flow_px", read_kitti_flow), miniature=is_miniature(root))

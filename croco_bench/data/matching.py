@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from croco_bench.contracts import Sample
 from croco_bench.data.images import read_gray, read_rgb
 from croco_bench.errors import DataError
 
+Array = NDArray[Any]
 # Files of so many pairs, spread over the split, give their sizes to the fingerprint.
 _WEIGHED = 64
 
@@ -88,11 +90,25 @@ class MatchingReader:
         return {**sample, "id": pair.id}
 
 
+def plain(key: str, read: Callable[[Path], tuple[Array, Array]]) -> Truth:
+    """Truth in a file of one format, stored under `key` beside `valid`; masks in 8-bit images."""
+    return partial(_plain, key, read)
+
+
+def _plain(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pair: ViewPair) -> Sample:
+    values, valid = read(base / str(pair.truth))
+    sample: Sample = {key: values, "valid": valid}
+    for mask, path in (("occluded", pair.occluded), ("invalid", pair.invalid)):
+        if path is not None:
+            sample[mask] = read_mask(base / path)
+    return sample
+
+
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Where an 8-bit image of one channel isn't 0, (H, W).
 
     Raises:
         DataError: it is missing, can't be decoded, or is of another kind.
     """
-    mask: NDArray[Any] = read_gray(path, np.uint8) > 0
+    mask: Array = read_gray(path, np.uint8) > 0
     return mask

@@ -31,24 +31,21 @@ class Part:
     pairs: int | None
 
 
-def check_parts(root: Path, link: str, parts: Sequence[Part], motion: Callable[[Sample], Array]) -> list[Finding]:
-    """Findings on all parts; stops at the first thing without which the rest can't be looked at.
-
-    `motion` gives what leads from the first view to the second, (H, W, 2) in pixels.
-    """
+def check_parts(root: Path, link: str, parts: Sequence[Part]) -> list[Finding]:
+    """Findings on all parts; stops at the first thing without which the rest can't be looked at."""
     findings: list[Finding] = []
     if is_miniature(root):
         findings.append(Finding(True, "a miniature of rendered rooms: its counts aren't those of the real dataset"))
     try:
         for part in parts:
-            findings.extend(_findings(part, link, motion))
+            findings.extend(_findings(part, link))
     except DataError as error:
         what, _, advice = str(error).partition("; ")
         findings.append(Finding(False, what, advice))
     return findings
 
 
-def _findings(part: Part, link: str, motion: Callable[[Sample], Array]) -> Iterator[Finding]:
+def _findings(part: Part, link: str) -> Iterator[Finding]:
     reader = part.open()
     fits = reader.miniature or part.pairs is None or len(reader) == part.pairs
     scenes = len(set(reader.groups))
@@ -59,15 +56,15 @@ def _findings(part: Part, link: str, motion: Callable[[Sample], Array]) -> Itera
         if min(sample["image1"].std(), sample["image2"].std()) < 1:
             yield Finding(False, f"{part.title}: {sample['id']} has a blank image", f"get {link} again")
     if "valid" in samples[0]:
-        yield _truth(part, samples, motion, link)
+        yield _truth(part, samples, link)
         yield from _masks(part, samples)
 
 
-def _truth(part: Part, samples: Sequence[Sample], motion: Callable[[Sample], Array], link: str) -> Finding:
+def _truth(part: Part, samples: Sequence[Sample], link: str) -> Finding:
     known = float(np.mean([sample["valid"].mean() for sample in samples]))
-    lengths = np.concatenate([np.linalg.norm(motion(sample), axis=2)[sample["valid"]] for sample in samples])
+    lengths = np.concatenate([np.linalg.norm(motion_of(sample), axis=2)[sample["valid"]] for sample in samples])
     median = float(np.median(lengths)) if lengths.size else np.nan
-    moved, still = np.mean([differences(sample, motion(sample)) for sample in samples], axis=0)
+    moved, still = np.mean([differences(sample, motion_of(sample)) for sample in samples], axis=0)
     return Finding(
         bool(known > 0.01 and moved <= still),
         f"{part.title}: {known:.0%} known, {median:.1f} pixels in the median; grey values differ by {moved:.1f} along it, by "
@@ -85,6 +82,15 @@ def _masks(part: Part, samples: Sequence[Sample]) -> Iterator[Finding]:
                 f"{part.title}: {share:.1%} {key}",
                 "expected less than half; the mask may be the other way round",
             )
+
+
+def motion_of(sample: Sample) -> Array:
+    """What leads from the first view to the second, (H, W, 2) in pixels: flow, or a disparity to the left."""
+    if "disparity_px" in sample:
+        disparity = sample["disparity_px"]
+        return np.stack([-disparity, np.zeros_like(disparity)], axis=2)
+    flow: Array = sample["flow_px"]
+    return flow
 
 
 def differences(sample: Sample, motion: Array) -> tuple[float, float]:

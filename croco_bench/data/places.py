@@ -7,6 +7,7 @@ from pathlib import Path
 
 from croco_bench.data.place import Finding, Place
 from croco_bench.data.places_flow import FLOW
+from croco_bench.data.places_stereo import STEREO
 from croco_bench.errors import DataError, unknown
 
 __all__ = ["MARKER", "PLACES", "Finding", "Place", "data_folder", "is_miniature", "place"]
@@ -141,6 +142,7 @@ multimae/
         checker="croco_bench.data.multimae:check",
     ),
     *FLOW,
+    *STEREO,
 )
 PLACES: dict[str, Place] = {one.name: one for one in _ALL}
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.flow import FlowReader, plain
+from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_flo
 from croco_bench.data.listing import base_of, chosen, file_names, match, require, steps, subfolders
-from croco_bench.data.matching import ViewPair
+from croco_bench.data.matching import ViewPair, plain
 from croco_bench.data.places import is_miniature
 
 Split = Literal["train", "test"]
@@ -47,7 +47,7 @@ def open_split(
         for scene in (present if scenes is None else scenes)
         for pair in _pairs(base, PARTS[split], name, scene)
     ]
-    return FlowReader("sintel", split, base, pairs, plain(read_flo), miniature=is_miniature(root))
+    return FlowReader("sintel", split, base, pairs, plain("flow_px", read_flo), miniature=is_miniature(root))
 
 
 def scenes_of(root: Path, split: Split) -> list[str]:

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.contracts import Sample
+from croco_bench.data.disparity_formats import read_dsp5
 from croco_bench.data.flow import FlowReader
 from croco_bench.data.flow_formats import read_flo5
 from croco_bench.data.listing import base_of, chosen, match, numbered, require, steps, subfolders
 from croco_bench.data.matching import ViewPair
 from croco_bench.data.places import is_miniature
+from croco_bench.data.stereo import DisparityReader
 from croco_bench.errors import DataError
 
 Split = Literal["train", "test"]
@@ -55,7 +57,32 @@ def open_split(
         for scene in (present if scenes is None else scenes)
         for pair in _pairs(base, split, scene, direction, camera)
     ]
-    return FlowReader("spring", split, base, pairs, _truth, miniature=is_miniature(root))
+    return FlowReader("spring", split, base, pairs, _flow, miniature=is_miniature(root))
+
+
+def open_stereo(
+    root: Path, split: Split, *, scenes: Sequence[str] | None = None, cameras: Sequence[str] = ("left",)
+) -> DisparityReader:
+    """All frames as pairs of views, or those of some sequences. `test` has no disparity: it is for submissions.
+
+    Samples have `disparity_px` (H, W), `disparity4_px` and `valid4` (H, W, 4) as flow has them; 0 is a known disparity. From
+    the camera `right`, the first view is the right one and what it shows lies further right in the second: to match them as
+    others, mirror both.
+
+    Raises:
+        DataError: files are missing.
+        UsageError: no such camera.
+    """
+    chosen("camera of Spring", cameras, CAMERAS)
+    base, present = _base(root, split), scenes_of(root, split)
+    require(base / split, scenes or (), present, LINK)
+    pairs = [
+        pair
+        for camera in cameras
+        for scene in (present if scenes is None else scenes)
+        for pair in _views(base, split, scene, camera)
+    ]
+    return DisparityReader("spring", split, base, pairs, _disparity, miniature=is_miniature(root))
 
 
 def scenes_of(root: Path, split: Split) -> list[str]:
@@ -90,11 +117,37 @@ def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) ->
         )
 
 
-def _truth(base: Path, pair: ViewPair) -> Sample:
+def _views(base: Path, split: Split, scene: str, camera: str) -> Iterator[ViewPair]:
+    """Frames of one sequence, seen by both cameras, `camera` first."""
+    other, name = "left" if camera == "right" else "right", f"disp1_{camera}"
+    folder = f"{split}/{scene}"
+    frames = numbered(base / folder / f"frame_{camera}", f"frame_{camera}_", ".png", LINK)
+    kinds = [(f"frame_{other}", ".png"), *([(name, ".dsp5")] if split == "train" else [])]
+    for kind, suffix in kinds:
+        present = {f"{kind}_{frame:04d}{suffix}" for frame in numbered(base / folder / kind, f"{kind}_", suffix, LINK)}
+        match(base / folder / kind, (f"{kind}_{frame:04d}{suffix}" for frame in frames), present, LINK)
+    for frame in frames:
+        yield ViewPair(
+            id=f"{scene}/{name}_{frame:04d}",
+            group=scene,
+            image1=f"{folder}/frame_{camera}/frame_{camera}_{frame:04d}.png",
+            image2=f"{folder}/frame_{other}/frame_{other}_{frame:04d}.png",
+            truth=f"{folder}/{name}/{name}_{frame:04d}.dsp5" if split == "train" else None,
+        )
+
+
+def _flow(base: Path, pair: ViewPair) -> Sample:
     path = base / str(pair.truth)
     flow4, valid4 = by_pixel(path, *read_flo5(path))
     flow, valid = mean_of_known(flow4, valid4)
     return {"flow_px": flow, "valid": valid, "flow4_px": flow4, "valid4": valid4}
+
+
+def _disparity(base: Path, pair: ViewPair) -> Sample:
+    path = base / str(pair.truth)
+    four, valid4 = by_pixel(path, *read_dsp5(path))
+    disparity, valid = mean_of_known(four, valid4)
+    return {"disparity_px": disparity, "valid": valid, "disparity4_px": four, "valid4": valid4}
 
 
 def by_pixel(path: Path, values: Array, valid: Array) -> tuple[Array, Array]:
