@@ -1,0 +1,76 @@
+"""Pose head: residual blocks on every token of the last block, their mean, and an MLP; as in Reloc3r (Dong 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.errors import FitError
+
+
+@dataclass(frozen=True)
+class PoseOptions:
+    """Settings of the head; the defaults are Reloc3r's for patches of 16.
+
+    Attributes:
+        width: channels inside; Reloc3r takes four per pixel of a patch.
+        blocks: residual blocks of three layers each, before the mean.
+        layers: layers with ReLU after it.
+    """
+
+    width: int = 1024
+    blocks: int = 2
+    layers: int = 2
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        inner = tokens
+        for layer in self.layers:
+            inner = F.relu(layer(inner))
+        return tokens + inner
+
+
+class Pose(Head):
+    """Tokens of the last block -> (B, out_channels), no activation: what the numbers mean is the task's.
+
+    On tokens, 1x1 convolutions are linear layers.
+
+    Raises:
+        FitError: `width` isn't positive, or a count is negative.
+    """
+
+    Options = PoseOptions
+    dense = False
+
+    def __init__(self, spec: FeatureSpec, out_channels: int, options: PoseOptions) -> None:
+        super().__init__(spec, out_channels, options)
+        if options.width < 1 or min(options.blocks, options.layers) < 0:
+            raise FitError(
+                f"head.width={options.width} should be at least 1, and head.blocks={options.blocks} and "
+                f"head.layers={options.layers} at least 0"
+            )
+        width = options.width
+        self.hooks = (len(spec.widths) - 1,)
+        self.project = nn.Linear(spec.widths[-1], width)
+        self.blocks = nn.ModuleList(_Residual(width) for _ in range(options.blocks))
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(options.layers))
+        self.output = nn.Linear(width, out_channels)
+
+    def forward(self, features: Features) -> Tensor:
+        """See `Head.forward`."""
+        tokens = self.project(features.tokens[-1])
+        for block in self.blocks:
+            tokens = block(tokens)
+        pooled = tokens.mean(dim=1)
+        for layer in self.layers:
+            pooled = F.relu(layer(pooled))
+        output: Tensor = self.output(pooled)
+        return output
