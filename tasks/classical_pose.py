@@ -1,0 +1,114 @@
+"""Relative pose without learning: SIFT matches, five-point RANSAC, refinement. Translations have no length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import poselib
+
+from croco_bench.metrics.meter import Array
+
+# (points of image 1 (n, 2), of image 2 (n, 2), K1, K2) -> [R | t] (3, 4) that maps camera 2 into camera 1; None: failed.
+Estimator = Callable[[Array, Array, Array, Array], Array | None]
+Features = tuple[Array, Array]
+# Lowe's ratio of the distances to the nearest and the second nearest descriptor.
+_RATIO = 0.8
+# Farthest from its epipolar line that a match may be, in pixels; the customary confidence and number of trials.
+_REACH_PX, _CONFIDENCE, _TRIALS = 1.0, 0.9999, 10_000
+# Any five matches fit some essential matrix: fewer inliers than this say nothing.
+_LEAST_INLIERS = 8
+
+
+def relative_poses(reference: Sequence[Array], query: Array, K1: Array, K2: Array, estimate: Estimator) -> Array:
+    """Poses (K, 4, 4) of a query in the frames of K reference views: rotations, and translations of length 1.
+
+    Args:
+        reference: images (h, w, 3) uint8.
+        query: image (h, w, 3) uint8.
+        K1: intrinsics (K, 3, 3) of the reference views.
+        K2: intrinsics (3, 3) of the query.
+        estimate: makes a pose of matches.
+
+    Returns:
+        NaN where there are too few matches or no pose that enough of them agree with.
+    """
+    of_query = sift(query)
+    poses = np.full((len(reference), 4, 4), np.nan)
+    for index, image in enumerate(reference):
+        points1, points2 = match(sift(image), of_query)
+        found = estimate(points1, points2, K1[index], K2) if len(points1) >= _LEAST_INLIERS else None
+        if found is not None and np.isfinite(found).all():
+            poses[index] = np.vstack([found, (0, 0, 0, 1)])
+    return poses
+
+
+def sift(image: Array) -> Features:
+    """Keypoints (n, 2) in pixels, whose centres are whole numbers, and their descriptors (n, 128)."""
+    found, descriptors = cv2.SIFT.create().detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
+    points = np.array([point.pt for point in found], dtype=np.float64).reshape(-1, 2)
+    return points, np.zeros((0, 128), np.float32) if descriptors is None else descriptors
+
+
+def match(one: Features, two: Features) -> tuple[Array, Array]:
+    """Points (n, 2) of both images that are each other's nearest, and by far nearer than the second nearest of `two`."""
+    if len(one[1]) < 2 or len(two[1]) < 2:
+        return np.zeros((0, 2)), np.zeros((0, 2))
+    matcher = cv2.BFMatcher(cv2.NORM_L2)
+    back = {best.queryIdx: best.trainIdx for (best,) in matcher.knnMatch(two[1], one[1], k=1)}
+    pairs = [
+        (*one[0][best.queryIdx], *two[0][best.trainIdx])
+        for best, second in matcher.knnMatch(one[1], two[1], k=2)
+        if best.distance < _RATIO * second.distance and back[best.trainIdx] == best.queryIdx
+    ]
+    # A keypoint with two orientations is there twice, but a match counts once.
+    found = np.unique(np.array(pairs).reshape(-1, 4), axis=0)
+    return found[:, :2], found[:, 2:]
+
+
+def by_poselib(points1: Array, points2: Array, K1: Array, K2: Array) -> Array | None:
+    """LO-RANSAC and refinement of PoseLib, from a fixed seed."""
+    pose, info = poselib.estimate_relative_pose(
+        *(points2, points1),
+        *(_camera(points2, K2), _camera(points1, K1)),
+        {"max_epipolar_error": _REACH_PX, "success_prob": _CONFIDENCE, "max_iterations": _TRIALS, "seed": 0},
+        {},
+    )
+    return _unit(pose.R, pose.t) if info["num_inliers"] >= _LEAST_INLIERS else None
+
+
+def by_opencv(points1: Array, points2: Array, K1: Array, K2: Array) -> Array | None:
+    """`findEssentialMat` (RANSAC, whose draws are the same every time) and `recoverPose`."""
+    rays1, rays2 = (_normalised(points, K) for points, K in ((points1, K1), (points2, K2)))
+    reach = _REACH_PX / float(np.mean([K1[0, 0], K1[1, 1], K2[0, 0], K2[1, 1]]))
+    eye = np.eye(3)
+    essential, inside = cv2.findEssentialMat(
+        rays2, rays1, eye, method=cv2.RANSAC, prob=_CONFIDENCE, threshold=reach, maxIters=_TRIALS
+    )
+    if essential is None or essential.shape[0] % 3 or not essential.size:
+        return None
+    # Sometimes several matrices fit alike: the one with most points in front of both cameras is taken.
+    candidates = [
+        cv2.recoverPose(one, rays2, rays1, eye, mask=inside.copy()) for one in np.split(essential, len(essential) // 3)
+    ]
+    count, rotation, translation, _ = max(candidates, key=lambda found: found[0])
+    return _unit(rotation, translation) if count >= _LEAST_INLIERS else None
+
+
+def _camera(points: Array, K: Array) -> dict[str, object]:
+    """A pinhole camera as PoseLib has it; only its focal lengths and principal point are used."""
+    width, height = (int(side) + 1 for side in points.max(axis=0))
+    return {"model": "PINHOLE", "width": width, "height": height, "params": [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]}
+
+
+def _normalised(points: Array, K: Array) -> Array:
+    """Pixels (n, 2) -> x/z and y/z (n, 2)."""
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    rays: Array = homogeneous @ np.linalg.inv(K).T
+    return rays[:, :2] / rays[:, 2:]
+
+
+def _unit(rotation: Array, translation: Array) -> Array | None:
+    length = float(np.linalg.norm(translation))
+    return np.hstack([rotation, translation.reshape(3, 1) / length]) if length > 0 else None
