@@ -80,8 +80,8 @@ class PoseReader:
         notes: tuple[str, ...] = (),
     ) -> None:
         self.views, self.dataset, self.split, self.miniature, self.notes = views, dataset, split, miniature, notes
-        self._references, self._queries = np.asarray(references, dtype=np.int32), np.asarray(queries, dtype=np.int32)
-        self.available = len(self._queries)
+        self.references, self.queries = np.asarray(references, dtype=np.int32), np.asarray(queries, dtype=np.int32)
+        self.available = len(self.queries)
 
     def __len__(self) -> int:
         return self.available
@@ -89,7 +89,7 @@ class PoseReader:
     @property
     def groups(self) -> Sequence[str]:
         """The scene of each item."""
-        return [self.views.scenes[index] for index in self._queries]
+        return [self.views.scenes[index] for index in self.queries]
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class PoseReader:
         return tuple(sorted(set(self.groups)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        views, query, references = self.views, int(self._queries[index]), self._references[index]
+        views, query, references = self.views, int(self.queries[index]), self.references[index]
         poses1, pose2 = views.cam2world[references], views.cam2world[query]
         sample = {
             "image1": self._images(references, query),
@@ -124,7 +124,7 @@ class PoseReader:
     def fingerprint(self) -> str:
         """Of the pairs, their poses and cameras, and the names of their images."""
         views, content = self.views, hashlib.sha256(f"{self.dataset}:{self.split}".encode())
-        for numbers in (self._references, self._queries, views.cam2world, views.K, views.sizes):
+        for numbers in (self.references, self.queries, views.cam2world, views.K, views.sizes):
             content.update(np.ascontiguousarray(numbers).tobytes())
         content.update("\n".join(views.names).encode())
         return content.hexdigest()[:16]
