@@ -1,0 +1,136 @@
+"""Drawings of poses that a person can judge: cameras seen from above, and epipolar lines."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from croco_bench.contracts import Sample
+from croco_bench.metrics.meter import Array
+from croco_bench.metrics.pose_averaging import locate
+
+_DATABASE, _TRUTH, _PREDICTION = (150, 150, 150), (40, 150, 70), (210, 50, 40)
+_POINTS = ((228, 26, 28), (55, 126, 184), (255, 127, 0), (152, 78, 163), (255, 217, 47), (77, 175, 74))
+# What the drawing from above shows at least, and how much of it lies around the cameras.
+_LEAST_M, _MARGIN = 1.0, 0.3
+# Shapes are drawn on a grid of 1/16 pixel.
+_SHIFT = 4
+
+
+def from_above(database: Array, truth: Array, prediction: Array, size: tuple[int, int]) -> tuple[Array, float]:
+    """Cameras (K, 4, 4), (4, 4) and (4, 4), camera to world: database grey, truth green, prediction red.
+
+    Up is where the cameras' upper edges point to on average. A prediction without a finite place isn't drawn; one that is
+    far away lies at the edge.
+
+    Returns:
+        The drawing (H, W, 3) uint8 of `size`, and how many metres it is wide.
+    """
+    known = np.concatenate([database, truth[None]])
+    right, ahead = _ground(known)
+    places = (known[:, :3, 3] - truth[:3, 3]) @ np.stack([right, ahead], axis=1)
+    low, high = places.min(axis=0), places.max(axis=0)
+    height, width = size
+    across_m = max(_LEAST_M, *((high - low) * (1, width / height))) * (1 + 2 * _MARGIN)
+    scale, middle = width / across_m, (low + high) / 2
+    picture = np.full((height, width, 3), 255, np.uint8)
+    cameras = [(pose, _DATABASE) for pose in database] + [(truth, _TRUTH)]
+    if np.isfinite(prediction).all():
+        cameras.append((prediction, _PREDICTION))
+    for pose, colour in cameras:
+        place = ((pose[:3, 3] - truth[:3, 3]) @ np.stack([right, ahead], axis=1) - middle) * scale
+        sight = np.array([pose[:3, 2] @ right, pose[:3, 2] @ ahead])
+        _wedge(picture, place, sight, colour)
+    return picture, across_m
+
+
+def _ground(poses: Array) -> tuple[Array, Array]:
+    """Unit vectors (3,) to the right and ahead, level, as the cameras look on average."""
+    up, ahead = -poses[:, :3, 1].mean(axis=0), poses[:, :3, 2].mean(axis=0)
+    up /= max(float(np.linalg.norm(up)), 1e-9)
+    ahead = ahead - (ahead @ up) * up
+    ahead /= max(float(np.linalg.norm(ahead)), 1e-9)
+    return np.cross(ahead, up), ahead
+
+
+def _wedge(picture: Array, place: Array, sight: Array, colour: tuple[int, int, int]) -> None:
+    """A camera as a triangle that opens to where it looks; `place` in pixels from the middle, right and ahead."""
+    height, width = picture.shape[:2]
+    reach = 0.09 * min(height, width)
+    half = np.array([width, height]) / 2 - 1
+    apex = np.clip(place, -half, half)
+    across = np.array([sight[1], -sight[0]])
+    corners = np.stack([apex, apex + reach * (sight + 0.5 * across), apex + reach * (sight - 0.5 * across)])
+    pixels = np.stack([corners[:, 0] + width / 2, height / 2 - corners[:, 1]], axis=1)
+    fixed = np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
+    line = max(round(min(height, width) / 150), 1)
+    cv2.polylines(picture, [fixed.reshape(-1, 1, 2)], True, colour, line, cv2.LINE_AA, _SHIFT)
+    cv2.circle(picture, fixed[0].tolist(), (2 * line) << _SHIFT, colour, -1, cv2.LINE_AA, _SHIFT)
+
+
+def epipolar(images: tuple[Array, Array], K1: Array, K2: Array, prediction: Array, truth: Array) -> tuple[Array, Array]:
+    """Six points of view 1, and in view 2 the lines on which they must be: coloured as predicted, white in truth.
+
+    Args:
+        images: of view 1 and 2, (H, W, 3) uint8.
+        K1: intrinsics (3, 3) of view 1.
+        K2: intrinsics (3, 3) of view 2.
+        prediction: (4, 4), points of camera 2 into camera 1.
+        truth: (4, 4), the same.
+    """
+    one, two = (image.copy() for image in images)
+    height, width = one.shape[:2]
+    for index, colour in enumerate(_POINTS):
+        point = np.array([(index % 3 + 1) * width / 4, (index // 3 + 1) * height / 3, 1.0])
+        cv2.circle(one, (round(point[0]), round(point[1])), max(round(height / 60), 2), colour, -1, cv2.LINE_AA)
+        for motion, shade, thick in ((truth, (255, 255, 255), 1), (prediction, colour, max(round(height / 150), 1))):
+            if np.isfinite(motion).all():
+                _line(two, _epipolar_line(point, motion, K1, K2), shade, thick)
+    return one, two
+
+
+def _epipolar_line(point: Array, motion: Array, K1: Array, K2: Array) -> Array:
+    """(a, b, c) of the line a x + b y + c = 0 in view 2: the plane of the point's ray and the other camera's centre."""
+    rotation, translation = motion[:3, :3], motion[:3, 3]
+    normal = rotation.T @ np.cross(translation, np.linalg.inv(K1) @ point)
+    line: Array = np.linalg.inv(K2).T @ normal
+    return line
+
+
+def _line(picture: Array, line: Array, colour: tuple[int, int, int], thick: int) -> None:
+    """Draws a x + b y + c = 0, which lies anywhere or nowhere."""
+    normal, offset = line[:2], line[2]
+    length = float(np.linalg.norm(normal))
+    if not length > 1e-12:
+        return
+    foot, along = -offset * normal / length**2, np.array([-normal[1], normal[0]]) / length
+    middle = np.array(picture.shape[1::-1]) / 2
+    centre = foot + ((middle - foot) @ along) * along
+    reach = float(np.hypot(*picture.shape[:2]))
+    if np.linalg.norm(centre - middle) > reach:
+        return
+    fixed = np.rint(np.stack([centre - reach * along, centre + reach * along]) * (1 << _SHIFT)).astype(int).tolist()
+    cv2.line(picture, fixed[0], fixed[1], colour, thick, cv2.LINE_AA, _SHIFT)
+
+
+def panels_of_query(sample: Sample, prediction: Array) -> dict[str, Array]:
+    """The query, the database view that is most like it, and all cameras from above."""
+    database, query = as_pixels(sample["image1"][0]), as_pixels(sample["image2"])
+    pose = locate(sample["cam2world1"], prediction, metres=sample["metres"])
+    drawing, across_m = from_above(sample["cam2world1"], sample["cam2world2"], pose, query.shape[:2])
+    title = f"from above, {across_m:.1f} m: database grey, truth green, prediction red"
+    return {f"{sample['scene']}: nearest database view": database, "query": query, title: drawing}
+
+
+def panels_of_pair(sample: Sample, prediction: Array) -> dict[str, Array]:
+    """Both views, with points in the first one and their epipolar lines in the second."""
+    images = as_pixels(sample["image1"]), as_pixels(sample["image2"])
+    one, two = epipolar(images, sample["K1"], sample["K2"], prediction, sample["relative"])
+    return {"view 1": one, "view 2: predicted lines in colour, true ones white": two}
+
+
+def as_pixels(image: Tensor) -> Array:
+    """(3, H, W) in [0, 1] -> (H, W, 3) uint8."""
+    pixels: Array = (image.permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
+    return pixels
