@@ -44,6 +44,11 @@ class Request:
     eval_only: bool
     changes: tuple[str, ...] = ()
 
+    @property
+    def learns(self) -> bool:
+        """Whether anything is to be trained."""
+        return not self.eval_only and not self.ckpt.startswith(_CLASSICAL)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -75,7 +80,7 @@ class Assembly:
     @property
     def learns(self) -> bool:
         """Whether anything is to be trained."""
-        return not self.request.eval_only and self.baseline is None
+        return self.request.learns
 
     def evaluations(self) -> list[Evaluation]:
         """How the test split is scored, headline protocol first."""
@@ -119,7 +124,7 @@ def assemble(request: Request, processes: int) -> Assembly:
         network = _network(request, task, splits, head_type, head_options)
         resolved["head"] = network.head.resolved()
         model = Model(network.backbone.name, network.backbone.family, network.backbone.origin)
-    resolved["task"] = dict(task.state)
+    resolved["task"] = {**task.state, **(task.resolved(splits.test) if baseline is None else {})}
     identity = [
         fingerprint,
         entry.card.version,
@@ -141,7 +146,7 @@ def _network(request: Request, task: Task, splits: Splits, head_type: type[Head]
     torch.manual_seed(derive(request.seed, "head"))
     head = head_type(spec_for(backbone, task.views), task.out_channels, head_options)
     if request.eval_only:
-        _load_finetuned(request.ckpt, head, task)
+        _load_finetuned(request, head, task)
     else:
         task.measure_state(splits.train)
         backbone.set_drop_path(recipe.optim.drop_path)
@@ -169,8 +174,13 @@ def _paired(backbone: Backbone, fresh: FreshDecoder, seed: int) -> PairBackbone:
 
 
 def _open(request: Request, task: Task, dataset: str) -> Splits:
-    # The selection split is part of the protocol, so it does not move with the run's seed.
-    splits = task.splits(data_folder(request.data_root, dataset), seed=0)
+    folder = data_folder(request.data_root, dataset)
+    if request.learns:
+        # The selection split is part of the protocol, so it does not move with the run's seed.
+        splits = task.splits(folder, seed=0)
+    else:
+        test = task.test_split(folder)
+        splits = Splits(test, test, test)  # nothing will be read of the first two
     if request.limit is None:
         return splits
     return Splits(
@@ -180,7 +190,8 @@ def _open(request: Request, task: Task, dataset: str) -> Splits:
     )
 
 
-def _load_finetuned(ckpt: str, head: Head, task: Task) -> None:
+def _load_finetuned(request: Request, head: Head, task: Task) -> None:
+    ckpt = request.ckpt
     finetuned = read_finetuned(Path(ckpt)) if Path(ckpt).is_file() else None
     if finetuned is None:
         raise CheckpointError(
@@ -188,9 +199,11 @@ def _load_finetuned(ckpt: str, head: Head, task: Task) -> None:
             "or leave --eval-only out to fine-tune"
         )
     if finetuned.format != OWN:
-        raise CheckpointError(
-            f"{ckpt} holds the head of a {finetuned.format} file, which is for another task; leave --eval-only out to "
-            "fine-tune its backbone"
-        )
+        task.adopt(finetuned.metadata, ckpt)
+        head.load_released(finetuned.head)
+        return
+    trained_on = finetuned.metadata.get("task", request.task)
+    if trained_on != request.task:
+        raise CheckpointError(f"{ckpt} was fine-tuned on {trained_on}, not on {request.task}; leave --eval-only out")
     fill(head, finetuned.head, ckpt)
     task.state = dict(finetuned.metadata.get("task_state", {}))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from croco_bench.errors import CheckpointError
 from croco_bench.metrics.meter import Array, Meter
 
 Size = tuple[int, int]
@@ -171,6 +172,14 @@ class Head(nn.Module, ABC):
     def forward(self, features: Features) -> Tensor:
         """(B, out_channels, H, W) for dense heads, (B, out_channels) for global ones."""
 
+    def load_released(self, state: Mapping[str, Tensor]) -> None:
+        """Takes the weights of a head that a backbone's authors released, under their own names: all, and nothing else.
+
+        Raises:
+            CheckpointError: this head has no released weights, or these don't fit.
+        """
+        raise CheckpointError(f"the head {type(self).__name__} can't take the weights of a released file")
+
     def auxiliary(self, features: Features) -> Sequence[tuple[float, Tensor]]:
         """Further outputs that are trained but never scored, with the weights of their losses; asked for in training only."""
         return ()
@@ -291,6 +300,24 @@ class Task(ABC):
 
     def measure_state(self, train: Reader) -> None:  # noqa: B027 - most tasks have nothing to measure
         """Fills `state` from the training split."""
+
+    def test_split(self, root: Path) -> Reader:
+        """The test split alone, where nothing is trained; datasets to train on need not be there, if a task can do so."""
+        return self.splits(root, seed=0).test
+
+    def resolved(self, test: Reader) -> dict[str, Any]:
+        """Facts that follow from rules and from what is scored (a grid of windows, say), stored in the result."""
+        return {}
+
+    def adopt(self, metadata: Mapping[str, Any], source: str) -> None:
+        """Takes over weights that their authors fine-tuned for this task; `metadata` is what their file says of that.
+
+        Raises:
+            CheckpointError: they are for another task, or for other settings: the sentence names those to give.
+        """
+        raise CheckpointError(
+            f"{source} was fine-tuned by its authors, for another task; leave --eval-only out to fine-tune its backbone"
+        )
 
     @abstractmethod
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:

@@ -55,7 +55,7 @@ def evaluate(
     workers: int,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Scores:
-    """Runs `evaluation` on all images of its reader. Each process takes every n-th image; nothing is padded.
+    """Runs `evaluation` on all images of its reader. Each process takes its share, neighbours together; nothing is padded.
 
     A network's predictions must be finite. A method without learning may say NaN where it found no answer, if the meter
     scores failures. A metric without a finite value, as no image has what it needs or as too many predictions failed, is
@@ -69,7 +69,8 @@ def evaluate(
     """
     began = time.monotonic()
     total = len(evaluation.reader)
-    mine = list(range(accelerator.process_index, total, accelerator.num_processes))
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    mine = list(range(total * rank // processes, total * (rank + 1) // processes))
     rows: list[dict[str, float | Array]] = []
     network.eval()
     device = accelerator.device

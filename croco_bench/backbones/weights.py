@@ -220,7 +220,8 @@ class Finetuned:
         format: `OWN` for files of `save_finetuned`, else the name of the official format.
         backbone: the backbone's weights; in this project's names where the format is `OWN`.
         head: the head's weights, in the file's own names without `head.`; see `croco_bench.heads` for those of others.
-        metadata: what `save_finetuned` was given, and what `load_backbone` needs; values that were JSON are parsed.
+        metadata: what `save_finetuned` was given, and what `load_backbone` needs; values that were JSON are parsed. Of
+            official files, the arguments of their training that are plain values.
     """
 
     format: str
@@ -236,8 +237,20 @@ def as_finetuned(raw: RawCheckpoint) -> Finetuned | None:
     head = _below(raw.state, "head.")
     if head and FINETUNED.matches(frozenset(raw.state)):
         backbone = {name: tensor for name, tensor in raw.state.items() if not name.startswith("head.")}
-        return Finetuned(FINETUNED.name, backbone, head, {})
+        return Finetuned(FINETUNED.name, backbone, head, _plain_arguments(raw.extras.get("args")))
     return None
+
+
+def _plain_arguments(args: object) -> dict[str, Any]:
+    """The arguments that are words, numbers, or lists of them."""
+
+    def plain(value: object) -> bool:
+        if isinstance(value, list | tuple):
+            return all(plain(item) for item in value)
+        return value is None or isinstance(value, str | int | float)
+
+    found = vars(args) if isinstance(args, argparse.Namespace) else {}
+    return {str(name): value for name, value in found.items() if plain(value)}
 
 
 def read_finetuned(path: Path) -> Finetuned | None:
