@@ -101,19 +101,15 @@ def test_intervals_are_of_what_was_scored() -> None:
 
 def test_spring_takes_the_nearest_of_four_truths() -> None:
     """Pixel 0: truths 1, 2, 3 and one unknown; pixel 1: 12, 20, 20, 12 (speed 16); pixel 2: nothing known."""
-    truth = np.zeros((2, 6, 2), dtype=np.float32)
-    truth[:, :, 0] = [[1, 2, 12, 20, 7, 7], [3, 99, 20, 12, 7, 7]]
-    valid = np.ones((2, 6), dtype=np.bool_)
-    valid[1, 1] = valid[:, 4:] = False
-    found = score((field((2.5, 0), (15, 0), (0, 0)), {"flow_px": truth, "valid": valid}))
+    four = np.zeros((1, 3, 4, 2), dtype=np.float32)
+    four[0, :, :, 0] = [[1, 2, 3, 99], [12, 20, 20, 12], [7, 7, 7, 7]]
+    valid4 = np.array([[[True, True, True, False], [True] * 4, [False] * 4]])
+    plain = sample_of(field((2, 0), (16, 0), (0, 0)), valid=[True, True, False], occluded=[True, False, False])
+    found = score((field((2.5, 0), (15, 0), (0, 0)), {**plain, "flow4_px": four, "valid4": valid4}))
     assert found["epe"] == pytest.approx((0.5 + 3) / 2)
+    assert (found["epe_unmatched"], found["epe_matched"]) == pytest.approx((0.5, 3))
     assert found["s10-40"] == pytest.approx(3)
     assert "s0-10" not in found and found["bad1"] == 50
-
-
-def test_other_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="prediction"):
-        FlowMeter().measure(np.zeros((4, 4, 2)), {"flow_px": np.zeros((4, 6, 2)), "valid": np.ones((4, 6), bool)})
 
 
 def test_sums_of_large_images_keep_their_precision() -> None:

@@ -14,9 +14,9 @@ from croco_bench.metrics.meter import Array, Meter
 class FlowMeter(Meter):
     """Scores a flow (H, W, 2) in pixels against `sample["flow_px"]` where `sample["valid"]` (H, W) holds.
 
-    `occluded` and `invalid` (H, W) of the sample, if it has them, part the pixels further. Where the truth has twice the
-    prediction's height and width, as Spring's, an error is the least of those to the known ones of four truths, and the
-    speed is the mean of their four; a pixel of which one is unknown is in no bin of speeds.
+    `occluded` and `invalid` (H, W) of the sample, if it has them, part the pixels further. Where a sample has four truths of
+    every pixel, `flow4_px` (H, W, 4, 2) and `valid4` (H, W, 4), as Spring's have, an error is the least of those to the known
+    ones, and the speed is the mean of the four; a pixel of which one is unknown is in no bin of speeds.
 
     A row holds `sums` and `counts`, one entry per metric, and the metrics of this image alone. Metrics of a set come from
     the summed sums and counts: every pixel weighs the same. What no pixel belongs to is NaN.
@@ -26,13 +26,11 @@ class FlowMeter(Meter):
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one image."""
-        error, speed = _errors(prediction.astype(np.float64), sample["flow_px"].astype(np.float64), sample["valid"])
+        error, speed = _errors(prediction.astype(np.float64), sample)
         known, nothing = np.isfinite(error), np.zeros(error.shape, dtype=np.bool_)
         occluded, invalid = sample.get("occluded"), sample.get("invalid")
-        matched, unmatched = (
-            (nothing, nothing) if occluded is None else (~_halved(occluded, error), _halved(occluded, error))
-        )
-        reliable = nothing if invalid is None else ~_halved(invalid, error)
+        matched, unmatched = (nothing, nothing) if occluded is None else (~occluded, occluded)
+        reliable = nothing if invalid is None else ~invalid
         pixels = {
             **{"epe": known, "epe_matched": matched, "epe_unmatched": unmatched, "epe_masked": reliable},
             **{"epe_matched_masked": matched & reliable, "epe_unmatched_masked": unmatched & reliable},
@@ -59,21 +57,13 @@ def _means(sums: Array, counts: Array) -> dict[str, float]:
     return {metric.name: float(mean) for metric, mean in zip(ALL, means, strict=True)}
 
 
-def _errors(prediction: Array, truth: Array, valid: Array) -> tuple[Array, Array]:
+def _errors(prediction: Array, sample: Mapping[str, Array]) -> tuple[Array, Array]:
     """Endpoint error and true speed (H, W) of every pixel, NaN where unknown."""
-    truth = np.where(valid[:, :, None], truth, np.nan)
-    if truth.shape == prediction.shape:
-        return np.linalg.norm(prediction - truth, axis=2), np.linalg.norm(truth, axis=2)
-    height, width = prediction.shape[:2]
-    if truth.shape != (2 * height, 2 * width, 2):
-        raise ValueError(f"a prediction {prediction.shape} for a truth {truth.shape}")
-    four = [truth[row::2, column::2] for row in (0, 1) for column in (0, 1)]
-    errors = np.stack([np.linalg.norm(prediction - one, axis=2) for one in four])
-    least = np.where(np.isnan(errors), np.inf, errors).min(axis=0)
-    return np.where(np.isinf(least), np.nan, least), np.mean([np.linalg.norm(one, axis=2) for one in four], axis=0)
-
-
-def _halved(mask: Array, like: Array) -> Array:
-    """A mask, reduced to every second row and column where it has twice the height and width."""
-    halved: Array = mask if mask.shape == like.shape else mask[::2, ::2]
-    return halved
+    four = "flow4_px" in sample
+    truth, valid = (sample[key] for key in (("flow4_px", "valid4") if four else ("flow_px", "valid")))
+    truth = np.where(valid[..., None], truth.astype(np.float64), np.nan)
+    if not four:
+        return np.linalg.norm(prediction - truth, axis=-1), np.linalg.norm(truth, axis=-1)
+    errors = np.linalg.norm(prediction[:, :, None] - truth, axis=-1)
+    least = np.where(valid, errors, np.inf).min(axis=-1)
+    return np.where(np.isinf(least), np.nan, least), np.linalg.norm(truth, axis=-1).mean(axis=-1)
