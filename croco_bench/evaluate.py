@@ -59,8 +59,8 @@ def evaluate(
 
     A network's predictions must be finite. A method without learning may say NaN where it found no answer, if the meter
     scores failures. A metric without a finite value, as no image has what it needs or as too many predictions failed, is
-    left out of the result, which says so once; only a headline metric or the selection metric missing, or targets missing
-    altogether, is an error.
+    left out of the result, which says so once. An error is only: no targets at all, no selection metric, or no headline
+    metric of a network (where a method without learning fails that often, its cell in the table stays empty).
 
     Raises:
         DivergedError: a prediction isn't finite.

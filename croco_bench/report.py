@@ -46,7 +46,7 @@ def build_result(
     """The result record, validated, and the rows that stand beside it in the .npz file.
 
     Raises:
-        BenchError: a headline metric has no finite value.
+        BenchError: a headline metric of a network has no finite value.
     """
     request, model, test = assembly.request, assembly.model, assembly.splits.test
     rows: Rows = {"index": scored[0].scores.rows["index"]}
@@ -54,7 +54,8 @@ def build_result(
     for item in scored:
         rows |= {item.key(name): values for name, values in item.scores.rows.items() if name != "index"}
         metrics |= _metrics(item, request.seed)
-    require_headline(request.task, metrics, scored)
+    if assembly.baseline is None:
+        require_headline(request.task, metrics, scored)
     seconds = sum({id(item.scores): item.scores.seconds for item in scored}.values())
     result = Result.model_validate(
         {
@@ -136,7 +137,7 @@ def _metrics(item: Scored, seed: int) -> dict[str, Any]:
 
 
 def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[Scored]) -> None:
-    """Other metrics may lack a value; without its headline a result has no place in the table.
+    """Other metrics of a network may lack a value; without its headline its result has no place in the table.
 
     Raises:
         BenchError: a headline metric of `task` is missing.

@@ -1,6 +1,7 @@
 """A query's pose from several relative ones: averages, lines, and medians by scene."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from croco_bench.metrics.meter import Rows, bootstrap, stack
 from croco_bench.metrics.pose import LOCALISATION
 from croco_bench.metrics.pose_averaging import geometric_median, locate, nearest_to_lines, rotation_median
 from croco_bench.metrics.pose_meter import LocalisationMeter
+from croco_bench.runner import run
 
 Array = NDArray[Any]
 
@@ -205,3 +207,15 @@ def test_directions_alone_locate_too() -> None:
     row = meter.measure(guess, {"relative": relative, "cam2world1": known, "cam2world2": query, "scene": "a"})  # type: ignore[dict-item]
     assert row["translation_m"] == pytest.approx(0, abs=1e-6) and row["rotation_deg"] == pytest.approx(0, abs=1e-5)
     assert "pair_translation_m" not in row
+
+
+def test_a_method_that_fails_too_often_is_recorded_without_a_headline(tiny_data: Path, tmp_path: Path) -> None:
+    """On images of 48x64 SIFT finds next to nothing."""
+    result = run("relative-pose", "classical:sift-opencv", recipe="smoke", data_root=tiny_data, results=tmp_path)
+    assert result is not None and result.metrics["failed_pairs"].value > 90
+    assert "translation_m" not in result.metrics and result.metrics["success_5cm_5deg"].value < 10
+    why = "translation_m is left out: too many predictions failed for a finite value"
+    assert result.protocol.deviations.count(why) == 1
+    (slot,) = tmp_path.rglob("seed0.npz")
+    rows = np.load(slot)
+    assert np.isinf(rows["translation_m"]).mean() > 0.5 and not np.isnan(rows["translation_m"]).any()
