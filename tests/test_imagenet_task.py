@@ -63,6 +63,16 @@ def test_top1_and_top5_by_hand() -> None:
     assert meter.measure(np.zeros(3), {"label": np.array(0)})["top1"] == 0.0  # a constant knows nothing
 
 
+def test_pictures_name_what_is_seen_and_what_it_is(task: Any) -> None:
+    sample = {"image": torch.rand(3, 32, 32), "label": 1}
+    panels = task.panels(sample, np.array([0.0, 1.0, 3.0]))
+    assert list(panels) == ["image", "box, bed (is bed)"]
+    image, bars = panels.values()
+    assert image.shape == bars.shape == (32, 32, 3)
+    green = (bars == (60, 160, 80)).all(axis=2)
+    assert green[8:12].any() and not green[:7].any() and not green[13:].any()  # the second of five bars
+
+
 def test_both_protocols_run(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
     options: dict[str, Any] = {"data_root": tiny_data, "results": tmp_path / "results", "device": "cpu"}
