@@ -68,7 +68,8 @@ def test_the_number_of_workers_changes_nothing(tiny_data: Path, tmp_path: Path) 
         assert np.array_equal(one[key], two[key]), key
     for key in ("scenes", "sceneTypes", "names"):
         assert cells(tmp_path / "nyuv2" / MAT, key) == cells(tiny_data / "nyuv2" / MAT, key)
-    assert contents(tmp_path / "habitat_release") == contents(tiny_data / "habitat_release")
+    for name in ("habitat_release", "7scenes", "sintel", "flyingchairs"):
+        assert contents(tmp_path / name) == contents(tiny_data / name), name
 
 
 def test_other_seeds_give_other_rooms(tiny_data: Path, tmp_path: Path) -> None:

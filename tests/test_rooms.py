@@ -1,14 +1,19 @@
 import hashlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from croco_bench.data.posed import open_posed
+from croco_bench.data.retrieval import find_lists
 from croco_bench.data.rooms.camera import Camera, intrinsics, look, nudge, sample_camera
 from croco_bench.data.rooms.classes import ID, THINGS
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, _jobs
@@ -23,7 +28,15 @@ from croco_bench.data.rooms.render import (
     seen_from,
 )
 from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.sevenscenes import (
+    SevenScenesMini,
+    Stage,
+    shared_view,
+    trajectory,
+    write_sevenscenes,
+)
 from croco_bench.data.rooms.textures import KINDS, Textures
+from croco_bench.seeding import derive, generator
 
 Array = NDArray[Any]
 SIZE = (60, 80)
@@ -296,3 +309,57 @@ def test_views_that_share_too_little_are_not_paired(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("croco_bench.data.rooms.render.nudge", partial(nudge, strength=5.0))
     for seed in SEEDS:
         assert min(make_pair(make_scene(seed), (12, 16), np.random.default_rng(seed)).covisibility) >= 0.45
+
+
+def test_sequences_of_one_scene_see_the_same() -> None:
+    first: list[float] = []
+    fifth: list[float] = []
+    for seed in range(40, 46):
+        scene = make_scene(seed)
+        stage = Stage.draw(scene, generator(seed, "stage"))
+        train, test = (trajectory(scene, 30, (24, 32), generator(seed, "walk", k), stage) for k in (1, 2))
+        shared = np.sort(shared_view(scene, test, train), axis=1)[:, ::-1]
+        first, fifth = [*first, *shared[:, 0]], [*fifth, *shared[:, 4]]
+    assert np.quantile(first, 0.05) > 0.5 and np.median(first) > 0.65
+    assert np.quantile(fifth, 0.05) > 0.45 and np.median(fifth) > 0.6
+    # There is something to estimate: no test frame is one that was seen in training.
+    assert max(first) < 0.99
+
+
+def test_shared_views_are_near_the_exact_covisibility() -> None:
+    scene = make_scene(3)
+    stage = Stage.draw(scene, generator(3, "stage"))
+    one, other = (trajectory(scene, 12, (60, 80), generator(3, "walk", k), stage) for k in (1, 2))
+    found = shared_view(scene, one[::4], other[::3])
+    exact = np.array([[min(covisibility(scene, a, b)) for b in other[::3]] for a in one[::4]])
+    assert found.shape == exact.shape == (3, 4) and np.ptp(exact) > 0.05
+    assert np.abs(found - exact).max() < 0.05
+    assert np.allclose(np.diag(shared_view(scene, one, one)), 1)
+
+
+def test_retrieval_lists_name_what_shares_most_of_the_view(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        write_sevenscenes(tmp_path, SevenScenesMini(2, 3, 8, 24, 32), 0, pool, lambda _: None)
+    assert find_lists(tmp_path).maker.startswith("the training frames with which")
+    for number in (1, 2):
+        path = tmp_path / "7scenes_densevlad_retrieval_top_10" / f"room-0{number}_top10.txt"
+        lines = [line.split(" ") for line in path.read_text().splitlines()]
+        queries = [f"seq-03/frame-{index:06d}.color.png" for index in range(8)]
+        assert [query for query, _ in lines] == [query for query in queries for _ in range(10)]
+        cameras = {}
+        for sequence in open_posed(tmp_path / f"room-0{number}"):
+            for index in range(8):
+                frame = sequence.frame(index)
+                assert frame is not None
+                name = f"{sequence.name}/{frame.image.name}"
+                cameras[name] = Camera(frame.K, frame.cam2world, frame.size)
+        scene = make_scene(derive(0, "7scenes", number) % 2**32)
+        database = [name for name in cameras if not name.startswith("seq-03")]
+        for query in queries[::3]:
+            listed = [name for one, name in lines if one == query]
+            assert len(set(listed)) == 10 and set(listed) <= set(database)
+            shares = {name: min(covisibility(scene, cameras[query], cameras[name])) for name in database}
+            values = [shares[name] for name in listed]
+            left = max(share for name, share in shares.items() if name not in listed)
+            assert all(before > after - 0.08 for before, after in pairwise(values))
+            assert min(values) > left - 0.08 and values[0] > max(shares.values()) - 0.08

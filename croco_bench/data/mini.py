@@ -20,11 +20,13 @@ from croco_bench import __version__
 from croco_bench.data.places import MARKER, is_miniature
 from croco_bench.data.processes import process_pool
 from croco_bench.data.rooms.ade20k import ADE20KMini, write_ade20k
+from croco_bench.data.rooms.flyingchairs import FlyingChairsMini, write_flyingchairs
 from croco_bench.data.rooms.habitat import HabitatMini, write_habitat
 from croco_bench.data.rooms.imagenet import ImageNetMini, write_imagenet
 from croco_bench.data.rooms.multimae import write_multimae
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, write_nyuv2
 from croco_bench.data.rooms.sevenscenes import SevenScenesMini, write_sevenscenes
+from croco_bench.data.rooms.sintel import SintelMini, write_sintel
 from croco_bench.data.rooms.taskonomy import TaskonomyMini, write_taskonomy
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.progress import Bar, say
@@ -37,7 +39,7 @@ ROOMS_VERSION = 1
 class Miniature:
     """One dataset's writer: default and tiny settings, and how many items settings ask for.
 
-    `usual`: written unless others are asked for.
+    `usual`: written unless others are asked for. `version` rises when equal settings give another content.
     """
 
     default: Any
@@ -45,6 +47,7 @@ class Miniature:
     write: Callable[[Path, Any, int, Executor, Callable[[int], None]], None]
     count: Callable[[Any], int]
     usual: bool = True
+    version: int = ROOMS_VERSION
 
 
 MINIATURES: dict[str, Miniature] = {
@@ -68,6 +71,19 @@ MINIATURES: dict[str, Miniature] = {
         SevenScenesMini(1, 2, 10, 48, 64),
         write_sevenscenes,
         lambda spec: spec.scenes * spec.sequences * spec.frames,
+        version=2,
+    ),
+    "sintel": Miniature(
+        SintelMini(),
+        SintelMini(4, 3, 1, 40, 56),
+        write_sintel,
+        lambda spec: (spec.scenes + spec.test_scenes) * spec.frames,
+    ),
+    "flyingchairs": Miniature(
+        FlyingChairsMini(),
+        FlyingChairsMini(12, 4, 3, 40, 56),
+        write_flyingchairs,
+        lambda spec: spec.train + spec.val,
     ),
     "multimae": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_multimae, lambda spec: spec.pairs, usual=False),
 }
@@ -129,7 +145,7 @@ def _specs(datasets: Iterable[str] | None, changes: Iterable[str], tiny: bool) -
 
 def _make_one(root: Path, name: str, spec: Any, seed: int, workers: int, overwrite: bool) -> None:
     target, miniature = root / name, MINIATURES[name]
-    marker = {"generator": "rooms", "version": ROOMS_VERSION, "seed": seed, "settings": asdict(spec)}
+    marker = {"generator": "rooms", "version": miniature.version, "seed": seed, "settings": asdict(spec)}
     if not _is_free(target, marker, overwrite):
         return
     _remove_leftovers(root, name)

@@ -15,7 +15,7 @@ from croco_bench.errors import DataError
 Array = NDArray[Any]
 # Four rays a pixel on a rotated grid, where neighbours differ by more than this in linear colour.
 _CONTRAST = 0.03
-_SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
+SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,19 @@ def render(scene: Scene, camera: Camera) -> View:
     colour = _shade(scene, camera, rays, depth, triangle).reshape(height, width, 3)
     return View(
         camera=camera,
-        rgb=_display(_smoothed(scene, camera, colour, instance.reshape(height, width))),
+        rgb=display(_smoothed(scene, camera, colour, instance.reshape(height, width))),
         depth_m=depth.astype(np.float32).reshape(height, width),
         normals=(normal @ camera.cam2world[:3, :3].astype(np.float32)).reshape(height, width, 3),
         semantic=scene.semantic[instance].astype(np.int32).reshape(height, width),
         instance=instance.astype(np.int32).reshape(height, width),
     )
+
+
+def radiance(scene: Scene, camera: Camera, offset: tuple[float, float] = (0.0, 0.0)) -> tuple[Array, Array]:
+    """Linear colour (H, W, 3) and z-depth (H, W) of single rays, `offset` (x, y) pixels from the pixels' centres."""
+    rays = camera.rays(offset)
+    depth, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    return _shade(scene, camera, rays, depth, triangle).reshape(*camera.size, 3), depth.reshape(camera.size)
 
 
 def _facing(scene: Scene, triangle: Array, rays: Array) -> Array:
@@ -92,15 +99,15 @@ def _smoothed(scene: Scene, camera: Camera, colour: Array, instance: Array) -> A
         rough[tuple(before)] |= step
         rough[tuple(after)] |= step
     chosen = np.flatnonzero(rough.ravel())
-    rays = np.concatenate([camera.rays(offset)[chosen] for offset in _SUBPIXELS])
+    rays = np.concatenate([camera.rays(offset)[chosen] for offset in SUBPIXELS])
     distance, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
-    several = _shade(scene, camera, rays, distance, triangle).reshape(len(_SUBPIXELS), len(chosen), 3)
+    several = _shade(scene, camera, rays, distance, triangle).reshape(len(SUBPIXELS), len(chosen), 3)
     smooth = colour.reshape(-1, 3).copy()
     smooth[chosen] = several.mean(axis=0)
     return smooth.reshape(colour.shape)
 
 
-def _display(colour: Array) -> Array:
+def display(colour: Array) -> Array:
     """Linear light -> uint8 with a gamma of 2.2, so that dark corners keep detail."""
     return (255 * np.clip(colour, 0, 1) ** np.float32(1 / 2.2) + 0.5).astype(np.uint8)
 

@@ -43,9 +43,7 @@ class Scene:
     @cached_property
     def embree(self) -> EmbreeScene:
         """The ray-casting structure; made in each process, never pickled."""
-        scene = EmbreeScene()
-        TriangleMesh(scene, self.triangles.astype(np.float32))
-        return scene
+        return structure(self.triangles)
 
     @cached_property
     def unit_normals(self) -> Array:
@@ -68,6 +66,13 @@ class Scene:
         )
         triangle = hits["primID"]
         return np.where(triangle < 0, np.inf, hits["tfar"]), triangle
+
+
+def structure(triangles: Array) -> EmbreeScene:
+    """What Embree casts rays at, made of triangles (n, 3, 3)."""
+    scene = EmbreeScene()
+    TriangleMesh(scene, triangles.astype(np.float32))
+    return scene
 
 
 class _Builder:

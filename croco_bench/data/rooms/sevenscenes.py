@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from croco_bench.data.posed import seven_scenes_intrinsics
-from croco_bench.data.retrieval import PREPARED, TOP, write_list, write_maker
-from croco_bench.data.rooms.camera import Camera, has_free_sight, look
-from croco_bench.data.rooms.render import render
+from croco_bench.data.retrieval import HLOC, TOP, write_list, write_maker
+from croco_bench.data.rooms.camera import Camera, has_free_sight, look, sample_camera
+from croco_bench.data.rooms.render import render, seen_from
 from croco_bench.data.rooms.scene import Scene, make_scene
-from croco_bench.data.seven_scenes import open_seven_scenes
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, generator
 
@@ -26,6 +25,9 @@ Array = NDArray[Any]
 # A camera carried by hand: every so many frames it is about to be somewhere else.
 _FRAMES_PER_KNOT = 10
 _MAX_DEPTH_MM = 65534
+# It stays this near to where all sequences of its scene are about, and turns so far from what they look at.
+_AROUND_M, _PAN_DEG, _AHEAD_M = 0.5, 25.0, 2.5
+_GRID = (15, 20)
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class SevenScenesMini:
     of 500 or 1000 frames of 480x640.
     """
 
-    scenes: int = 2
-    sequences: int = 2
-    frames: int = 40
+    scenes: int = 6
+    sequences: int = 3
+    frames: int = 60
     height: int = 120
     width: int = 160
 
@@ -48,6 +50,11 @@ class SevenScenesMini:
         if min(self.height, self.width) < 2:
             raise UsageError("7scenes: height and width must be at least 2 pixels")
 
+    @property
+    def tests(self) -> int:
+        """How many sequences of a scene are for testing."""
+        return max(self.sequences // 3, 1)
+
 
 Job = tuple[str, int, int, SevenScenesMini]
 
@@ -55,25 +62,29 @@ Job = tuple[str, int, int, SevenScenesMini]
 def write_sevenscenes(
     folder: Path, spec: SevenScenesMini, seed: int, pool: Executor, advance: Callable[[int], None]
 ) -> None:
-    """Writes `room-NN/seq-NN/frame-%06d.{color.png,depth.png,pose.txt}`, `TrainSplit.txt` and `TestSplit.txt`.
+    """Writes `room-NN/seq-NN/frame-%06d.{color.png,depth.png,pose.txt}`, `TrainSplit.txt`, `TestSplit.txt`, and a
+    retrieval list per scene as hloc has it.
 
     Depth is in 16-bit millimetres, 0 where it jumps and a sensor would measure nothing. All sequences of a room share its
-    world. The camera is the one that `seven_scenes_intrinsics` describes. Retrieval lists beside the rooms are those of a
-    retrieval that knows the poses.
+    world, and see the same part of it. The camera is the one that `seven_scenes_intrinsics` describes.
     """
+    lists = folder / HLOC
+    lists.mkdir()
+    write_maker(lists, "the training frames with which a test frame shares most of its view, from the rooms themselves")
     jobs: list[Job] = []
     for number in range(1, spec.scenes + 1):
         scene = folder / f"room-{number:02d}"
-        scene.mkdir(parents=True)
-        tests = max(spec.sequences // 3, 1)
+        scene.mkdir()
         lines = [f"sequence{sequence}\n" for sequence in range(1, spec.sequences + 1)]
-        (scene / "TrainSplit.txt").write_text("".join(lines[:-tests]), encoding="utf-8")
-        (scene / "TestSplit.txt").write_text("".join(lines[-tests:]), encoding="utf-8")
+        (scene / "TrainSplit.txt").write_text("".join(lines[: -spec.tests]), encoding="utf-8")
+        (scene / "TestSplit.txt").write_text("".join(lines[-spec.tests :]), encoding="utf-8")
         room = derive(seed, "7scenes", number) % 2**32
         jobs += [(str(scene), room, sequence, spec) for sequence in range(1, spec.sequences + 1)]
     for frames in pool.map(_write_sequence, jobs):
         advance(frames)
-    _write_retrieval_lists(folder)
+    first_jobs = jobs[:: spec.sequences]
+    for job, listed in zip(first_jobs, pool.map(_retrieved, first_jobs), strict=True):
+        write_list(lists, Path(job[0]).name, listed)
 
 
 def _write_sequence(job: Job) -> int:
@@ -82,7 +93,7 @@ def _write_sequence(job: Job) -> int:
     folder = Path(parent) / f"seq-{number:02d}"
     folder.mkdir()
     scene = make_scene(room)
-    cameras = trajectory(scene, spec.frames, (spec.height, spec.width), generator(room, "trajectory", number))
+    cameras = _cameras(scene, room, number, spec)
     for index, camera in enumerate(cameras):
         view = render(scene, camera)
         stem = f"frame-{index:06d}"
@@ -93,53 +104,101 @@ def _write_sequence(job: Job) -> int:
     return len(cameras)
 
 
-def _write_retrieval_lists(folder: Path) -> None:
-    """For each test frame the ten training frames of its room that it is nearest to, a metre counting as 30 degrees."""
-    whole = open_seven_scenes(folder)
-    lists = folder / f"{PREPARED}rooms"
-    for scene in whole.scenes:
-        database, queries = (whole.rows(scene, test=test) for test in (False, True))
-        known, asked = whole.views.cam2world[database], whole.views.cam2world[queries]
-        metres = np.linalg.norm(asked[:, None, :3, 3] - known[:, :3, 3], axis=-1)
-        cosine = (np.einsum("qij,dij->qd", asked[:, :3, :3], known[:, :3, :3]) - 1) / 2
-        away = metres + np.degrees(np.arccos(np.clip(cosine, -1, 1))) / 30
-        nearest = database[np.argsort(away, axis=1, kind="stable")[:, :TOP]]
-        found = {whole.name(query): map(whole.name, rows) for query, rows in zip(queries, nearest, strict=True)}
-        write_list(lists, scene, found)
-    write_maker(lists, "poses known to the rooms")
+def _cameras(scene: Scene, room: int, number: int, spec: SevenScenesMini) -> list[Camera]:
+    """Those of one sequence."""
+    stage = Stage.draw(scene, generator(room, "stage"))
+    return trajectory(scene, spec.frames, (spec.height, spec.width), generator(room, "trajectory", number), stage)
 
 
-def trajectory(scene: Scene, frames: int, size: tuple[int, int], random: np.random.Generator) -> list[Camera]:
-    """A smooth walk of a hand-held camera through a room: about 5 cm and 3 degrees a frame, always with free sight.
+def _retrieved(job: Job) -> dict[str, list[str]]:
+    """For every test frame of one scene, the training frames that share most of its view, best first."""
+    _, room, _, spec = job
+    scene = make_scene(room)
+    names, cameras = [], []
+    for number in range(1, spec.sequences + 1):
+        for index, camera in enumerate(_cameras(scene, room, number, spec)):
+            names.append(f"seq-{number:02d}/frame-{index:06d}.color.png")
+            cameras.append(camera)
+    train = (spec.sequences - spec.tests) * spec.frames
+    shared = shared_view(scene, cameras[train:], cameras[:train])
+    best = np.argsort(-shared, axis=1, kind="stable")[:, :TOP]
+    return {query: [names[row] for row in rows] for query, rows in zip(names[train:], best, strict=True)}
+
+
+def shared_view(scene: Scene, queries: list[Camera], database: list[Camera]) -> Array:
+    """(queries, database): the share of one view that the other one sees, the smaller of both directions.
+
+    Measured by rays, exact but for being few: 15 rows of 20.
+    """
+    there, back = _seen(scene, queries, database), _seen(scene, database, queries)
+    least: Array = np.minimum(there, back.T)
+    return least
+
+
+def _seen(scene: Scene, cameras: list[Camera], others: list[Camera]) -> Array:
+    """(cameras, others): the share of each camera's view that each other one sees."""
+    points = []
+    for camera in cameras:
+        rays = replace(camera, K=seven_scenes_intrinsics(_GRID), size=_GRID).rays()
+        distance, _ = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+        points.append(camera.centre + rays * distance[:, None])
+    everything = np.concatenate(points)
+    seen = [seen_from(scene, everything, other).reshape(len(cameras), -1).mean(axis=1) for other in others]
+    return np.stack(seen, axis=1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What all sequences of a scene are about: cameras walk around `home` (3,) and look at about `target` (2,), metres."""
+
+    home: Array
+    target: Array
+
+    @classmethod
+    def draw(cls, scene: Scene, random: np.random.Generator) -> Stage:
+        """A place from which there is something to see."""
+        camera = sample_camera(scene, (24, 32), random)
+        return cls(camera.centre, camera.centre[:2] + _AHEAD_M * camera.cam2world[:2, 2])
+
+    def yaw(self, place: Array) -> float:
+        """The direction from a place to the target; continuous around home."""
+        there, home = (np.arctan2(*(self.target - spot[:2])[::-1]) for spot in (place, self.home))
+        return float(home + (there - home + np.pi) % (2 * np.pi) - np.pi)
+
+
+def trajectory(
+    scene: Scene, frames: int, size: tuple[int, int], random: np.random.Generator, stage: Stage | None = None
+) -> list[Camera]:
+    """A smooth walk of a hand-held camera: about 5 cm and 3 degrees a frame, always with free sight.
 
     Raises:
         DataError: no free way was found, which no room of the generator should cause.
     """
     K = seven_scenes_intrinsics(size)
+    stage = stage or Stage.draw(scene, random)
     tries = 300
     for attempt in range(tries):
         # Ever shorter walks, so that a crowded room has one too.
-        path = _path(scene, frames, 1 - attempt / tries, random)
+        path = _path(scene, stage, frames, 1 - attempt / tries, random)
         cameras = [replace(look(pose[:3], float(pose[3]), float(pose[4]), float(pose[5]), size), K=K) for pose in path]
         if all(has_free_sight(scene, camera) for camera in cameras):
             return cameras
     raise DataError(f"no way for a camera was found through {scene.name}")
 
 
-def _path(scene: Scene, frames: int, reach: float, random: np.random.Generator) -> Array:
+def _path(scene: Scene, stage: Stage, frames: int, reach: float, random: np.random.Generator) -> Array:
     """(frames, 6): x, y, z in metres, yaw, pitch, roll in radians. A spline through places between which it wanders."""
     knots = max(-(-frames // _FRAMES_PER_KNOT), 2) + 1
-    low, high = np.array([0.5, 0.5, 1.1]), np.array([scene.size[0] - 0.5, scene.size[1] - 0.5, 1.8])
-    place = random.uniform(low, high)
-    towards = np.array(scene.size[:2]) / 2 + random.normal(0, 0.8, 2) - place[:2]
-    yaw, sense = float(np.arctan2(towards[1], towards[0])), random.choice((-1, 1))
+    walls = np.array([[0.5, 0.5, 1.1], [scene.size[0] - 0.5, scene.size[1] - 0.5, 1.8]])
+    low, high = np.clip(stage.home + reach * _AROUND_M * np.array([[-1], [1]]), *walls)
+    place, pan = random.uniform(low, high), float(random.uniform(-_PAN_DEG, _PAN_DEG))
     poses = []
     for _ in range(knots):
-        poses.append([*place, yaw, np.radians(random.uniform(-25, 0)), np.radians(random.normal(0, 3))])
+        pitch, roll = np.radians(random.uniform(-25, 0)), np.radians(random.normal(0, 3))
+        poses.append([*place, stage.yaw(place) + reach * np.radians(pan), pitch, roll])
         step = random.normal(0, 1, 3) * (1, 1, 0.3)
         place = np.clip(place + reach * random.uniform(0.3, 0.7) * step / np.linalg.norm(step), low, high)
-        yaw += reach * sense * float(np.radians(random.uniform(5, 40)))
-        sense = -sense if random.random() < 0.25 else sense
+        pan += float(np.clip(random.uniform(-_PAN_DEG, _PAN_DEG) - pan, -_PAN_DEG, _PAN_DEG))
     times = np.arange(knots) * _FRAMES_PER_KNOT
     path: Array = CubicSpline(times, np.array(poses))(np.arange(frames))
     return path

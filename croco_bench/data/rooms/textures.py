@@ -6,7 +6,7 @@ learn no correspondence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,17 @@ class Textures:
             frame=np.stack([_turn(around_z, around_x) for around_z, around_x in turns]),
             phase=generator.uniform(0.1, 0.9, (count, 3)),
         )
+
+    def joined(self, others: Textures) -> Textures:
+        """These textures, followed by others."""
+        names = [field.name for field in fields(self)]
+        return Textures(**{name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in names})
+
+    def moved(self, rotation: Array, translation: Array) -> Textures:
+        """The textures of objects that were turned by `rotation` (n, 3, 3), then shifted by `translation` (n, 3) metres."""
+        frame = self.frame @ rotation.transpose(0, 2, 1)
+        phase = self.phase - np.einsum("nij,nj->ni", frame, translation) / self.period[:, None]
+        return replace(self, frame=frame.astype(np.float32), phase=phase)
 
     def colour(self, points: Array, owner: Array) -> Array:
         """Colours (n, 3) at points (n, 3) in metres on the objects `owner` (n,)."""
