@@ -8,6 +8,7 @@ if __name__ != "croco_bench.tasks":
 from croco_bench.metrics.classification import TOP1
 from croco_bench.metrics.dense import L1
 from croco_bench.metrics.depth import DELTA1
+from croco_bench.metrics.flow import CLEAN_EPE, FINAL_EPE
 from croco_bench.metrics.pose import ROTATION_DEG, TRANSLATION_M
 from croco_bench.metrics.segmentation import MIOU
 from croco_bench.registry import TaskCard
@@ -43,6 +44,12 @@ CATALOGUE = {
         summary="pose of one view relative to another, and localisation by it: 7-Scenes, 17,000 test images",
         dataset="7scenes",
         headline=(TRANSLATION_M, ROTATION_DEG),
+    ),
+    "sintel-flow": TaskCard(
+        target="croco_bench.tasks.sintel_flow:SintelFlow",
+        summary="optical flow on MPI-Sintel, pixels, clean and final pass",
+        dataset="sintel",
+        headline=(CLEAN_EPE, FINAL_EPE),
     ),
     "taskonomy-curvature": _taskonomy("Curvature", "two principal curvatures"),
     "taskonomy-depth": _taskonomy("Depth", "depth along the optical axis"),

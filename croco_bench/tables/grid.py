@@ -87,8 +87,6 @@ _ELSEWHERE = (
     Column("taskonomy", MEAN_RANK),
     Column("ade20k-seg", _percent("miou", "mIoU")),
     Column("imagenet-linear", _percent("top1", "top-1")),
-    Column("sintel-flow", Metric("clean/epe", "EPE clean", "px", "lower", "pixel", 2, "")),
-    Column("sintel-flow", Metric("final/epe", "EPE final", "px", "lower", "pixel", 2, "")),
 )
 
 
