@@ -114,6 +114,8 @@ Examples:
   torchrun --nproc-per-node 8 -m croco_bench pretrain --recipe croco-v2-vitl-base --data-root /data --out runs/croco-l
 
   croco-bench pretrain --recipe mini --objective mae --pairs rooms --out runs/mae --set train.steps=2000
+
+Recipes: croco-v1, croco-v2-vitb-base, croco-v2-vitb-small, croco-v2-vitl-base, mini.
 """
 
 
@@ -123,7 +125,9 @@ def pretrain_command(
     out: Annotated[Path, typer.Option(help="Where checkpoints, the log and pictures go.")],
     pairs: Annotated[
         list[str] | None,
-        typer.Option(help="Folder or list of pairs, a name below --data-root, or rooms; may be repeated."),
+        typer.Option(
+            help="Folder or list of pairs, a name below --data-root, or rooms; may be repeated. With multimae, one folder."
+        ),
     ] = None,
     objective: Annotated[Literal["croco", "mae", "multimae"] | None, typer.Option(help="What to learn.")] = None,
     decoder: Annotated[

@@ -110,7 +110,7 @@ def readable(error: ValidationError, where: str, names: list[str]) -> UsageError
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             parts.append(str(unknown("key", key, names)))
-        elif key:
+        elif key and not (item["type"] == "value_error" and isinstance(item["input"], dict)):
             given = f" (given {item['input']!r})" if item["type"] != "missing" else ""
             parts.append(f"{key}: {item['msg'].lower()}{given}")
         else:

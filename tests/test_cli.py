@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from croco_bench import cli
+from croco_bench.pretraining import recipe as recipes
 
 RUN = ["run", "nyuv2-depth", "--recipe", "smoke", "--device", "cpu"]
 
@@ -138,3 +139,11 @@ def test_the_demo_tells_the_whole_story(
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 5
     assert all(name in page for name in ("random", *zoo.packaged()))
+
+
+def test_the_help_of_pretrain_lists_its_recipes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = call(capsys, monkeypatch, "pretrain", "--help")[1]
+    whole = " ".join(text.replace("-\n", "- ").split()).replace("- ", "-")  # the help breaks lines at hyphens
+    assert f"Recipes: {', '.join(recipes.names())}." in whole

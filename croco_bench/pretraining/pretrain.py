@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
 from croco_bench import __version__, engine
-from croco_bench.errors import RecordError
+from croco_bench.errors import RecordError, UsageError
 from croco_bench.loading import Plan
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
@@ -47,7 +47,8 @@ def pretrain(
     Args:
         recipe: a name of `croco_bench.pretraining.recipe.names()`, or a path to a TOML file.
         out: the folder for checkpoints, log and sheets.
-        pairs: folders or lists of pairs, names below `data_root`, or `rooms`; default: the recipe's.
+        pairs: folders or lists of pairs, names below `data_root`, or `rooms`; with `multimae` one folder in its layout;
+            default: the recipe's.
         objective: `croco`, `mae` or `multimae`; default: the recipe's.
         decoder: CroCo's decoder, `cross` or `cat`; default: the recipe's.
         data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
@@ -64,8 +65,7 @@ def pretrain(
     """
     named = {"objective": objective, "decoder": decoder}
     made = [*changes, *(f"{key}={value}" for key, value in named.items() if value is not None)]
-    if sets := list(pairs):
-        made.append(f"data.pairs={json.dumps(sets)}")
+    made += _sets(list(pairs), recipes.load(recipe, made).objective)
     loaded, folder = recipes.load(recipe, made), Path(out)
     accelerator = engine.start(device, loaded.train.precision, seed)
     with engine.advice(loaded.train), _tf32():
@@ -74,11 +74,22 @@ def pretrain(
         with _only_one(folder) if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:
                 _clear(folder)
+            if accelerator.is_main_process:
+                _sweep(folder)
             accelerator.wait_for_everyone()
             _refuse_unknown(folder)
             finished = _work(job, facts, accelerator)
             accelerator.wait_for_everyone()
     return finished if accelerator.is_main_process else None
+
+
+def _sets(names: list[str], objective: str) -> list[str]:
+    """What `--pairs` changes: the multimae objective reads one folder with depth and classes instead of pairs."""
+    if objective != "multimae":
+        return [f"data.pairs={json.dumps(names)}"] if names else []
+    if len(names) > 1:
+        raise UsageError(f"the multimae objective learns from one folder, but --pairs names {len(names)}; give one")
+    return [f"data.modalities={json.dumps(name)}" for name in names]
 
 
 def _prepare(
@@ -147,6 +158,13 @@ def _clear(folder: Path) -> None:
         path.unlink(missing_ok=True)
     for name in ("sheets", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes halves of files, each as large as the network's whole state, that a killed process was writing."""
+    for name in ("last.pt", "checkpoint-*.pth", "log.jsonl", "facts.json", Output(folder).path.name):
+        for leftover in folder.glob(f".{name}.*.partial"):
+            leftover.unlink(missing_ok=True)
 
 
 def _refuse_unknown(folder: Path) -> None:

@@ -113,6 +113,12 @@ class Pretraining(Table):
     optim: Optim
     protocol: Protocol
 
+    @model_validator(mode="after")
+    def _decoder_is_crocos(self) -> Pretraining:
+        if self.decoder != "cross" and self.objective != "croco":
+            raise ValueError(f"decoder={self.decoder} is a choice of the croco objective; {self.objective} has its own")
+        return self
+
     @property
     def options(self) -> dict[str, Any]:
         """Those of the chosen objective."""
