@@ -155,6 +155,30 @@ def test_a_perfect_prediction_gives_the_image_back() -> None:
     assert float(masked_error(normalised, target, visible, normalise=True)) < 1e-10
 
 
+def made_by_formula(positions: str, normalise: bool) -> tuple[CrossViewCompletion, dict[str, Tensor]]:
+    """A network and a batch without a random number, so that other code can be given the very same."""
+    changes = [f"model.positions={positions}", f"croco.normalise={str(normalise).lower()}", "croco.matching_start=0"]
+    objective = tiny("cross", *changes)
+    assert isinstance(objective, CrossViewCompletion)
+    for place, weight in enumerate(objective.parameters()):
+        waves = torch.sin(0.7 * torch.arange(weight.numel()) + place).reshape(weight.shape)
+        weight.data = 0.2 * waves + (1 if weight.ndim == 1 else 0)
+    image = torch.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
+    visible = torch.tensor([[0, 5, 9], [2, 3, 14]])
+    return objective, {"view1": torch.sin(0.3 * image), "view2": torch.cos(0.11 * image), "visible": visible}
+
+
+@pytest.mark.parametrize(
+    ("positions", "normalise", "loss"),
+    [("cosine", True, 2.1675487), ("cosine", False, 1.6636870), ("rope", True, 2.1424959), ("rope", False, 1.6386364)],
+)
+def test_the_loss_is_that_of_the_authors_code(positions: str, normalise: bool, loss: float) -> None:
+    """The numbers came out of naver/croco's network and criterion, given this network's official file and this mask."""
+    objective, batch = made_by_formula(positions, normalise)
+    with torch.no_grad():
+        assert float(objective(batch)) == pytest.approx(loss, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("recipe", "changes", "count"),
     [
@@ -228,6 +252,7 @@ def test_attention_prefers_the_same_place(decoder: str, monkeypatch: pytest.Monk
         (["train.schedule=3"], UsageError),
         (["data.weights=[1.0, 2.0]"], UsageError),
         (["objective=dino"], UsageError),
+        (["objective=mae", "decoder=cat"], UsageError),
     ],
 )
 def test_wrong_settings_are_one_sentence(changes: list[str], error: type[Exception]) -> None:

@@ -247,6 +247,17 @@ def test_missing_images_are_named(tmp_path: Path) -> None:
         named_list(tmp_path, "gone.jpg gone.jpg\n")[0]["pair"].image(1)
 
 
+def test_an_image_that_is_too_small_is_named(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        paint_pair(folder / "1.png", folder / "2.png")
+    (tmp_path / "list.txt").write_text("a/1.png a/2.png\nb/1.png b/2.png\n")
+    source = opened([str(tmp_path / "list.txt")], "data.holdout=0", "data.resize=0")
+    for prepare in (source.training, source.checking):
+        with pytest.raises(DataError, match=r"a/1\.png: an image of 16x16 pixels is smaller than the crop of 64x64"):
+            prepare(source.train[0], np.random.default_rng(0))
+
+
 # --- mixtures ---
 
 

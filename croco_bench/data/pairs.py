@@ -29,6 +29,10 @@ class Pair(Protocol):
         """View 1 or 2 as (H, W, 3) RGB."""
         ...
 
+    def name(self, number: int) -> str:
+        """What to call view 1 or 2 in a sentence on what is wrong with it."""
+        ...
+
 
 @dataclass(frozen=True)
 class FilePair:
@@ -39,6 +43,10 @@ class FilePair:
     def image(self, number: int) -> NDArray[np.uint8]:
         """See `Pair.image`; whatever the file's own colours are, RGB comes out."""
         return read_rgb(self.paths[number - 1])
+
+    def name(self, number: int) -> str:
+        """See `Pair.name`."""
+        return str(self.paths[number - 1])
 
 
 Parse = Callable[[str], tuple[str, str]]

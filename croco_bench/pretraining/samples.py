@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from croco_bench.contracts import Sample, Size
 from croco_bench.data.augment import ColorJitter, to_unit
 from croco_bench.data.multimae import JointCrop
+from croco_bench.data.pairs import Pair
 from croco_bench.errors import DataError
 from croco_bench.pretraining.objective import Objective
 
@@ -102,13 +104,24 @@ class PairSamples:
     def training(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
         """A random crop of each view, and a random mask."""
         numbers = (1, 2) if self.objective.views == 2 else (int(random.integers(1, 3)),)
-        views = [self.augmentation(sample["pair"].image(number), random) for number in numbers]
+        views = [
+            self._view(sample["pair"], number, lambda image: self.augmentation(image, random)) for number in numbers
+        ]
         return self._finish(views, random)
 
     def held_out(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
         """The middle of each view; the mask is the only thing drawn."""
-        views = [self.augmentation.middle(sample["pair"].image(number)) for number in (1, 2)]
-        return self._finish(views[: self.objective.views], random)
+        numbers = range(1, self.objective.views + 1)
+        return self._finish(
+            [self._view(sample["pair"], number, self.augmentation.middle) for number in numbers], random
+        )
+
+    def _view(self, pair: Pair, number: int, change: Callable[[Image], Image]) -> Image:
+        image = pair.image(number)
+        try:
+            return change(image)
+        except DataError as error:  # a crop doesn't know which file it was given
+            raise DataError(f"{pair.name(number)}: {error}") from error
 
     def _finish(self, views: list[Image], random: np.random.Generator) -> dict[str, Any]:
         backbone = self.objective.backbone

@@ -25,6 +25,10 @@ class RenderedPair:
         """View 1 or 2 as (H, W, 3) RGB."""
         return (self.views.view1 if number == 1 else self.views.view2).rgb
 
+    def name(self, number: int) -> str:
+        """See `croco_bench.data.pairs.Pair.name`."""
+        return f"view {number} of a rendered pair"
+
 
 class EndlessRooms:
     """A reader of `{"pair": Pair}`: item i is a pair of square views in a room of its own, a function of (seed, i).
