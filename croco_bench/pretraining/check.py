@@ -56,7 +56,10 @@ class Check:
         images = {"visible": _visible_only(batch, objective.backbone.patch_size)}
         if "view2" in batch:
             images["reference view"] = batch["view2"]
-        images |= {"reconstruction": rebuilt, "target": batch["view1"]}
+        # Of normalised patches mean and contrast can't be predicted: the picture has them from the target, and says so.
+        borrowed = getattr(objective.options, "normalise", False)
+        told = "reconstruction\n(patch mean, contrast: target's)" if borrowed else "reconstruction"
+        images |= {told: rebuilt, "target": batch["view1"]}
         return {name: _to_pictures(some, objective) for name, some in images.items()}
 
     def __len__(self) -> int:
