@@ -2,7 +2,8 @@
 
     python benchmarks/pretraining_speed.py [--batch 8] [--precision fp32 bf16] [--reference CHECKOUT_OF_NAVER_CROCO]
 
-Each measurement has a process of its own, so that peak memory is its own too; ours and the reference take turns.
+Each measurement has a process of its own, so that peak memory is its own too; ours and the reference take turns. With
+--threads 1 on a CPU the time is processor time, which other processes hardly change: the way to compare on a busy machine.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,22 +62,45 @@ def reference(checkout: str, recipe: str) -> tuple[torch.nn.Module, Forward]:
     return network, forward
 
 
-def matmul_peak(dtype: torch.dtype, device: torch.device, side: int = 2048) -> float:
+def _attention_flops(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...]) -> int:
+    """Of the two products of one attention, from shapes (B, heads, N, d)."""
+    batch, heads, count, width = query
+    return 2 * batch * heads * count * key[2] * (width + value[3])
+
+
+def _attention_forward(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return _attention_flops(query, key, value)
+
+
+def _attention_backward(_: Any, query: Any, key: Any, value: Any, *__: Any, out_shape: Any = None, **___: Any) -> int:
+    return 2 * _attention_flops(query, key, value)  # what the kernel computes anew isn't work done
+
+
+# torch doesn't count the CPU's fused kernel, which would make a network that uses it look as if it had less to do.
+_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_forward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+def matmul_peak(dtype: torch.dtype, device: torch.device, clock: Callable[[], float], side: int = 2048) -> float:
     """GFLOP/s of a square product: what the machine gives at best."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     rates = []
     for _ in range(6):
-        began = time.perf_counter()
+        began = clock()
         for _ in range(4):
             a @ b
         _wait(device)
-        rates.append(4 * 2 * side**3 / (time.perf_counter() - began) / 1e9)
+        rates.append(4 * 2 * side**3 / (clock() - began) / 1e9)
     return max(rates)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Median seconds of forward, backward and AdamW; FLOPs; peak memory of this process."""
     device = torch.device(arguments.device)
+    torch.set_num_threads(arguments.threads)
+    clock = time.process_time if arguments.threads == 1 and device.type == "cpu" else time.perf_counter
     torch.manual_seed(0)
     if arguments.only == "ours":
         keep_freed_memory()  # as `croco-bench pretrain` does
@@ -95,17 +120,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         optimizer.zero_grad(set_to_none=True)
         _wait(device)
 
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         step()
     step()  # memory has settled after two steps
     times = []
     for _ in range(arguments.repeats):
-        began = time.perf_counter()
+        began = clock()
         step()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     memory = peak_memory_mb(device)
     seconds, flops = statistics.median(times), float(counter.get_total_flops())
-    return {"seconds": seconds, "gflop": flops / 1e9, "peak": matmul_peak(dtype, device), "memory_mb": memory}
+    return {"seconds": seconds, "gflop": flops / 1e9, "peak": matmul_peak(dtype, device, clock), "memory_mb": memory}
 
 
 def loader_rate() -> float:
@@ -134,7 +159,7 @@ def _wait(device: torch.device) -> None:
 def _in_a_process(arguments: argparse.Namespace, side: str, precision: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--only", side, "--precision", precision, "--recipe", arguments.recipe]
     command += ["--batch", str(arguments.batch), "--repeats", str(arguments.repeats), "--device", arguments.device]
-    command += ["--reference", arguments.reference or ""]
+    command += ["--reference", arguments.reference or "", "--threads", str(arguments.threads)]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, float] = json.loads(text.splitlines()[-1])
     return found
@@ -148,13 +173,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=sorted(_TYPES))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
     parser.add_argument("--reference", help="folder of a checkout of naver/croco")
     parser.add_argument("--only", choices=["ours", "reference"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
         print(json.dumps(measure(arguments)))
         return
-    print(f"{arguments.recipe}, batch {arguments.batch}, {arguments.device}, {torch.get_num_threads()} threads")
+    print(f"{arguments.recipe}, batch {arguments.batch}, {arguments.device}, {arguments.threads} threads")
     print("              s/step  pairs/s  GFLOP/s  of matmul peak  peak MB")
     for precision in arguments.precision:
         for side in ["ours", "reference"] if arguments.reference else ["ours"]:
