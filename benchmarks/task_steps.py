@@ -2,8 +2,8 @@
 
     python benchmarks/task_steps.py [--batch 2] [--ckpt random:mae-vitb] [TASK[:RECIPE] ...]
 
-Each measurement has a process of its own, so that peak memory is its own too. Without arguments: every installed task
-with one view whose recipe is called paper, one of each group.
+Each measurement has a process of its own, so that peak memory is its own too. Without arguments: the recipe `paper` of every
+installed task, one of each group. A sample of a task with two views is a pair; a backbone without a decoder is given one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import torch
 
 from croco_bench import load_backbone, registry
 from croco_bench import recipe as recipes
+from croco_bench.backbones.architecture import Decoder
+from croco_bench.backbones.paired import with_decoder
 from croco_bench.engine import keep_freed_memory, peak_memory_mb
 from croco_bench.network import Network, spec_for
 
@@ -33,18 +35,21 @@ def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
         channels = task_type(
             recipes.options_of(task_type.Options, loaded.task, "[task]"), loaded.train.image_size
         ).out_channels
-    backbone = load_backbone(ckpt, image_size=loaded.train.image_size)
+    backbone, views = load_backbone(ckpt, image_size=loaded.train.image_size), task_type.views
+    if views == 2:
+        fresh = loaded.decoder or recipes.FreshDecoder()
+        backbone = with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
     options = recipes.options_of(head_type.Options, loaded.head.options, "[head]")
-    head = head_type(spec_for(backbone, 1), channels, options)
-    network = Network(backbone, head, frozen=loaded.train.frozen)
+    head = head_type(spec_for(backbone, views), channels, options)
+    network = Network(backbone, head, views=views, frozen=loaded.train.frozen, both_orders=task_type.both_orders)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
-    images = torch.rand(batch, 3, *loaded.train.image_size)
+    images = [torch.rand(batch, 3, *loaded.train.image_size) for _ in range(views)]
     seconds = 0.0
     network.train()
     for _ in range(2):
         began = time.perf_counter()
-        outputs = network(images)
+        outputs = network(*images)
         weighted = outputs if isinstance(outputs, list) else [(1.0, outputs)]
         loss = torch.stack([weight * output.square().mean() for weight, output in weighted]).sum()
         torch.autograd.backward(loss)
@@ -55,7 +60,7 @@ def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
     network.eval()
     with torch.inference_mode():
         began = time.perf_counter()
-        network(images[:1])
+        network(*(image[:1] for image in images))
         predicted = time.perf_counter() - began
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     return {"step": seconds, "predict": predicted, "memory": memory, "millions": millions}
@@ -75,17 +80,16 @@ def main() -> None:
         return
     groups: dict[str, str] = {}
     for entry in registry.tasks():
-        if entry.load().views == 1:
-            groups.setdefault(entry.card.group or entry.name, f"{entry.name}:paper")
+        groups.setdefault(entry.card.group or entry.name, f"{entry.name}:paper")
     print(f"{arguments.ckpt}, batch {arguments.batch}, {torch.get_num_threads()} threads, float32")
-    print(f"{'task and recipe':<32} {'M params':>9} {'s/step':>7} {'peak MB':>8} {'s/image predicted':>18}")
+    print(f"{'task and recipe':<32} {'M params':>9} {'s/step':>7} {'peak MB':>8} {'s/sample predicted':>19}")
     for name in arguments.tasks or list(groups.values()):
         whole = name if ":" in name else f"{name}:paper"
         command = [sys.executable, __file__, whole, "--only", "--batch", str(arguments.batch), "--ckpt", arguments.ckpt]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = json.loads(text.splitlines()[-1])
         print(
-            f"{whole:<32} {found['millions']:9.2f} {found['step']:7.2f} {found['memory']:8.0f} {found['predict']:18.2f}"
+            f"{whole:<32} {found['millions']:9.2f} {found['step']:7.2f} {found['memory']:8.0f} {found['predict']:19.2f}"
         )
 
 

@@ -87,6 +87,7 @@ class DPT(Head):
     """
 
     Options = DPTOptions
+    hooks: tuple[int, ...]
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: DPTOptions) -> None:
         super().__init__(spec, out_channels, options)
