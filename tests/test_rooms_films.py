@@ -204,5 +204,19 @@ def test_the_seed_decides_and_nothing_else(films: Path, chairs: Path, tmp_path: 
             assert (after / name).read_bytes() == (before / name).read_bytes()
     for path in chairs.glob("data/*"):
         assert (tmp_path / "chairs1/data" / path.name).read_bytes() != path.read_bytes()
-    one, other = (make_shot(seed, SINTEL) for seed in (0, 1))
+
+
+def test_every_scene_of_every_seed_has_a_room_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rooms: list[int] = []
+
+    def write(job: Any) -> int:
+        rooms.append(job[3])
+        return 1
+
+    monkeypatch.setattr("croco_bench.data.rooms.sintel._write_scene", write)
+    with ThreadPoolExecutor(1) as pool:
+        for seed in (0, 1):
+            write_sintel(tmp_path, SintelMini(23, 2, 12), seed, pool, lambda _: None)
+    assert len(set(rooms)) == len(rooms) == 2 * 35
+    one, other = (make_shot(room, SINTEL) for room in rooms[:2])
     assert not np.array_equal(one.camera.cam2world, other.camera.cam2world)
