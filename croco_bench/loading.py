@@ -125,14 +125,23 @@ def _collate_evaluation(samples: list[Sample | BenchError]) -> Batch | BenchErro
     """Network inputs (keys that begin with `image`) are stacked; targets stay one array per image: sizes may differ."""
     try:
         whole = _raise_first(samples)
+        return {
+            key: _stacked([torch.as_tensor(sample[key]) for sample in whole])
+            if key.startswith("image")
+            else [sample[key] for sample in whole]
+            for key in whole[0]
+        }
     except BenchError as error:
         return error
-    return {
-        key: torch.stack([torch.as_tensor(sample[key]) for sample in whole])
-        if key.startswith("image")
-        else [sample[key] for sample in whole]
-        for key in whole[0]
-    }
+
+
+def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
+    shapes = sorted({tuple(image.shape) for image in images})
+    if len(shapes) > 1:
+        raise DataError(
+            f"images that are scored together differ in size ({shapes[0]} and {shapes[1]}); get the data again"
+        )
+    return torch.stack(images)
 
 
 def _quiet_worker(_: int) -> None:

@@ -44,6 +44,7 @@ class SintelFlowOptions:
             shows every pair of each.
         loss: Laplacian with CroCo-Flow's bounded scale, CroCo-Stereo's, or any scale; or L1, without a confidence.
         max_flow: longer true vectors (px) aren't trained on.
+        augment: RAFT's scales, flips, crops and colours; or crops alone, for networks that are small and trained shortly.
         report: which of Sintel's training scenes are scored: the five held out, the two that CroCo-Flow selects by and
             validates on (the five select, then), or all; auto: all, unless Sintel is trained on.
         overlap: share of a window that neighbouring windows have in common.
@@ -60,6 +61,7 @@ class SintelFlowOptions:
     )
     loss: Literal["bounded", "symmetric", "free", "l1"] = "bounded"
     max_flow: float = 10_000.0
+    augment: Literal["raft", "crop"] = "raft"
     report: Literal["auto", "held-out", "subval", "all"] = "auto"
     overlap: float = 0.9
     select_overlap: float = 0.7
@@ -78,7 +80,10 @@ class SintelFlow(Task):
     def __init__(self, options: SintelFlowOptions, image_size: Size) -> None:
         _check(options)
         self.options, self.image_size, self.state = options, image_size, {}
-        self._augment = FlowAugment(image_size)
+        change = FlowAugment(image_size)
+        if options.augment == "crop":
+            change = replace(change, resized=0.0, flipped=0.0, upended=0.0, jitter=None)
+        self._augment = change
         self._submissions: dict[str, Reader] = {}
         self._trained_on = ""
 
@@ -140,7 +145,7 @@ class SintelFlow(Task):
         self._trained_on = str(metadata.get("dataset", "data that the file doesn't tell"))
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """RAFT's augmentation; `flow_px` becomes (2, H, W)."""
+        """As `augment` says; `flow_px` becomes (2, H, W)."""
         moved = self._augment(sample, generator)
         return {
             **{name: to_unit(moved[name]) for name in ("image1", "image2")},
