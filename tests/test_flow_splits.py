@@ -7,9 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from croco_bench.data import autoflow, flyingchairs, flyingthings, hd1k, kitti, sintel, spring, tartanair
-from croco_bench.data.flow_check import check_flyingchairs, check_sintel
+from croco_bench.data import (
+    autoflow,
+    flow_check,
+    flyingchairs,
+    flyingthings,
+    hd1k,
+    kitti,
+    sintel,
+    spring,
+    stereo_check,
+    tartanair,
+)
 from croco_bench.data.matching import ViewPair
+from croco_bench.data.places import place
 from croco_bench.errors import DataError, UsageError
 
 # Frames of the scenes that haven't 50.
@@ -103,8 +114,33 @@ def test_scenes_and_passes_that_dont_exist(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no .*clean/temple_2 .2 files are missing.; get"):
         sintel.open_split(tmp_path, "train", scenes=sintel.SELECT_SCENES)
     # The check says so too, and goes no further.
-    findings = check_sintel(tmp_path)
+    findings = place("sintel").check(tmp_path)
     assert not findings[-1].ok and "\n" not in findings[-1].what and findings[-1].advice
+
+
+def test_checks_expect_the_counts_of_the_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (flow_check, stereo_check):
+        monkeypatch.setattr(module, "check_parts", lambda root, link, parts: [part.pairs for part in parts])
+    for name in ("2005", "2006", "2014", "2021", "MiddEval3_F", "training/colored_1", "training/image_3"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "train/0001/disp1_left").mkdir(parents=True)
+    expected = {
+        "sintel": [1041, 1041, 98, 552, 552],
+        "flyingchairs": [22_232, 640],
+        "flyingthings": [40_302, 40_302, 7_866, 7_866, 1_024, 1_024],
+        "tartanair": [306_268],
+        "autoflow": [40_000],
+        "kitti2012": [194, 195, 194, 195],
+        "kitti2015": [200, 200, 200, 200],
+        "hd1k": [None],
+        "spring": [19_852, 380, 3_960, 5_000, 2_000],
+        "middlebury": [54, 189, 138, 355, 15, 15],
+        "eth3d": [27, 20],
+        "crestereo": [200_000],
+        "booster": [228, 191],
+        "sceneflow": [35_454, 35_454, 4_370, 4_370],
+    }
+    assert {name: list(place(name).check(tmp_path)) for name in expected} == expected
 
 
 def write_chairs(root: Path, marks: Iterable[str], count: int) -> None:
@@ -149,7 +185,7 @@ def test_the_list_of_flyingchairs_must_be_that_of_the_pairs(tmp_path: Path) -> N
     (tmp_path / "FlyingChairs_train_val.txt").unlink()
     with pytest.raises(DataError, match=r"there is no .*chairs_split.txt; get it from http"):
         flyingchairs.open_split(tmp_path, "train")
-    assert not check_flyingchairs(tmp_path)[-1].ok
+    assert not place("flyingchairs").check(tmp_path)[-1].ok
 
 
 def test_test1024_are_every_seventh_of_the_sorted_list_less_its_end() -> None:
