@@ -44,8 +44,8 @@ def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...
     expected, found = start + 4 * math.prod(shape), os.fstat(stream.fileno()).st_size
     if min(shape) < 1 or found != expected:
         raise DataError(
-            f"{path} has {found} bytes, but should have {expected} for {shape[1]}x{shape[0]} pixels as its header says; it is "
-            "truncated or damaged"
+            f"{path} has {found} bytes, but should have {expected}, as its header says {shape[0]}x{shape[1]} pixels (height x "
+            "width); it is truncated or damaged"
         )
     stream.seek(start)
     return np.fromfile(stream, dtype=kind, count=math.prod(shape)).reshape(shape).astype(np.float32, copy=False)
