@@ -15,6 +15,8 @@ CATALOGUE = {
     "linear": HeadCard(
         "croco_bench.heads.linear:Linear", "batch norm and linear classifier on one pooled vector (He 2022)"
     ),
-    "pose": HeadCard("croco_bench.heads.pose:Pose", "residual blocks per token, mean, MLP: a pose per pair (Dong 2024)"),
+    "pose": HeadCard(
+        "croco_bench.heads.pose:Pose", "residual blocks per token, mean, MLP: a pose per pair (Dong 2024)"
+    ),
     "upernet": HeadCard("croco_bench.heads.upernet:UPerNet", "pyramid of four block outputs with pooling (Xiao 2018)"),
 }

@@ -300,7 +300,7 @@ def test_submissions_are_written_as_the_servers_want_them(tiny_data: Path, tmp_p
     assert flow.shape == (40, 56, 2) and valid.all()
     for name, place in (("kitti2012", "000007_10.png"), ("kitti2015", "flow/000007_10.png")):
         vectors = np.full((4, 5, 2), [1.25, -900], np.float32)
-        SubmissionMeter(SERVERS[name], tmp_path / name).measure(vectors, {"id": np.str_("000007")})
+        SubmissionMeter(SERVERS[name], tmp_path / name).measure(vectors, {"id": np.array("000007")})
         flow, valid = read_kitti_flow(tmp_path / name / place)
         assert valid.all() and flow[0, 0].tolist() == [1.25, -511]
 

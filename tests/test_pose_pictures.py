@@ -70,7 +70,9 @@ def test_lines_are_drawn_across_the_picture(line: tuple[float, float, float], co
     _line(picture, np.array(line, dtype=float), (255, 255, 255), 1)
     rows, found = np.nonzero(picture[:, :, 0] > 200)
     assert columns <= set(found.tolist())
-    assert all(abs(line[0] * x + line[1] * y + line[2]) <= 1.5 * np.hypot(*line[:2]) for x, y in zip(found, rows, strict=True))
+    assert all(
+        abs(line[0] * x + line[1] * y + line[2]) <= 1.5 * np.hypot(*line[:2]) for x, y in zip(found, rows, strict=True)
+    )
 
 
 @pytest.mark.parametrize("line", [(0, 0, 1), (0, 0, 0), (1e-9, 0, 1), (1, 0, 1e12), (float("nan"), 1, 1)])
