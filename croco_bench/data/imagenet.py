@@ -10,29 +10,17 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from croco_bench.contracts import Sample
+from croco_bench.data.imagenet_items import LINK, TARS, Item, Split
+from croco_bench.data.imagenet_tars import read_tars
 from croco_bench.data.places import is_miniature
 from croco_bench.errors import DataError
 
-Split = Literal["train", "val"]
-LINK = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
-TARS: dict[Split, str] = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 _SUFFIXES = (".jpeg", ".jpg", ".png")
-
-
-class Item(NamedTuple):
-    """One image: its name, its class, and its bytes: of `file` from `offset` on, `size` of them."""
-
-    name: str
-    label: int
-    file: Path
-    offset: int
-    size: int
 
 
 class ImageNetReader:
@@ -84,8 +72,6 @@ def open_split(root: Path, split: Split) -> ImageNetReader:
     if (root / "train").is_dir():
         return _folders(root, split)
     if (root / TARS["train"]).is_file():
-        from croco_bench.data.imagenet_tars import read_tars
-
         classes, items = read_tars(root, split)
         return ImageNetReader(root, split, classes, items)
     raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}; get it from {LINK}")

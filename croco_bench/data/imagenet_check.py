@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from croco_bench.data.imagenet import LINK, Split, open_split
+from croco_bench.data.imagenet import open_split
+from croco_bench.data.imagenet_items import LINK, Split
 from croco_bench.data.places import Finding, is_miniature
 from croco_bench.errors import DataError
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import scipy.io
 
 from croco_bench.backbones.sources import cache_folder
-from croco_bench.data.imagenet import LINK, TARS, Item, Split
+from croco_bench.data.imagenet_items import LINK, TARS, Item, Split
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
 from croco_bench.progress import say

@@ -51,11 +51,9 @@ class Place:
             UsageError: this dataset needs no preparation, or no network for it.
         """
         if not self.preparer:
-            from croco_bench.data.places import PLACES
-
-            able = ", ".join(sorted(one.name for one in PLACES.values() if one.preparer))
             raise UsageError(
-                f"{self.name} needs no preparation: it is read as it is published; what can be prepared: {able}"
+                f"{self.name} needs no preparation: it is read as it is published; croco-bench data prepare --help says "
+                "what can be prepared"
             )
         if ckpt and not self.preparer_ckpt:
             raise UsageError(f"{self.name} is prepared without a network; leave --ckpt out")
