@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from croco_bench.metrics.meter import Array
 from croco_bench.network import Network
 
 ROWS = 6
+# What fits above a panel in the smallest print.
+_CHARACTERS = 38
 
 
 def contact_sheet(
@@ -55,8 +58,13 @@ def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str)
             axes.imshow(picture, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(name, fontsize=7)
+            axes.set_title(_wrapped(name), fontsize=7)
         if label:
-            line[0].set_title(label, fontsize=7)
+            line[0].set_title(_wrapped(label), fontsize=7)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def _wrapped(title: str) -> str:
+    """In lines that aren't wider than a panel."""
+    return "\n".join(textwrap.fill(line, _CHARACTERS) for line in title.splitlines())
