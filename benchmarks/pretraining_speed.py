@@ -103,8 +103,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     clock = time.process_time if arguments.threads == 1 and device.type == "cpu" else time.perf_counter
     torch.manual_seed(0)
     if arguments.only == "ours":
-        keep_freed_memory()  # as `croco-bench pretrain` does
         made = ours(arguments.recipe)
+        keep_freed_memory(device)  # as `croco-bench pretrain` does
     else:
         made = reference(arguments.reference, arguments.recipe)
     network, forward = made[0].to(device), made[1]

@@ -26,7 +26,6 @@ from croco_bench.network import Network, spec_for
 
 def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
     """Seconds of a training step (the second one) and of a prediction, peak memory, parameters in millions."""
-    keep_freed_memory()
     torch.manual_seed(0)
     loaded = recipes.load_recipe(task, recipe)
     task_type, head_type = registry.tasks()[task].load(), registry.heads()[loaded.head.name].load()
@@ -42,6 +41,7 @@ def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
     options = recipes.options_of(head_type.Options, loaded.head.options, "[head]")
     head = head_type(spec_for(backbone, views), channels, options)
     network = Network(backbone, head, views=views, frozen=loaded.train.frozen, both_orders=task_type.both_orders)
+    keep_freed_memory(torch.device("cpu"))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
     images = [torch.rand(batch, 3, *loaded.train.image_size) for _ in range(views)]

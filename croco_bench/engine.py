@@ -32,8 +32,6 @@ def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) ->
         UsageError: the device doesn't exist, or can't do the precision.
     """
     cpu = _choose(device)
-    if cpu:
-        keep_freed_memory()
     if precision == "fp16" and cpu:
         raise UsageError("fp16 needs a GPU; on the CPU use --set train.precision=fp32 or bf16")
     # A second run in the same process may want another precision.
@@ -46,18 +44,19 @@ def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) ->
     return Accelerator(cpu=cpu, mixed_precision=_MIXED[precision])
 
 
-def keep_freed_memory() -> None:
-    """Makes glibc keep what is freed for the next step, where there is glibc.
+def keep_freed_memory(device: torch.device) -> None:
+    """On a CPU with glibc: gives back what is free by now, such as a file's weights, and from then on keeps what is freed.
 
-    Otherwise it hands activations back to the system, which clears their pages anew in every step: a fifth of the time
-    of a ViT-B step in float32.
+    Otherwise glibc hands activations back to the system, which clears their pages anew in every step: a fifth of the time
+    of a ViT-B step in float32. Call it once the network is there.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt:
+    if sys.platform == "linux" and device.type == "cpu":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.malloc_trim(0)
             trim_threshold, mmap_threshold = -1, -3  # glibc's names for them, <malloc.h>
-            mallopt(trim_threshold, 2**31 - 1)
-            mallopt(mmap_threshold, 2**30)
+            libc.mallopt(trim_threshold, 2**31 - 1)
+            libc.mallopt(mmap_threshold, 2**30)
 
 
 def _choose(device: str) -> bool:

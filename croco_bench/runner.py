@@ -76,6 +76,7 @@ def run(
     accelerator = engine.start(device, loaded.train.precision, seed)
     with engine.advice(loaded.train):
         assembly = assemble(request, accelerator.num_processes)
+        engine.keep_freed_memory(accelerator.device)
         slot = Slot(Path(results), loaded.name, task, assembly.model.name, seed)
         with slot.lock() if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:

@@ -70,6 +70,7 @@ def pretrain(
     accelerator = engine.start(device, loaded.train.precision, seed)
     with engine.advice(loaded.train), _tf32():
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
+        engine.keep_freed_memory(accelerator.device)
         facts["command"] = _command(recipe, made, seed)
         with _only_one(folder) if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:
