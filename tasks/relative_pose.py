@@ -1,4 +1,4 @@
-"""Relative pose of two views, and visual localisation by it: 7-Scenes, trained and scored as Reloc3r does."""
+"""Relative pose of two views, and visual localisation by it: 7-Scenes, after Reloc3r."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
 from croco_bench.data.augment import ColorJitter, to_unit
+from croco_bench.data.habitat_poses import HabitatPoses
 from croco_bench.data.places import data_folder
 from croco_bench.data.pose_pairs import Overlap
-from croco_bench.data.pose_splitting import hold_out
+from croco_bench.data.pose_splitting import hold_out, to_select
 from croco_bench.data.posed_pairs import open_pair_list
 from croco_bench.data.relative_pose import PoseReader
 from croco_bench.data.scannet1500 import open_scannet1500
@@ -59,6 +60,8 @@ class RelativePoseOptions:
     """Settings of the task.
 
     Attributes:
+        train_on: the training frames of 7-Scenes, paired by the settings below, or the pairs of CroCo's Habitat release in the
+            folder beside it; then all of those pairs of 7-Scenes may select.
         rotation: which numbers stand for a rotation; see `croco_bench.tasks.pose_codes`.
         translation: whether translations are learned and scored in metres, or as directions.
         translation_weight: of the translation's loss beside the rotation's.
@@ -75,6 +78,7 @@ class RelativePoseOptions:
         focal_px: focal length of 7-Scenes at 480x640, which methods without learning depend on.
     """
 
+    train_on: Literal["7scenes", "habitat_release"] = "7scenes"
     rotation: Rotation = "svd9"
     translation: Literal["metric", "direction"] = "metric"
     translation_weight: float = 1.0
@@ -125,15 +129,17 @@ class RelativePose(Task):
         return self.options.translation == "metric"
 
     def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; whole sequences of the training split are set aside for selection."""
+        """See `Task.splits`; whole sequences of 7-Scenes' training split are set aside for selection, if it is trained on."""
         options = self.options
         dataset = open_seven_scenes(root, focal_px=options.focal_px)
         test = dataset.queries(neighbours=options.neighbours, lists=options.lists)
         self._notes, self._also = test.notes, _further(options.also, root.parent)
         overlap = Overlap(options.distance_m, options.angle_deg, options.depth_m)
         pairs = dataset.train_pairs(per_frame=options.pairs_per_frame, overlap=overlap, seed=seed)
-        train, select = hold_out(pairs, options.select_fraction, most=options.select_pairs, seed=seed)
-        return Splits(train, select, test)
+        if options.train_on == "7scenes":
+            return Splits(*hold_out(pairs, options.select_fraction, most=options.select_pairs, seed=seed), test)
+        train = HabitatPoses(data_folder(root.parent, options.train_on))
+        return Splits(train, to_select(pairs, most=options.select_pairs, seed=seed), test)
 
     def measure_state(self, train: Reader) -> None:
         """The mean length (m) of training translations, from 256 pairs spread evenly.

@@ -71,7 +71,7 @@ MINIATURES: dict[str, Miniature] = {
         SevenScenesMini(1, 2, 10, 48, 64),
         write_sevenscenes,
         lambda spec: spec.scenes * spec.sequences * spec.frames,
-        version=2,
+        version=3,
     ),
     "sintel": Miniature(
         SintelMini(),

@@ -47,12 +47,24 @@ def hold_out(pairs: PoseReader, fraction: float, *, most: int, seed: int) -> tup
             f"{pairs.dataset}: of {len(pairs)} training pairs, {training.size} are left to train on and {selecting.size} to "
             "select weights on, when whole sequences are held out; more scenes or longer sequences are needed"
         )
-    if selecting.size > most:
-        selecting = np.sort(generator(seed, "selection pairs").choice(selecting, most, replace=False))
-    return (
-        Subset(pairs, training.tolist(), pairs.split),
-        Subset(pairs, selecting.tolist(), f"select (of {pairs.split})"),
-    )
+    return Subset(pairs, training.tolist(), pairs.split), _selection(pairs, selecting, most, seed)
+
+
+def to_select(pairs: PoseReader, *, most: int, seed: int) -> Subset:
+    """At most `most` of all pairs, drawn; for networks that are trained on none of them.
+
+    Raises:
+        UsageError: `most` isn't positive.
+    """
+    if most < 1:
+        raise UsageError(f"select_pairs={most} should be at least 1")
+    return _selection(pairs, np.arange(len(pairs)), most, seed)
+
+
+def _selection(pairs: PoseReader, rows: Array, most: int, seed: int) -> Subset:
+    if rows.size > most:
+        rows = np.sort(generator(seed, "selection pairs").choice(rows, most, replace=False))
+    return Subset(pairs, rows.tolist(), f"select (of {pairs.split})")
 
 
 def _candidates(views: PosedViews, rows: Array, seed: int) -> list[Array]:

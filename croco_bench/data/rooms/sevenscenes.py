@@ -25,8 +25,10 @@ Array = NDArray[Any]
 # A camera carried by hand: every so many frames it is about to be somewhere else.
 _FRAMES_PER_KNOT = 10
 _MAX_DEPTH_MM = 65534
-# It stays this near to where all sequences of its scene are about, and turns so far from what they look at.
-_AROUND_M, _PAN_DEG, _AHEAD_M = 0.5, 25.0, 2.5
+# It stays this near to where all sequences of its scene are about, and turns so far from where they look: database views are
+# about as near to a query as in the real one, though they are fewer.
+_AROUND_M, _PAN_DEG = 0.25, 9.0
+_PITCH_DEG = (-17.0, -7.0)
 _GRID = (15, 20)
 
 
@@ -38,9 +40,9 @@ class SevenScenesMini:
     of 500 or 1000 frames of 480x640.
     """
 
-    scenes: int = 6
+    scenes: int = 12
     sequences: int = 3
-    frames: int = 60
+    frames: int = 30
     height: int = 120
     width: int = 160
 
@@ -149,27 +151,22 @@ def _seen(scene: Scene, cameras: list[Camera], others: list[Camera]) -> Array:
 
 @dataclass(frozen=True)
 class Stage:
-    """What all sequences of a scene are about: cameras walk around `home` (3,) and look at about `target` (2,), metres."""
+    """What all sequences of a scene are about: cameras walk around `home` (3,), metres, and look about `heading`, radians."""
 
     home: Array
-    target: Array
+    heading: float
 
     @classmethod
     def draw(cls, scene: Scene, random: np.random.Generator) -> Stage:
         """A place from which there is something to see."""
         camera = sample_camera(scene, (24, 32), random)
-        return cls(camera.centre, camera.centre[:2] + _AHEAD_M * camera.cam2world[:2, 2])
-
-    def yaw(self, place: Array) -> float:
-        """The direction from a place to the target; continuous around home."""
-        there, home = (np.arctan2(*(self.target - spot[:2])[::-1]) for spot in (place, self.home))
-        return float(home + (there - home + np.pi) % (2 * np.pi) - np.pi)
+        return cls(camera.centre, float(np.arctan2(camera.cam2world[1, 2], camera.cam2world[0, 2])))
 
 
 def trajectory(
     scene: Scene, frames: int, size: tuple[int, int], random: np.random.Generator, stage: Stage | None = None
 ) -> list[Camera]:
-    """A smooth walk of a hand-held camera: about 5 cm and 3 degrees a frame, always with free sight.
+    """A smooth walk of a hand-held camera: about 2 cm and 1.2 degrees a frame, always with free sight.
 
     Raises:
         DataError: no free way was found, which no room of the generator should cause.
@@ -194,10 +191,10 @@ def _path(scene: Scene, stage: Stage, frames: int, reach: float, random: np.rand
     place, pan = random.uniform(low, high), float(random.uniform(-_PAN_DEG, _PAN_DEG))
     poses = []
     for _ in range(knots):
-        pitch, roll = np.radians(random.uniform(-25, 0)), np.radians(random.normal(0, 3))
-        poses.append([*place, stage.yaw(place) + reach * np.radians(pan), pitch, roll])
+        pitch, roll = np.radians(random.uniform(*_PITCH_DEG)), np.radians(random.normal(0, 2))
+        poses.append([*place, stage.heading + reach * np.radians(pan), pitch, roll])
         step = random.normal(0, 1, 3) * (1, 1, 0.3)
-        place = np.clip(place + reach * random.uniform(0.3, 0.7) * step / np.linalg.norm(step), low, high)
+        place = np.clip(place + reach * random.uniform(0.15, 0.35) * step / np.linalg.norm(step), low, high)
         pan += float(np.clip(random.uniform(-_PAN_DEG, _PAN_DEG) - pan, -_PAN_DEG, _PAN_DEG))
     times = np.arange(knots) * _FRAMES_PER_KNOT
     path: Array = CubicSpline(times, np.array(poses))(np.arange(frames))
