@@ -40,7 +40,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "7scenes"
     root.mkdir()
     with ThreadPoolExecutor(1) as pool:
-        write_sevenscenes(root, SevenScenesMini(2, 3, FRAMES, 48, 64), 0, pool, lambda _: None)
+        write_sevenscenes(root, SevenScenesMini(2, 3, FRAMES, 48, 64, reach=100), 0, pool, lambda _: None)
     return root
 
 

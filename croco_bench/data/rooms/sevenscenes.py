@@ -25,19 +25,20 @@ Array = NDArray[Any]
 # A camera carried by hand: every so many frames it is about to be somewhere else.
 _FRAMES_PER_KNOT = 10
 _MAX_DEPTH_MM = 65534
-# It stays this near to where all sequences of its scene are about, and turns so far from where they look: database views are
-# about as near to a query as in the real one, though they are fewer.
-_AROUND_M, _PAN_DEG = 0.25, 9.0
-_PITCH_DEG = (-17.0, -7.0)
+# At full reach it strays so far from where all sequences of its scene are about, and turns so far from where they look.
+_AROUND_M, _STEP_M = 0.625, (0.375, 0.875)
+_PAN_DEG, _PITCH_DEG, _ROLL_DEG = 22.5, 12.5, 5.0
+_DOWN_DEG = 12.0
 _GRID = (15, 20)
 
 
 @dataclass(frozen=True)
 class SevenScenesMini:
-    """How many scenes (a room each), sequences of each, frames of each, and their size (pixels).
+    """How many scenes (a room each), sequences of each, frames of each, their size (pixels), and the cameras' reach (%).
 
     The last third of a scene's sequences, at least one, is for testing. The real one has 7 scenes with 2 to 14 sequences
-    of 500 or 1000 frames of 480x640.
+    of 500 or 1000 frames of 480x640. With the default reach, database views are about as near to a query as there, though
+    they are fewer; views of one sequence that share only half of what they see take a reach of 100.
     """
 
     scenes: int = 12
@@ -45,6 +46,7 @@ class SevenScenesMini:
     frames: int = 30
     height: int = 120
     width: int = 160
+    reach: int = 40
 
     def __post_init__(self) -> None:
         if self.sequences < 2:
@@ -109,7 +111,8 @@ def _write_sequence(job: Job) -> int:
 def _cameras(scene: Scene, room: int, number: int, spec: SevenScenesMini) -> list[Camera]:
     """Those of one sequence."""
     stage = Stage.draw(scene, generator(room, "stage"))
-    return trajectory(scene, spec.frames, (spec.height, spec.width), generator(room, "trajectory", number), stage)
+    random = generator(room, "trajectory", number)
+    return trajectory(scene, spec.frames, (spec.height, spec.width), random, stage, reach=spec.reach / 100)
 
 
 def _retrieved(job: Job) -> dict[str, list[str]]:
@@ -164,9 +167,15 @@ class Stage:
 
 
 def trajectory(
-    scene: Scene, frames: int, size: tuple[int, int], random: np.random.Generator, stage: Stage | None = None
+    scene: Scene,
+    frames: int,
+    size: tuple[int, int],
+    random: np.random.Generator,
+    stage: Stage | None = None,
+    *,
+    reach: float = 1.0,
 ) -> list[Camera]:
-    """A smooth walk of a hand-held camera: about 2 cm and 1.2 degrees a frame, always with free sight.
+    """A smooth walk of a hand-held camera: about 5 cm and 2 degrees a frame at full reach, always with free sight.
 
     Raises:
         DataError: no free way was found, which no room of the generator should cause.
@@ -176,25 +185,26 @@ def trajectory(
     tries = 300
     for attempt in range(tries):
         # Ever shorter walks, so that a crowded room has one too.
-        path = _path(scene, stage, frames, 1 - attempt / tries, random)
+        path = _path(scene, stage, frames, reach, 1 - attempt / tries, random)
         cameras = [replace(look(pose[:3], float(pose[3]), float(pose[4]), float(pose[5]), size), K=K) for pose in path]
         if all(has_free_sight(scene, camera) for camera in cameras):
             return cameras
     raise DataError(f"no way for a camera was found through {scene.name}")
 
 
-def _path(scene: Scene, stage: Stage, frames: int, reach: float, random: np.random.Generator) -> Array:
+def _path(scene: Scene, stage: Stage, frames: int, reach: float, shorter: float, random: np.random.Generator) -> Array:
     """(frames, 6): x, y, z in metres, yaw, pitch, roll in radians. A spline through places between which it wanders."""
-    knots = max(-(-frames // _FRAMES_PER_KNOT), 2) + 1
+    knots, far = max(-(-frames // _FRAMES_PER_KNOT), 2) + 1, reach * shorter
     walls = np.array([[0.5, 0.5, 1.1], [scene.size[0] - 0.5, scene.size[1] - 0.5, 1.8]])
-    low, high = np.clip(stage.home + reach * _AROUND_M * np.array([[-1], [1]]), *walls)
+    low, high = np.clip(stage.home + far * _AROUND_M * np.array([[-1], [1]]), *walls)
     place, pan = random.uniform(low, high), float(random.uniform(-_PAN_DEG, _PAN_DEG))
     poses = []
     for _ in range(knots):
-        pitch, roll = np.radians(random.uniform(*_PITCH_DEG)), np.radians(random.normal(0, 2))
-        poses.append([*place, stage.heading + reach * np.radians(pan), pitch, roll])
+        pitch = np.radians(random.uniform(-reach * _PITCH_DEG, reach * _PITCH_DEG) - _DOWN_DEG)
+        roll = np.radians(random.normal(0, reach * _ROLL_DEG))
+        poses.append([*place, stage.heading + far * np.radians(pan), pitch, roll])
         step = random.normal(0, 1, 3) * (1, 1, 0.3)
-        place = np.clip(place + reach * random.uniform(0.15, 0.35) * step / np.linalg.norm(step), low, high)
+        place = np.clip(place + far * random.uniform(*_STEP_M) * step / np.linalg.norm(step), low, high)
         pan += float(np.clip(random.uniform(-_PAN_DEG, _PAN_DEG) - pan, -_PAN_DEG, _PAN_DEG))
     times = np.arange(knots) * _FRAMES_PER_KNOT
     path: Array = CubicSpline(times, np.array(poses))(np.arange(frames))
