@@ -12,6 +12,8 @@ from croco_bench.tasks.grey_pairs import Method
 _SEARCHED = 0.3
 # OpenCV's disparities are whole numbers of sixteenths.
 _STEPS = 16
+# Half the largest block, and a little.
+_MARGIN = 8
 
 
 def zero(left: Array, _: Array) -> Array:
@@ -40,8 +42,7 @@ def sgbm(left: Array, right: Array) -> Array:
 def block_matching(left: Array, right: Array) -> Array:
     """The best block of the same row by the sum of absolute differences (Konolige 1998, in OpenCV)."""
     searched = _searched(left)
-    side = min(15, (min(left.shape) - 1) // 2 * 2 + 1)
-    return _matched(cv2.StereoBM.create(numDisparities=searched, blockSize=max(side, 5)), left, right, searched)
+    return _matched(cv2.StereoBM.create(numDisparities=searched, blockSize=15), left, right, searched)
 
 
 METHODS: dict[str, Method] = {"zero": zero, "sgbm": sgbm, "bm": block_matching}
@@ -53,9 +54,15 @@ def _searched(left: Array) -> int:
 
 
 def _matched(matcher: cv2.StereoMatcher, left: Array, right: Array, searched: int) -> Array:
-    """Disparity (H, W) of all pixels. OpenCV knows none of the leftmost ones, so that both images are widened there."""
-    wide = [cv2.copyMakeBorder(image, 0, 0, searched, 0, cv2.BORDER_REPLICATE) for image in (left, right)]
-    found = matcher.compute(*wide)[:, searched:].astype(np.float32) / _STEPS
+    """Disparity (H, W) of all pixels.
+
+    OpenCV knows none of the leftmost pixels, and block matching none that a block sticks out of the image at, so that both
+    images are widened there.
+    """
+    height, width = left.shape
+    around = (_MARGIN, _MARGIN, searched, _MARGIN)
+    wide = [cv2.copyMakeBorder(image, *around, cv2.BORDER_REPLICATE) for image in (left, right)]
+    found = matcher.compute(*wide)[_MARGIN : _MARGIN + height, searched : searched + width].astype(np.float32) / _STEPS
     return filled(np.where(found > 0, found, np.nan))
 
 
