@@ -78,15 +78,15 @@ def score(*pairs: tuple[Array, Sample]) -> dict[str, float]:
 
 
 def known(truth: list[float], valid: list[bool], **further: Any) -> Sample:
-    return {"disparity_px": np.float32([truth]), "valid": np.array([valid]), **further}
+    return {"disparity_px": np.array([truth], np.float32), "valid": np.array([valid]), **further}
 
 
 def test_errors_by_hand() -> None:
     first = (
-        np.float32([[10, 14, 100, 7]]),
+        np.array([[10, 14, 100, 7]], np.float32),
         known([10, 10, 100.75, 0], [True, True, True, False], occluded=np.array([[False, True, False, True]])),
     )
-    second = (np.float32([[1.5]]), known([0.0], [True]))
+    second = (np.array([[1.5]], np.float32), known([0.0], [True]))
     found = score(first, second)
     of_first, of_second = 4.75 / 3, 1.5
     assert found["avgerr"] == pytest.approx((of_first + of_second) / 2)
@@ -101,19 +101,19 @@ def test_errors_by_hand() -> None:
 
 
 def test_an_image_without_truth_poisons_nothing() -> None:
-    nothing = (np.float32([[1]]), known([0.0], [False]))
-    one = (np.float32([[1]]), known([3.0], [True]))
+    nothing = (np.array([[1]], np.float32), known([0.0], [False]))
+    one = (np.array([[1]], np.float32), known([3.0], [True]))
     found = score(nothing, one)
     assert found["avgerr"] == found["avgerr_pooled"] == 2
     assert np.isnan(score(nothing)["avgerr"]) and np.isnan(score(nothing)["avgerr_pooled"])
 
 
 def test_of_four_truths_the_nearest_counts() -> None:
-    four = np.float32([[[1, 2, 3, 9]], [[1, 1, 1, 1]]])
+    four = np.array([[[1, 2, 3, 9]], [[1, 1, 1, 1]]], np.float32)
     valid = np.array([[[True, True, True, False]], [[False] * 4]])
     sample = {**known([2], [True]), "disparity4_px": four, "valid4": valid}
-    sample |= {"disparity_px": np.float32([[2], [1]]), "valid": np.array([[True], [False]])}
-    assert score((np.float32([[8], [5]]), sample))["avgerr"] == 5
+    sample |= {"disparity_px": np.array([[2], [1]]), "valid": np.array([[True], [False]], np.float32)}
+    assert score((np.array([[8], [5]], np.float32), sample))["avgerr"] == 5
 
 
 def rolled(height: int, width: int, disparity: int = 4) -> Sample:

@@ -14,7 +14,7 @@ from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError
 
 Array = NDArray[Any]
-# The median disparity of a pair is drawn from here, in pixels at a width of 96: that of what cross-view pre-training on rooms saw.
+# The median disparity of a pair is drawn from here, in pixels at a width of 96: what cross-view pre-training on rooms saw.
 _MEDIAN_PX = (2.5, 8.0)
 _WIDTH = 96
 _BASELINE_M = (0.02, 0.5)
@@ -23,7 +23,7 @@ _MOST_OCCLUDED = 0.4
 
 @dataclass(frozen=True)
 class StereoPair:
-    """`disparity_px` (H, W) float32 of the left view, exact at pixels' centres; `occluded` (H, W), what the right doesn't show."""
+    """`disparity_px` (H, W) float32 of the left view, exact at pixels' centres; `occluded` (H, W): not in the right."""
 
     left: View
     right: View
