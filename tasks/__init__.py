@@ -8,6 +8,7 @@ if __name__ != "croco_bench.tasks":
 from croco_bench.metrics.classification import TOP1
 from croco_bench.metrics.dense import L1
 from croco_bench.metrics.depth import DELTA1
+from croco_bench.metrics.disparity import AVGERR, BAD2
 from croco_bench.metrics.flow import CLEAN_EPE, FINAL_EPE
 from croco_bench.metrics.pose import ROTATION_DEG, TRANSLATION_M
 from croco_bench.metrics.segmentation import MIOU
@@ -50,6 +51,12 @@ CATALOGUE = {
         summary="optical flow on MPI-Sintel, pixels, clean and final pass",
         dataset="sintel",
         headline=(CLEAN_EPE, FINAL_EPE),
+    ),
+    "stereo": TaskCard(
+        target="croco_bench.tasks.stereo:Stereo",
+        summary="disparity of rectified pairs, pixels: Middlebury's MiddEval3, 15 training pairs",
+        dataset="middlebury",
+        headline=(AVGERR, BAD2),
     ),
     "taskonomy-curvature": _taskonomy("Curvature", "two principal curvatures"),
     "taskonomy-depth": _taskonomy("Depth", "depth along the optical axis"),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
-from torch import Tensor
 
-from croco_bench.contracts import Batch
 from croco_bench.metrics.meter import Array
-
-Method = Callable[[Array, Array], Array]
+from croco_bench.tasks.grey_pairs import Method
 
 
 def zero(grey1: Array, _: Array) -> Array:
@@ -33,14 +28,3 @@ def dis(grey1: Array, grey2: Array) -> Array:
 
 
 METHODS: dict[str, Method] = {"zero": zero, "farneback": farneback, "dis": dis}
-
-
-def on_batch(method: Method, batch: Batch) -> list[Array]:
-    """Flow (H, W, 2) in pixels of every pair of a prepared batch."""
-    return [method(_grey(one), _grey(two)) for one, two in zip(batch["image1"], batch["image2"], strict=True)]
-
-
-def _grey(image: Tensor) -> Array:
-    rgb = (image.permute(1, 2, 0) * 255).round().to("cpu").numpy().astype(np.uint8)
-    grey: Array = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    return grey

@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.utils import flow_to_image
 
 from croco_bench.contracts import Sample
 from croco_bench.data.colormaps import colored
 from croco_bench.metrics.meter import Array
+from croco_bench.tasks.grey_pairs import picture
 
 _GREY = 96
 # The legend's diameter as a share of the picture's shorter side; the error that a picture shows at its brightest.
@@ -27,8 +27,8 @@ def panels(sample: Sample, prediction: Array) -> dict[str, Array]:
     guess, real = flow_colours([prediction, truth], longest)
     error = np.linalg.norm(prediction - truth, axis=2)
     return {
-        "first image": _picture(sample["image1"]),
-        "second image": _picture(sample["image2"]),
+        "first image": picture(sample["image1"]),
+        "second image": picture(sample["image2"]),
         f"flow, {longest:.1f} px at the rim": guess,
         "true flow": _with_legend(np.where(valid[:, :, None], real, _GREY).astype(np.uint8), longest),
         f"error, 0 to {_WORST_PX:g} px": colored(error, (0.0, _WORST_PX), cv2.COLORMAP_INFERNO, valid),
@@ -56,17 +56,12 @@ def _longest(truth: Array) -> float:
     return max(float(np.percentile(np.linalg.norm(truth, axis=1), 98)), 1.0) if truth.size else 1.0
 
 
-def _with_legend(picture: Array, longest: float) -> Array:
+def _with_legend(shown: Array, longest: float) -> Array:
     """The wheel of colours in the lower right corner."""
-    size = max(round(min(picture.shape[:2]) * _LEGEND), 3)
+    size = max(round(min(shown.shape[:2]) * _LEGEND), 3)
     rows, columns = np.mgrid[:size, :size]
     disc = (np.stack([columns, rows], axis=2) - (size - 1) / 2) / (size / 2) * longest
     inside = np.linalg.norm(disc, axis=2) <= longest
-    corner = picture[-size:, -size:]
+    corner = shown[-size:, -size:]
     corner[inside] = flow_colours([disc], longest)[0][inside]
-    return picture
-
-
-def _picture(image: Tensor) -> Array:
-    picture: Array = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    return picture
+    return shown

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits
 from croco_bench.data.augment import to_unit
 from croco_bench.data.flow_augment import FlowAugment
 from croco_bench.data.flow_mixture import check_weights, open_mixture
@@ -21,11 +21,12 @@ from croco_bench.data.sintel_passes import BothPasses
 from croco_bench.errors import DataError, UsageError
 from croco_bench.laplacian import LOSSES, within
 from croco_bench.metrics.flow_meter import FlowMeter
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Array
 from croco_bench.tasks import classical_flow, flow_pictures
-from croco_bench.tasks.flow_checkpoints import check_settings, settings_of
 from croco_bench.tasks.flow_submission import SERVERS, SubmissionMeter, open_submissions
-from croco_bench.tiling import confidence_weight, grid, slide_pairs
+from croco_bench.tasks.grey_pairs import on_batch
+from croco_bench.tasks.windowed import WindowedTask
+from croco_bench.tasks.windowed_checkpoints import FLOW
 
 # Scenes that nothing is trained or selected on, so that they can be reported: ptlflow's validation scenes, but for
 # temple_2, which CroCo selects by.
@@ -71,37 +72,29 @@ class SintelFlowOptions:
     submissions: dict[str, str] = field(default_factory=dict, metadata={"scientific": False})
 
 
-class SintelFlow(Task):
+class SintelFlow(WindowedTask):
     """Three channels out: flow to the right and down in pixels, and the raw confidence (none with L1)."""
 
     Options = SintelFlowOptions
-    views = 2
+    quantities = 2
+    released = FLOW
+    unseen: ClassVar = "task.report=subval scores the two that they kept for validation"
+    pooling: ClassVar = "errors of all known pixels pooled, as RAFT"
+    options: SintelFlowOptions
 
     def __init__(self, options: SintelFlowOptions, image_size: Size) -> None:
+        super().__init__(options, image_size)
         _check(options)
-        self.options, self.image_size, self.state = options, image_size, {}
         change = FlowAugment(image_size)
         if options.augment == "crop":
             change = replace(change, resized=0.0, flipped=0.0, upended=0.0, jitter=None)
         self._augment = change
         self._submissions: dict[str, Reader] = {}
-        self._trained_on = ""
-
-    @property
-    def out_channels(self) -> int:
-        """Flow, and how much it is to be trusted."""
-        return 2 if self.options.loss == "l1" else 3
 
     @property
     def selection_metric(self) -> str:
         """That of the headlines, over clean and final pairs together."""
         return "epe"
-
-    @property
-    def _weigh(self) -> Callable[[Tensor], Tensor] | None:
-        if self.options.loss == "l1":
-            return None
-        return partial(confidence_weight, beta=self.options.beta, gamma=self.options.gamma)
 
     def splits(self, root: Path, *, seed: int) -> Splits:
         """See `Task.splits`; `root` is Sintel's folder, the other datasets lie beside it."""
@@ -129,21 +122,6 @@ class SintelFlow(Task):
             return None
         return _present(root, HELD_OUT if report == "held-out" else SELECT_SCENES)
 
-    def resolved(self, test: Reader) -> dict[str, Any]:
-        """The grid of windows on the first pair's size, rows by columns."""
-        height, width = test[0]["valid"].shape
-        rows, columns = grid((height, width), self.image_size, self.options.overlap)
-        return {
-            "window": list(self.image_size),
-            "overlap": self.options.overlap,
-            "windows": {f"{height}x{width}": [rows, columns]},
-        }
-
-    def adopt(self, metadata: Mapping[str, Any], source: str) -> None:
-        """See `Task.adopt`; files of CroCo-Flow are taken where crop, criterion and weights of windows are those of the run."""
-        check_settings(settings_of(metadata, source), self.image_size, self.options, source)
-        self._trained_on = str(metadata.get("dataset", "data that the file doesn't tell"))
-
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """As `augment` says; `flow_px` becomes (2, H, W)."""
         moved = self._augment(sample, generator)
@@ -160,72 +138,30 @@ class SintelFlow(Task):
 
     def selection(self, reader: Reader) -> Evaluation:
         """All pairs in one."""
-        return self._scored("", reader, _prepare, self.options.select_overlap)
+        return self.scored("", reader, FlowMeter(), _prepare, self.options.select_overlap, batch_size=_PAIRS)
 
     def evaluations(self, reader: Reader) -> list[Evaluation]:
         """The clean and the final pass; then the submissions, which score nothing."""
-        found = [self._scored(name, reader, partial(_prepare_pass, name), self.options.overlap) for name in PASSES]
+        overlap = self.options.overlap
+        found = [
+            self.scored(name, reader, FlowMeter(), partial(_prepare_pass, name), overlap, batch_size=_PAIRS)
+            for name in PASSES
+        ]
         return found + [
-            self._evaluation(
+            self.evaluation(
                 f"submission-{name}",
                 pairs,
                 SubmissionMeter(SERVERS[name], Path(self.options.submissions[name])),
                 _prepare,
-                self.options.overlap,
+                overlap,
                 batch_size=_PAIRS if name == "sintel" else 1,  # KITTI's images differ in size
             )
             for name, pairs in self._submissions.items()
         ]
 
-    def _scored(self, prefix: str, reader: Reader, prepare: Callable[[Sample], Sample], overlap: float) -> Evaluation:
-        found = self._evaluation(prefix, reader, FlowMeter(), prepare, overlap, batch_size=_PAIRS)
-        seen = (
-            f"the weights come from their authors, who trained on {self._trained_on}, and maybe on scenes that are reported "
-            "here (task.report=subval scores the two that they kept for validation)"
-        )
-        return replace(found, deviations=(seen,) if self._trained_on else ())
-
-    def _evaluation(
-        self,
-        prefix: str,
-        reader: Reader,
-        meter: Meter,
-        prepare: Callable[[Sample], Sample],
-        overlap: float,
-        *,
-        batch_size: int,
-    ) -> Evaluation:
-        height, width = self.image_size
-        weights = "" if self._weigh is None else ", weighted by confidence"
-        return Evaluation(
-            prefix=prefix,
-            reader=reader,
-            meter=meter,
-            prepare=prepare,
-            predict=partial(self._predict, overlap),
-            batch_size=batch_size,
-            citation=f"pairs of {reader.dataset}, {reader.split}, in windows of {height}x{width} that overlap by "
-            f"{overlap:g} or more{weights}, as CroCo-Flow; errors of all known pixels pooled, as RAFT",
-        )
-
-    def _predict(self, overlap: float, network: nn.Module, batch: Batch) -> list[Array]:
-        flow = slide_pairs(
-            *(network, batch["image1"], batch["image2"], self.image_size, overlap),
-            weigh=self._weigh,
-            batch=self.options.windows,
-        )
-        return list(flow.permute(0, 2, 3, 1).cpu().numpy())
-
     def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
         """No motion at all, and two of OpenCV's methods."""
-        return {name: partial(classical_flow.on_batch, method) for name, method in classical_flow.METHODS.items()}
-
-    def evaluation_for(self, baseline: str, evaluation: Evaluation) -> Evaluation:
-        """Methods without learning see whole images."""
-        pairs = f"pairs of {evaluation.reader.dataset}, {evaluation.reader.split}"
-        return replace(
-            evaluation, citation=f"{pairs}, whole; errors of all known pixels pooled, as RAFT", deviations=()
-        )
+        return {name: partial(on_batch, method) for name, method in classical_flow.METHODS.items()}
 
     def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Images, flow in colours with a legend, error."""
@@ -256,14 +192,8 @@ def _present(root: Path, wanted: tuple[str, ...]) -> list[str]:
 def _check(options: SintelFlowOptions) -> None:
     """Refuses what no type excludes."""
     check_weights(options.train_on)
-    for name in ("overlap", "select_overlap"):
-        if not 0 <= getattr(options, name) < 1:
-            raise UsageError(f"task.{name}={getattr(options, name):g} should be at least 0 and less than 1")
-    if not 0 < options.beta <= 40:
-        raise UsageError(f"task.beta={options.beta:g} should be more than 0 and at most 40, or the weights overflow")
-    for name in ("gamma", "max_flow", "windows"):
-        if not getattr(options, name) > 0:
-            raise UsageError(f"task.{name}={getattr(options, name):g} should be more than 0")
+    if not options.max_flow > 0:
+        raise UsageError(f"task.max_flow={options.max_flow:g} should be more than 0")
     if options.report == "all" and "sintel" in options.train_on:
         raise UsageError(
             "task.report=all would score scenes that are trained on; leave sintel out of task.train_on, or report=held-out"

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from croco_bench import load_backbone, run
 from croco_bench.assembly import Request, assemble
+from croco_bench.backbones.architecture import Architecture, Decoder
 from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.official import write_official
 from croco_bench.backbones.weights import read_finetuned, save_finetuned
-from croco_bench.contracts import PairBackbone
+from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.errors import BenchError, CheckpointError
 from croco_bench.heads.dpt import DPT, DPTOptions
 from croco_bench.network import Network
@@ -226,3 +228,102 @@ def test_our_own_files_of_other_tasks_are_refused(tiny_data: Path, tmp_path: Pat
     save_finetuned(tmp_path / "weights.safetensors", network.backbone, network.head, {"task": "relative-pose"})
     with pytest.raises(CheckpointError, match="was fine-tuned on relative-pose, not on sintel-flow"):
         assemble(request_for(str(tmp_path / "weights.safetensors"), tiny_data), 1)
+
+
+def stereo_file(path: Path, **changes: Any) -> str:
+    """A small CroCo-Stereo whose numbers follow from their official names alone."""
+    decoder = Decoder(32, 8, 2, 128)
+    size = (32, 64)
+    architecture = Architecture("croco", 32, 2, 2, 128, 16, (2, 4), 0, "rope", decoder=decoder)
+    backbone = CroCo(architecture, size, Origin("here", "CroCo"), "small")
+    network = Network(backbone, DPT(backbone.pair_spec(), 2, HEAD), views=2)
+    arguments = {"task": "stereo", "criterion": "LaplacianLossBounded2()", "crop": list(size)}
+    write_file(network, path, **{**arguments, "tile_conf_mode": "conf_expsigmoid_15_3", **changes})
+    content = torch.load(path, weights_only=False)
+    content["args"].croco_args["img_size"] = size
+    for name, tensor in content["model"].items():
+        one = re.sub(r"act_postprocess\.(\d)", lambda match: f"act_{int(match[1]) + 1}_postprocess", name)
+        one = re.sub(r"layer_rn\.(\d)", lambda match: f"layer{int(match[1]) + 1}_rn", one)
+        values = np.random.RandomState(zlib.crc32(one.encode())).standard_normal(tensor.shape)
+        if tensor.dim() > 1:
+            values *= (2 / tensor[0].numel()) ** 0.5
+        elif "norm" in name and name.endswith("weight"):
+            values = 1 + 0.1 * values
+        else:
+            values *= 0.1
+        tensor.copy_(torch.from_numpy(values * (0.01 if "head.4" in name else 1)))
+    torch.save(content, path)
+    return str(path)
+
+
+def stereo_request(ckpt: str, data: Path, *changes: str) -> Request:
+    fitting = ("train.image_size=[32,64]", FITTING[1], "task.overlap=0.7", *changes)
+    return Request("stereo", ckpt, load_recipe("stereo", "smoke", fitting), data, None, 0, None, True)
+
+
+SUBMITTED = ("conf_expsigmoid_15_3", "LaplacianLossBounded2()", ())
+OF_ETH3D = (
+    "conf_expbeta3",
+    "LaplacianLoss()",
+    ("task.loss=free", "task.weights=exponential", "task.beta=3"),
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "figures"),
+    [
+        (SUBMITTED, (70, 150), [0.65487, 1.68423, -1.0112, 1.02268, 2.12152, 1.01550, 1.02042]),
+        (SUBMITTED, (40, 50), [0.44279, 1.0028, 0.86061, 0.88254, 1.58711, 0.94047, 0.40820]),
+        (OF_ETH3D, (70, 150), [0.65487, 1.69394, -1.24916, 0.99808, 2.17767, 1.01915, 1.08076]),
+        (OF_ETH3D, (40, 50), [0.44279, 1.00311, 0.74521, 0.88254, 1.58197, 0.92711, 0.41905]),
+    ],
+)
+def test_disparities_are_those_of_the_authors_code(
+    file: tuple[str, str, tuple[str, ...]], size: tuple[int, int], figures: list[float], tiny_data: Path, tmp_path: Path
+) -> None:
+    """At five pixels, their mean and deviation, as CroCo's own code (stereoflow, windows that overlap by 0.7) found them.
+
+    The smaller images are enlarged for it: the window doesn't fit in.
+    """
+    mode, criterion, changes = file
+    ckpt = stereo_file(tmp_path / "crocostereo.pth", tile_conf_mode=mode, criterion=criterion)
+    assembly = assemble(stereo_request(ckpt, tiny_data, *changes), 1)
+    images = np.random.RandomState(7).uniform(size=(2, 1, 3, *size)).astype(np.float32)
+    batch = dict(zip(("image1", "image2"), torch.from_numpy(images), strict=True))
+    (evaluation,) = assembly.evaluations()
+    with torch.inference_mode():
+        (found,) = evaluation.predict(assembly.network.eval(), batch)
+    points = [(y % size[0], x % size[1]) for y, x in ((0, 0), (7, 50), (20, 30), (39, 55), (33, 3))]
+    ours = [*(found[point] for point in points), found.mean(), found.std()]
+    assert ours == pytest.approx(figures, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"task": "flow"},
+            "is CroCo-Flow's: it predicts flow, not disparities along rows; give a file of CroCo-Stereo",
+        ),
+        ({"crop": [352, 704]}, r"add --set train\.image_size=\[352,704\]$"),
+        (
+            {"criterion": "LaplacianLoss()", "tile_conf_mode": "conf_expbeta3"},
+            r"add --set task\.loss=free --set task\.weights=exponential --set task\.beta=3$",
+        ),
+        ({"tile_conf_mode": "conf_expsigmoid_10_5"}, r"add --set task\.beta=10 --set task\.gamma=5$"),
+        ({"tile_conf_mode": "conf_linear"}, r"isn't known; expected conf_expsigmoid or conf_expbeta"),
+    ],
+)
+def test_stereo_files_for_something_else_are_one_sentence(
+    changes: dict[str, Any], words: str, tiny_data: Path, tmp_path: Path
+) -> None:
+    ckpt = stereo_file(tmp_path / "file.pth", **changes)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        assemble(stereo_request(ckpt, tiny_data), 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_results_of_the_authors_stereo_say_what_it_was_trained_on(tiny_data: Path, tmp_path: Path) -> None:
+    ckpt = stereo_file(tmp_path / "file.pth", dataset="CREStereo('train')")
+    (evaluation,) = assemble(stereo_request(ckpt, tiny_data), 1).evaluations()
+    assert any("CREStereo('train')" in text and "middlebury-subval" in text for text in evaluation.deviations)

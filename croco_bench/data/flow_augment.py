@@ -59,7 +59,7 @@ class FlowAugment:
             moved = mirror(moved, axis=1)
         if generator.random() < self.upended:
             moved = mirror(moved, axis=0)
-        moved = _crop(moved, self.size, generator)
+        moved = crop(moved, self.size, generator)
         if self.jitter:
             moved |= self._coloured(moved, self.jitter, generator)
         return moved
@@ -122,8 +122,8 @@ def mirror(sample: Sample, *, axis: int) -> Sample:
     return {**moved, "flow_px": moved["flow_px"] * signs}
 
 
-def _crop(sample: Sample, size: Size, generator: np.random.Generator) -> Sample:
-    """A window at a uniformly drawn place, the last row and column included."""
+def crop(sample: Sample, size: Size, generator: np.random.Generator) -> Sample:
+    """A window of all maps, one of them `valid` (H, W), at a uniformly drawn place, the last row and column included."""
     whole = sample["valid"].shape
     top, left = (int(generator.integers(0, whole[axis] - size[axis], endpoint=True)) for axis in (0, 1))
     window = np.s_[top : top + size[0], left : left + size[1]]

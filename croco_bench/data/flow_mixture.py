@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from croco_bench.contracts import Reader
-from croco_bench.data import autoflow, flyingchairs, flyingthings, hd1k, kitti, sintel, spring, tartanair
-from croco_bench.data.mixture import Mixture
+from croco_bench.data import autoflow, flyingchairs, flyingthings, hd1k, kitti, mixture, sintel, spring, tartanair
+from croco_bench.data.mixture import HELD_OUT, Mixture, folder_for
 from croco_bench.data.splitting import carve
-from croco_bench.errors import DataError, UsageError, unknown
 
 Opener = Callable[[Path], Reader]
 # What each name's training part is.
@@ -30,8 +29,6 @@ SELECTION: dict[str, Opener] = {
     "flyingchairs": partial(flyingchairs.open_split, split="val"),
     "flyingthings": partial(flyingthings.open_split, split="test1024"),
 }
-# Where none of a mixture's datasets has one: the share of the first that is kept from training.
-_HELD_OUT = 0.05
 
 
 def check_weights(weights: Mapping[str, float]) -> None:
@@ -40,13 +37,7 @@ def check_weights(weights: Mapping[str, float]) -> None:
     Raises:
         UsageError: so it is.
     """
-    if not weights:
-        raise UsageError("task.train_on names no dataset; write for instance --set 'task.train_on={flyingchairs = 1}'")
-    for name, weight in weights.items():
-        if name not in TRAINING:
-            raise unknown("dataset of optical flow to train on", name, TRAINING)
-        if not weight > 0:
-            raise UsageError(f"task.train_on.{name}={weight:g} should be more than 0; leave {name} out instead")
+    mixture.check_weights(weights, TRAINING, "optical flow", "flyingchairs")
 
 
 def open_mixture(
@@ -61,9 +52,7 @@ def open_mixture(
     """
     readers: dict[str, Reader] = {}
     for name in weights:
-        folder = data_root / name
-        if not folder.is_dir():
-            raise DataError(_absent(folder, name, weights))
+        folder = folder_for(data_root, name, name, weights)
         if name == "sintel":
             readers[name] = sintel.open_split(folder, "train", scenes=sintel_scenes)
         else:
@@ -75,11 +64,5 @@ def open_mixture(
             select = SELECTION[chosen](data_root / chosen)
         else:
             first = next(iter(readers))
-            readers[first], select = carve(readers[first], _HELD_OUT, seed=seed)
+            readers[first], select = carve(readers[first], HELD_OUT, seed=seed)
     return Mixture(list(readers.values()), list(weights.values()), seed), select
-
-
-def _absent(folder: Path, name: str, weights: Mapping[str, float]) -> str:
-    rest = ", ".join(f"{other} = {weight:g}" for other, weight in weights.items() if other != name)
-    leave = f"leave it out with --set 'task.train_on={{{rest}}}'" if rest else "give task.train_on another dataset"
-    return f"there is no folder {folder}, which task.train_on names; {leave}, or see croco-bench data list"

@@ -20,9 +20,11 @@ from croco_bench import __version__
 from croco_bench.data.places import MARKER, is_miniature
 from croco_bench.data.processes import process_pool
 from croco_bench.data.rooms.ade20k import ADE20KMini, write_ade20k
+from croco_bench.data.rooms.crestereo import CREStereoMini, write_crestereo
 from croco_bench.data.rooms.flyingchairs import FlyingChairsMini, write_flyingchairs
 from croco_bench.data.rooms.habitat import HabitatMini, write_habitat
 from croco_bench.data.rooms.imagenet import ImageNetMini, write_imagenet
+from croco_bench.data.rooms.middlebury import MiddleburyMini, write_middlebury
 from croco_bench.data.rooms.multimae import write_multimae
 from croco_bench.data.rooms.nyuv2 import NYUv2Mini, write_nyuv2
 from croco_bench.data.rooms.sevenscenes import SevenScenesMini, write_sevenscenes
@@ -85,6 +87,13 @@ MINIATURES: dict[str, Miniature] = {
         write_flyingchairs,
         lambda spec: spec.train + spec.val,
     ),
+    "middlebury": Miniature(
+        MiddleburyMini(),
+        MiddleburyMini(4, 1, 40, 56),
+        write_middlebury,
+        lambda spec: spec.scenes + spec.test_scenes,
+    ),
+    "crestereo": Miniature(CREStereoMini(), CREStereoMini(8, 40, 56), write_crestereo, lambda spec: spec.pairs),
     "multimae": Miniature(HabitatMini(), HabitatMini(6, 2, 40), write_multimae, lambda spec: spec.pairs, usual=False),
 }
 

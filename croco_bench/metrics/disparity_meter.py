@@ -1,0 +1,71 @@
+"""Scores disparity image by image, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from croco_bench.metrics.disparity import ALL, OF_KNOWN, OF_SEEN_TWICE, POOLED, THRESHOLDS
+from croco_bench.metrics.meter import Array, Meter
+
+
+class DisparityMeter(Meter):
+    """Scores a disparity (H, W) in pixels against `sample["disparity_px"]` where `sample["valid"]` (H, W) holds.
+
+    `occluded` (H, W) of the sample, if it has it, says what the right view doesn't show. Where a sample has four truths of every
+    pixel, `disparity4_px` and `valid4` (H, W, 4), as Spring's have, an error is the least of those to the known ones.
+
+    A row holds the metrics of this image, and `sums` and `count` of its known pixels, from which the pooled ones are made. The
+    others are means over images: Middlebury and ETH3D rank by these, and CroCo v2 selects by them, while its test pools pixels.
+    """
+
+    metrics: ClassVar = ALL
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one image."""
+        error = _errors(prediction.astype(np.float64), sample)
+        truth = sample["disparity_px"].astype(np.float64)
+        known = np.isfinite(error)
+        occluded = sample.get("occluded")
+        seen = np.zeros_like(known) if occluded is None else known & ~occluded
+        parts = ((OF_KNOWN, known), (OF_SEEN_TWICE, seen))
+        row: dict[str, float | Array] = {
+            metric.name: value
+            for metrics, where in parts
+            for metric, value in zip(metrics, _scores(error[where], truth[where]), strict=True)
+        }
+        sums = [error[known].sum(), *(100.0 * (error[known] > most).sum() for most in THRESHOLDS)]
+        return {**row, "sums": np.array(sums), "count": float(known.sum())}
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Means over images, and over the pixels of all images together."""
+        images = {metric.name: rows[metric.name] for metric in (*OF_KNOWN, *OF_SEEN_TWICE)}
+        found = {
+            name: float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else np.nan for name, v in images.items()
+        }
+        count = rows["count"].sum()
+        pooled = rows["sums"].sum(axis=0) / count if count else np.full(len(POOLED), np.nan)
+        return found | {metric.name: float(value) for metric, value in zip(POOLED, pooled, strict=True)}
+
+
+def _scores(error: Array, truth: Array) -> list[float]:
+    """In the order of the metrics of an image; NaN where there is no pixel."""
+    if not error.size:
+        return [np.nan] * len(OF_KNOWN)
+    wrong = [error > most for most in THRESHOLDS] + [(error > 3) & (error > 0.05 * truth)]
+    return [
+        float(error.mean()),
+        float(np.sqrt(np.square(error).mean())),
+        *(100.0 * float(bad.mean()) for bad in wrong),
+    ]
+
+
+def _errors(prediction: Array, sample: Mapping[str, Array]) -> Array:
+    """Error (H, W) of every pixel, NaN where unknown."""
+    if "disparity4_px" not in sample:
+        return np.where(sample["valid"], np.abs(prediction - sample["disparity_px"].astype(np.float64)), np.nan)
+    four = np.abs(prediction[:, :, None] - sample["disparity4_px"].astype(np.float64))
+    least = np.where(sample["valid4"], four, np.inf).min(axis=2)
+    return np.where(np.isinf(least), np.nan, least)
