@@ -44,7 +44,8 @@ def test_every_place_describes_itself_and_has_a_checker(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MINIATURES))
 def test_the_miniatures_are_in_order(tiny_data: Path, name: str) -> None:
     findings = place(name).check(tiny_data / name)
-    assert len(findings) >= 3
+    # CREStereo has one split and no masks, so less is said of it.
+    assert len(findings) >= (3 if name == "crestereo" else 4)
     assert [finding for finding in findings if not finding.ok] == []
     assert all("\n" not in finding.what for finding in findings)
     assert is_miniature(tiny_data / name) and not is_miniature(tiny_data)

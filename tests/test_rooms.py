@@ -317,7 +317,10 @@ def test_sequences_of_one_scene_see_the_same() -> None:
     for seed in range(40, 46):
         scene = make_scene(seed)
         stage = Stage.draw(scene, generator(seed, "stage"))
-        walks = [trajectory(scene, 40, (24, 32), generator(seed, "walk", k), stage, reach=0.4) for k in (1, 2, 3)]
+        walks = [
+            trajectory(scene, 40, (24, 32), generator(seed, "walk", k), stage, reach=SevenScenesMini().reach / 100)
+            for k in (1, 2, 3)
+        ]
         shared = np.sort(shared_view(scene, walks[2], walks[0] + walks[1]), axis=1)[:, ::-1]
         first, fifth = [*first, *shared[:, 0]], [*fifth, *shared[:, 4]]
     assert np.quantile(first, 0.05) > 0.5 and np.median(first) > 0.65
