@@ -90,9 +90,9 @@ def ours(path: Path, device: torch.device, windows: int) -> Predict:
     """This project's network and windows, all pairs at once, as `croco-bench run sintel-flow --eval-only` does."""
     from croco_bench import load_backbone
     from croco_bench.backbones.weights import read_finetuned
-    from croco_bench.engine import keep_freed_memory
+    from croco_bench.engine.devices import keep_freed_memory
+    from croco_bench.engine.network import Network, spec_for
     from croco_bench.heads.dpt import DPT, DPTOptions
-    from croco_bench.network import Network, spec_for
 
     backbone, finetuned = load_backbone(str(path), image_size=WINDOW), read_finetuned(path)
     assert finetuned is not None

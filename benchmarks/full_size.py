@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from croco_bench import engine
-from croco_bench.assembly import Assembly, Request, assemble
-from croco_bench.data.mini import make_mini
-from croco_bench.engine import peak_memory_mb
-from croco_bench.evaluate import evaluate
-from croco_bench.loading import evaluation_batches
-from croco_bench.recipe import load_recipe
+from croco_bench.config.recipe import load_recipe
+from croco_bench.data.miniatures.make import make_mini
+from croco_bench.engine import devices
+from croco_bench.engine.dataloading import evaluation_batches
+from croco_bench.engine.devices import peak_memory_mb
+from croco_bench.engine.evaluate import evaluate
+from croco_bench.runs.setup import Assembly, Request, assemble
 
 TASK = "nyuv2-depth"
 
@@ -60,7 +60,7 @@ def training_step(assembly: Assembly, device: torch.device, batch: int, repeats:
     )
 
 
-def evaluation_overhead(assembly: Assembly, accelerator: engine.Accelerator, workers: int) -> None:
+def evaluation_overhead(assembly: Assembly, accelerator: devices.Accelerator, workers: int) -> None:
     """The whole centre-crop evaluation against the forward passes of the same batches."""
     network, device = assembly.network.to(accelerator.device).eval(), accelerator.device
     evaluation = assembly.task.evaluations(assembly.splits.test)[0]
@@ -94,7 +94,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         sizes = ["nyuv2.height=480", "nyuv2.width=640", "nyuv2.train=10", f"nyuv2.test={arguments.images}"]
         make_mini(folder, datasets=["nyuv2"], changes=sizes)
-        accelerator = engine.start(arguments.device, recipe.train.precision, seed=0)
+        accelerator = devices.start(arguments.device, recipe.train.precision, seed=0)
         request = Request(TASK, arguments.ckpt, recipe, Path(folder), None, 0, None, eval_only=False)
         assembly = assemble(request, processes=1)
         print(f"{arguments.ckpt} on {accelerator.device}, {torch.get_num_threads()} threads, {recipe.train.precision}")

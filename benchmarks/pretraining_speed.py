@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from croco_bench.data.mini import make_mini
-from croco_bench.engine import keep_freed_memory, peak_memory_mb
+from croco_bench.data.miniatures.make import make_mini
+from croco_bench.engine.devices import keep_freed_memory, peak_memory_mb
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.sources import open_source

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from croco_bench import run
-from croco_bench.data.mini import make_mini
-from croco_bench.recipe import load_recipe
-from croco_bench.record import Result
+from croco_bench.config.recipe import load_recipe
+from croco_bench.data.miniatures.make import make_mini
+from croco_bench.records.schema import Result
 
 TASK = "imagenet-linear"
 

@@ -17,11 +17,11 @@ import time
 import torch
 
 from croco_bench import load_backbone, registry
-from croco_bench import recipe as recipes
 from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.paired import with_decoder
-from croco_bench.engine import keep_freed_memory, peak_memory_mb
-from croco_bench.network import Network, spec_for
+from croco_bench.config import recipe as recipes
+from croco_bench.engine.devices import keep_freed_memory, peak_memory_mb
+from croco_bench.engine.network import Network, spec_for
 
 
 def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:

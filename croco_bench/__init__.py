@@ -9,10 +9,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from croco_bench.backbones import load_backbone
-    from croco_bench.runner import run
-    from croco_bench.store import load_results
+    from croco_bench.records.store import load_results
+    from croco_bench.runs.runner import run
 
-_HOMES = {"load_backbone": "backbones", "run": "runner", "load_results": "store"}
+_HOMES = {"load_backbone": "backbones", "run": "runs.runner", "load_results": "records.store"}
 __all__ = ["__version__", "load_backbone", "load_results", "run"]
 
 

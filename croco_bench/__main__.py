@@ -1,5 +1,5 @@
 """`python -m croco_bench`, for torchrun and accelerate launch."""
 
-from croco_bench.cli import main
+from croco_bench.cli.main import main
 
 main()

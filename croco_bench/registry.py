@@ -24,6 +24,7 @@ class TaskCard:
     A headline metric's name is its key in the result (`delta1`, `clean/epe`). `dataset` is the folder under the data
     root. A task whose numbers change gets a new `version`. `showcase`: `croco-bench demo` runs it unasked.
     Tasks of one `group` share their recipes, a name to run them all by, and a column: the mean rank over them.
+    `recipes` is "package:folder", where the TOML files lie; by default `recipes/<group or name>` beside the target's module.
     """
 
     target: str
@@ -33,6 +34,7 @@ class TaskCard:
     version: int = 1
     showcase: bool = False
     group: str = ""
+    recipes: str = ""
 
 
 @dataclass(frozen=True)

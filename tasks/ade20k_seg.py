@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
-from croco_bench.data import geometry
-from croco_bench.data import segmentation_augment as maps
-from croco_bench.data.ade20k import UNLABELLED, ADE20KReader
-from croco_bench.data.ade20k_classes import NAMES, PALETTE
-from croco_bench.data.augment import ColorJitter, to_unit
+from croco_bench.data.datasets.ade20k import UNLABELLED, ADE20KReader
+from croco_bench.data.datasets.ade20k_classes import NAMES, PALETTE
 from croco_bench.data.splitting import carve
+from croco_bench.data.transforms import geometry
+from croco_bench.data.transforms import segmentation as maps
+from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.errors import DivergedError, UsageError
 from croco_bench.metrics.meter import Array
 from croco_bench.metrics.segmentation_meter import SegmentationMeter

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
-from croco_bench.data.augment import to_unit
-from croco_bench.data.imagenet import open_split, titles
+from croco_bench.data.datasets.imagenet import open_split, titles
 from croco_bench.data.splitting import carve
+from croco_bench.data.transforms.color import to_unit
 from croco_bench.metrics.classification_meter import ClassificationMeter
 from croco_bench.metrics.meter import Array
 

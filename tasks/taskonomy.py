@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
-from croco_bench.data.augment import to_unit
-from croco_bench.data.colormaps import colored, unit_range
-from croco_bench.data.taskonomy import DOMAINS, Layout, block_dilated, open_split, softened
+from croco_bench.data.datasets.taskonomy import DOMAINS, Layout, block_dilated, open_split, softened
+from croco_bench.data.transforms.color import to_unit
+from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import UsageError
 from croco_bench.metrics.dense_meter import DenseMeter
 from croco_bench.metrics.meter import Array

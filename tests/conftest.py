@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from croco_bench.data.mini import MINIATURES, make_mini
-from croco_bench.record import Result
+from croco_bench.data.miniatures.make import MINIATURES, make_mini
+from croco_bench.records.schema import Result
 
 
 @pytest.fixture(scope="session")

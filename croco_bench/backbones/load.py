@@ -10,13 +10,13 @@ from typing import Any
 import timm
 import torch
 
-from croco_bench.backbones import from_croco, from_multimae, from_vit
 from croco_bench.backbones.architecture import ARCHITECTURES, Architecture, Decoder, parse_random
 from croco_bench.backbones.croco import CroCo
-from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
+from croco_bench.backbones.formats import croco, multimae, vit
+from croco_bench.backbones.formats.base import Converted, Format, RawCheckpoint
+from croco_bench.backbones.locate import locate
 from croco_bench.backbones.paired import TimmPair
-from croco_bench.backbones.positions import resample
-from croco_bench.backbones.sources import locate
+from croco_bench.backbones.position_tables import resample
 from croco_bench.backbones.timm_vit import TimmViT
 from croco_bench.backbones.vit import ViT, grid_of
 from croco_bench.backbones.weights import OWN, PRETRAINED, Finetuned, as_finetuned, fill, read_checkpoint
@@ -25,7 +25,7 @@ from croco_bench.errors import CheckpointError, FitError, UsageError, unknown
 from croco_bench.seeding import derive
 
 # The first that matches wins: special cases stand before the general.
-FORMATS: tuple[Format, ...] = (*from_multimae.FORMATS, *from_croco.FORMATS, *from_vit.FORMATS)
+FORMATS: tuple[Format, ...] = (*multimae.FORMATS, *croco.FORMATS, *vit.FORMATS)
 
 
 def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str | None = None) -> Backbone:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.blocks import initialise
 from croco_bench.backbones.croco import CroCo, CrossView
-from croco_bench.backbones.positions import sincos
+from croco_bench.backbones.position_tables import sincos
 from croco_bench.backbones.timm_vit import TimmViT
 from croco_bench.backbones.vit import ViT, grid_of
 from croco_bench.contracts import Backbone, Origin, PairBackbone, Size

@@ -10,7 +10,7 @@ import timm
 from torch import Tensor, nn
 
 from croco_bench.backbones.blocks import drop_path
-from croco_bench.backbones.sources import hub_reason
+from croco_bench.backbones.locate import hub_reason
 from croco_bench.backbones.vit import check_size, grid_of
 from croco_bench.contracts import Backbone, Origin, Size
 from croco_bench.errors import CheckpointError, FitError

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from croco_bench.backbones.architecture import Architecture, Grid
 from croco_bench.backbones.attention import Rotation, rotation
 from croco_bench.backbones.blocks import Block, initialise, layer_norm, set_drop_path
-from croco_bench.backbones.positions import sincos
+from croco_bench.backbones.position_tables import sincos
 from croco_bench.contracts import Backbone, Origin, Size
 from croco_bench.errors import FitError
 

@@ -24,8 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from croco_bench.backbones.formats import RawCheckpoint, State
-from croco_bench.backbones.from_croco import FINETUNED
+from croco_bench.backbones.formats.base import RawCheckpoint, State
+from croco_bench.backbones.formats.croco import FINETUNED
 from croco_bench.contracts import Backbone
 from croco_bench.errors import CheckpointError
 from croco_bench.files import atomic

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from croco_bench.data.images import read_rgb
-from croco_bench.data.places import is_miniature
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from croco_bench.backbones.architecture import Grid
 from croco_bench.backbones.attention import attend
 from croco_bench.backbones.blocks import Block, initialise, layer_norm
-from croco_bench.backbones.positions import sincos
+from croco_bench.backbones.position_tables import sincos
 
 
 class PatchTokens(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from croco_bench.backbones.architecture import Architecture, Decoder, heads_of
 from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.vit import ViT, grid_of
+from croco_bench.config.recipe import options_of
 from croco_bench.contracts import Origin
 from croco_bench.errors import FitError
 from croco_bench.pretraining.completion import CrossViewCompletion
@@ -16,7 +17,6 @@ from croco_bench.pretraining.masked import MaskedAutoencoder
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.recipe import Pretraining
-from croco_bench.recipe import options_of
 from croco_bench.seeding import derive
 
 _OBJECTIVES: dict[str, type[Objective]] = {

@@ -19,17 +19,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from croco_bench.backbones.blocks import Block, CrossBlock
 from croco_bench.contracts import Batch
+from croco_bench.engine.dataloading import Plan, training_batches
+from croco_bench.engine.optim import Schedule
+from croco_bench.engine.step import Stepper, load_state, save_state, shard
+from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError
-from croco_bench.loading import Plan, training_batches
-from croco_bench.optim import Schedule
-from croco_bench.pretraining.check import Check
 from croco_bench.pretraining.objective import Objective
-from croco_bench.pretraining.output import Output
+from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.pretraining.sources import Source
+from croco_bench.pretraining.validation import Check
 from croco_bench.progress import Bar, say
-from croco_bench.runlog import RunLog
-from croco_bench.stepping import Stepper, load_state, save_state, shard
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.blocks import Block, initialise, layer_norm
-from croco_bench.backbones.positions import sincos
+from croco_bench.backbones.position_tables import sincos
 from croco_bench.backbones.vit import ViT
 from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
 

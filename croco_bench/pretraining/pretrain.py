@@ -17,13 +17,14 @@ import torch
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
-from croco_bench import __version__, engine
+from croco_bench import __version__
+from croco_bench.engine import devices
+from croco_bench.engine.dataloading import Plan
 from croco_bench.errors import RecordError, UsageError
-from croco_bench.loading import Plan
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.loop import Job, Pretrainer
-from croco_bench.pretraining.output import Output
+from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.pretraining.sources import Source, open_source
 from croco_bench.progress import say
@@ -67,10 +68,10 @@ def pretrain(
     made = [*changes, *(f"{key}={value}" for key, value in named.items() if value is not None)]
     made += _sets(list(pairs), recipes.load(recipe, made).objective)
     loaded, folder = recipes.load(recipe, made), Path(out)
-    accelerator = engine.start(device, loaded.train.precision, seed)
-    with engine.advice(loaded.train), _tf32():
+    accelerator = devices.start(device, loaded.train.precision, seed)
+    with devices.advice(loaded.train), _tf32():
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
-        engine.keep_freed_memory(accelerator.device)
+        devices.keep_freed_memory(accelerator.device)
         facts["command"] = _command(recipe, made, seed)
         with _only_one(folder) if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:

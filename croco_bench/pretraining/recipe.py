@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from croco_bench.config.recipe import Protocol
+from croco_bench.config.tables import HABITS, Length, Loop, Table, keys_of, read_tables, readable
 from croco_bench.errors import UsageError, unknown
-from croco_bench.recipe import Protocol
-from croco_bench.settings import HABITS, Length, Loop, Table, keys_of, read_tables, readable
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 

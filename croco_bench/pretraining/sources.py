@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.contracts import Reader, Sample, Size
-from croco_bench.data.mixture import Mixture
-from croco_bench.data.multimae import JointCrop, MultimaeReader
+from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader
+from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.data.pairs import open_pairs
 from croco_bench.data.splitting import Subset, carve
 from croco_bench.errors import DataError, UsageError
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.recipe import Data
-from croco_bench.pretraining.samples import Augmentation, ModalitySamples, PairSamples
+from croco_bench.pretraining.transforms import Augmentation, ModalitySamples, PairSamples
 from croco_bench.seeding import generator
 
 Prepare = Callable[[Sample, np.random.Generator], Sample]

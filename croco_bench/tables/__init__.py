@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.store import read_all
+from croco_bench.records.store import read_all
 from croco_bench.tables import html, render
 from croco_bench.tables.grid import build
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from croco_bench import registry
 from croco_bench.metrics import Metric
-from croco_bench.record import Result
-from croco_bench.store import Slot
+from croco_bench.records.schema import Result
+from croco_bench.records.store import Slot
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.published import Source, disagreements, sources
 

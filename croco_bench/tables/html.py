@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from croco_bench.record import Result
-from croco_bench.store import Slot
+from croco_bench.records.schema import Result
+from croco_bench.records.store import Slot
 from croco_bench.tables.grid import Cell, Column, Grid, Row
 from croco_bench.tables.render import MISSING, footnotes, number
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from croco_bench.errors import RecordError
-from croco_bench.record import Result
-from croco_bench.store import Slot, read
+from croco_bench.records.schema import Result
+from croco_bench.records.store import Slot, read
 
 
 def find(given: str, results: Path) -> Path:

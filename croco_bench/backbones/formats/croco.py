@@ -1,0 +1,187 @@
+"""Files of CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from croco_bench.backbones.architecture import HALF, IMAGENET, Architecture, Decoder, Grid, heads_of
+from croco_bench.backbones.formats.base import Converted, Format, Names, checked_heads, patch_shape, square_grid
+from croco_bench.errors import CheckpointError
+
+_SELF_ATTENTION = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+_CROSS_ATTENTION = ("cross_attn.projq", "cross_attn.projk", "cross_attn.projv", "cross_attn.proj", "norm3")
+# The network's arguments that matter here; any other may hold what it likes.
+_USED = frozenset(
+    [
+        *("pos_embed", "img_size", "patch_size", "norm_im2_in_dec", "dec_block"),
+        *("enc_embed_dim", "enc_depth", "enc_num_heads"),
+        *("dec_embed_dim", "dec_depth", "dec_num_heads"),
+    ]
+)
+
+
+def network_arguments(extras: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The network's arguments, from wherever the file keeps them; empty for the first release, which keeps none."""
+    args = extras.get("args")
+    for given in (extras.get("croco_kwargs"), getattr(args, "croco_args", None)):  # the latter: CroCo-Flow and -Stereo
+        if isinstance(given, Mapping):
+            return dict(given)
+        if given is not None:
+            raise CheckpointError(
+                f"{source}: croco_kwargs should be a table of arguments, but is a {type(given).__name__}"
+            )
+    text = getattr(args, "model", None)
+    return parse_call(text, source) if isinstance(text, str) and "(" in text else {}
+
+
+def parse_call(text: str, source: str) -> dict[str, Any]:
+    """Keyword arguments of a string such as "CroCoNet(enc_depth=24)"; literals only, nothing is run.
+
+    Arguments of no concern here may be something else (DUSt3R writes `inf` among its head's settings): left out.
+    """
+    wrong = CheckpointError(f"{source}: the model string {text[:60]!r} isn't a call such as CroCoNet(enc_depth=12)")
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise wrong from error
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise wrong
+    values = {}
+    for keyword in call.keywords:
+        try:
+            values[keyword.arg or "**"] = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError, RecursionError) as error:
+            if keyword.arg in _USED:
+                raise wrong from error
+    if "**" in values:
+        raise wrong
+    return values
+
+
+def _positions(names: Names, kwargs: Mapping[str, Any]) -> tuple[Literal["fixed", "rope"], float, tuple[str, ...]]:
+    """Kind, rotary base, notes."""
+    said = kwargs.get("pos_embed", "cosine" if names.has("enc_pos_embed") else None)
+    if said == "cosine":
+        return "fixed", 100.0, ()
+    if said is None:
+        return "rope", 100.0, ("the file doesn't say its positions and has no table: RoPE100 was assumed",)
+    try:
+        base = float(str(said).removeprefix("RoPE")) if str(said).startswith("RoPE") else math.nan
+    except ValueError:
+        base = math.nan
+    if not 0 < base < math.inf:
+        raise CheckpointError(f"{names.source}: pos_embed={said!r} isn't known; expected cosine, or RoPE and a number")
+    return "rope", base, ()
+
+
+def _grid(names: Names, kwargs: Mapping[str, Any], patch_size: int, kind: str) -> Grid:
+    """The patch grid that the network was trained with."""
+    said = kwargs.get("img_size", 224)
+    size = (said, said) if isinstance(said, int) else tuple(said) if isinstance(said, list | tuple) else ()
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise CheckpointError(f"{names.source}: img_size={said!r} should be a whole number or a pair of them")
+    grid = (size[0] // patch_size, size[1] // patch_size)
+    if kind == "rope":
+        return grid
+    count, _ = names.shape("enc_pos_embed", "positions, width")
+    return grid if count == grid[0] * grid[1] else square_grid(count, names.source, "enc_pos_embed")
+
+
+def _agree(names: Names, kwargs: Mapping[str, Any], **found: int) -> None:
+    """Refuses a file whose arguments promise another network than its weights are: blocks are missing, say."""
+    for key, value in found.items():
+        if key in kwargs and kwargs[key] != value:
+            raise CheckpointError(
+                f"{names.source}: {key} should be {kwargs[key]!r}, but the weights have {value}; the file is incomplete"
+            )
+
+
+def _convert(
+    names: Names, statistics: tuple[tuple[float, float, float], ...] = IMAGENET, notes: tuple[str, ...] = ()
+) -> Converted:
+    kwargs = network_arguments(names.extras, names.source)
+    width, patch_size = patch_shape(names, "patch_embed.proj")
+    kind, base, assumed = _positions(names, kwargs)
+    hidden, _ = names.shape("enc_blocks.0.mlp.fc1.weight", "hidden, width")
+    grid = _grid(names, kwargs, patch_size, kind)
+    if kind == "fixed":
+        names.take("enc_pos_embed", "positions")
+    names.take_layer("patch_embed.proj", "patch_embed")
+    depth = names.take_blocks("enc_blocks", "blocks")
+    names.take_layer("enc_norm", "norm")
+    _agree(names, kwargs, enc_embed_dim=width, enc_depth=depth, patch_size=patch_size)
+    heads = kwargs.get("enc_num_heads", heads_of(width))
+    architecture = Architecture(
+        family="croco",
+        width=width,
+        depth=depth,
+        heads=checked_heads(heads, width, names.source, "encoder", rope=kind == "rope"),
+        hidden=hidden,
+        patch_size=patch_size,
+        grid=grid,
+        prefix_tokens=0,
+        positions=kind,
+        rope_base=base,
+        decoder=_take_decoder(names, kwargs, kind),
+        mean=statistics[0],
+        std=statistics[1],
+    )
+    return Converted(architecture, names.out, (*assumed, *notes))
+
+
+def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder | None:
+    """The decoder, unless the file is of a network with one view, which keeps at most the decoder's position table."""
+    if not any(names.has(part) for part in ("decoder_embed.", "dec_blocks.", "dec_norm.")):
+        names.drop("dec_pos_embed")
+        return None
+    blocks = kwargs.get("dec_block", "cross")
+    if blocks not in ("cross", "cat"):
+        raise CheckpointError(f"{names.source}: decoder blocks of kind {blocks!r} aren't known; expected cross or cat")
+    width, _ = names.shape("decoder_embed.weight", "decoder width, encoder width")
+    hidden, _ = names.shape("dec_blocks.0.mlp.fc1.weight", "hidden, width")
+    norm_memory = bool(kwargs.get("norm_im2_in_dec", True))
+    names.take_layer("decoder_embed", "decoder_embed")
+    parts: tuple[str, ...] = _SELF_ATTENTION
+    if blocks == "cross":
+        parts = (*_SELF_ATTENTION, *_CROSS_ATTENTION, *(["norm_y"] if norm_memory else []))
+    depth = names.take_blocks("dec_blocks", "dec_blocks", parts)
+    names.take_layer("dec_norm", "dec_norm")
+    if kind == "fixed":
+        names.take("dec_pos_embed", "dec_positions")
+    _agree(names, kwargs, dec_embed_dim=width, dec_depth=depth)
+    given = kwargs.get("dec_num_heads", heads_of(width, decoder=True))
+    heads = checked_heads(given, width, names.source, "decoder", rope=kind == "rope")
+    return Decoder(width, depth, heads, hidden, norm_memory, blocks)
+
+
+def _convert_dust3r(names: Names) -> Converted:
+    # There, each view's decoder looks at the other view's evolving tokens; here, view 2's tokens stay as encoded.
+    note = "of DUSt3R's two decoders the first is used, as CroCo's: view 2's tokens don't evolve"
+    return _convert(names, HALF, (note,))
+
+
+def _is_croco(names: frozenset[str]) -> bool:
+    return any(name.startswith("enc_blocks.") for name in names)
+
+
+def _is_dust3r(names: frozenset[str]) -> bool:
+    return _is_croco(names) and any(name.startswith(("dec_blocks2.", "downstream_head")) for name in names)
+
+
+def _is_finetuned(names: frozenset[str]) -> bool:
+    return _is_croco(names) and any(name.startswith(("head.", "pose_head.")) for name in names)
+
+
+_PRETRAINING = (r"mask_token$", r"prediction_head\.")
+
+FINETUNED = Format("CroCo fine-tuned", _is_finetuned, _convert, (*_PRETRAINING, r"head\.", r"pose_head\."))
+
+FORMATS = (
+    Format("DUSt3R", _is_dust3r, _convert_dust3r, (*_PRETRAINING, r"dec_blocks2\.", r"downstream_head\d\.")),
+    FINETUNED,
+    Format("CroCo v1", lambda names: _is_croco(names) and "enc_pos_embed" in names, _convert, _PRETRAINING),
+    Format("CroCo v2", _is_croco, _convert, _PRETRAINING),
+)

@@ -1,0 +1,134 @@
+"""The `data` commands: what datasets there are, what is wrong with them, miniatures, pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+data_app = typer.Typer(
+    help="Datasets: what there is, what is wrong, and miniatures to try things on.", no_args_is_help=True
+)
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root", envvar="CROCO_BENCH_DATA", help="Folder with one folder per dataset (nyuv2/, sintel/, …)."
+    ),
+]
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Show layout, size, licence and link of every dataset."""
+    from croco_bench.data.catalogue import PLACES
+
+    for place in PLACES.values():
+        typer.echo(
+            f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.licence}\n  get it   {place.link}"
+        )
+        typer.echo("\n".join(f"  | {line}" for line in place.layout.strip("\n").splitlines()) + "\n")
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Check the files of a dataset: layout, counts, ranges, a look at samples."""
+    from croco_bench.data.catalogue import data_folder, is_miniature, place
+
+    card = place(name)
+    root = data_folder(data_root, card.name)
+    findings = card.check(root)
+    typer.echo(f"{card.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
+    for finding in findings:
+        advice = f"\n      {finding.advice}" if finding.advice and not finding.ok else ""
+        typer.echo(f"  {'ok  ' if finding.ok else 'BAD '}{finding.what}{advice}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@data_app.command("make-mini")
+def data_make_mini(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; becomes a data root.")],
+    only: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="DATASET.KEY=N",
+            help="Sizes and counts: nyuv2.train=50, nyuv2.height=480; may be repeated.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a miniature with other settings.")] = False,
+) -> None:
+    """Render miniature datasets of procedural rooms in the official layouts."""
+    from croco_bench.data.miniatures.make import make_mini
+
+    make_mini(root, datasets=only, changes=changes or (), seed=seed, workers=workers, overwrite=overwrite)
+
+
+_PAIRS_EXAMPLES = """
+Examples:
+
+  croco-bench data make-pairs /data/7scenes --out pairs/7scenes
+
+  croco-bench data make-pairs /data/scannet --out pairs/scannet --covisibility 0.4 0.6 --crop 256
+
+  croco-bench pretrain --recipe croco-v1 --pairs pairs/scannet/crops --out runs/croco
+"""
+
+
+@data_app.command("make-pairs", epilog=_PAIRS_EXAMPLES)
+def data_make_pairs(
+    source: Annotated[Path, typer.Argument(help="Posed RGB-D video in the layout of 7-Scenes or ScanNet.")],
+    out: Annotated[Path, typer.Option(help="Where pairs.txt, the report and crops go.")],
+    every: Annotated[int, typer.Option(min=1, help="Look at every so many frames only.")] = 10,
+    covisibility: Annotated[
+        tuple[float, float], typer.Option(help="Range of the smaller share of pixels that the other view sees.")
+    ] = (0.35, 0.65),
+    per_frame: Annotated[int, typer.Option(min=1, help="Most pairs that one frame is in.")] = 4,
+    per_sequence: Annotated[int, typer.Option(min=1, help="Most pairs of one sequence.")] = 200,
+    split: Annotated[Literal["train", "test", "all"], typer.Option(help="Which sequences.")] = "train",
+    crop: Annotated[int | None, typer.Option(min=16, help="Also write square JPEGs of this side.")] = None,
+    focal_px: Annotated[float, typer.Option(min=1, help="Focal length of 7-Scenes at 640x480.")] = 525.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pairs made with other settings.")] = False,
+) -> None:
+    """Mine pairs of views that see about half of each other; an interrupted call goes on where it stopped."""
+    from croco_bench.data.mining.mine import make_pairs
+
+    make_pairs(
+        source,
+        out,
+        every=every,
+        covisibility=covisibility,
+        per_frame=per_frame,
+        per_sequence=per_sequence,
+        split=split,
+        crop=crop,
+        focal_px=focal_px,
+        seed=seed,
+        workers=workers,
+        overwrite=overwrite,
+    )
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
+    data_root: DataRoot = None,
+    ckpt: Annotated[
+        str | None, typer.Option(help="Network that compares images, where lists are made by likeness (7scenes).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Make what a release leaves to its users: the list of Habitat pairs, the retrieval lists of 7-Scenes."""
+    from croco_bench.data.catalogue import data_folder, place
+
+    card = place(name)
+    typer.echo(f"wrote {card.prepare(data_folder(data_root, card.name), ckpt, device)}")

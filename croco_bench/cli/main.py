@@ -1,0 +1,259 @@
+"""The command line: thin commands over the library. Whatever is heavy is imported inside a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from croco_bench.cli.data import DataRoot, data_app
+from croco_bench.errors import BenchError, UsageError
+
+_EXAMPLES = """
+Examples:
+
+  croco-bench demo                                              the whole story in a few minutes, nothing to download
+
+  croco-bench run nyuv2-depth --ckpt CroCo.pth --data-root /data
+
+  croco-bench run nyuv2-depth --ckpt timm:vit_base_patch16_224.dino --set optim.lr=3e-4 --seed 1
+
+  croco-bench table --results results --format markdown
+"""
+
+app = typer.Typer(
+    help="The downstream benchmark for 3D-vision pre-training: any backbone, one protocol, one table.",
+    epilog=_EXAMPLES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data")
+
+Results = Annotated[Path, typer.Option("--results", help="Folder of result files.")]
+Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
+_debug = False
+
+
+@app.callback()
+def _main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    global _debug
+    _debug = debug
+
+
+@app.command(name="run", epilog=_EXAMPLES)
+def run_command(
+    task: Annotated[str, typer.Argument(help="A name from `croco-bench tasks`, or a group such as taskonomy.")],
+    ckpt: Annotated[
+        str, typer.Option(help="File, URL, hf://repo/file, timm:NAME, random:ARCH[@SEED], or a model name.")
+    ],
+    recipe: Annotated[str, typer.Option(help="paper, mini, smoke, or a path to a .toml file.")] = "paper",
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    name: Annotated[str | None, typer.Option(help="Model name in the table; default: from the checkpoint.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most N images of each split; never enters a table.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe setting; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    frozen: Annotated[bool, typer.Option("--frozen", help="Train the head only.")] = False,
+    eval_only: Annotated[bool, typer.Option("--eval-only", help="Score fine-tuned weights; no training.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+) -> None:
+    """Fine-tune and evaluate one checkpoint on a task, or on a group of them; an interrupted run goes on where it stopped."""
+    from croco_bench import registry
+    from croco_bench.records.store import Slot
+    from croco_bench.runs.runner import run
+    from croco_bench.tables.show import show
+
+    members = registry.members(task)
+    failures: dict[str, list[str]] = {}
+    for member in members:
+        try:
+            result = run(
+                member,
+                ckpt,
+                recipe=recipe,
+                data_root=data_root,
+                results=results,
+                name=name,
+                seed=seed,
+                limit=limit,
+                changes=changes or (),
+                device=device,
+                frozen=frozen,
+                eval_only=eval_only,
+                fresh=fresh,
+            )
+        except BenchError as error:
+            # A wrong command line is wrong for all of them, and a process that goes on alone would never be met again.
+            if members == [task] or isinstance(error, UsageError) or "RANK" in os.environ:
+                raise
+            failures.setdefault(str(error), []).append(member)
+            continue
+        if result is not None:
+            typer.echo(show(Slot(results, result.recipe.name, member, result.model.name, seed).json))
+    if failures:
+        count = sum(len(failed) for failed in failures.values())
+        told = "; ".join(f"{', '.join(failed)}: {text}" for text, failed in failures.items())
+        raise BenchError(f"{count} of {len(members)} tasks failed: {told}")
+
+
+_PRETRAIN_EXAMPLES = """
+Examples:
+
+  croco-bench pretrain --recipe croco-v1 --pairs /data/habitat_release --out runs/croco
+
+  torchrun --nproc-per-node 8 -m croco_bench pretrain --recipe croco-v2-vitl-base --data-root /data --out runs/croco-l
+
+  croco-bench pretrain --recipe mini --objective mae --pairs rooms --out runs/mae --set train.steps=2000
+
+Recipes: croco-v1, croco-v2-vitb-base, croco-v2-vitb-small, croco-v2-vitl-base, mini.
+"""
+
+
+@app.command(name="pretrain", epilog=_PRETRAIN_EXAMPLES)
+def pretrain_command(
+    recipe: Annotated[str, typer.Option(help="A name (--help lists them below), or a path to a .toml file.")],
+    out: Annotated[Path, typer.Option(help="Where checkpoints, the log and pictures go.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder or list of pairs, a name below --data-root, or rooms; may be repeated. With multimae, one folder."
+        ),
+    ] = None,
+    objective: Annotated[Literal["croco", "mae", "multimae"] | None, typer.Option(help="What to learn.")] = None,
+    decoder: Annotated[
+        Literal["cross", "cat"] | None,
+        typer.Option(help="How CroCo's decoder sees view 2: attention to it, or joined."),
+    ] = None,
+    data_root: DataRoot = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe setting; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+) -> None:
+    """Pre-train a backbone on pairs of views; an interrupted pre-training goes on where it stopped."""
+    from croco_bench.pretraining.pretrain import pretrain
+
+    pretrain(
+        recipe,
+        out,
+        pairs=pairs or (),
+        objective=objective,
+        decoder=decoder,
+        data_root=data_root,
+        seed=seed,
+        changes=changes or (),
+        device=device,
+        fresh=fresh,
+    )
+
+
+@app.command()
+def table(
+    results: Annotated[
+        list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Only results of this recipe.")] = None,
+    format: Annotated[Format, typer.Option(help="How to print it.")] = "terminal",
+    published: Annotated[bool, typer.Option("--published/--no-published", help="Rows that papers reported.")] = True,
+    limited: Annotated[bool, typer.Option("--limited", help="Also runs that saw only part of the test split.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
+) -> None:
+    """Set all results beside the published numbers."""
+    from croco_bench import tables
+
+    text = tables.make(
+        results or [Path("results")], recipe=recipe, format=format, published=published, include_limited=limited
+    )
+    if out is None:
+        typer.echo(text)
+        return
+    from croco_bench.files import atomic
+
+    with atomic(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {out}", err=True)
+
+
+@app.command(name="show")
+def show_command(
+    result: Annotated[str, typer.Argument(help="A result file, or RECIPE/TASK/MODEL/seedN below --results.")],
+    results: Results = Path("results"),
+) -> None:
+    """Show one result in full: metrics, settings, deviations from the paper, pictures."""
+    from croco_bench.tables.show import find, show
+
+    typer.echo(show(find(result, results)))
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks: what each measures, and which distribution it comes from."""
+    from croco_bench import registry
+    from croco_bench.config.recipe import names_of
+
+    for entry in registry.tasks():
+        recipes = ", ".join(names_of(entry.name))
+        typer.echo(f"{entry.name:<24} {entry.card.summary}  [recipes: {recipes}; from {entry.distribution}]")
+
+
+@app.command()
+def models() -> None:
+    """List the checkpoints that are known by name: family, licence, where they come from."""
+    from croco_bench.backbones import zoo
+
+    for entry in zoo.entries():
+        typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.licence}; {entry.url}]")
+
+
+@app.command()
+def smoke(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    keep: Annotated[Path | None, typer.Option(help="Keep data and results in this folder.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Results folder whose smoke/ part the headline numbers must agree with.")
+    ] = None,
+) -> None:
+    """Run every task on tiny subsets, for CI; exit code 1 when something broke."""
+    from croco_bench.workflows.smoke import smoke as run_smoke
+
+    if not run_smoke(device=device, keep=keep, reference=reference):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where data, checkpoints, results and the page go.")] = Path("demo"),
+    task: Annotated[list[str] | None, typer.Option(help="Tasks to run; default: monocular depth.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per backbone.")] = 1,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+) -> None:
+    """The whole story on the miniature: data, backbones, runs, table, pictures."""
+    from croco_bench.workflows.demo import demo as run_demo
+
+    run_demo(out, tasks=task or (), seeds=seeds, open_page=open_page)
+
+
+def main() -> None:
+    """Runs the command line; errors are one sentence on stderr. Exit code 0 done, 1 failed, 2 wrong command line."""
+    try:
+        app(standalone_mode=True)
+    except BenchError as error:
+        if _debug:
+            raise
+        typer.echo(f"croco-bench: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("croco-bench: stopped; the same command goes on from the last save", err=True)
+        sys.exit(130)

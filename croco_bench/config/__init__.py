@@ -1,0 +1,1 @@
+"""Recipes and settings: typed, frozen, read from TOML. No torch here."""

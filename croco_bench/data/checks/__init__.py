@@ -1,0 +1,1 @@
+"""Checks of dataset files, for `croco-bench data check`."""

@@ -1,0 +1,118 @@
+"""ImageNet-1K, or any folder of class folders; the official archives are read in place.
+
+Samples: `image` (H, W, 3) uint8 RGB, `label` int, `id` str.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from croco_bench.contracts import Sample
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.datasets.imagenet_items import LINK, TARS, Item, Split
+from croco_bench.data.datasets.imagenet_tars import read_tars
+from croco_bench.errors import DataError
+
+_SUFFIXES = (".jpeg", ".jpg", ".png")
+
+
+class ImageNetReader:
+    """Images with their classes, in the order of their names."""
+
+    dataset = "imagenet"
+
+    def __init__(self, root: Path, split: Split, classes: Sequence[str], items: Sequence[Item]) -> None:
+        self.split: str = split
+        self.classes, self._items = list(classes), list(items)
+        self.available, self.miniature = len(self._items), is_miniature(root)
+        text = "\n".join([split, *self.classes, *(f"{item.name}:{item.label}:{item.size}" for item in self._items)])
+        self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The images' names: each stands alone."""
+        return [item.name for item in self._items]
+
+    def fingerprint(self) -> str:
+        """Of names, classes and sizes of all files."""
+        return self._fingerprint
+
+    def __getitem__(self, index: int) -> Sample:
+        item = self._items[index]
+        try:
+            with item.file.open("rb") as stream:
+                stream.seek(item.offset)
+                content = stream.read(item.size)
+            image = Image.open(io.BytesIO(content)).convert(
+                "RGB"
+            )  # a few of the real ones are CMYK, grey or PNG inside
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            where = item.file if not item.offset else f"{item.name} in {item.file}"
+            reason = "its format isn't known" if isinstance(error, UnidentifiedImageError) else error
+            raise DataError(f"{where} can't be decoded as an image ({reason}); get it again from {LINK}") from error
+        return {"image": np.asarray(image), "label": item.label, "id": item.name}
+
+
+def open_split(root: Path, split: Split) -> ImageNetReader:
+    """`{train,val}/<wnid>/*.JPEG`, or the two official archives; labels are places in the sorted list of `train`'s classes.
+
+    Raises:
+        DataError: neither is there, or it is incomplete.
+    """
+    if (root / "train").is_dir():
+        return _folders(root, split)
+    if (root / TARS["train"]).is_file():
+        classes, items = read_tars(root, split)
+        return ImageNetReader(root, split, classes, items)
+    raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}; get it from {LINK}")
+
+
+def titles(root: Path, classes: Sequence[str]) -> list[str]:
+    """What people call the classes, from `LOC_synset_mapping.txt` where that is there; else their names."""
+    path = root / "LOC_synset_mapping.txt"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    known = {name: words.partition(",")[0].strip() for name, _, words in (line.partition(" ") for line in lines)}
+    return [known.get(name) or name for name in classes]
+
+
+def _folders(root: Path, split: Split) -> ImageNetReader:
+    classes = _subfolders(root / "train")
+    if split == "val" and (found := _subfolders(root / "val")) != classes:
+        odd = min(set(found) ^ set(classes))
+        raise DataError(
+            f"{root / 'val'} and {root / 'train'} should have the same class folders, but only one has {odd}; the "
+            "validation images must be sorted into class folders"
+        )
+    items = [item for label, name in enumerate(classes) for item in _images(root / split / name, name, label)]
+    return ImageNetReader(root, split, classes, items)
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        found = sorted(item.name for item in os.scandir(folder) if item.is_dir() and not item.name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            f"there is no readable {folder} ({error.strerror}); it should hold a folder per class"
+        ) from error
+    if len(found) < 2:
+        raise DataError(f"{folder} has {len(found)} class folder(s), expected two or more; get them from {LINK}")
+    return found
+
+
+def _images(folder: Path, class_name: str, label: int) -> list[Item]:
+    found = sorted(
+        (item.name, item.stat().st_size) for item in os.scandir(folder) if item.name.lower().endswith(_SUFFIXES)
+    )
+    if not found:
+        raise DataError(f"{folder} holds no image ({', '.join(_SUFFIXES)}); fill it or remove it")
+    return [Item(f"{class_name}/{name}", label, folder / name, 0, size) for name, size in found]

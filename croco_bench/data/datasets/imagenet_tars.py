@@ -1,0 +1,161 @@
+"""ImageNet's official archives, read in place: where each image's bytes lie is looked up once and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import scipy.io
+
+from croco_bench.backbones.locate import cache_folder
+from croco_bench.data.datasets.imagenet_items import LINK, TARS, Item, Split
+from croco_bench.errors import DataError
+from croco_bench.files import atomic
+from croco_bench.progress import say
+
+DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
+_CLASSES = 1000
+Place = tuple[str, int, int]  # name, offset, bytes
+
+
+class _Window(io.RawIOBase):
+    """Part of a file as a file: an archive within an archive."""
+
+    def __init__(self, stream: BinaryIO, offset: int, size: int) -> None:
+        self._stream, self._offset, self._size, self._place = stream, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        self._place = place + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.seek(self._offset + self._place)
+        content = self._stream.read(max(min(len(buffer), self._size - self._place), 0))
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)
+
+
+def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
+    """Class names (wnids, sorted) and the images of a split.
+
+    Raises:
+        DataError: an archive is missing, truncated or not what it should be.
+    """
+    path = root / TARS["train"]
+    places = _index(path, nested=True)
+    classes = sorted({name.partition("/")[0] for name, _, _ in places})
+    labels = {name: label for label, name in enumerate(classes)}
+    if split == "train":
+        return classes, [Item(name, labels[name.partition("/")[0]], path, *rest) for name, *rest in places]
+    names, truth = _devkit(root / DEVKIT)
+    if sorted(names) != classes:
+        odd = min(set(names) ^ set(classes))
+        raise DataError(
+            f"{path} and {DEVKIT} should have the same classes, but only one has {odd}; get both from {LINK}"
+        )
+    path = root / TARS["val"]
+    places = _index(path, nested=False)
+    if len(places) != len(truth):
+        raise DataError(
+            f"{path} holds {len(places)} images, but {DEVKIT} has {len(truth)} labels; get both from {LINK}"
+        )
+    return classes, [
+        Item(f"{names[number - 1]}/{name}", labels[names[number - 1]], path, offset, size)
+        for (name, offset, size), number in zip(places, truth, strict=True)
+    ]
+
+
+def _index(path: Path, *, nested: bool) -> list[Place]:
+    """Where the images lie, sorted by name; from the cache if the archive is the one that was looked through."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise DataError(f"there is no readable {path} ({error.strerror}); get it from {LINK}") from error
+    key = hashlib.sha256(f"{path.absolute()}:{facts.st_size}:{facts.st_mtime_ns}".encode()).hexdigest()[:16]
+    kept = cache_folder() / "archives" / f"{key}.json"
+    if kept.is_file():
+        with contextlib.suppress(ValueError, TypeError):  # a damaged list is made anew
+            return [(name, offset, size) for name, offset, size in json.loads(kept.read_text(encoding="utf-8"))]
+    say(f"looking through {path}, once; the list is kept in {kept.parent}")
+    try:
+        with path.open("rb") as stream:
+            places = sorted(_nested(stream) if nested else _images(stream, 0, facts.st_size, ""))
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{path} is truncated or isn't a tar archive ({error}); get it again from {LINK}") from error
+    if not places:
+        raise DataError(f"{path} holds no image; get it again from {LINK}")
+    with atomic(kept) as temporary:
+        temporary.write_text(json.dumps(places), encoding="utf-8")
+    return places
+
+
+def _nested(stream: BinaryIO) -> list[Place]:
+    """The training archive: one archive per class."""
+    places: list[Place] = []
+    with tarfile.open(fileobj=stream, mode="r:") as outer:
+        for member in outer:
+            if member.isfile() and member.name.endswith(".tar"):
+                places += _images(stream, member.offset_data, member.size, Path(member.name).stem + "/")
+    return places
+
+
+def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Place]:
+    window = io.BufferedReader(_Window(stream, offset, size))
+    with tarfile.open(fileobj=window, mode="r:") as archive:
+        found = [
+            (prefix + Path(member.name).name, offset + member.offset_data, member.size)
+            for member in archive
+            if member.isfile()
+        ]
+    if found and max(place + length for _, place, length in found) > offset + size:
+        raise tarfile.ReadError("the last image is cut off")
+    return found
+
+
+def _devkit(path: Path) -> tuple[list[str], list[int]]:
+    """Wnids of the classes by ILSVRC number (from 1), and the number of each validation image."""
+    try:
+        with tarfile.open(path) as archive:
+            folder = "ILSVRC2012_devkit_t12/data"
+            meta, truth = (
+                archive.extractfile(f"{folder}/{name}")
+                for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
+            )
+            assert meta is not None and truth is not None
+            content: Any = io.BytesIO(meta.read())  # files are fine, whatever scipy's types say
+            synsets = scipy.io.loadmat(content, squeeze_me=True)["synsets"]
+            numbers = [int(line) for line in truth.read().split()]
+            by_number = sorted((int(one["ILSVRC2012_ID"]), str(one["WNID"])) for one in synsets)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}, which has the labels of {TARS['val']}; get it from {LINK}") from error
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+        LookupError,
+        AssertionError,
+        ValueError,
+        TypeError,
+    ) as error:
+        raise DataError(
+            f"{path} has the labels of {TARS['val']}, but can't be read ({error or 'a part is missing'}); get it again from "
+            f"{LINK}"
+        ) from error
+    names = [name for _, name in by_number][:_CLASSES]  # the rest are groups of classes
+    if wrong := [number for number in numbers if not 1 <= number <= len(names)]:
+        raise DataError(f"{path} has the label {wrong[0]}, expected 1 to {len(names)}; get it again from {LINK}")
+    return names, numbers

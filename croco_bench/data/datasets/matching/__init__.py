@@ -1,0 +1,1 @@
+"""Readers of image pairs with optical flow or disparity."""

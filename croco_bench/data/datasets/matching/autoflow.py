@@ -1,0 +1,43 @@
+"""AutoFlow: layered shapes whose motion was tuned so that networks learn well from it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.datasets.matching.flow import FlowReader
+from croco_bench.data.datasets.matching.image_pairs import ViewPair, plain
+from croco_bench.data.formats.flow import read_flo
+from croco_bench.data.formats.layout import chosen, subfolders
+from croco_bench.errors import DataError
+
+LINK = "https://autoflow-google.github.io"
+
+
+def open_split(root: Path, split: str = "train") -> FlowReader:
+    """All pairs; there is one split. Groups are the tables, of which each made many pairs with one set of parameters.
+
+    That a pair's three files are there is seen when it is read: there are 40,000 folders.
+
+    Raises:
+        DataError: folders are missing.
+        UsageError: no such split.
+    """
+    chosen("split of AutoFlow", (split,), ("train",))
+    parts = [name for name in subfolders(root, LINK) if re.fullmatch(r"static_40k_png_\d_of_4", name)]
+    if not parts:
+        raise DataError(f"{root} holds no folder static_40k_png_1_of_4; unpack {LINK} there")
+    pairs = [
+        ViewPair(
+            id=name,
+            group="_".join(name.split("_")[:2]),
+            image1=f"{part}/{name}/im0.png",
+            image2=f"{part}/{name}/im1.png",
+            truth=f"{part}/{name}/forward.flo",
+        )
+        for part in parts
+        for name in subfolders(root / part, LINK)
+        if name.startswith("table_")
+    ]
+    return FlowReader("autoflow", split, root, pairs, plain("flow_px", read_flo), miniature=is_miniature(root))

@@ -1,0 +1,41 @@
+"""ETH3D's two views of low resolution: grey images of rooms and of the open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.datasets.matching.middlebury import evaluation_pair
+from croco_bench.data.datasets.matching.stereo import DisparityReader, masked_truth
+from croco_bench.data.formats.layout import require, subfolders
+from croco_bench.errors import DataError
+
+Split = Literal["train", "test"]
+LINK = "https://www.eth3d.net/datasets"
+# CroCo v2 selects by these scenes and trains on the others.
+SELECT_SCENES = ("delivery_area_3s", "electro_3l", "playground_3l")
+# CroCo's names of the folders, and the archives'.
+_FOLDERS: dict[Split, tuple[str, str]] = {
+    "train": ("train", "two_view_training"),
+    "test": ("test", "two_view_test"),
+}
+
+
+def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None) -> DisparityReader:
+    """All pairs, or those of some scenes; `occluded` is read where the mask of what both views see is there.
+
+    `test` has no disparity: it is for submissions.
+
+    Raises:
+        DataError: files are missing.
+    """
+    folder = next((name for name in _FOLDERS[split] if (root / name).is_dir()), None)
+    if folder is None:
+        raise DataError(f"{root} holds no folder {' or '.join(_FOLDERS[split])}; get {LINK}")
+    present = subfolders(root / folder, LINK)
+    require(root / folder, scenes or (), present, LINK)
+    truths = f"{folder}_gt" if split == "train" else None
+    pairs = [evaluation_pair(root, folder, truths, scene, LINK) for scene in (present if scenes is None else scenes)]
+    return DisparityReader("eth3d", split, root, pairs, masked_truth, miniature=is_miniature(root))

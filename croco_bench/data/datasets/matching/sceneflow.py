@@ -1,0 +1,76 @@
+"""SceneFlow's stereo: Driving, Monkaa and FlyingThings, rendered in two passes.
+
+Its folder `sceneflow` holds Driving, Monkaa and FlyingThings; the latter may be a link to `../flyingthings`, where flow is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.datasets.matching.image_pairs import ViewPair, plain
+from croco_bench.data.datasets.matching.stereo import DisparityReader
+from croco_bench.data.formats.disparity import read_pfm_disparity
+from croco_bench.data.formats.layout import chosen, file_names, match, subfolders
+from croco_bench.errors import DataError
+
+Split = Literal["train", "test", "test1of100"]
+LINK = "https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html"
+PASSES = ("clean", "final")
+_THINGS = ("FlyingThings", "FlyingThings3D")
+# How many folders lie between a pass and its cameras.
+_DEPTHS = {"Driving": 3, "Monkaa": 1}
+
+
+def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> DisparityReader:
+    """All pairs of the passes, one after the other; `test` is FlyingThings alone, `test1of100` every hundredth of it.
+
+    Raises:
+        DataError: files are missing.
+        UsageError: no such pass.
+    """
+    chosen("pass of SceneFlow", passes, PASSES)
+    pairs: list[ViewPair] = []
+    for name in passes:
+        found = [pair for part, scene in _scenes(root, split, name) for pair in _pairs(root, part, name, scene)]
+        pairs += found[::100] if split == "test1of100" else found
+    truth = plain("disparity_px", read_pfm_disparity)
+    return DisparityReader("sceneflow", split, root, pairs, truth, miniature=is_miniature(root))
+
+
+def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
+    """Parts of the dataset and folders of scenes in them."""
+    things = next((part for part in _THINGS if (root / part).is_dir()), None)
+    if things is None:
+        raise DataError(f"{root} holds no {' or '.join(_THINGS)}; unpack {LINK} there")
+    found: list[tuple[str, str]] = []
+    if split == "train":
+        for part, depth in _DEPTHS.items():
+            found += [(part, scene) for scene in _below(root / part / f"frames_{name}pass", depth)]
+    side = "TRAIN" if split == "train" else "TEST"
+    inside = _below(root / things / f"frames_{name}pass" / side, 2)
+    return found + [(things, f"{side}/{scene}") for scene in inside]
+
+
+def _below(folder: Path, depth: int) -> list[str]:
+    """All folders at a depth, as paths below `folder`."""
+    names = subfolders(folder, LINK)
+    return names if depth == 1 else [f"{name}/{rest}" for name in names for rest in _below(folder / name, depth - 1)]
+
+
+def _pairs(root: Path, part: str, name: str, scene: str) -> Iterator[ViewPair]:
+    frames, truths = f"{part}/frames_{name}pass/{scene}", f"{part}/disparity/{scene}/left"
+    numbers = [left.removesuffix(".png") for left in file_names(root / frames / "left", "", ".png", LINK)]
+    for folder, suffix in ((f"{frames}/right", ".png"), (truths, ".pfm")):
+        present = file_names(root / folder, "", suffix, LINK)
+        match(root / folder, (number + suffix for number in numbers), present, LINK)
+    for number in numbers:
+        yield ViewPair(
+            id=f"{name}pass/{part}/{scene}/{number}",
+            group=f"{part}/{scene}",
+            image1=f"{frames}/left/{number}.png",
+            image2=f"{frames}/right/{number}.png",
+            truth=f"{truths}/{number}.pfm",
+        )

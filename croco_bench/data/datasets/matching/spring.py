@@ -1,0 +1,178 @@
+"""Spring: scenes of an animated film in high resolution. Its truth has four values for every pixel of an image.
+
+Samples have both: `flow_px` (H, W, 2) and `valid` (H, W), the mean of the known values among a pixel's four, to train with;
+`flow4_px` (H, W, 4, 2) and `valid4` (H, W, 4), upper left, upper right, lower left, lower right, to score with (a prediction
+counts with its smallest error among the four). All are in pixels of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.contracts import Sample
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.datasets.matching.flow import FlowReader
+from croco_bench.data.datasets.matching.image_pairs import ViewPair
+from croco_bench.data.datasets.matching.stereo import DisparityReader
+from croco_bench.data.formats.disparity import read_dsp5
+from croco_bench.data.formats.flow import read_flo5
+from croco_bench.data.formats.layout import base_of, chosen, match, numbered, require, steps, subfolders
+from croco_bench.errors import DataError
+
+Split = Literal["train", "test"]
+Array = NDArray[Any]
+LINK = "https://spring-benchmark.org"
+DIRECTIONS, CAMERAS = ("FW", "BW"), ("left", "right")
+# CroCo v2 selects by this sequence and trains on the others.
+SELECT_SCENES = ("0041",)
+
+
+def open_split(
+    root: Path,
+    split: Split,
+    *,
+    scenes: Sequence[str] | None = None,
+    directions: Sequence[str] = DIRECTIONS,
+    cameras: Sequence[str] = CAMERAS,
+) -> FlowReader:
+    """Pairs of both cameras, forwards and backwards in time, or of some. `test` has no flow: it is for submissions.
+
+    Raises:
+        DataError: files are missing.
+        UsageError: no such direction or camera.
+    """
+    chosen("direction of Spring", directions, DIRECTIONS)
+    chosen("camera of Spring", cameras, CAMERAS)
+    base, present = _base(root, split), scenes_of(root, split)
+    require(base / split, scenes or (), present, LINK)
+    pairs = [
+        pair
+        for camera in cameras
+        for direction in directions
+        for scene in (present if scenes is None else scenes)
+        for pair in _pairs(base, split, scene, direction, camera)
+    ]
+    return FlowReader("spring", split, base, pairs, _flow, miniature=is_miniature(root))
+
+
+def open_stereo(
+    root: Path, split: Split, *, scenes: Sequence[str] | None = None, cameras: Sequence[str] = ("left",)
+) -> DisparityReader:
+    """All frames as pairs of views, or those of some sequences. `test` has no disparity: it is for submissions.
+
+    Samples have `disparity_px` (H, W), `disparity4_px` and `valid4` (H, W, 4) as flow has them; 0 is a known disparity. From
+    the camera `right`, the first view is the right one and what it shows lies further right in the second: to match them as
+    others, mirror both.
+
+    Raises:
+        DataError: files are missing.
+        UsageError: no such camera.
+    """
+    chosen("camera of Spring", cameras, CAMERAS)
+    base, present = _base(root, split), scenes_of(root, split)
+    require(base / split, scenes or (), present, LINK)
+    pairs = [
+        pair
+        for camera in cameras
+        for scene in (present if scenes is None else scenes)
+        for pair in _views(base, split, scene, camera)
+    ]
+    return DisparityReader("spring", split, base, pairs, _disparity, miniature=is_miniature(root))
+
+
+def scenes_of(root: Path, split: Split) -> list[str]:
+    """The sequences that are there.
+
+    Raises:
+        DataError: none is.
+    """
+    return subfolders(_base(root, split) / split, LINK)
+
+
+def _base(root: Path, split: Split) -> Path:
+    return base_of(root, ("spring",), split, LINK)
+
+
+def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) -> Iterator[ViewPair]:
+    """Pairs of one sequence: backwards, all frames but the first with the one before."""
+    images, name = f"{split}/{scene}/frame_{camera}", f"flow_{direction}_{camera}"
+    starts = steps(base / images, f"frame_{camera}_", ".png", LINK)
+    first, second = (0, 1) if direction == "FW" else (1, 0)
+    if split == "train":
+        place = base / split / scene / name
+        present = {f"{name}_{frame:04d}.flo5" for frame in numbered(place, f"{name}_", ".flo5", LINK)}
+        match(place, (f"{name}_{start + first:04d}.flo5" for start in starts), present, LINK)
+    for start in starts:
+        yield ViewPair(
+            id=f"{scene}/{name}_{start + first:04d}",
+            group=scene,
+            image1=f"{images}/frame_{camera}_{start + first:04d}.png",
+            image2=f"{images}/frame_{camera}_{start + second:04d}.png",
+            truth=f"{split}/{scene}/{name}/{name}_{start + first:04d}.flo5" if split == "train" else None,
+        )
+
+
+def _views(base: Path, split: Split, scene: str, camera: str) -> Iterator[ViewPair]:
+    """Frames of one sequence, seen by both cameras, `camera` first."""
+    other, name = "left" if camera == "right" else "right", f"disp1_{camera}"
+    folder = f"{split}/{scene}"
+    frames = numbered(base / folder / f"frame_{camera}", f"frame_{camera}_", ".png", LINK)
+    kinds = [(f"frame_{other}", ".png"), *([(name, ".dsp5")] if split == "train" else [])]
+    for kind, suffix in kinds:
+        present = {f"{kind}_{frame:04d}{suffix}" for frame in numbered(base / folder / kind, f"{kind}_", suffix, LINK)}
+        match(base / folder / kind, (f"{kind}_{frame:04d}{suffix}" for frame in frames), present, LINK)
+    for frame in frames:
+        yield ViewPair(
+            id=f"{scene}/{name}_{frame:04d}",
+            group=scene,
+            image1=f"{folder}/frame_{camera}/frame_{camera}_{frame:04d}.png",
+            image2=f"{folder}/frame_{other}/frame_{other}_{frame:04d}.png",
+            truth=f"{folder}/{name}/{name}_{frame:04d}.dsp5" if split == "train" else None,
+        )
+
+
+def _flow(base: Path, pair: ViewPair) -> Sample:
+    path = base / str(pair.truth)
+    flow4, valid4 = by_pixel(path, *read_flo5(path))
+    flow, valid = mean_of_known(flow4, valid4)
+    return {"flow_px": flow, "valid": valid, "flow4_px": flow4, "valid4": valid4}
+
+
+def _disparity(base: Path, pair: ViewPair) -> Sample:
+    path = base / str(pair.truth)
+    four, valid4 = by_pixel(path, *read_dsp5(path))
+    disparity, valid = mean_of_known(four, valid4)
+    return {"disparity_px": disparity, "valid": valid, "disparity4_px": four, "valid4": valid4}
+
+
+def by_pixel(path: Path, values: Array, valid: Array) -> tuple[Array, Array]:
+    """Values (2H, 2W, ...) and where they are known (2H, 2W) -> (H, W, 4, ...) and (H, W, 4).
+
+    Raises:
+        DataError: a side is odd.
+    """
+    height, width = valid.shape
+    if height % 2 or width % 2:
+        raise DataError(
+            f"{path} is {height}x{width}, but should have two rows and columns for each of the image; get it again"
+        )
+    four, known = (
+        np.ascontiguousarray(array.reshape(height // 2, 2, width // 2, 2, -1).swapaxes(1, 2))
+        for array in (values, valid)
+    )
+    shape = (height // 2, width // 2, 4)
+    return four.reshape(*shape, *values.shape[2:]), known.reshape(shape)
+
+
+def mean_of_known(four: Array, known: Array) -> tuple[Array, Array]:
+    """(H, W, 4, ...) and (H, W, 4) -> means of the known values (H, W, ...), 0 where none is, and where one is (H, W)."""
+    count = known.sum(axis=2, dtype=np.float32).reshape(*known.shape[:2], *(1,) * (four.ndim - 3))
+    # Unknown values are 0.
+    mean: Array = four.sum(axis=2, dtype=np.float32) / np.maximum(count, 1)
+    valid: Array = np.asarray(known.any(axis=2))
+    return mean, valid

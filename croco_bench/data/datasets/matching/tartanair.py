@@ -1,0 +1,89 @@
+"""TartanAir: flights through rendered worlds, with the flow of still things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from croco_bench.contracts import Sample
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.datasets.matching.flow import FlowReader
+from croco_bench.data.datasets.matching.image_pairs import ViewPair
+from croco_bench.data.formats.arrays import read_npy
+from croco_bench.data.formats.flow import read_npy_flow
+from croco_bench.data.formats.layout import chosen, file_names, match, steps, subfolders
+from croco_bench.errors import DataError
+
+LINK = "https://theairlab.org/tartanair-dataset"
+DIFFICULTIES = ("Easy", "Hard")
+
+
+def open_split(root: Path, split: str = "train", *, difficulties: Sequence[str] = DIFFICULTIES) -> FlowReader:
+    """Pairs of following frames of the left camera; there is one split. Groups are the worlds.
+
+    `occluded` is where the dataset's mask isn't 0: what leaves the view or is hidden, and what moves by itself, whose flow is
+    wrong. It is read where all flights have masks.
+
+    Raises:
+        DataError: files are missing.
+        UsageError: no such split or difficulty.
+    """
+    chosen("split of TartanAir", (split,), ("train",))
+    chosen("difficulty of TartanAir", difficulties, DIFFICULTIES)
+    flights = [
+        (world, folder) for world in subfolders(root, LINK) for folder in _flights(root, world, tuple(difficulties))
+    ]
+    flow_files = {folder: set(file_names(root / folder / "flow", "", ".npy", LINK)) for _, folder in flights}
+    masked = all(any(name.endswith("_mask.npy") for name in names) for names in flow_files.values())
+    pairs = [pair for world, folder in flights for pair in _pairs(root, world, folder, flow_files.pop(folder), masked)]
+    return FlowReader("tartanair", split, root, pairs, _truth, miniature=is_miniature(root))
+
+
+def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
+    """Folders of a world's trajectories; its archives unpack to a folder of its name, within it or not."""
+    found: list[str] = []
+    for difficulty in difficulties:
+        places = [place for place in (f"{world}/{world}", world) if (root / place / difficulty).is_dir()]
+        if len(places) > 1:
+            raise DataError(
+                f"{root / world} holds {difficulty} twice, also in another folder {world}; keep one of the two"
+            )
+        found += [
+            f"{place}/{difficulty}/{name}" for place in places for name in subfolders(root / place / difficulty, LINK)
+        ]
+    if not found:
+        raise DataError(
+            f"{root / world} holds no {' and no '.join(difficulties)}, nor does a folder {world} in it; get {LINK} again, or "
+            "move away what isn't TartanAir's"
+        )
+    return found
+
+
+def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool) -> list[ViewPair]:
+    """Pairs of one trajectory."""
+    starts = steps(root / folder / "image_left", "", "_left.png", LINK)
+    for kind in ("flow", "mask") if masked else ("flow",):
+        wanted = [f"{start:06d}_{start + 1:06d}_{kind}.npy" for start in starts]
+        match(root / folder / "flow", wanted, {name for name in present if name.endswith(f"_{kind}.npy")}, LINK)
+    # Each name is kept once: there are 306,268 pairs.
+    images = {frame: f"{folder}/image_left/{frame:06d}_left.png" for frame in (*starts, starts[-1] + 1)}
+    return [
+        ViewPair(
+            id="/".join([world, *folder.split("/")[-2:], f"{start:06d}"]),
+            group=world,
+            image1=images[start],
+            image2=images[start + 1],
+            truth=f"{folder}/flow/{start:06d}_{start + 1:06d}_flow.npy",
+            occluded=f"{folder}/flow/{start:06d}_{start + 1:06d}_mask.npy" if masked else None,
+        )
+        for start in starts
+    ]
+
+
+def _truth(base: Path, pair: ViewPair) -> Sample:
+    flow, valid = read_npy_flow(base / str(pair.truth))
+    if pair.occluded is None:
+        return {"flow_px": flow, "valid": valid}
+    return {"flow_px": flow, "valid": valid, "occluded": read_npy(base / pair.occluded, "u") != np.uint8(0)}

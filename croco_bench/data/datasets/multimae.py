@@ -1,0 +1,308 @@
+"""Colour, depth and classes of the same views in MultiMAE's folders: reader, checks, and the crop that all three share.
+
+Raw samples: `image` (H, W, 3) uint8 RGB, `depth` (H, W) uint8 or uint16 in the file's own units, `semseg` (H, W) uint8 ids,
+`id` str.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from croco_bench.contracts import Sample
+from croco_bench.data.catalogue import Finding, is_miniature
+from croco_bench.data.transforms.color import to_unit
+from croco_bench.errors import DataError
+
+Array = NDArray[Any]
+Window = tuple[int, int, int, int]
+KINDS = ("rgb", "depth", "semseg")
+_ENDINGS = {"jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jpx", "jp2"}
+_MODES = {"depth": ("L", "I;16", "I;16B", "I;16L", "I"), "semseg": ("L", "P")}
+_EXPECTED = {"depth": "depth in one channel of 8 or 16 bits", "semseg": "class ids in one channel of 8 bits"}
+
+
+class MultimaeReader:
+    """One split. The three trees are listed and compared at once; images are opened one by one, when asked for.
+
+    The folder is `<root>/<split>/{rgb,depth,semseg}/<class>/<file>`; modality above split is read too. Files belong
+    together when class and name agree, whatever their endings, so that a missing one can't pair others wrongly.
+    """
+
+    dataset = "multimae"
+
+    def __init__(self, root: Path, split: str = "train", *, classes: int | None = None) -> None:
+        """`classes`: how many class ids there may be; looked at whenever an image is read.
+
+        Raises:
+            DataError: a tree is missing or empty, or the three don't hold the same names.
+        """
+        self.root, self.split, self.classes = root, split, classes
+        self.folders = {kind: _tree(root, split, kind) for kind in KINDS}
+        self._names = _list(self.folders)
+        self.miniature, self.available = is_miniature(root), len(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One raw sample.
+
+        Raises:
+            DataError: a file is gone, damaged or of another kind, or sizes or class ids don't fit.
+        """
+        paths = self.paths(index)
+        image = np.array(_opened(paths["rgb"]).convert("RGB"))
+        maps = {kind: _one_channel(kind, paths[kind]) for kind in KINDS[1:]}
+        for kind, values in maps.items():
+            if values.shape != image.shape[:2]:
+                raise DataError(
+                    f"{paths[kind]} has {values.shape[0]}x{values.shape[1]} pixels, but {paths['rgb']} has "
+                    f"{image.shape[0]}x{image.shape[1]}; all modalities of an image must have one size: make them again"
+                )
+        highest = int(maps["semseg"].max())
+        if self.classes is not None and highest >= self.classes:
+            raise DataError(
+                f"{paths['semseg']} holds class id {highest}, but the settings have {self.classes} classes, 0 to "
+                f"{self.classes - 1}; set classes to at least {highest + 1}"
+            )
+        return {"image": image, **maps, "id": self._names.stem(index)}
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The class folder of each image; of rooms, the room."""
+        return [self._names.stem(index).rpartition("/")[0] for index in range(len(self))]
+
+    def paths(self, index: int) -> dict[str, Path]:
+        """The three files of one image."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return {kind: self.folders[kind] / self._names.file(index, place) for place, kind in enumerate(KINDS)}
+
+    def fingerprint(self) -> str:
+        """Of the split and of all names, endings included, and of the sizes of a few files."""
+        sizes = [path.stat().st_size for index in _spread(len(self)) for path in self.paths(index).values()]
+        total = hashlib.sha256(repr((self.split, sizes, self._names.endings)).encode())
+        for part in (self._names.text, self._names.ends.tobytes(), self._names.which.tobytes()):
+            total.update(part)
+        return total.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """All names "<class>/<stem>" in one string of bytes, and which ending each has in each tree.
+
+    A million cost some 30 MB, and nothing more in a forked worker, which objects of their own would.
+    """
+
+    text: bytes
+    ends: Array
+    endings: tuple[str, ...]
+    which: Array
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def stem(self, index: int) -> str:
+        first = int(self.ends[index - 1]) if index else 0
+        return os.fsdecode(self.text[first : int(self.ends[index])])
+
+    def file(self, index: int, place: int) -> str:
+        return f"{self.stem(index)}.{self.endings[self.which[index, place]]}"
+
+
+def _tree(root: Path, split: str, kind: str) -> Path:
+    for folder in (root / split / kind, root / kind / split):
+        if folder.is_dir():
+            return folder
+    raise DataError(
+        f"there is no folder {root / split / kind}; the layout is <split>/{{{','.join(KINDS)}}}/<class>/<file>, with equal "
+        "names in the three"
+    )
+
+
+def _list(folders: dict[str, Path]) -> _Names:
+    """The names of all images, in order; raises where the trees differ."""
+    groups = {kind: {entry.name for entry in os.scandir(folder) if entry.is_dir()} for kind, folder in folders.items()}
+    _check_equal(folders, groups, "")
+    text, ends, which, endings = bytearray(), array("q"), bytearray(), dict[str, int]()
+    for group in sorted(groups["rgb"]):
+        trees = {kind: _files(folder / group) for kind, folder in folders.items()}
+        _check_equal(folders, {kind: set(files) for kind, files in trees.items()}, f"{group}/")
+        columns = tuple(trees.values())
+        for stem in sorted(columns[0]):
+            text += os.fsencode(f"{group}/{stem}")
+            ends.append(len(text))
+            for files in columns:
+                which.append(endings.setdefault(files[stem], len(endings)))
+    if not ends:
+        raise DataError(
+            f"{folders['rgb']} holds no images; expected <class>/<file> with an ending such as .jpg or .png"
+        )
+    table = np.frombuffer(bytes(which), dtype=np.uint8).reshape(-1, len(KINDS))
+    return _Names(bytes(text), np.array(ends, dtype=np.int64), tuple(endings), table)
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Images at any depth below a class's folder: path without ending -> ending."""
+    found: dict[str, str] = {}
+    for base, _, names in os.walk(folder, followlinks=True):
+        inner = "" if base == str(folder) else os.path.relpath(base, folder) + "/"
+        for name in names:
+            stem, _, ending = name.rpartition(".")
+            if name[0] == "." or ending.lower() not in _ENDINGS:
+                continue
+            stem = inner + stem
+            if stem in found:
+                raise DataError(f"{folder} holds both {stem}.{found[stem]} and {stem}.{ending}; keep one of them")
+            found[stem] = ending
+    return found
+
+
+def _check_equal(folders: dict[str, Path], names: dict[str, set[str]], group: str) -> None:
+    """Raises with the first name that one tree has and another lacks."""
+    for kind in KINDS[1:]:
+        for has, lacks in (("rgb", kind), (kind, "rgb")):
+            missing = names[has] - names[lacks]
+            if missing:
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise DataError(
+                    f"{folders[lacks]} lacks {group}{min(missing)}{more}, which {folders[has]} has; all modalities must "
+                    "hold the same names: add what is missing, or remove the rest"
+                )
+
+
+def _opened(path: Path) -> Image.Image:
+    """A decoded image."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"there is no readable {path} ({error.strerror}); the dataset is incomplete") from error
+        raise DataError(
+            f"{path} can't be decoded as an image ({path.stat().st_size} bytes); it is truncated or damaged"
+        ) from error
+    return image
+
+
+def _one_channel(kind: str, path: Path) -> Array:
+    """(H, W) uint8 or uint16; of images with a palette the indices."""
+    image = _opened(path)
+    if image.mode not in _MODES[kind]:
+        raise DataError(f"{path} should hold {_EXPECTED[kind]}, but is an image of mode {image.mode}")
+    values = np.array(image)  # a copy that may be written to, as torch wants it
+    return values if values.dtype == np.uint8 else values.astype(np.uint16)
+
+
+def _spread(total: int) -> list[int]:
+    return sorted({int(place) for place in np.linspace(0, total - 1, 5)})
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on the three trees of the training split, and on images spread over it."""
+    try:
+        reader = MultimaeReader(root)
+    except DataError as error:
+        return [Finding(False, str(error), "croco-bench data list says what the folder should hold")]
+    findings = [Finding(True, f"{len(reader)} images of the training split, each with depth and classes")]
+    for index in _spread(len(reader)):
+        try:
+            sample = reader[index]
+        except DataError as error:
+            findings.append(Finding(False, str(error), "make or unpack this image's files again"))
+            continue
+        height, width = sample["depth"].shape
+        findings.append(
+            Finding(True, f"{sample['id']}: {height}x{width} pixels, class ids up to {sample['semseg'].max()}")
+        )
+    return findings
+
+
+@dataclass(frozen=True)
+class JointCrop:
+    """A random part of the image, resized to a square and perhaps mirrored: the same for colour, depth and classes.
+
+    Attributes:
+        side: of the result, pixels.
+        area: share of the image that the part covers, drawn uniformly.
+        aspect: width / height of the part, its logarithm drawn uniformly.
+        flip: probability of mirroring.
+        mean: of the colours that the network was made for, in [0, 1].
+        std: their standard deviation.
+
+    With area and aspect (1, 1) and flip 0 it is the largest square in the middle, for looking at and for held-out images.
+    """
+
+    side: int = 224
+    area: tuple[float, float] = (0.2, 1.0)
+    aspect: tuple[float, float] = (0.75, 1.3333)
+    flip: float = 0.5
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __call__(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+        """`view1` (3, side, side) normalised, `depth` (1, side, side) standardised, `semseg` (side, side) int64."""
+        window = self.window(sample["depth"].shape, random)
+        mirror = bool(random.random() < self.flip)
+        return self.cut(sample, window, mirror=mirror)
+
+    def window(self, size: tuple[int, int], random: np.random.Generator) -> Window:
+        """Top, left, height, width of a part of an image (H, W). Ten tries; then the largest of an allowed aspect."""
+        height, width = size
+        for _ in range(10):
+            area = height * width * random.uniform(*self.area)
+            aspect = math.exp(random.uniform(*np.log(self.aspect)))
+            tall, wide = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+            if 0 < tall <= height and 0 < wide <= width:
+                top = int(random.integers(height - tall, endpoint=True))
+                left = int(random.integers(width - wide, endpoint=True))
+                return top, left, tall, wide
+        aspect = min(max(width / height, self.aspect[0]), self.aspect[1])
+        tall, wide = min(round(width / aspect), height), min(round(height * aspect), width)
+        return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+    def cut(self, sample: Sample, window: Window, *, mirror: bool) -> dict[str, Tensor]:
+        """One window of all three: colour and depth filtered by Pillow's cubic, ids taken from the nearest pixel."""
+        image = self._resized(sample["image"], window, Image.Resampling.BICUBIC, mirror)
+        depth = sample["depth"]
+        wide = depth if depth.dtype == np.uint8 else depth.astype(np.int32)  # what Pillow can filter
+        depth = self._resized(wide, window, Image.Resampling.BICUBIC, mirror)
+        ids = self._resized(sample["semseg"], window, Image.Resampling.NEAREST, mirror)
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return {
+            "view1": (to_unit(image) - mean) / std,
+            "depth": torch.from_numpy(standardised(depth))[None],
+            "semseg": torch.from_numpy(ids.astype(np.int64)),
+        }
+
+    def _resized(self, values: Array, window: Window, how: Image.Resampling, mirror: bool) -> Array:
+        top, left, tall, wide = window
+        part = Image.fromarray(np.ascontiguousarray(values[top : top + tall, left : left + wide]))
+        resized = np.array(part.resize((self.side, self.side), how))
+        return np.ascontiguousarray(resized[:, ::-1] if mirror else resized)
+
+
+def standardised(depth: Array) -> NDArray[np.float32]:
+    """Integer depth (H, W) -> zero mean and unit variance of its middle 80 % (values between the tenth parts).
+
+    Any scale and offset of the file's units falls out, but for 1e-6 that is added to the variance of depth / 65536.
+    """
+    unit = depth / np.float64(2**16)
+    first, last = int(0.1 * unit.size), int(0.9 * unit.size)
+    middle = np.partition(unit.ravel(), (first, last - 1))[first:last]
+    standard: NDArray[np.float32] = ((unit - middle.mean()) / np.sqrt(middle.var(ddof=1) + 1e-6)).astype(np.float32)
+    return standard

@@ -1,0 +1,298 @@
+"""NYU Depth v2 in the three layouts people have it in; depth in metres everywhere.
+
+Samples: `image` (H, W, 3) uint8 RGB, `depth_m` (H, W) float32, `valid` (H, W) bool, `id` str.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from croco_bench.contracts import Reader, Sample
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.formats.images import read_gray, read_rgb
+from croco_bench.errors import DataError
+
+Split = Literal["train", "test"]
+Validity = Literal["raw", "all"]
+Layout = Literal["mat", "bts", "folders"]
+Indices = NDArray[np.int64]
+MAT, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+MAT_LINK = "http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat"
+SPLITS_LINK = "http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat"
+_INDEX: dict[Split, str] = {"train": "trainNdxs", "test": "testNdxs"}
+
+
+class _Files:
+    """What the three readers share: a list of items under a root."""
+
+    dataset = "nyuv2"
+    split: str
+    groups: Sequence[str]
+
+    def __init__(self, root: Path, split: Split, ids: Sequence[str], groups: Sequence[str]) -> None:
+        if not ids:
+            raise DataError(f"the {split} split of NYUv2 in {root} is empty; croco-bench data check nyuv2 says more")
+        self.root, self.split, self.ids, self.groups = root, split, list(ids), list(groups)
+        self.miniature, self.available = is_miniature(root), len(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _sources(self) -> list[Path]:
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Of the names and scenes of all items and the sizes of the files they come from."""
+        sizes = [f"{path.relative_to(self.root)}:{path.stat().st_size}" for path in self._sources()]
+        text = "\n".join([self.split, *sizes, *self.ids, *self.groups])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class MatReader(_Files):
+    """The official `.mat` (HDF5, axes reversed) with `splits.mat`, one image at a time.
+
+    Depth is the in-painted `depths`; `validity="raw"` counts pixels that the sensor measured (`rawDepths` > 0).
+    """
+
+    def __init__(self, root: Path, split: Split, validity: Validity) -> None:
+        indices = read_splits(root)[split]
+        with open_mat(root) as file:
+            total, scenes = len(file["images"]), _scene_names(file)
+        if indices.size and int(indices[-1]) >= total:
+            raise DataError(
+                f"{root / SPLITS} names image {int(indices[-1]) + 1}, but {root / MAT} has {total}; the two files "
+                f"don't belong together: get both from {MAT_LINK} and {SPLITS_LINK}"
+            )
+        self._indices, self._validity = indices, validity
+        rooms = [_room(scenes[index]) for index in indices]
+        super().__init__(root, split, [f"{index:04d}" for index in indices], rooms)
+        self._file: h5py.File | None = None
+        self._process = -1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def _sources(self) -> list[Path]:
+        return [self.root / MAT, self.root / SPLITS]
+
+    def _open(self) -> h5py.File:
+        """This process's own handle: HDF5 handles must not cross a fork."""
+        if self._file is None or self._process != os.getpid():
+            self._file = None  # an inherited handle is closed first, or HDF5 would share its descriptor
+            self._file, self._process = open_mat(self.root), os.getpid()
+        return self._file
+
+    def __getitem__(self, index: int) -> Sample:
+        place, file = int(self._indices[index]), self._open()
+        try:
+            image, depth = file["images"][place], file["depths"][place]
+            raw = file["rawDepths"][place] if self._validity == "raw" else depth
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"{self.root / MAT}: image {place} can't be read, the file is damaged; get it again from {MAT_LINK}"
+            ) from error
+        return {
+            "image": np.ascontiguousarray(image.transpose(2, 1, 0)),
+            "depth_m": np.ascontiguousarray(depth.T.astype(np.float32)),
+            "valid": np.ascontiguousarray((raw.T > 0) & (depth.T > 0) & np.isfinite(depth.T)),
+            "id": self.ids[index],
+        }
+
+
+def open_mat(root: Path) -> h5py.File:
+    """The open `.mat`; checks that it is whole and has the official axes.
+
+    Raises:
+        DataError: it is missing, truncated, of another kind, or lacks something.
+    """
+    path = root / MAT
+    if not path.is_file():
+        raise DataError(f"there is no {path}; get it (2.8 GB) from {MAT_LINK}")
+    try:
+        file = h5py.File(path, "r", locking="best-effort")  # shared file systems often can't lock
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read by this user; change its permissions") from error
+    except OSError as error:
+        raise DataError(
+            f"{path} ({path.stat().st_size} bytes) is truncated or no MATLAB 7.3 file; expected 2.8 GB of HDF5 from "
+            f"{MAT_LINK}"
+        ) from error
+    try:
+        _check_axes(file, path)
+    except DataError:
+        file.close()
+        raise
+    return file
+
+
+def _check_axes(file: h5py.File, path: Path) -> None:
+    lacking = [name for name in ("images", "depths", "rawDepths") if not isinstance(file.get(name), h5py.Dataset)]
+    if lacking:
+        raise DataError(f"{path} lacks {', '.join(lacking)}; it isn't the labelled dataset of {MAT_LINK}")
+    images, depths, raw = (file[name].shape for name in ("images", "depths", "rawDepths"))
+    if len(images) != 4 or images[1] != 3 or depths != (images[0], *images[2:]) or raw != depths:
+        raise DataError(
+            f"{path}: images {images}, depths {depths} and rawDepths {raw} should be (n, 3, W, H), (n, W, H), "
+            f"(n, W, H); get it again from {MAT_LINK}"
+        )
+    if file["images"].dtype != np.uint8:
+        raise DataError(f"{path}: images are {file['images'].dtype}, expected uint8; get it again from {MAT_LINK}")
+
+
+def read_splits(root: Path) -> dict[Split, Indices]:
+    """Sorted 0-based indices of both splits; the file counts from 1.
+
+    Raises:
+        DataError: the file is missing or of another kind, counts from 0, repeats an image or has one in both splits.
+    """
+    path = root / SPLITS
+    if not path.is_file():
+        raise DataError(f"there is no {path}; get it from {SPLITS_LINK}")
+    try:
+        content = scipy.io.loadmat(path)
+        splits = {split: np.sort(content[key].ravel().astype(np.int64) - 1) for split, key in _INDEX.items()}
+    except Exception as error:  # SciPy raises whatever a damaged file leads it to
+        raise DataError(
+            f"{path} should hold trainNdxs and testNdxs (MATLAB 5), but it doesn't; get it from {SPLITS_LINK}"
+        ) from error
+    together = np.concatenate(list(splits.values()))
+    if together.size and together.min() < 0:
+        raise DataError(f"{path} names image 0, but it should count from 1; get it from {SPLITS_LINK}")
+    if len(np.unique(together)) != len(together):
+        raise DataError(f"{path} names an image twice, so train and test aren't apart; get it from {SPLITS_LINK}")
+    return splits
+
+
+def _scene_names(file: h5py.File) -> list[str]:
+    """Scene of every image, from the cell array `scenes`."""
+    key = "scenes" if "scenes" in file else "sceneTypes"
+    if key not in file:
+        raise DataError(
+            f"{file.filename} lacks scenes and sceneTypes, so scenes can't be kept apart; get it from {MAT_LINK}"
+        )
+    try:
+        references = np.asarray(file[key]).ravel()
+        names = ["".join(map(chr, np.asarray(file[reference]).ravel())) for reference in references]
+    except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        raise DataError(f"{file.filename}: {key} isn't a cell array of names; get it again from {MAT_LINK}") from error
+    if len(names) != len(file["images"]):
+        raise DataError(
+            f"{file.filename} names {len(names)} scenes for {len(file['images'])} images; get it again from {MAT_LINK}"
+        )
+    return names
+
+
+def _room(scene: str) -> str:
+    """`kitchen_0028b` -> `kitchen_0028`: the letter counts recordings, and two of one room must not be separated."""
+    return re.sub(r"(?<=\d)[a-z]$", "", scene)
+
+
+class FoldersReader(_Files):
+    """MultiMAE's folders: `{train,test}/{rgb,depth,mask_valid}/<any>/<id>.png`, depth in 10/65536 m.
+
+    A pixel is valid where its depth isn't 0 and, with `validity="raw"`, where `mask_valid` (if there is one) is 255.
+    The folders don't name scenes; official ids follow the recording, so runs of ten ids stand for scenes.
+    """
+
+    def __init__(self, root: Path, split: Split, validity: Validity) -> None:
+        base = root / split
+        self._rgb = sorted((base / "rgb").glob("*/*.png"))
+        if not self._rgb:
+            raise DataError(f"{base / 'rgb'} holds no PNG in a subfolder; expected {split}/rgb/data/0000.png")
+        ids = [path.relative_to(base / "rgb").with_suffix("").as_posix() for path in self._rgb]
+        self._masks = validity == "raw" and (base / "mask_valid").is_dir()
+        stems = [path.stem for path in self._rgb]
+        blocks = [f"block-{int(stem) // 10:04d}" if stem.isdecimal() else stem for stem in stems]
+        super().__init__(root, split, ids, blocks)
+
+    def _sources(self) -> list[Path]:
+        return self._rgb
+
+    def __getitem__(self, index: int) -> Sample:
+        base, name = self.root / self.split, f"{self.ids[index]}.png"
+        image = read_rgb(self._rgb[index])
+        depth = read_gray(base / "depth" / name, np.uint16).astype(np.float32) * np.float32(10.0 / 65536.0)
+        valid = read_gray(base / "mask_valid" / name, np.uint8) == 255 if self._masks else depth > 0
+        sample = _consistent(
+            {"image": image, "depth_m": depth, "valid": valid, "id": self.ids[index]}, self._rgb[index]
+        )
+        return {**sample, "valid": valid & (depth > 0)}
+
+
+class BTSReader(_Files):
+    """BTS's layout: `nyu_{train,test}.txt` with lines "<rgb> <depth> <focal>", depth in uint16 mm, 0 = invalid.
+
+    Paths are below `root`, with or without a leading slash; a depth called None is left out.
+    """
+
+    def __init__(self, root: Path, split: Split) -> None:
+        self._list = root / f"nyu_{split}.txt"
+        if not self._list.is_file():
+            raise DataError(f"there is no {self._list}; BTS's layout needs nyu_train.txt and nyu_test.txt")
+        text = self._list.read_text(encoding="utf-8", errors="replace")
+        pairs = [line.split()[:2] for line in text.splitlines() if line.strip()]
+        wrong = next((pair for pair in pairs if len(pair) < 2), None)
+        if wrong:
+            raise DataError(f'{self._list} has a line "{wrong[0][:60]}", expected "<rgb> <depth> <focal>"')
+        kept = [(rgb.lstrip("/"), depth.lstrip("/")) for rgb, depth in pairs if depth != "None"]
+        self._pairs = [(root / rgb, root / depth) for rgb, depth in kept]
+        rooms = [_room(Path(rgb).parent.as_posix()) for rgb, _ in kept]
+        super().__init__(root, split, [rgb for rgb, _ in kept], rooms)
+
+    def _sources(self) -> list[Path]:
+        return [self._list]
+
+    def __getitem__(self, index: int) -> Sample:
+        rgb, depth_path = self._pairs[index]
+        depth = read_gray(depth_path, np.uint16).astype(np.float32) / np.float32(1000.0)
+        return _consistent({"image": read_rgb(rgb), "depth_m": depth, "valid": depth > 0, "id": self.ids[index]}, rgb)
+
+
+def _consistent(sample: Sample, path: Path) -> Sample:
+    shapes = {name: value.shape[:2] for name, value in sample.items() if isinstance(value, np.ndarray)}
+    if len(set(shapes.values())) != 1:
+        found = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
+        raise DataError(f"{path} and its targets differ in size ({found}); the dataset is damaged")
+    return sample
+
+
+def layout_of(root: Path) -> Layout:
+    """Which layout lies under `root`, from its files.
+
+    Raises:
+        DataError: none of the three.
+    """
+    if (root / MAT).exists() or (root / SPLITS).exists():
+        return "mat"
+    if (root / "nyu_test.txt").exists() or (root / "nyu_train.txt").exists():
+        return "bts"
+    if (root / "test" / "rgb").is_dir() or (root / "train" / "rgb").is_dir():
+        return "folders"
+    raise DataError(
+        f"{root} holds NYUv2 in no known layout; expected {MAT} and {SPLITS} ({MAT_LINK}, {SPLITS_LINK}), or "
+        "nyu_train.txt and nyu_test.txt, or train/rgb and test/rgb"
+    )
+
+
+def open_split(
+    root: Path, split: Split, *, validity: Validity = "raw", layout: Layout | Literal["auto"] = "auto"
+) -> Reader:
+    """The reader of a split, in the given layout or whichever lies under `root`.
+
+    Raises:
+        DataError: files are missing or damaged.
+    """
+    found = layout_of(root) if layout == "auto" else layout
+    if found == "mat":
+        return MatReader(root, split, validity)
+    return FoldersReader(root, split, validity) if found == "folders" else BTSReader(root, split)

@@ -1,0 +1,102 @@
+"""ScanNet-1500: the pairs of test views that SuperGlue and LoFTR compare relative poses on, and a check of the files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from croco_bench.data.catalogue import Finding, is_miniature
+from croco_bench.data.formats.images import read_rgb
+from croco_bench.data.posed.reader import Array, PosedViews, PoseReader
+from croco_bench.data.posed.sequences import read_intrinsics, read_pose
+from croco_bench.errors import DataError
+
+_PAIRS, _SCENES = 1500, 100
+# Depth maps' size. Colour images, which see the same, are resized to it, and depth's intrinsics are used.
+_SIZE = (480, 640)
+
+
+def open_scannet1500(root: str | Path) -> PoseReader:
+    """The pairs listed in `test.npz`, in order. Poses and cameras are read now, no image is opened.
+
+    Raises:
+        DataError: the list is missing or damaged, or a pose or camera is.
+    """
+    root = Path(root)
+    frames: dict[tuple[str, int], int] = {}
+    pairs = np.array(
+        [
+            [frames.setdefault((f"scene{scene:04d}_{part:02d}", frame), len(frames)) for frame in (first, second)]
+            for scene, part, first, second in _listed(root / "test.npz").tolist()
+        ]
+    )
+    folders = {scene: f"scannet_test_1500/{scene}" for scene, _ in frames}
+    cameras = {scene: read_intrinsics(root / path / "intrinsic/intrinsic_depth.txt") for scene, path in folders.items()}
+    views = PosedViews(
+        root,
+        tuple(f"{folders[scene]}/color/{frame}.jpg" for scene, frame in frames),
+        tuple(scene for scene, _ in frames),
+        np.stack([cameras[scene] for scene, _ in frames]),
+        np.tile(_SIZE, (len(frames), 1)),
+        np.stack([_pose(root / folders[scene] / f"pose/{frame}.txt") for scene, frame in frames]),
+    )
+    mini = is_miniature(root)
+    return PoseReader(views, pairs[:, 0], pairs[:, 1], dataset="scannet1500", split="test", miniature=mini)
+
+
+def _listed(path: Path) -> Array:
+    """(pairs, 4): scene, part, frame 1, frame 2."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            names = np.asarray(content["name"])
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}, which lists the pairs; get LoFTR's test.npz of ScanNet") from error
+    except KeyError as error:
+        raise DataError(
+            f"{path} has no array called name, which lists the pairs; get LoFTR's test.npz again"
+        ) from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} can't be read ({error}); get LoFTR's test.npz again") from error
+    if names.ndim != 2 or names.shape[1] != 4 or names.dtype.kind not in "iu" or not len(names):
+        raise DataError(
+            f"{path}: name should be whole numbers (pairs, 4): scene, part and two frames; found {names.dtype} {names.shape}"
+        )
+    return names
+
+
+def _pose(path: Path) -> Array:
+    pose = read_pose(path, may_be_lost=True)
+    if pose is None:
+        raise DataError(
+            f"{path} says that tracking was lost (-inf), so it can't be in a pair; get the pairs' list again"
+        )
+    return pose
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on the list, on all poses, on the presence of all images, and on two pairs."""
+    try:
+        pairs = open_scannet1500(root)
+    except DataError as error:
+        return [Finding(False, str(error), "unpack LoFTR's scannet_test_1500 beside its test.npz")]
+    mini = pairs.miniature
+    findings = [
+        Finding(mini or len(pairs) == _PAIRS, f"test.npz: {len(pairs)} pairs", f"the list has {_PAIRS}"),
+        Finding(mini or len(pairs.scenes) == _SCENES, f"{len(pairs.scenes)} scenes", f"the list has {_SCENES}"),
+    ]
+    missing = [name for name in pairs.views.names if not (root / name).is_file()]
+    what = f"images: {len(missing)} of {len(pairs.views)} are missing" + (f", such as {missing[0]}" if missing else "")
+    findings.append(Finding(not missing, what, "unpack the archive again"))
+    for index in (0, len(pairs) - 1):
+        try:
+            shapes = [read_rgb(root / name).shape for name in pairs[index]["id"].split()]
+        except DataError as error:
+            findings.append(Finding(False, str(error), "unpack the archive again"))
+            continue
+        seen = all(abs(width * 3 - height * 4) <= 16 for height, width, _ in shapes)
+        findings.append(
+            Finding(seen, f"pair {index}: images of {shapes[0]} and {shapes[1]}", "sides should be as 4 to 3")
+        )
+    return findings

@@ -1,0 +1,129 @@
+"""7-Scenes for relative pose: pairs of training frames, and test frames with what retrieval found for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.posed.overlap import Overlap, draw_pairs
+from croco_bench.data.posed.reader import Array, PosedViews, PoseReader
+from croco_bench.data.posed.retrieval_lists import choose, find_lists
+from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
+from croco_bench.errors import DataError, UsageError
+from croco_bench.seeding import generator
+
+
+class SevenScenes:
+    """All frames of 7-Scenes with their poses, which are read once, here.
+
+    Attributes:
+        views: the frames, sorted by scene, sequence and number.
+        test: (n,) bool, which of them are for testing.
+    """
+
+    def __init__(self, root: Path, views: PosedViews, test: Array) -> None:
+        self.root, self.views, self.test = root, views, test
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Sorted."""
+        return tuple(sorted(set(self.views.scenes)))
+
+    def train_pairs(self, *, per_frame: int = 10, overlap: Overlap | None = None, seed: int = 0) -> PoseReader:
+        """Each training frame as the query of up to `per_frame` others of its scene, drawn once: the same at every call.
+
+        Raises:
+            UsageError: a setting is out of range.
+            DataError: no two frames overlap.
+        """
+        overlap = overlap or Overlap()
+        if per_frame < 1 or not 0 <= overlap.distance_m[0] < overlap.distance_m[1] or overlap.depth_m <= 0:
+            raise UsageError(
+                f"pairs for training: {per_frame} per frame, {overlap.distance_m[0]:g} to {overlap.distance_m[1]:g} m apart, "
+                f"a point {overlap.depth_m:g} m ahead; all should be above 0, and distances rise"
+            )
+        drawn = [
+            draw_pairs(self.views, rows, overlap, per_frame, generator(seed, "pose pairs", scene))
+            for scene in self.scenes
+            if (rows := self.rows(scene, test=False)).size
+        ]
+        if not sum(len(queries) for _, queries in drawn):
+            raise DataError(
+                f"{self.root}: no two training frames of a scene are {overlap.distance_m[0]:g} to "
+                f"{overlap.distance_m[1]:g} m apart, less than {overlap.angle_deg:g} degrees turned, and see each other's "
+                "middle; allow more, or see croco-bench data check 7scenes"
+            )
+        references, queries = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        return self._reader(references, queries, "train", ())
+
+    def queries(self, *, neighbours: int = 10, lists: str = "auto") -> PoseReader:
+        """Every test frame with the `neighbours` training frames that retrieval lists name first; see `find_lists`.
+
+        Raises:
+            DataError: there are no lists, or they don't fit the frames.
+            UsageError: `neighbours` isn't positive.
+        """
+        if neighbours < 1:
+            raise UsageError(f"{neighbours} neighbours per query leave nothing to compare with; give at least 1")
+        found = find_lists(self.root, lists)
+        references, queries = [], []
+        for scene in self.scenes:
+            rows = self.rows(scene, test=True)
+            if rows.size:
+                database = {self.name(row): int(row) for row in self.rows(scene, test=False)}
+                names = [self.name(row) for row in rows]
+                references.append(choose(found.of(scene), names, database, neighbours, scene))
+                queries.append(rows)
+        if not queries:
+            raise DataError(f"{self.root} has no test frames; the TestSplit.txt of a scene says which sequences are")
+        note = f"database images by retrieval: the first {neighbours} of {found.maker}"
+        return self._reader(np.concatenate(references), np.concatenate(queries), "test", (note,))
+
+    def _reader(self, references: Array, queries: Array, split: str, notes: tuple[str, ...]) -> PoseReader:
+        mini = is_miniature(self.root)
+        return PoseReader(self.views, references, queries, dataset="7scenes", split=split, miniature=mini, notes=notes)
+
+    def rows(self, scene: str, *, test: bool) -> Array:
+        """Rows of `views` of one scene's training or test frames."""
+        return np.flatnonzero((np.array(self.views.scenes) == scene) & (self.test == test))
+
+    def name(self, row: int) -> str:
+        """As retrieval lists name it: relative to its scene."""
+        return self.views.names[row].removeprefix(f"{self.views.scenes[row]}/")
+
+
+def open_seven_scenes(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> SevenScenes:
+    """Lists the frames of all scenes below `root` and reads their poses; no image is opened.
+
+    Sequences that neither `TrainSplit.txt` nor `TestSplit.txt` of their scene lists are left out.
+
+    Raises:
+        DataError: nothing is there, or a sequence or a pose is damaged.
+    """
+    root = Path(root)
+    sequences = [one for one in open_posed(root, focal_px=focal_px) if one.layout == "7-Scenes" and one.split]
+    if not sequences:
+        raise DataError(
+            f"{root} holds no sequence of 7-Scenes that a TrainSplit.txt or TestSplit.txt beside it lists; unpack the "
+            "scenes, each into a folder of its name"
+        )
+    return SevenScenes(root, _table(root, sequences), _repeat([one.split == "test" for one in sequences], sequences))
+
+
+def _table(root: Path, sequences: list[PosedSequence]) -> PosedViews:
+    return PosedViews(
+        root,
+        tuple(one.image(index).relative_to(root).as_posix() for one in sequences for index in range(len(one))),
+        tuple(one.scene for one in sequences for _ in range(len(one))),
+        _repeat([one.K for one in sequences], sequences),
+        _repeat([one.size for one in sequences], sequences),
+        np.concatenate([one.poses() for one in sequences]),
+    )
+
+
+def _repeat(values: list[object], sequences: list[PosedSequence]) -> Array:
+    """A value per sequence -> one per frame."""
+    found: Array = np.repeat(np.array(values), [len(one) for one in sequences], axis=0)
+    return found

@@ -1,0 +1,1 @@
+"""File formats: images, arrays, flow, disparity, folder layouts."""

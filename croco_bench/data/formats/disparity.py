@@ -1,0 +1,168 @@
+"""Files of disparity, read and written: the PNG of KITTI, CREStereo and Middlebury, .pfm, Spring's .dsp5, Booster's .npy.
+
+Disparity is (H, W) float32 in pixels: what the left view shows at x, the right one shows at x - d; it is 0 where unknown.
+`valid` (H, W) bool is where it is known: a finite number above 0, for Spring 0 too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.data.formats.arrays import read_hdf5, read_npy, write_hdf5, write_npy, write_png
+from croco_bench.data.formats.flow import read_pfm, write_pfm
+from croco_bench.data.formats.images import read_gray
+from croco_bench.errors import DataError
+
+Array = NDArray[Any]
+Disparity = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+# Steps that a PNG of 16 bits has in a pixel.
+_KITTI_STEPS, _CRESTEREO_STEPS = 256, 32
+
+
+def read_kitti_disparity(path: Path) -> Disparity:
+    """KITTI's PNG of 16 bits: 256 times the disparity, 0 where unknown.
+
+    Raises:
+        DataError: it is missing, can't be decoded, or is of another kind.
+    """
+    return _known(read_gray(path, np.uint16).astype(np.float32) / np.float32(_KITTI_STEPS))
+
+
+def write_kitti_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
+    """Writes KITTI's PNG, rounded to the nearest 1/256 pixel; a known 0 becomes 1/256, as 0 would mean unknown.
+
+    Raises:
+        DataError: the disparity is of another shape, below 0, above 255.99 or not finite where valid; or the file can't be
+            written.
+    """
+    _write_steps(path, disparity_px, valid, _KITTI_STEPS)
+
+
+def read_crestereo_disparity(path: Path) -> Disparity:
+    """CREStereo's PNG of 16 bits: 32 times the disparity, 0 where unknown.
+
+    Raises:
+        DataError: as `read_kitti_disparity`.
+    """
+    return _known(read_gray(path, np.uint16).astype(np.float32) / np.float32(_CRESTEREO_STEPS))
+
+
+def write_crestereo_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
+    """Writes CREStereo's PNG, rounded to the nearest 1/32 pixel.
+
+    Raises:
+        DataError: as `write_kitti_disparity`, of at most 2047.97.
+    """
+    _write_steps(path, disparity_px, valid, _CRESTEREO_STEPS)
+
+
+def read_middlebury_disparity(path: Path) -> Disparity:
+    """The PNG of 8 bits of Middlebury's scenes of 2005 and 2006 in full size: whole pixels, 0 where unknown.
+
+    Raises:
+        DataError: as `read_kitti_disparity`.
+    """
+    return _known(read_gray(path, np.uint8).astype(np.float32))
+
+
+def read_pfm_disparity(path: Path) -> Disparity:
+    """A .pfm of one channel, as SceneFlow, ETH3D and Middlebury since 2014 have it; what isn't finite or above 0 is unknown.
+
+    Raises:
+        DataError: as `read_pfm`, or it has three channels.
+    """
+    values = read_pfm(path)
+    if values.ndim != 2:
+        raise DataError(f"{path} should have one channel, but has three; it isn't disparity: get it again")
+    return _known(values)
+
+
+def write_pfm_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
+    """Writes a .pfm; unknown is infinite.
+
+    Raises:
+        DataError: as `write_kitti_disparity`, without its upper limit.
+    """
+    disparity, known = _to_write(path, disparity_px, valid)
+    write_pfm(path, np.where(known, disparity, np.float32(np.inf)))
+
+
+def read_dsp5(path: Path) -> Disparity:
+    """Spring's .dsp5: HDF5 with `disparity`, NaN where unknown; of twice the image's resolution, in the image's pixels.
+
+    Raises:
+        DataError: it is missing, no HDF5 file, or holds something else.
+    """
+    disparity = read_hdf5(path, "disparity")
+    valid = np.isfinite(disparity)
+    return np.where(valid, disparity, np.float32(0)), valid
+
+
+def write_dsp5(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
+    """Writes Spring's .dsp5.
+
+    Raises:
+        DataError: as `write_pfm_disparity`.
+    """
+    disparity, known = _to_write(path, disparity_px, valid)
+    write_hdf5(path, "disparity", np.where(known, disparity, np.float32(np.nan)))
+
+
+def read_npy_disparity(path: Path) -> Disparity:
+    """Booster's disparity: (H, W) floats of NumPy, 0 where unknown.
+
+    Raises:
+        DataError: it is missing, truncated or holds something else.
+    """
+    return _known(read_npy(path, "f").astype(np.float32))
+
+
+def write_npy_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
+    """Writes disparity as Booster has it.
+
+    Raises:
+        DataError: as `write_pfm_disparity`.
+    """
+    write_npy(path, _to_write(path, disparity_px, valid)[0])
+
+
+def _known(disparity: NDArray[np.float32]) -> Disparity:
+    """Disparity and where it is known; unknown pixels become 0 in place."""
+    with np.errstate(invalid="ignore"):
+        valid: NDArray[np.bool_] = (disparity > 0) & (disparity < np.inf)
+    disparity[~valid] = 0
+    return disparity, valid
+
+
+def _to_write(path: Path, disparity_px: Array, valid: Array | None) -> Disparity:
+    """Disparity as it is read, checked. Without `valid`, known is what is finite and not below 0."""
+    if disparity_px.ndim != 2 or 0 in disparity_px.shape:
+        raise DataError(f"{path}: disparity should be (H, W), not {disparity_px.shape}; give a number for every pixel")
+    with np.errstate(invalid="ignore"):
+        sound: NDArray[np.bool_] = (disparity_px >= 0) & (disparity_px < np.inf)
+    known = sound if valid is None else valid.astype(np.bool_)
+    if known.shape != sound.shape:
+        raise DataError(
+            f"{path}: valid pixels are {known.shape}, but disparity is {sound.shape}; give both in one size"
+        )
+    if (known & ~sound).any():
+        raise DataError(
+            f"{path}: disparity is below 0 or not finite at {(known & ~sound).sum()} valid pixels; mark them invalid"
+        )
+    return np.where(known, disparity_px, 0).astype(np.float32), known
+
+
+def _write_steps(path: Path, disparity_px: Array, valid: Array | None, steps: int) -> None:
+    disparity, known = _to_write(path, disparity_px, valid)
+    numbers = np.where(known, np.maximum(np.rint(disparity.astype(np.float64) * steps), 1), 0)
+    if numbers.max() > 2**16 - 1:
+        raise DataError(
+            f"{path} can't hold a disparity of {disparity.max():.0f} pixels, only {(2**16 - 1) / steps:.2f}; mark it invalid or "
+            "clip it"
+        )
+    write_png(path, numbers.astype(np.uint16))

@@ -1,0 +1,1 @@
+"""Miniatures: small datasets of rendered rooms in official layouts."""

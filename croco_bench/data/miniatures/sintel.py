@@ -1,0 +1,170 @@
+"""Writes rooms in which things fly as films in the layout of MPI-Sintel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.data.formats.flow import write_flo
+from croco_bench.data.miniatures.habitat import write_image
+from croco_bench.data.rooms.camera import has_free_sight, sample_camera
+from croco_bench.data.rooms.film import Film
+from croco_bench.data.rooms.flyers import Flying, with_flyers
+from croco_bench.data.rooms.motion import FlowTruth, Motion, Shot, flow_truth, mixed_pixels
+from croco_bench.data.rooms.render import render
+from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.errors import DataError, UsageError
+from croco_bench.seeding import derive, generator
+
+Array = NDArray[Any]
+# Official names, ordered so that the first four bring one scene to train on, both to select by, and one to report.
+TRAINING_SCENES = (
+    *("alley_1", "temple_2", "temple_3", "market_2", "alley_2", "shaman_2", "bandage_1", "bamboo_2", "sleeping_1"),
+    *("ambush_2", "mountain_1", "cave_2", "bandage_2", "sleeping_2", "bamboo_1", "market_5", "cave_4", "ambush_4"),
+    *("shaman_3", "market_6", "ambush_5", "ambush_6", "ambush_7"),
+)
+TEST_SCENES = (
+    *("tiger", "wall", "bamboo_3", "market_1", "cave_3", "mountain_2", "temple_1", "ambush_1", "market_4"),
+    *("ambush_3", "PERTURBED_market_3", "PERTURBED_shaman_1"),
+)
+# Pixels per frame at a width of 128: the median flow of the room itself, drawn from here for every scene.
+_PACE_PX = (4.0, 10.0)
+_PACE_WIDTH = 128
+_FLYING = Flying(most=5, speed_px=5.0, turn_deg=6.0)
+_MOST_OCCLUDED = 0.45
+
+
+@dataclass(frozen=True)
+class SintelMini:
+    """How many scenes with ground truth and without, frames of each, and their size (pixels).
+
+    The real one has 23 + 12 scenes of 20 to 50 frames of 436x1024.
+    """
+
+    scenes: int = 12
+    frames: int = 6
+    test_scenes: int = 2
+    height: int = 72
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.scenes <= len(TRAINING_SCENES):
+            raise UsageError(
+                f"sintel: scenes must be 4 (to train, select and report by) to {len(TRAINING_SCENES)}, not {self.scenes}"
+            )
+        if not 1 <= self.test_scenes <= len(TEST_SCENES):
+            raise UsageError(f"sintel: test_scenes must be 1 to {len(TEST_SCENES)}, not {self.test_scenes}")
+        if self.frames < 2:
+            raise UsageError("sintel: frames must be at least 2, as flow leads from one to the next")
+        if min(self.height, self.width) < 2:
+            raise UsageError("sintel: height and width must be at least 2 pixels")
+
+
+Job = tuple[str, str, str, int, SintelMini]
+
+
+def write_sintel(folder: Path, spec: SintelMini, seed: int, pool: Executor, advance: Callable[[int], None]) -> None:
+    """Writes `training/{clean,final,flow,occlusions,invalid}/<scene>/frame_%04d.{png,flo}` and `test/{clean,final}`.
+
+    `clean` is sharp; `final` is what `film` makes of the same scene. Frames have flow to the next one, `occlusions` (255:
+    not to be seen in the next one) and `invalid` (255: the pixel shows several motions, so that no vector is right). As in
+    the release, the last frame of a scene has only `invalid`.
+    """
+    jobs: list[Job] = []
+    for split, names in (
+        ("training", TRAINING_SCENES[: spec.scenes]),
+        ("test", TEST_SCENES[: spec.test_scenes]),
+    ):
+        jobs += [(str(folder), split, name, derive(seed, "sintel", name) % 2**32, spec) for name in names]
+    for frames in pool.map(_write_scene, jobs):
+        advance(frames)
+
+
+def _write_scene(job: Job) -> int:
+    """Renders and writes one scene; returns how many frames."""
+    root, split, name, seed, spec = job
+    shot, random = make_shot(seed, spec), generator(seed, "film")
+    film = Film.draw(random)
+    kinds = ("clean", "final", "flow", "occlusions", "invalid") if split == "training" else ("clean", "final")
+    folders = {kind: Path(root) / split / kind / name for kind in kinds}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    times = _times(spec)
+    for number, time in enumerate(times, start=1):
+        frame, image = shot.frame(time), f"frame_{number:04d}.png"
+        write_image(folders["clean"] / image, render(frame.scene, frame.camera).rgb[:, :, ::-1])
+        write_image(folders["final"] / image, film.expose(shot, time, random)[:, :, ::-1])
+        if split == "training":
+            following = shot.frame(time + 1)
+            write_image(folders["invalid"] / image, _mask(mixed_pixels(shot, frame, following)))
+            if number < len(times):
+                truth = flow_truth(shot, frame, following)
+                write_flo(folders["flow"] / f"frame_{number:04d}.flo", truth.flow_px, truth.known)
+                write_image(folders["occlusions"] / image, _mask(truth.occluded))
+    return len(times)
+
+
+def _mask(marked: Array) -> Array:
+    return np.where(marked, 255, 0).astype(np.uint8)
+
+
+def _times(spec: SintelMini) -> list[float]:
+    """Those of the frames: one apart, about 0."""
+    return [number - (spec.frames - 1) / 2 for number in range(spec.frames)]
+
+
+def make_shot(seed: int, spec: SintelMini) -> Shot:
+    """A room with one to four flying things, and a camera that moves so that the room's flow has the drawn median.
+
+    Raises:
+        DataError: two hundred tries found none, which no room of the generator should cause.
+    """
+    scene, random = make_scene(seed), generator(seed, "shot")
+    times = _times(spec)
+    scale = spec.width / _PACE_WIDTH
+    for _ in range(200):
+        shot = _paced(_camera_alone(scene, spec, random), scale * float(random.uniform(*_PACE_PX)))
+        if not all(has_free_sight(scene, shot.camera_at(time)) for time in times):
+            continue
+        flying = replace(_FLYING, speed_px=scale * _FLYING.speed_px)
+        shot = with_flyers(shot, (times[0], times[-1]), flying, random)
+        frames = [shot.frame(time) for time in times]
+        if shot.scene is not scene and all(has_free_sight(frame.scene, frame.camera) for frame in frames):
+            truths = [flow_truth(shot, *pair) for pair in pairwise(frames)]
+            if all(_is_fair(truth) for truth in truths):
+                return shot
+    raise DataError(f"no way for a camera was found through {scene.name}")
+
+
+def _camera_alone(scene: Scene, spec: SintelMini, random: np.random.Generator) -> Shot:
+    """A camera that travels through a room and turns, at some speed."""
+    camera = sample_camera(scene, (spec.height, spec.width), random)
+    move = random.normal(0, 1, 3) * (1, 1, 0.4)
+    velocity = random.uniform(0.03, 0.09) * move / np.linalg.norm(move)
+    turn = np.radians(random.normal(0, (1.0, 2.0, 0.6)))
+    carriage = Motion(
+        pivot=camera.centre[None],
+        velocity=velocity[None],
+        acceleration=np.linalg.norm(velocity) * random.normal(0, 0.08, (1, 3)),
+        spin=(camera.cam2world[:3, :3] @ turn)[None],
+    )
+    return Shot.of(scene, camera, carriage)
+
+
+def _paced(shot: Shot, wanted_px: float) -> Shot:
+    """The shot with its camera slowed down or sped up, so that the median flow at time 0 is near what is wanted."""
+    truth = flow_truth(shot, shot.frame(-0.5), shot.frame(0.5))
+    median = float(np.median(np.linalg.norm(truth.flow_px, axis=2)))
+    return replace(shot, carriage=shot.carriage.scaled(float(np.clip(wanted_px / max(median, 1e-3), 0.3, 3.0))))
+
+
+def _is_fair(truth: FlowTruth) -> bool:
+    """Whether there is flow everywhere, most of which can be followed."""
+    return bool(truth.known.all() and truth.occluded.mean() < _MOST_OCCLUDED)

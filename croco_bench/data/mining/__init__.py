@@ -1,0 +1,1 @@
+"""Mining of pre-training pairs from posed RGB-D video."""

@@ -1,0 +1,97 @@
+"""Image pairs as small squares, in the layout of CroCo v2's crops: `listing.txt` and `<stem>_1.jpg`, `<stem>_2.jpg`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, as_completed
+from pathlib import Path
+from typing import Any
+
+import cv2
+from numpy.typing import NDArray
+
+from croco_bench.data.formats.images import read_rgb
+from croco_bench.errors import DataError
+from croco_bench.files import atomic
+
+Array = NDArray[Any]
+_PAIRS_PER_FOLDER, _MOST_LEVELS = 500, 5
+_CHUNK = 64
+_QUALITY = 95
+Job = tuple[Path, Path, int, list[tuple[str, str, str]]]
+
+
+def write_crops(
+    root: Path,
+    pairs: Sequence[tuple[str, str]],
+    out: Path,
+    side: int,
+    pool: Executor,
+    advance: Callable[[int], None],
+) -> None:
+    """Writes the middle squares of image pairs, `side` pixels wide; files that are there already are kept.
+
+    Args:
+        root: what the paths in `pairs` are relative to.
+        pairs: image paths.
+        out: the new training set.
+        side: of the written images, pixels.
+        pool: who does it.
+        advance: is told how many pairs were written.
+
+    Raises:
+        DataError: an image can't be read, or a square can't be written.
+    """
+    stems = stems_of(len(pairs))
+    named = [(stem, *pair) for stem, pair in zip(stems, pairs, strict=True)]
+    jobs: list[Job] = [(root, out, side, named[first : first + _CHUNK]) for first in range(0, len(named), _CHUNK)]
+    for done in as_completed([pool.submit(_write_some, job) for job in jobs]):
+        advance(done.result())
+    with atomic(out / "listing.txt") as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in ("# pair_path", *stems)), encoding="utf-8")
+
+
+def stems_of(count: int) -> list[str]:
+    """Hexadecimal paths for `count` pairs: folders of about 500 pairs, at most five levels, the full number as the name."""
+    levels = next((n for n in range(1, _MOST_LEVELS) if _PAIRS_PER_FOLDER**n >= count), _MOST_LEVELS)
+    base = max(round(count ** (1 / levels)), 1)
+    while base**levels < count:
+        base += 1
+    stems = []
+    for index in range(count):
+        folders = [index // base**level % base for level in range(levels - 1, 0, -1)]
+        stems.append("/".join(f"{number:x}" for number in (*folders, index)))
+    return stems
+
+
+def _write_some(job: Job) -> int:
+    root, out, side, named = job
+    for stem, *images in named:
+        for number, image in enumerate(images, start=1):
+            target = out / f"{stem}_{number}.jpg"
+            if not target.exists():
+                _write_square(root / image, target, side)
+    return len(named)
+
+
+def middle_square(picture: Array) -> Array:
+    """The largest square in the middle of an image (H, W, ...)."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def _write_square(image: Path, target: Path, side: int) -> None:
+    square = middle_square(read_rgb(image))
+    way = cv2.INTER_AREA if len(square) > side else cv2.INTER_CUBIC
+    resized = cv2.resize(square, (side, side), interpolation=way)
+    content = cv2.imencode(".jpg", resized[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content.tobytes())
+        temporary.replace(target)
+    except OSError as error:
+        raise DataError(f"{target} can't be written ({error.strerror or error}); free space and go on") from error

@@ -1,0 +1,111 @@
+"""What was mined, in numbers, in a sentence and in one picture. A part is what `mine_sequence` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from croco_bench.data.formats.images import read_rgb
+from croco_bench.data.mining.crops import middle_square
+from croco_bench.data.mining.selection import Wanted
+from croco_bench.errors import DataError
+from croco_bench.files import atomic
+
+_ROWS, _COLUMNS = 4, 3
+_THUMBNAIL = 160
+
+
+def summarise(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Counts over all parts, and medians over their pairs."""
+    pairs = [pair for part in parts for pair in part["pairs"]]
+    counted = ("frames", "frames_without_pose", "frames_without_depth", "pairs_estimated", "pairs_compared")
+    return {
+        "counts": {
+            "sequences": len(parts),
+            **{key: sum(part[key] for part in parts) for key in counted},
+            "pairs": len(pairs),
+        },
+        "median": {
+            "covisibility": float(np.median([min(pair["covisibility"]) for pair in pairs])),
+            "baseline_m": float(np.median([pair["baseline_m"] for pair in pairs])),
+            "rotation_deg": float(np.median([pair["rotation_deg"] for pair in pairs])),
+        },
+    }
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """One line on what `summarise` gave."""
+    counts, median = summary["counts"], summary["median"]
+    return (
+        f"{counts['pairs']} pairs of {counts['frames']} frames in {counts['sequences']} sequences; median co-visibility "
+        f"{median['covisibility']:.2f}, baseline {median['baseline_m']:.2f} m, rotation {median['rotation_deg']:.0f} deg"
+    )
+
+
+def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: Wanted) -> DataError:
+    """Why nothing was found: the range of co-visibility that was seen."""
+    frames, asked = sum(part["frames"] for part in parts), f"co-visibility from {wanted.low:g} to {wanted.high:g}"
+    ranges = [part["covisibility_seen"] for part in parts if part["covisibility_seen"]]
+    if not ranges:
+        without = sum(part["frames_without_pose"] + part["frames_without_depth"] for part in parts)
+        return DataError(
+            f"{source}: no pair has {asked}, as none of the {frames} frames looked at sees anything of another ({without} "
+            "more have no pose, or depth on less than half the image); look at more frames"
+        )
+    low, high = min(one[0] for one in ranges), max(one[1] for one in ranges)
+    estimated = sum(part["pairs_estimated"] for part in parts)
+    return DataError(
+        f"{source}: no pair has {asked}; {estimated} pairs of {frames} frames had about {low:.2f} to {high:.2f}; choose "
+        "another range, or another step from frame to frame"
+    )
+
+
+def draw_report(path: Path, root: Path, pairs: Sequence[dict[str, Any]], *, square: bool, title: str) -> None:
+    """Histograms of co-visibility, baseline and rotation above thumbnails of pairs, from little to much co-visibility.
+
+    `pairs` are those of the parts that mining writes, their image paths relative to `root`; `square` shows only
+    the middles of the images, which is what such pairs were compared by.
+    """
+    # The figure is made without pyplot: no global state, no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=10)
+    grid = figure.add_gridspec(_ROWS + 1, _COLUMNS, height_ratios=[1.4, *[1] * _ROWS])
+    least = np.array([min(pair["covisibility"]) for pair in pairs])
+    histograms = {
+        "co-visibility (smaller share)": least,
+        "baseline (m)": np.array([pair["baseline_m"] for pair in pairs]),
+        "rotation (deg)": np.array([pair["rotation_deg"] for pair in pairs]),
+    }
+    for column, (name, values) in enumerate(histograms.items()):
+        axes = figure.add_subplot(grid[0, column])
+        axes.hist(values, bins=24, color="0.4")
+        axes.set_xlabel(f"{name}, median {np.median(values):.2f}", fontsize=8)
+        axes.tick_params(labelsize=7)
+    order = np.argsort(least, kind="stable")
+    shown = sorted({int(place) for place in np.linspace(0, len(pairs) - 1, _ROWS * _COLUMNS)})
+    for place, index in enumerate(order[shown]):
+        pair = pairs[index]
+        axes = figure.add_subplot(grid[1 + place // _COLUMNS, place % _COLUMNS])
+        axes.imshow(np.hstack([_thumbnail(root / image, square) for image in pair["images"]]))
+        axes.set_axis_off()
+        first, second = pair["covisibility"]
+        numbers = f"{first:.2f} / {second:.2f}   {pair['baseline_m']:.2f} m   {pair['rotation_deg']:.0f} deg"
+        axes.set_title(numbers, fontsize=8)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
+
+
+def _thumbnail(image: Path, square: bool) -> Any:
+    picture = read_rgb(image)
+    if square:
+        picture = middle_square(picture)
+    height = round(_THUMBNAIL * picture.shape[0] / picture.shape[1])
+    return cv2.resize(picture, (_THUMBNAIL, height), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,1 @@
+"""Posed RGB-D video, and pairs of views with known relative pose."""

@@ -1,0 +1,315 @@
+"""Posed RGB-D video: sequences of frames with image, depth and camera pose, in the layouts of 7-Scenes and ScanNet."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from croco_bench.data.formats.images import read_gray
+from croco_bench.errors import DataError
+
+Array = NDArray[Any]
+Size = tuple[int, int]
+SEVEN_SCENES_FOCAL = 525.0
+_SEVEN_SCENES_SIZE = (480, 640)
+_LAYOUTS = (
+    "7-Scenes (<scene>/seq-01/frame-000000.color.png, .depth.png, .pose.txt) or "
+    "ScanNet (<scene>/color/0.jpg, depth/0.png, pose/0.txt, intrinsic/intrinsic_depth.txt)"
+)
+
+
+@dataclass(frozen=True)
+class PosedFrame:
+    """One frame. `K` (3, 3) is that of the depth map, in its pixels; `cam2world` (4, 4), metres, OpenCV axes.
+
+    `size` (H, W) is that of the depth map. ScanNet's images are larger, but see the same (to a pixel or two).
+    """
+
+    image: Path
+    depth: Path
+    K: Array
+    cam2world: Array
+    size: Size
+
+    def depth_m(self) -> Array:
+        """Depths (H, W) float32 along the optical axis, nan where unknown; read anew at every call.
+
+        Raises:
+            DataError: the file is missing, damaged, not 16-bit, or of another size than the first of its sequence.
+        """
+        millimetres = read_gray(self.depth, np.uint16)
+        if millimetres.shape != self.size:
+            raise DataError(
+                f"{self.depth} has {millimetres.shape[1]}x{millimetres.shape[0]} pixels, but its sequence began with "
+                f"{self.size[1]}x{self.size[0]}; get the sequence again"
+            )
+        unknown = (millimetres == 0) | (millimetres == 65535)
+        return np.where(unknown, np.float32(np.nan), millimetres.astype(np.float32) / 1000)
+
+
+@dataclass(frozen=True)
+class PosedSequence:
+    """One continuous video. `name` is its folder relative to the root; `numbers` are those in the file names, rising.
+
+    `split` is what the scene's own lists say ("train", "test"), or None where there is no list. Sequences of one scene
+    share a world in 7-Scenes.
+    """
+
+    folder: Path
+    name: str
+    scene: str
+    split: Literal["train", "test"] | None
+    layout: Literal["7-Scenes", "ScanNet"]
+    numbers: tuple[int, ...]
+    depth_ending: str
+    K: Array
+    size: Size
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def frame(self, index: int) -> PosedFrame | None:
+        """Frame `index` (counted from 0, not its number); None where ScanNet says that tracking was lost (-inf).
+
+        Raises:
+            DataError: the pose is missing or no rigid motion.
+        """
+        image, depth, pose = self._paths(index)
+        cam2world = read_pose(pose, may_be_lost=self.layout == "ScanNet")
+        return None if cam2world is None else PosedFrame(image, depth, self.K, cam2world, self.size)
+
+    def image(self, index: int) -> Path:
+        """The file of frame `index`."""
+        return self._paths(index)[0]
+
+    def poses(self) -> Array:
+        """Camera-to-world poses (n, 4, 4) of all frames, read and checked now; NaN where tracking was lost.
+
+        Raises:
+            DataError: a pose is missing or no rigid motion.
+        """
+        paths = [self._paths(index)[2] for index in range(len(self))]
+        try:
+            words = [path.read_bytes().split() for path in paths]
+            found: Array = np.array(words, dtype=np.float64).reshape(-1, 4, 4)
+        except (OSError, ValueError):
+            found = np.empty((0, 4, 4))
+        if len(found) == len(self) and is_rigid(found).all():
+            return found
+        # Something is wrong, or lost: one by one, for the sentence that says what.
+        single = [read_pose(path, may_be_lost=self.layout == "ScanNet") for path in paths]
+        return np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose in single])
+
+    def _paths(self, index: int) -> tuple[Path, Path, Path]:
+        return _paths(self.folder, self.layout, self.numbers[index], self.depth_ending)
+
+    def fingerprint(self) -> str:
+        """Short hash of names, frame numbers and camera: what mining would look at, without reading the images."""
+        text = f"{self.name}:{self.split}:{self.depth_ending}:{self.size}:{self.K.tolist()}:{self.numbers}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> list[PosedSequence]:
+    """All sequences at `root`, sorted by name. The layout is recognised from what the folders hold.
+
+    `root` may be a dataset, a folder of datasets, or one scene. Only listings and one header per sequence are read.
+
+    Args:
+        root: the folder.
+        focal_px: focal length of 7-Scenes at 640x480, which comes without intrinsics: 525 is that of the colour camera,
+            onto which `frame-*.depth.proj.png` is registered and by which the plain depths are usually read too.
+
+    Raises:
+        DataError: there is no sequence, or one lacks files.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}; give the one that holds {_LAYOUTS}")
+    try:
+        found = _find(root, focal_px)
+    except OSError as error:
+        raise DataError(f"{error.filename} can't be read ({error.strerror}); check its permissions") from error
+    if not found:
+        raise DataError(f"{root} holds no posed RGB-D video; expected {_LAYOUTS}")
+    return sorted(found, key=lambda sequence: sequence.name)
+
+
+def seven_scenes_intrinsics(size: Size, focal_px: float = SEVEN_SCENES_FOCAL) -> Array:
+    """K (3, 3) for images of `size`: focal length `focal_px` and principal point (320, 240) at 640x480, scaled.
+
+    Pixel (0, 0) is a pixel's centre, so that the principal point scales about (-0.5, -0.5).
+    """
+    down, across = size[0] / _SEVEN_SCENES_SIZE[0], size[1] / _SEVEN_SCENES_SIZE[1]
+    return np.array([[focal_px * across, 0, 320.5 * across - 0.5], [0, focal_px * down, 240.5 * down - 0.5], [0, 0, 1]])
+
+
+def _find(root: Path, focal_px: float) -> list[PosedSequence]:
+    found: list[PosedSequence] = []
+    for folder in _folders(root, 2):
+        name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
+        if (folder / "pose").is_dir() and (folder / "color").is_dir():
+            found.append(_scannet(folder, name))
+        else:
+            parts = sorted(part for part in folder.glob("seq-*") if part.is_dir())
+            splits = _splits(folder) if parts else {}
+            for part in parts:
+                path = part.relative_to(root).as_posix()
+                found.append(_seven_scenes(part, path, name, splits.get(_number(part.name)), focal_px))
+    return found
+
+
+def _folders(folder: Path, depth: int) -> Iterator[Path]:
+    """`folder` and those below it, `depth` levels down; not those inside a sequence."""
+    yield folder
+    if depth == 0 or (folder / "pose").is_dir():
+        return
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith((".", "seq-")):
+            yield from _folders(child, depth - 1)
+
+
+def _scannet(folder: Path, name: str) -> PosedSequence:
+    kinds = {"image": ("color", ".jpg"), "depth map": ("depth", ".png"), "pose": ("pose", ".txt")}
+    numbers = {
+        kind: {int(path.stem) for path in (folder / place).glob(f"*{ending}") if path.stem.isdecimal()}
+        for kind, (place, ending) in kinds.items()
+    }
+    numbered = _complete(folder, numbers)
+    intrinsics = folder / "intrinsic" / "intrinsic_depth.txt"
+    K = read_intrinsics(intrinsics)
+    size = _png_size(_paths(folder, "ScanNet", numbered[0], ".png")[1])
+    return PosedSequence(folder, name, name, None, "ScanNet", numbered, ".png", K, size)
+
+
+def _seven_scenes(
+    folder: Path, name: str, scene: str, split: Literal["train", "test"] | None, focal_px: float
+) -> PosedSequence:
+    numbers: dict[str, set[int]] = {
+        ".color.png": set(),
+        ".depth.png": set(),
+        ".depth.proj.png": set(),
+        ".pose.txt": set(),
+    }
+    for path in folder.glob("frame-*"):
+        match = re.fullmatch(r"frame-(\d{6})(\..+)", path.name)
+        if match and match[2] in numbers:
+            numbers[match[2]].add(int(match[1]))
+    ending = ".depth.proj.png" if numbers[".depth.proj.png"] else ".depth.png"
+    kinds = {"image": numbers[".color.png"], "depth map": numbers[ending], "pose": numbers[".pose.txt"]}
+    numbered = _complete(folder, kinds)
+    size = _png_size(_paths(folder, "7-Scenes", numbered[0], ending)[1])
+    K = seven_scenes_intrinsics(size, focal_px)
+    return PosedSequence(folder, name, scene, split, "7-Scenes", numbered, ending, K, size)
+
+
+def _paths(folder: Path, layout: str, number: int, depth_ending: str) -> tuple[Path, Path, Path]:
+    """Image, depth map and pose of one frame."""
+    if layout == "ScanNet":
+        return folder / f"color/{number}.jpg", folder / f"depth/{number}.png", folder / f"pose/{number}.txt"
+    stem = f"frame-{number:06d}"
+    return folder / f"{stem}.color.png", folder / f"{stem}{depth_ending}", folder / f"{stem}.pose.txt"
+
+
+def _complete(folder: Path, numbers: dict[str, set[int]]) -> tuple[int, ...]:
+    """The frame numbers, when every frame has all its files."""
+    everything = set().union(*numbers.values())
+    if not everything:
+        raise DataError(f"{folder} holds no frames; expected {_LAYOUTS}")
+    for kind, present in numbers.items():
+        missing = sorted(everything - present)
+        if missing:
+            raise DataError(
+                f"{folder}: frame {missing[0]} has no {kind} ({len(missing)} of {len(everything)} frames lack one); "
+                "unpack the sequence again"
+            )
+    return tuple(sorted(everything))
+
+
+def _splits(scene: Path) -> dict[int, Literal["train", "test"]]:
+    """What `TrainSplit.txt` and `TestSplit.txt` say, by sequence number; lines are like `sequence1`."""
+    splits: dict[int, Literal["train", "test"]] = {}
+    for split, name in (("train", "TrainSplit.txt"), ("test", "TestSplit.txt")):
+        if (scene / name).is_file():
+            for line in (scene / name).read_text("utf-8", "replace").split():
+                splits[_number(line)] = "train" if split == "train" else "test"
+    return splits
+
+
+def _number(name: str) -> int:
+    match = re.search(r"\d+$", name)
+    return int(match[0]) if match else -1
+
+
+def _png_size(path: Path) -> Size:
+    """(H, W) from the header."""
+    with path.open("rb") as stream:
+        head = stream.read(24)
+    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n":
+        raise DataError(f"{path} isn't a PNG image ({path.stat().st_size} bytes); it is truncated or damaged")
+    width, height = struct.unpack(">II", head[16:24])
+    return int(height), int(width)
+
+
+def read_intrinsics(path: Path) -> Array:
+    """K (3, 3) from a 4x4 matrix in a text file, as ScanNet has it.
+
+    Raises:
+        DataError: the file is missing, or holds no camera.
+    """
+    K = read_matrix(path, "intrinsic matrix")[:3, :3]
+    if not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
+        raise DataError(f"{path} holds no pinhole camera (focal lengths {K[0, 0]:g} and {K[1, 1]:g})")
+    return K
+
+
+def read_pose(path: Path, *, may_be_lost: bool) -> Array | None:
+    """A camera-to-world pose (4, 4); None where it holds -inf and `may_be_lost`, which is how ScanNet says so.
+
+    Raises:
+        DataError: the file is missing, or holds no rigid motion.
+    """
+    pose = read_matrix(path, "camera-to-world pose")
+    if may_be_lost and np.isneginf(pose).any():
+        return None
+    if not np.isfinite(pose).all():
+        raise DataError(f"{path} holds a pose that isn't finite; get it again, or remove this frame's files")
+    if not is_rigid(pose):
+        raise DataError(f"{path} isn't a rigid motion (rotation, translation, last row 0 0 0 1); it is damaged")
+    return pose
+
+
+def read_matrix(path: Path, what: str) -> Array:
+    """A 4x4 matrix from a text file; infinities and nan are let through.
+
+    Raises:
+        DataError: the file is missing, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = np.array([float(word) for word in text.split()])
+    except OSError as error:
+        raise DataError(f"there is no readable {path} ({error.strerror}); the sequence is incomplete") from error
+    except ValueError as error:
+        raise DataError(f"{path} should hold a {what} of 4x4 numbers, but holds something else") from error
+    if values.size != 16:
+        raise DataError(f"{path} should hold a {what} of 4x4 numbers, but holds {values.size}; it is damaged")
+    return values.reshape(4, 4)
+
+
+def is_rigid(poses: Array) -> Array:
+    """(...) bool: which of these (..., 4, 4) are finite, rotate without mirroring, and end in 0 0 0 1."""
+    finite = np.asarray(np.isfinite(poses).all(axis=(-2, -1)))
+    poses = np.where(finite[..., None, None], poses, 0)
+    rotations = poses[..., :3, :3]
+    off = np.abs(rotations @ rotations.swapaxes(-1, -2) - np.eye(3)).max(axis=(-2, -1))
+    last = np.abs(poses[..., 3, :] - [0, 0, 0, 1]).max(axis=-1)
+    found: Array = finite & (off <= 0.01) & (np.linalg.det(rotations) > 0) & (last <= 1e-4)
+    return found

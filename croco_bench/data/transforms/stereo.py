@@ -1,0 +1,128 @@
+"""Random changes of a rectified pair and its disparity, as CroCo-Stereo trains with them (stereoflow/augmentor.py).
+
+Samples are those of `croco_bench.data.datasets.matching.stereo`: `image1`, `image2` uint8, `disparity_px`, `valid`.
+All randomness comes from the generator that is passed in. Unlike there, an image that is lower than the crop is stretched too,
+the small rotation is about a point inside the image, and the right view's saturation stays within 0.8 to 1.2 (there, its lower
+end is -0.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as colour
+
+from croco_bench.data.transforms.color import to_tensor
+from croco_bench.data.transforms.flow import crop
+
+Sample = dict[str, Any]
+Size = tuple[int, int]
+Array = NDArray[Any]
+_IMAGES = ("image1", "image2")
+_MAPS = (*_IMAGES, "disparity_px", "valid")
+# Each with the range of its amount; in CroCo-Stereo's order.
+_COLOURS: tuple[tuple[Callable[..., Any], float, float], ...] = (
+    (colour.adjust_contrast, 0.8, 1.2),
+    (colour.adjust_gamma, 0.7, 1.5),
+    (colour.adjust_brightness, 0.5, 2.0),
+    (colour.adjust_hue, -0.1, 0.1),
+    (colour.adjust_saturation, 0.8, 1.2),
+)
+
+
+@dataclass(frozen=True)
+class StereoAugment:
+    """Stretch along rows, crop, flip, a right camera that is a little off, colours, in this order.
+
+    Attributes:
+        size: of the crop.
+        stretched: probability of a stretch; images that the crop hardly fits in are enlarged anyway.
+        small: range of the stretch's binary logarithm, of images whose shorter side is below `large_from` pixels.
+        large: the same of others.
+        large_from: see above.
+        spare: pixels by which an image is wider than the crop, at least.
+        upended: probability of a mirror image, top to bottom; left and right can't be exchanged.
+        shaken: probability that the right view is shifted and rotated.
+        shift_px: by at most so much, up or down.
+        turn_deg: by at most so much.
+        coloured: probability that a colour change in turn is made; 0: colours stay.
+        single: probability that one kind of change alone is tried, instead of all in random order.
+        asymmetric: probability that the right view gets another amount of a change.
+    """
+
+    size: Size
+    stretched: float = 0.5
+    small: tuple[float, float] = (0.0, 1.0)
+    large: tuple[float, float] = (-0.2, 0.4)
+    large_from: int = 800
+    spare: int = 8
+    upended: float = 0.5
+    shaken: float = 0.5
+    shift_px: float = 2.0
+    turn_deg: float = 0.1
+    coloured: float = 0.5
+    single: float = 0.5
+    asymmetric: float = 0.5
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """A changed copy of size `size`, with the keys named above."""
+        moved = {name: sample[name] for name in _MAPS}
+        moved = _stretch(moved, self._new_size(moved["valid"].shape, generator))
+        moved = crop(moved, self.size, generator)
+        if generator.random() < self.upended:
+            moved = {name: np.ascontiguousarray(value[::-1]) for name, value in moved.items()}
+        if generator.random() < self.shaken:
+            moved["image2"] = self._shaken(moved["image2"], generator)
+        if self.coloured:
+            moved |= self._coloured(moved, generator)
+        return moved
+
+    def _new_size(self, old: Size, generator: np.random.Generator) -> Size:
+        height = max(old[0], self.size[0])
+        wide = old[1]
+        if generator.random() < self.stretched:
+            exponents = self.small if min(old) < self.large_from else self.large
+            wide = round(wide * 2.0 ** generator.uniform(*exponents))
+        return height, max(wide, self.size[1] + self.spare)
+
+    def _shaken(self, image: Array, generator: np.random.Generator) -> Array:
+        """A right view that is shifted along columns and rotated about a random point; what comes in is black."""
+        height, width = image.shape[:2]
+        centre = (float(generator.uniform(0, width)), float(generator.uniform(0, height)))
+        motion = cv2.getRotationMatrix2D(centre, float(generator.uniform(-self.turn_deg, self.turn_deg)), 1.0)
+        motion[1, 2] += generator.uniform(-self.shift_px, self.shift_px)
+        return np.asarray(cv2.warpAffine(image, motion, (width, height), flags=cv2.INTER_LINEAR))
+
+    def _coloured(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        images = [to_tensor(sample[name]) for name in _IMAGES]
+        order = generator.permutation(len(_COLOURS))
+        if generator.random() < self.single:
+            order = order[:1]
+        for change, low, high in (_COLOURS[place] for place in order):
+            if generator.random() >= self.coloured:
+                continue
+            draw = partial(generator.uniform, low, high)
+            left = draw()
+            right = draw() if generator.random() < self.asymmetric else left
+            images = [change(image, amount) for image, amount in zip(images, (left, right), strict=True)]
+        return {
+            name: np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+            for name, image in zip(_IMAGES, images, strict=True)
+        }
+
+
+def _stretch(sample: Sample, size: Size) -> Sample:
+    """Images bilinearly; of disparity the nearest value, in pixels of the new width."""
+    old: Size = sample["valid"].shape
+    if size == old:
+        return dict(sample)
+    images = {name: cv2.resize(sample[name], size[::-1], interpolation=cv2.INTER_LINEAR) for name in _IMAGES}
+    nearest = partial(cv2.resize, dsize=size[::-1], interpolation=cv2.INTER_NEAREST)
+    disparity = nearest(sample["disparity_px"]) * np.float32(size[1] / old[1])
+    return {**images, "disparity_px": disparity, "valid": nearest(sample["valid"].astype(np.uint8)) > 0}

@@ -1,0 +1,211 @@
+"""From readers to batches: which sample, with which randomness, in which batch is a function of (seed, step) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from croco_bench.config.tables import Loop
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample
+from croco_bench.engine.devices import usable_workers
+from croco_bench.errors import BenchError, DataError, UsageError
+from croco_bench.seeding import derive, generator
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training's length in optimiser steps, for a training set of known size and a number of processes.
+
+    `unit` is the number of steps in the unit that the recipe counts in: 1, or an epoch's.
+    """
+
+    steps: int
+    unit: int
+    steps_per_epoch: int
+    micro_batch: int
+    accumulate: int
+
+    @classmethod
+    def of(cls, train: Loop, images: int, processes: int) -> Plan:
+        """The last, incomplete batch of an epoch is dropped.
+
+        Raises:
+            UsageError: a batch doesn't divide over processes and accumulation, or is larger than the training set.
+        """
+        parts = processes * train.accumulate
+        if train.batch_size % parts:
+            raise UsageError(
+                f"train.batch_size={train.batch_size} doesn't divide by {processes} processes x {train.accumulate} "
+                f"accumulated parts; use a multiple of {parts}"
+            )
+        if images < train.batch_size:
+            raise UsageError(
+                f"the training split has {images} images, fewer than one batch of {train.batch_size}; "
+                f"lower it with --set train.batch_size={images} or raise --limit"
+            )
+        per_epoch = images // train.batch_size
+        unit = 1 if train.epochs is None else per_epoch
+        length = train.steps or train.epochs
+        assert length is not None
+        return cls(length * unit, unit, per_epoch, train.batch_size // parts, train.accumulate)
+
+
+class MicroBatches:
+    """Keys (index, seed) of the micro-batches that one process sees from `start` on: a batch sampler.
+
+    Every epoch has its own permutation of all images; a global batch is cut into one part per (accumulation, process).
+    """
+
+    def __init__(self, plan: Plan, images: int, *, seed: int, start: int, process: int, processes: int) -> None:
+        self._plan, self._images, self._seed, self._start = plan, images, seed, start
+        self._process, self._processes = process, processes
+
+    def __len__(self) -> int:
+        return (self._plan.steps - self._start) * self._plan.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        size, parts = self._plan.micro_batch, self._plan.accumulate * self._processes
+        order, epoch_of_order = np.empty(0, dtype=np.int64), -1
+        for step in range(self._start, self._plan.steps):
+            epoch, position = divmod(step, self._plan.steps_per_epoch)
+            if epoch != epoch_of_order:
+                order, epoch_of_order = generator(self._seed, "order", epoch).permutation(self._images), epoch
+            for part in range(self._plan.accumulate):
+                first = (position * parts + part * self._processes + self._process) * size
+                yield [(int(i), derive(self._seed, "augment", epoch, int(i))) for i in order[first : first + size]]
+
+
+class _TrainingSamples(Dataset[Any]):
+    def __init__(self, reader: Reader, augment: Callable[[Sample, np.random.Generator], Sample]) -> None:
+        self._reader, self._augment = reader, augment
+
+    def __getitem__(self, key: Key) -> Sample | BenchError:
+        index, seed = key
+        try:
+            return self._augment(self._reader[index], np.random.default_rng(seed))
+        except BenchError as error:  # carried to the main process as a value: torch would wrap it in a traceback
+            return error
+
+
+class _EvaluationSamples(Dataset[Any]):
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._evaluation = evaluation
+
+    def __getitem__(self, index: int) -> Sample | BenchError:
+        try:
+            return {**self._evaluation.prepare(self._evaluation.reader[index]), "index": index}
+        except BenchError as error:
+            return error
+
+
+def _raise_first(samples: list[Sample | BenchError]) -> list[Sample]:
+    for sample in samples:
+        if isinstance(sample, BenchError):
+            raise sample
+    return samples  # type: ignore[return-value]  # no error is left in it
+
+
+def _collate_training(samples: list[Sample | BenchError]) -> Batch | BenchError:
+    try:
+        return default_collate(_raise_first(samples))  # type: ignore[no-any-return]
+    except BenchError as error:
+        return error
+
+
+def _collate_evaluation(samples: list[Sample | BenchError]) -> Batch | BenchError:
+    """Network inputs (keys that begin with `image`) are stacked; targets stay one array per image: sizes may differ."""
+    try:
+        whole = _raise_first(samples)
+        return {
+            key: _stacked([torch.as_tensor(sample[key]) for sample in whole])
+            if key.startswith("image")
+            else [sample[key] for sample in whole]
+            for key in whole[0]
+        }
+    except BenchError as error:
+        return error
+
+
+def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
+    shapes = sorted({tuple(image.shape) for image in images})
+    if len(shapes) > 1:
+        raise DataError(
+            f"images that are scored together differ in size ({shapes[0]} and {shapes[1]}); get the data again"
+        )
+    return torch.stack(images)
+
+
+def _quiet_worker(_: int) -> None:
+    # One thread a worker: the pool is already as wide as the machine.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
+    try:
+        for batch in loader:
+            if isinstance(batch, BenchError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):
+            raise DataError(
+                f"a data-loading worker died ({str(error).splitlines()[0]}); if memory is short, lower it with "
+                "--set train.workers=0"
+            ) from error
+        raise
+
+
+def training_batches(
+    reader: Reader,
+    augment: Callable[[Sample, np.random.Generator], Sample],
+    plan: Plan,
+    accelerator: Accelerator,
+    *,
+    seed: int,
+    start: int,
+    workers: int,
+) -> Iterator[Batch]:
+    """This process's micro-batches of tensors from step `start` on, in order. Errors of the dataset arrive as themselves."""
+    process, processes = accelerator.process_index, accelerator.num_processes
+    keys = MicroBatches(plan, len(reader), seed=seed, start=start, process=process, processes=processes)
+    loader: DataLoader[Any] = DataLoader(
+        _TrainingSamples(reader, augment),
+        batch_sampler=keys,
+        num_workers=usable_workers(workers),
+        collate_fn=_collate_training,
+        worker_init_fn=_quiet_worker,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    return _batches(loader)
+
+
+def evaluation_batches(evaluation: Evaluation, indices: list[int], *, workers: int, pin: bool) -> Iterator[Batch]:
+    """Batches of prepared samples for these indices, each exactly once. `index` tells which they are."""
+    size = evaluation.batch_size
+    loader: DataLoader[Any] = DataLoader(
+        _EvaluationSamples(evaluation),
+        batch_sampler=[indices[first : first + size] for first in range(0, len(indices), size)],
+        num_workers=workers,
+        collate_fn=_collate_evaluation,
+        worker_init_fn=_quiet_worker,
+        pin_memory=pin,
+    )
+    return _batches(loader)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Moves the tensors of a batch."""
+    return {
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }

@@ -1,0 +1,111 @@
+"""Devices, precision and processes, through accelerate."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import math
+import os
+import random
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from croco_bench.config.tables import Loop
+from croco_bench.errors import BenchError, DataError, RecordError, UsageError
+
+_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) -> Accelerator:
+    """An Accelerator on `auto`, `cpu`, `cuda` or `cuda:i`; under torchrun or accelerate launch, one per process.
+
+    Raises:
+        UsageError: the device doesn't exist, or can't do the precision.
+    """
+    cpu = _choose(device)
+    if precision == "fp16" and cpu:
+        raise UsageError("fp16 needs a GPU; on the CPU use --set train.precision=fp32 or bf16")
+    # A second run in the same process may want another precision.
+    AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return Accelerator(cpu=cpu, mixed_precision=_MIXED[precision])
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """On a CPU with glibc: gives back what is free by now, such as a file's weights, and from then on keeps what is freed.
+
+    Otherwise glibc hands activations back to the system, which clears their pages anew in every step: a fifth of the time
+    of a ViT-B step in float32. Call it once the network is there.
+    """
+    if sys.platform == "linux" and device.type == "cpu":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.malloc_trim(0)
+            trim_threshold, mmap_threshold = -1, -3  # glibc's names for them, <malloc.h>
+            libc.mallopt(trim_threshold, 2**31 - 1)
+            libc.mallopt(mmap_threshold, 2**30)
+
+
+def _choose(device: str) -> bool:
+    """Selects the GPU; returns whether it is the CPU."""
+    kind, _, number = device.partition(":")
+    gpus = torch.cuda.device_count()
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        raise UsageError(f"--device {device!r} isn't one of auto, cpu, cuda, cuda:0, cuda:1, …")
+    if kind == "cuda" and (not gpus or int(number or 0) >= gpus):
+        raise UsageError(f"--device {device}: this machine shows {gpus} GPUs to torch; use --device auto or cpu")
+    if kind == "cuda" and number:
+        torch.cuda.set_device(int(number))
+    return kind == "cpu" or (kind == "auto" and not gpus)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Highest memory use so far: of the GPU, or of this process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def usable_workers(wanted: int) -> int:
+    """Loader workers: never more than the processors this process may use, minus one for the network."""
+    return min(wanted, max(len(os.sched_getaffinity(0)) - 1, 0) if hasattr(os, "sched_getaffinity") else wanted)
+
+
+@contextmanager
+def advice(train: Loop) -> Iterator[None]:
+    """Around a training: turns failures of the machine into sentences that say what to do."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
+            parts = 2 * train.accumulate
+            raise BenchError(
+                f"out of memory with batches of {math.ceil(train.batch_size / train.accumulate)} images; the same "
+                f"result needs less with --set train.accumulate={parts}, or use --set train.precision=bf16"
+            ) from error
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RecordError(
+                f"can't write {error.filename or 'the log'}: {error.strerror}; free space, then run the same command again"
+            ) from error
+        raise DataError(
+            f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read"
+        ) from error

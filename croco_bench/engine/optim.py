@@ -1,0 +1,85 @@
+"""Parameter groups with layer-wise learning rates, timm optimisers, warm-up and cosine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+
+from croco_bench.config.recipe import Optim
+from croco_bench.engine.network import Network
+from croco_bench.errors import UsageError
+
+# Position tables and extra tokens, under this project's names and timm's.
+_NOT_DECAYED = {"positions", "dec_positions", "prefix", "pos_embed", "cls_token", "reg_token"}
+
+
+def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
+    """Groups by (depth, decayed or not). `lr_scale` is layer_decay^(distance to the head), as in BEiT, MAE and MultiMAE.
+
+    Vectors (biases, norms), position tables and class or global tokens are not decayed.
+    """
+    top = network.backbone.layers
+    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = defaultdict(list)
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part, _, rest = name.partition(".")
+        depth = network.backbone.layer_of(rest) if part == "backbone" else top
+        decayed = parameter.ndim > 1 and rest.rpartition(".")[2] not in _NOT_DECAYED
+        groups[depth, decayed].append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr_scale": optim.layer_decay ** (top - depth),
+            "weight_decay": optim.weight_decay if decayed else 0.0,
+        }
+        for (depth, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
+    """The timm optimiser called `optim.name` over the network's groups."""
+    arguments: dict[str, Any] = {"betas": optim.betas} if "adam" in optim.name.lower() else {"momentum": optim.betas[0]}
+    groups = parameter_groups(network, optim)
+    if optim.name.lower() == "lars":
+        # As in MAE and its ancestors: rates follow the weights' norms, decay or not, but never a vector's.
+        groups = [{**group, "always_adapt": all(one.ndim > 1 for one in group["params"])} for group in groups]
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            groups, opt=optim.name, lr=optim.lr, weight_decay=0.0, **arguments
+        )
+    except (ValueError, TypeError, AssertionError) as error:
+        raise UsageError(
+            f"optim.name={optim.name!r} can't be built: {error}; timm.optim.list_optimizers() has them all"
+        ) from error
+    return optimizer
+
+
+class Schedule:
+    """Linear warm-up from 0, then cosine to `min_lr` over `steps`: the learning rate is a function of the step alone.
+
+    A training that ends before `steps` stops half-way down the cosine, as CroCo's does.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, min_lr: float, steps: int, warmup: int) -> None:
+        if warmup >= steps:
+            raise UsageError(f"warm-up takes {warmup} of {steps} steps; lower optim.warmup or train longer")
+        self._optimizer = optimizer
+        self._scheduler = CosineLRScheduler(
+            optimizer,
+            t_initial=steps - warmup,
+            lr_min=min_lr,
+            warmup_t=warmup,
+            warmup_lr_init=0.0,
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
+
+    def set(self, step: int) -> float:
+        """Sets every group's rate for `step` (0-based); returns the highest."""
+        self._scheduler.step_update(step)
+        return max(float(group["lr"]) for group in self._optimizer.param_groups)

@@ -1,0 +1,171 @@
+"""One optimiser step at a time, in any precision, over any number of processes; all that training loops share."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+from croco_bench.contracts import Batch
+from croco_bench.engine.dataloading import to_device
+from croco_bench.engine.optim import Schedule
+from croco_bench.errors import DivergedError, RecordError
+from croco_bench.files import atomic
+from croco_bench.seeding import derive
+
+State = dict[str, Any]
+
+
+class Stepper:
+    """Runs `module` and its optimiser under `accelerator`. A step is a function of (seed, step) and the weights.
+
+    Args:
+        module: a network, not yet wrapped.
+        optimizer: over the module's parameters.
+        schedule: sets the learning rate of every step.
+        loss_of: (wrapped module, batch) -> scalar loss, in float32, called under autocast.
+        accelerator: device, precision, processes.
+        accumulate: micro-batches a step.
+        clip_grad: largest gradient norm; 0 for none.
+        seed: of whatever the module draws while it trains.
+        sharded: the module went through `shard`, before its optimiser was made.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        loss_of: Callable[[nn.Module, Batch], Tensor],
+        accelerator: Accelerator,
+        *,
+        accumulate: int,
+        clip_grad: float,
+        seed: int,
+        sharded: bool = False,
+    ) -> None:
+        self.module, self.schedule, self.accelerator = module, schedule, accelerator
+        self.wrapped = module if sharded else accelerator.prepare(module)
+        self.optimizer = accelerator.prepare(optimizer)
+        self._loss_of, self._parts, self._clip, self._seed = loss_of, accumulate, clip_grad, seed
+        self._sharded, self._plain_optimizer = sharded, optimizer
+
+    def step(self, step: int, batches: Iterator[Batch]) -> tuple[float, float]:
+        """One optimiser step (0-based) over the accumulated micro-batches.
+
+        Returns:
+            The mean loss over all processes, and the learning rate.
+
+        Raises:
+            DivergedError: the loss is not finite; the weights are as before the step.
+        """
+        rate, accelerator = self.schedule.set(step), self.accelerator
+        self.wrapped.train()
+        total = torch.zeros((), device=accelerator.device)
+        for part in range(self._parts):
+            batch = to_device(next(batches), accelerator.device)
+            # After the batch: the loader draws from torch's generator when it starts, which a restart does elsewhere.
+            torch.manual_seed(derive(self._seed, "step", step, part, accelerator.process_index))
+            with accelerator.no_sync(self.wrapped) if part + 1 < self._parts else nullcontext():
+                with accelerator.autocast():
+                    loss = self._loss_of(self.wrapped, batch) / self._parts
+                accelerator.backward(loss)
+            total += loss.detach()
+        value = float(accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total)
+        if not math.isfinite(value):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise DivergedError(
+                f"the loss is {value} at step {step + 1}; lower the learning rate (--set optim.lr or optim.blr), raise "
+                "--set optim.warmup or set optim.clip_grad=1; the state of the last save stays where it is"
+            )
+        if self._clip:
+            accelerator.clip_grad_norm_(self.wrapped.parameters(), self._clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return value, rate
+
+    def state(self) -> State:
+        """Weights, optimiser and gradient scaler, whole; the order of data and all random draws need no state.
+
+        Of a sharded module every process must ask, and the first one gets it.
+        """
+        scaler = self.accelerator.scaler
+        if self._sharded:
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            network, optimizer = get_state_dict(self.module, self._plain_optimizer, options=options)
+        else:
+            network, optimizer = self.module.state_dict(), self.optimizer.state_dict()
+        return {
+            "network": network,
+            "optimizer": optimizer,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def restore(self, state: State) -> None:
+        """The inverse of `state`."""
+        network, optimizer = state["network"], state["optimizer"]
+        if self._sharded:
+            set_state_dict(
+                self.module,
+                self._plain_optimizer,
+                model_state_dict=network,
+                optim_state_dict=optimizer,
+                options=StateDictOptions(full_state_dict=True),
+            )
+        else:
+            self.module.load_state_dict(network)
+            self.optimizer.load_state_dict(optimizer)
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def shard(module: nn.Module, blocks: Iterable[nn.Module], methods: Iterable[str], accelerator: Accelerator) -> None:
+    """Splits the weights over all processes (FSDP), in place; each of `blocks` is gathered when it is needed.
+
+    `methods` are what will be called on the module beside `forward`.
+    """
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    module.to(accelerator.device)
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    for method in methods:
+        register_fsdp_forward_method(module, method)
+
+
+def save_state(path: Path, state: State) -> None:
+    """Writes a state that a restart goes on from, atomically."""
+    with atomic(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path, key: str) -> State | None:
+    """The saved state of the very same training, or None where there is none.
+
+    Raises:
+        RecordError: the file is damaged, or belongs to a training with another `key`.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RecordError(
+            f"the saved state {path} can't be read ({type(error).__name__}); start over with --fresh"
+        ) from error
+    if not isinstance(state, dict) or state.get("key") != key:
+        raise RecordError(
+            f"{path.parent} holds a run with other settings, data or weights; choose another name or folder to keep "
+            "both, or --fresh to start over"
+        )
+    return state

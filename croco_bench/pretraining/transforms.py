@@ -1,0 +1,151 @@
+"""From a pair of images to what an objective is given: cropped, jittered, normalised views and a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from croco_bench.contracts import Sample, Size
+from croco_bench.data.datasets.multimae import JointCrop
+from croco_bench.data.pairs import Pair
+from croco_bench.data.transforms.color import ColorJitter, to_unit
+from croco_bench.errors import DataError
+from croco_bench.pretraining.objective import Objective
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to each view on its own, with its own random numbers, as in CroCo's `crop224+acolor`.
+
+    Attributes:
+        size: of the random crop (H, W), pixels.
+        resize: side of the square that an image is brought to before, by resizing its short side and cropping the
+            middle; 0: as it is.
+        color: brightness, contrast and saturation factors lie within 1 ± this; hue stays.
+        homography: the corners of the crop move by up to this share of half its side.
+        rotation_deg: the crop turns by up to this angle either way.
+    """
+
+    size: Size
+    resize: int = 0
+    color: float = 0.4
+    homography: float = 0.0
+    rotation_deg: float = 0.0
+
+    def __call__(self, image: Image, random: np.random.Generator) -> Image:
+        """(H, W, 3) -> a randomly changed (size, 3)."""
+        image = self._fit(image)
+        top, left = (int(random.integers(0, free + 1)) for free in self._free(image))
+        if self.homography or self.rotation_deg:
+            cropped = self._warp(image, top, left, random)
+        else:
+            cropped = image[top : top + self.size[0], left : left + self.size[1]]
+        if not self.color:
+            return cropped
+        span = (1 - self.color, 1 + self.color)
+        return ColorJitter(span, span, span)(cropped, random)
+
+    def middle(self, image: Image) -> Image:
+        """The crop from the middle, unchanged: for looking at, and for held-out pairs."""
+        image = self._fit(image)
+        top, left = (free // 2 for free in self._free(image))
+        return image[top : top + self.size[0], left : left + self.size[1]]
+
+    def _free(self, image: Image) -> tuple[int, int]:
+        """How far a crop can move down and to the right."""
+        return image.shape[0] - self.size[0], image.shape[1] - self.size[1]
+
+    def _fit(self, image: Image) -> Image:
+        if self.resize and image.shape[:2] != (self.resize, self.resize):
+            height, width = image.shape[:2]
+            scale = self.resize / min(height, width)
+            inside = (max(round(width * scale), self.resize), max(round(height * scale), self.resize))
+            image = cv2.resize(image, inside, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+            top, left = (np.array(image.shape[:2]) - self.resize) // 2
+            image = image[top : top + self.resize, left : left + self.resize]
+        if image.shape[0] < self.size[0] or image.shape[1] < self.size[1]:
+            raise DataError(
+                f"an image of {image.shape[0]}x{image.shape[1]} pixels is smaller than the crop of {self.size[0]}x"
+                f"{self.size[1]}; use larger images, --set data.resize or a smaller --set train.image_size"
+            )
+        return image
+
+    def _warp(self, image: Image, top: int, left: int, random: np.random.Generator) -> Image:
+        """A crop seen in perspective: its corners, turned and moved, become the corners of the result."""
+        height, width = self.size
+        corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
+        middle, angle = corners.mean(axis=0), np.radians(random.uniform(-self.rotation_deg, self.rotation_deg))
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        moved = (corners - middle) @ turn.T + middle
+        moved += random.uniform(-1, 1, (4, 2)) * self.homography * middle + (left, top)
+        matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        seen: Image = cv2.warpPerspective(
+            image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+        )
+        return seen
+
+
+@dataclass(frozen=True)
+class PairSamples:
+    """Turns `{"pair": Pair}` into an objective's sample; objectives of one view get one of the two, drawn each time."""
+
+    objective: Objective
+    augmentation: Augmentation
+
+    def training(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+        """A random crop of each view, and a random mask."""
+        numbers = (1, 2) if self.objective.views == 2 else (int(random.integers(1, 3)),)
+        views = [
+            self._view(sample["pair"], number, lambda image: self.augmentation(image, random)) for number in numbers
+        ]
+        return self._finish(views, random)
+
+    def held_out(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+        """The middle of each view; the mask is the only thing drawn."""
+        numbers = range(1, self.objective.views + 1)
+        return self._finish(
+            [self._view(sample["pair"], number, self.augmentation.middle) for number in numbers], random
+        )
+
+    def _view(self, pair: Pair, number: int, change: Callable[[Image], Image]) -> Image:
+        image = pair.image(number)
+        try:
+            return change(image)
+        except DataError as error:  # a crop doesn't know which file it was given
+            raise DataError(f"{pair.name(number)}: {error}") from error
+
+    def _finish(self, views: list[Image], random: np.random.Generator) -> dict[str, Any]:
+        backbone = self.objective.backbone
+        tensors = {}
+        for number, view in enumerate(views, start=1):
+            pixels = to_unit(view)
+            for channel, (mean, std) in enumerate(zip(backbone.mean, backbone.std, strict=True)):
+                pixels[channel].sub_(mean).div_(std)
+            tensors[f"view{number}"] = pixels
+        return {**tensors, **self.objective.draw(random)}
+
+
+@dataclass(frozen=True)
+class ModalitySamples:
+    """Turns `{"image", "depth", "semseg"}` into a sample of the multimae objective."""
+
+    objective: Objective
+    crop: JointCrop
+    middle: JointCrop
+
+    def training(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+        """A random crop of all modalities together, and a random mask."""
+        return {**self.crop(sample, random), **self.objective.draw(random)}
+
+    def held_out(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+        """The middle of the image; the mask is the only thing drawn."""
+        return {**self.middle(sample, random), **self.objective.draw(random)}

@@ -1,0 +1,1 @@
+"""Read-outs of frozen features: cached vectors, linear probes, nearest neighbours."""

@@ -1,0 +1,1 @@
+"""Result files: schema and store. No torch here."""

@@ -1,0 +1,192 @@
+"""Result files: where they lie, written whole or not at all, checked when read. No torch here."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from croco_bench.errors import RecordError
+from croco_bench.files import atomic
+from croco_bench.records.schema import SCHEMA_VERSION, Result
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of one result: `<results>/<recipe>/<task>/<model>/seed<N>.json`, `.npz` beside it, and a work folder."""
+
+    results: Path
+    recipe: str
+    task: str
+    model: str
+    seed: int
+
+    @classmethod
+    def of(cls, path: Path) -> Slot:
+        """The slot of a result file's path."""
+        recipe, task, model = path.parts[-4:-1]
+        return cls(path.parents[3], recipe, task, model, int(path.stem.removeprefix("seed")))
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints, log, pictures and fine-tuned weights of the run."""
+        return self.results / self.recipe / self.task / self.model / f"seed{self.seed}"
+
+    @property
+    def json(self) -> Path:
+        """The result."""
+        return self.folder.with_suffix(".json")
+
+    @property
+    def rows(self) -> Path:
+        """Per-image values: one float64 array per metric key, and `index`."""
+        return self.folder.with_suffix(".npz")
+
+    @property
+    def sheet(self) -> Path:
+        """The contact sheet."""
+        return self.folder / "sheet.png"
+
+    @property
+    def breakdown(self) -> Path:
+        """Finer numbers behind the metrics, per class, say; only some tasks have them."""
+        return self.folder / "breakdown.csv"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second run out; freed by the system when a process dies.
+
+        Raises:
+            RecordError: another run is at work here.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "lock")
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RecordError(
+                f"another run is at work in {self.folder}; wait for it, or give --name, --seed or --results"
+            ) from error
+        except OSError as error:
+            raise RecordError(
+                f"can't write in {self.folder} ({error.strerror}); give another --results folder"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def clear(self) -> None:
+        """Removes the result and everything a run left here, but the lock."""
+        self.json.unlink(missing_ok=True)
+        self.rows.unlink(missing_ok=True)
+        for item in self.folder.iterdir() if self.folder.is_dir() else ():
+            if item.is_dir():
+                shutil.rmtree(item)
+            elif item.name != "lock":
+                item.unlink()
+
+
+def write(slot: Slot, result: Result, rows: Mapping[str, Any]) -> None:
+    """Writes rows, then the result, each atomically: a result is never there without its rows.
+
+    Raises:
+        RecordError: the folder can't be written; the result is kept in a temporary file that the message names.
+    """
+    import numpy as np
+
+    text = result.model_dump_json(indent=2) + "\n"
+    try:
+        with atomic(slot.rows) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **dict(rows))
+        with atomic(slot.json) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except RecordError as error:
+        with tempfile.NamedTemporaryFile(
+            "w", suffix=".json", prefix="croco-bench-", delete=False, encoding="utf-8"
+        ) as rescue:
+            rescue.write(text)
+        raise RecordError(f"{error}; the finished result was kept in {rescue.name}") from error
+
+
+def read(path: Path) -> Result:
+    """One result file.
+
+    Raises:
+        RecordError: it is missing, damaged, or of another schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return Result.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise RecordError(
+            f"{path} isn't a result of schema {SCHEMA_VERSION} ({where}: {first['msg'].lower()}); make it again or move it away"
+        ) from error
+
+
+def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[tuple[Slot, Result]], list[str]]:
+    """All results below some folders, in the order of their paths, and a sentence for each file that can't be read."""
+    found: list[tuple[Slot, Result]] = []
+    complaints: list[str] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise RecordError(
+                f"there is no results folder {folder}; name one with --results, or make results with croco-bench run"
+            )
+        for path in sorted(folder.glob(f"{recipe or '*'}/*/*/seed*.json")):
+            try:
+                found.append((Slot.of(path), read(path)))
+            except (RecordError, ValueError) as error:
+                complaints.append(str(error))
+    return found, complaints
+
+
+def load_results(folder: str | Path) -> pandas.DataFrame:
+    """A table with one row per metric per result below `folder`.
+
+    Columns: task, model, family, recipe, fingerprint, seed, metric, value, ci_low, ci_high, unit, higher_is_better, dataset,
+    miniature, images, images_available, path.
+
+    Raises:
+        RecordError: the folder is missing, or a file in it can't be read.
+    """
+    import pandas
+
+    found, complaints = read_all([Path(folder)])
+    if complaints:
+        raise RecordError(complaints[0])
+    return pandas.DataFrame([row for slot, result in found for row in _flat(slot, result)], columns=_COLUMNS)
+
+
+_COLUMNS = (
+    *("task", "model", "family", "recipe", "fingerprint", "seed"),
+    *("metric", "value", "ci_low", "ci_high", "unit", "higher_is_better"),
+    *("dataset", "miniature", "images", "images_available", "path"),
+)
+
+
+def _flat(slot: Slot, result: Result) -> Iterator[tuple[Any, ...]]:
+    data, model = result.dataset, result.model
+    for name, metric in result.metrics.items():
+        low, high = metric.ci95 or (None, None)
+        yield (
+            *(result.task.name, model.name, model.family, result.recipe.name, result.recipe.fingerprint, result.seed),
+            *(name, metric.value, low, high, metric.unit, metric.higher_is_better),
+            *(data.name, data.miniature, data.images, data.images_available, str(slot.json)),
+        )

@@ -1,0 +1,70 @@
+"""Contact sheets: a row per test image, a column per panel."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from croco_bench.contracts import Evaluation, Sample, Task
+from croco_bench.engine.dataloading import evaluation_batches, to_device
+from croco_bench.engine.network import Network
+from croco_bench.files import atomic
+from croco_bench.metrics.meter import Array
+
+ROWS = 6
+# What fits above a panel in the smallest print.
+_CHARACTERS = 38
+
+
+def contact_sheet(
+    path: Path, network: Network, task: Task, evaluation: Evaluation, accelerator: Accelerator, *, title: str
+) -> None:
+    """Draws `task.panels` of images spread evenly over the test split, each row marked with its first metric."""
+    chosen = sorted({int(index) for index in np.linspace(0, len(evaluation.reader) - 1, ROWS)})
+    rows: list[tuple[str, dict[str, Array]]] = []
+    network.eval()
+    metric = evaluation.meter.metrics[0]
+    with torch.inference_mode():
+        for batch in evaluation_batches(evaluation, chosen, workers=0, pin=False):
+            with accelerator.autocast():
+                predictions = evaluation.predict(network, to_device(batch, accelerator.device))
+            for position, prediction in enumerate(predictions):
+                sample: Sample = {key: values[position] for key, values in batch.items()}
+                value = float(evaluation.meter.measure(prediction, sample)[metric.name])
+                label = f"#{sample['index']}  {metric.label} {value:.{metric.digits}f} {metric.unit}".rstrip()
+                rows.append((label, dict(task.panels(sample, prediction))))
+    draw_sheet(path, rows, title)
+
+
+def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> None:
+    """One PNG: a row per (label, panels), a column per panel (H, W) or (H, W, 3)."""
+    # The figure is made without pyplot: no global state, no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = len(rows[0][1])
+    height, width = next(iter(rows[0][1].values())).shape[:2]
+    cell = 2.2
+    figure = Figure(figsize=(cell * columns, (cell * height / width + 0.22) * len(rows) + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=9)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (label, panels) in zip(grid, rows, strict=True):
+        for axes, (name, picture) in zip(line, panels.items(), strict=True):
+            axes.imshow(picture, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_title(_wrapped(name), fontsize=7)
+        if label:
+            line[0].set_title(_wrapped(label), fontsize=7)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _wrapped(title: str) -> str:
+    """In lines that aren't wider than a panel."""
+    return "\n".join(textwrap.fill(line, _CHARACTERS) for line in title.splitlines())

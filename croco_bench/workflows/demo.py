@@ -1,0 +1,63 @@
+"""The whole story on a miniature: data, the small backbones of the package, runs, table, page."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from croco_bench import registry, tables
+from croco_bench.backbones import zoo
+from croco_bench.config.recipe import names_of
+from croco_bench.data.miniatures.make import MINIATURES, make_mini
+from croco_bench.errors import BenchError, UsageError
+from croco_bench.files import atomic
+from croco_bench.progress import say
+from croco_bench.runs.runner import run
+
+RECIPE = "mini"
+
+
+def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: bool = True) -> None:
+    """Runs tasks on the miniature with several backbones and prints the table. Can be interrupted and repeated.
+
+    Args:
+        out: where data, results and `index.html` go.
+        tasks: which; default: those that are marked as a showcase.
+        seeds: runs per backbone.
+        open_page: show the page in a browser.
+
+    Raises:
+        BenchError: a run failed; the others were finished first.
+    """
+    entries = [registry.tasks()[name] for name in tasks] or [entry for entry in registry.tasks() if entry.card.showcase]
+    if missing := [entry.name for entry in entries if RECIPE not in names_of(entry.name)]:
+        raise UsageError(f"{', '.join(missing)} has no recipe {RECIPE}; leave it out")
+    make_mini(out / "data", datasets=sorted({entry.card.dataset for entry in entries} & MINIATURES.keys()))
+    backbones = {"random": "random:mini-croco", **{name: name for name in zoo.packaged()}}
+    failures = []
+    for entry in entries:
+        for name, ckpt in backbones.items():
+            for seed in range(seeds):
+                say(f"{entry.name}, {name}, seed {seed}")
+                try:
+                    run(
+                        entry.name,
+                        ckpt,
+                        recipe=RECIPE,
+                        data_root=out / "data",
+                        results=out / "results",
+                        name=name,
+                        seed=seed,
+                    )
+                except BenchError as error:
+                    failures.append(f"{entry.name}, {name}, seed {seed}: {error}")
+    print(tables.make([out / "results"]))
+    page = out / "index.html"
+    with atomic(page) as temporary:
+        temporary.write_text(tables.make([out / "results"], format="html"), encoding="utf-8")
+    say(f"the page with all pictures: {page}")
+    if failures:
+        raise BenchError(f"{len(failures)} runs failed: {'; '.join(failures)}")
+    if open_page:
+        webbrowser.open(page.absolute().as_uri())

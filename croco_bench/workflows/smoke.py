@@ -1,0 +1,154 @@
+"""Runs every installed task on a tiny miniature, end to end, and says what broke."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from croco_bench import registry, tables
+from croco_bench.data.miniatures.make import MINIATURES, make_mini
+from croco_bench.errors import BenchError
+from croco_bench.progress import say
+from croco_bench.records.schema import Result
+from croco_bench.records.store import Slot, read
+from croco_bench.runs.runner import run
+from croco_bench.workflows.sample_checkpoints import write_samples
+
+RECIPE = "smoke"
+# Other processors and thread counts round differently; a dozen steps carry that this far at most.
+_TOLERANCE = 0.05
+_FORMATS: tuple[tables.Format, ...] = ("terminal", "markdown", "latex", "csv", "json", "html")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Folders and device of one smoke run. `reference` holds committed results, or is None."""
+
+    data: Path
+    results: Path
+    reference: Path | None
+    device: str
+
+
+def smoke(*, device: str = "auto", keep: Path | None = None, reference: Path | None = None) -> bool:
+    """Trains, scores, scores again from the saved weights, and draws all tables, for every task and format of checkpoint.
+
+    Args:
+        device: where to run.
+        keep: a folder for data and results; default: a temporary one.
+        reference: a results folder with a `smoke/` part to compare headline numbers with.
+
+    Returns:
+        Whether everything passed. Each check is a line on stderr.
+    """
+    with _folder(keep) as folder:
+        bench = Bench(folder / "data", folder / "results", reference, device)
+        datasets = sorted({entry.card.dataset for entry in registry.tasks()} & MINIATURES.keys())
+        make_mini(bench.data, datasets=datasets, tiny=True)
+        samples = write_samples(folder / "checkpoints")
+        passed = [
+            _check(f"{task} {name}", lambda task=task, name=name: _cell(bench, task, name, samples[name]))
+            for task, name in _cells(list(samples))
+        ]
+        passed.append(_check("tables", lambda: _tables(bench)))
+    say(f"{sum(passed)} of {len(passed)} passed")
+    return all(passed)
+
+
+def _cells(samples: list[str]) -> list[tuple[str, str]]:
+    """Every task with every sample of a checkpoint; of tasks that share their code, a group, all but one with one sample."""
+    cells, groups = [], set[str]()
+    for entry in registry.tasks():
+        few = entry.card.group in groups
+        groups |= {entry.card.group} - {""}
+        cells += [(entry.name, name) for name in (samples[:1] if few else samples)]
+    return cells
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="croco-bench-smoke-") as name:
+        yield Path(name)
+
+
+def _check(what: str, work: object) -> bool:
+    """Runs one check; a failure is a line, and the others go on."""
+    began = time.monotonic()
+    assert callable(work)
+    try:
+        complaint = work()
+    except BenchError as error:
+        complaint = str(error)
+    except Exception as error:  # whatever broke, the remaining cells still say whether they work
+        complaint = f"{type(error).__name__}: {error}"
+    say(
+        f"{'FAILED' if complaint else 'passed'}  {what}  {time.monotonic() - began:.1f} s{f'  {complaint}' if complaint else ''}"
+    )
+    return not complaint
+
+
+def _cell(bench: Bench, task: str, name: str, ckpt: str) -> str:
+    """One task with one checkpoint; returns what is wrong, or nothing."""
+    result = _run(bench, task, ckpt, name)
+    slot = Slot(bench.results, RECIPE, task, name, 0)
+    losses = [
+        json.loads(line)["loss"] for line in (slot.folder / "log.jsonl").read_text().splitlines() if '"loss"' in line
+    ]
+    if not all(math.isfinite(loss) for loss in losses):
+        return "a loss isn't finite"
+    if not slot.sheet.is_file():
+        return "there is no contact sheet"
+    again = _run(bench, task, str(slot.folder / "weights.safetensors"), f"{name}-again", eval_only=True)
+    for key, metric in again.metrics.items():
+        if not math.isclose(metric.value, result.metrics[key].value, rel_tol=1e-6, abs_tol=1e-9):
+            return f"{key} is {metric.value} from the saved weights, but was {result.metrics[key].value}"
+    return _compare(bench, slot, result)
+
+
+def _run(bench: Bench, task: str, ckpt: str, name: str, *, eval_only: bool = False) -> Result:
+    result = run(
+        task,
+        ckpt,
+        recipe=RECIPE,
+        data_root=bench.data,
+        results=bench.results,
+        name=name,
+        device=bench.device,
+        eval_only=eval_only,
+        fresh=True,
+    )
+    assert result is not None
+    return result
+
+
+def _compare(bench: Bench, slot: Slot, result: Result) -> str:
+    """Headline numbers against the committed ones."""
+    if bench.reference is None:
+        return ""
+    path = Slot(bench.reference, slot.recipe, slot.task, slot.model, slot.seed).json
+    if not path.is_file():
+        return f"there is no {path} to compare with; make it with croco-bench smoke --keep DIR"
+    known = read(path)
+    if known.recipe.fingerprint != result.recipe.fingerprint:
+        return f"{path} was made with other settings; make it again with croco-bench smoke --keep DIR"
+    for metric in registry.tasks()[slot.task].card.headline:
+        now, then = result.metrics[metric.name].value, known.metrics[metric.name].value
+        if abs(now - then) > _TOLERANCE * abs(then):
+            return f"{metric.name} is {now:.4g}, but {path} has {then:.4g}"
+    return ""
+
+
+def _tables(bench: Bench) -> str:
+    for format in _FORMATS:
+        if not tables.make([bench.results], format=format):
+            return f"the {format} table is empty"
+    return ""

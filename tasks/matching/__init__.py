@@ -1,0 +1,1 @@
+"""What the two dense matching tasks, optical flow and stereo, share."""

@@ -1,0 +1,1 @@
+"""Relative pose of two views, and visual localization."""

@@ -1,0 +1,292 @@
+"""Relative pose of two views, and visual localisation by it: 7-Scenes, after Reloc3r."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.data.catalogue import data_folder
+from croco_bench.data.datasets.habitat_poses import HabitatPoses
+from croco_bench.data.datasets.scannet1500 import open_scannet1500
+from croco_bench.data.datasets.seven_scenes import open_seven_scenes
+from croco_bench.data.posed.overlap import Overlap
+from croco_bench.data.posed.pair_list import open_pair_list
+from croco_bench.data.posed.reader import PoseReader
+from croco_bench.data.posed.selection import hold_out, to_select
+from croco_bench.data.splitting import limit
+from croco_bench.data.transforms.color import ColorJitter, to_unit
+from croco_bench.data.transforms.view_fitting import fit
+from croco_bench.errors import DataError, UsageError
+from croco_bench.metrics.meter import Array
+from croco_bench.metrics.pose_errors import ZERO_BASELINE_M
+from croco_bench.metrics.pose_meter import LocalisationMeter, RelativePoseMeter
+from croco_bench.tasks.relative_pose.classical import Estimator, by_opencv, by_poselib, relative_poses
+from croco_bench.tasks.relative_pose.pictures import as_pixels, panels_of_pair, panels_of_query
+from croco_bench.tasks.relative_pose.rotations import (
+    WIDTHS,
+    Rotation,
+    direction_distance,
+    rotation_distance,
+    to_direction,
+    to_rotation,
+)
+from croco_bench.tiling import SharesImages
+
+# Reloc3r's.
+_JITTER = ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-0.1, 0.1))
+# So many training pairs are read for the mean length of translations.
+_MEASURED = 256
+# Pairs predicted at once; no number depends on it.
+_EVAL_PAIRS = 32
+_MEDIANS = "medians over a scene's test frames, mean over scenes"
+_LOCATED = {
+    True: f"geodesic median of the pairs' rotations and geometric median of their positions; {_MEDIANS}",
+    False: "geodesic median of the pairs' rotations; the point nearest to the lines from the database views along the "
+    f"predicted translations, as Reloc3r; {_MEDIANS}",
+}
+_NATIVE = "images at their native size, with known intrinsics, of which networks are told nothing"
+
+
+@dataclass(frozen=True)
+class RelativePoseOptions:
+    """Settings of the task.
+
+    Attributes:
+        train_on: the training frames of 7-Scenes, paired by the settings below, or the pairs of CroCo's Habitat release in the
+            folder beside it; then all of those pairs of 7-Scenes may select.
+        rotation: which numbers stand for a rotation; see `croco_bench.tasks.relative_pose.rotations`.
+        translation: whether translations are learned and scored in metres, or as directions.
+        translation_weight: of the translation's loss beside the rotation's.
+        neighbours: database views that a query is located by, the first ones of its retrieval list.
+        lists: the folder with the retrieval lists; `auto` looks.
+        also: further test sets, scored pair by pair: `scannet1500`, or the path of a list in SuperGlue's format.
+        pairs_per_frame: references drawn for each training frame.
+        distance_m: least and most distance of a training pair.
+        angle_deg: most angle between the viewing directions of a training pair.
+        depth_m: the point that lies so far ahead of each view of a training pair is inside the other.
+        select_fraction: share of the training frames, in whole sequences, whose pairs select the weights.
+        select_pairs: how many pairs at most do.
+        color: colour jitter while training, of each view by itself.
+        focal_px: focal length of 7-Scenes at 480x640, which methods without learning depend on.
+    """
+
+    train_on: Literal["7scenes", "habitat_release"] = "7scenes"
+    rotation: Rotation = "svd9"
+    translation: Literal["metric", "direction"] = "metric"
+    translation_weight: float = 1.0
+    neighbours: int = 10
+    lists: str = "auto"
+    also: tuple[str, ...] = field(default=(), metadata={"scientific": False})
+    pairs_per_frame: int = 10
+    distance_m: tuple[float, float] = (0.05, 1.5)
+    angle_deg: float = 45.0
+    depth_m: float = 2.0
+    select_fraction: float = 0.1
+    select_pairs: int = 1000
+    color: bool = True
+    focal_px: float = 525.0
+
+
+class RelativePose(Task):
+    """Numbers for a rotation, then three for a translation: the motion of camera 2's points into camera 1.
+
+    In metres, the three are in units of `state["scale_m"]`, the mean length of training translations.
+    """
+
+    Options = RelativePoseOptions
+    views = 2
+    dense = False
+    both_orders = True
+
+    def __init__(self, options: RelativePoseOptions, image_size: Size) -> None:
+        if not options.translation_weight > 0:
+            raise UsageError(f"task.translation_weight={options.translation_weight:g} should be above 0")
+        self.options, self.image_size = options, image_size
+        self.state = {"scale_m": 1.0}
+        self._notes: tuple[str, ...] = ()
+        self._also: dict[str, PoseReader] = {}
+
+    @property
+    def out_channels(self) -> int:
+        """Rotation and translation."""
+        return WIDTHS[self.options.rotation] + 3
+
+    @property
+    def selection_metric(self) -> str:
+        """In metres the median error of translations, where networks differ most; else the area over both angles."""
+        return "pair_translation_m" if self._metres else "auc20"
+
+    @property
+    def _metres(self) -> bool:
+        return self.options.translation == "metric"
+
+    def splits(self, root: Path, *, seed: int) -> Splits:
+        """See `Task.splits`; whole sequences of 7-Scenes' training split are set aside for selection, if it is trained on."""
+        options = self.options
+        dataset = open_seven_scenes(root, focal_px=options.focal_px)
+        test = dataset.queries(neighbours=options.neighbours, lists=options.lists)
+        self._notes, self._also = test.notes, _further(options.also, root.parent)
+        overlap = Overlap(options.distance_m, options.angle_deg, options.depth_m)
+        pairs = dataset.train_pairs(per_frame=options.pairs_per_frame, overlap=overlap, seed=seed)
+        if options.train_on == "7scenes":
+            return Splits(*hold_out(pairs, options.select_fraction, most=options.select_pairs, seed=seed), test)
+        train = HabitatPoses(data_folder(root.parent, options.train_on))
+        return Splits(train, to_select(pairs, most=options.select_pairs, seed=seed), test)
+
+    def measure_state(self, train: Reader) -> None:
+        """The mean length (m) of training translations, from 256 pairs spread evenly.
+
+        Raises:
+            DataError: no training pair has a baseline.
+        """
+        if not self._metres:
+            return
+        places = sorted({int(place) for place in np.linspace(0, len(train) - 1, min(len(train), _MEASURED))})
+        mean = float(np.mean([np.linalg.norm(train[place]["relative"][:3, 3]) for place in places]))
+        if mean < ZERO_BASELINE_M:
+            raise DataError(
+                "the cameras of all training pairs stand at one place; croco-bench data check 7scenes says more"
+            )
+        self.state = {"scale_m": mean}
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """The whole image where its shape allows, else its middle; the colours of each view changed. Never mirrored."""
+        images = [fit(sample[f"image{view}"], sample[f"K{view}"], self.image_size)[0] for view in "12"]
+        if self.options.color:
+            images = [_JITTER(image, generator) for image in images]
+        one, two = (to_unit(image) for image in images)
+        return {"image1": one, "image2": two, "relative": torch.from_numpy(sample["relative"]).float()}
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Mean over pairs, in both orders, of the rotation's error and `translation_weight` times the translation's.
+
+        The former is an angle in radians. The latter is a distance in units of the mean training baseline; or, of
+        directions, an angle in radians, which pairs without a baseline don't have.
+        """
+        forth: Tensor = batch["relative"]
+        truth = torch.cat([forth, torch.linalg.inv(forth)])
+        rotation, translation = _split(output)
+        turned = rotation_distance(to_rotation(rotation, self.options.rotation), truth[:, :3, :3]).mean()
+        if self._metres:
+            moved = (translation - truth[:, :3, 3] / self.state["scale_m"]).norm(dim=1).mean()
+        else:
+            told = truth[:, :3, 3].norm(dim=1) > ZERO_BASELINE_M
+            angles = direction_distance(to_direction(translation), to_direction(truth[:, :3, 3]))
+            moved = torch.where(told, angles, 0.0).sum() / told.sum().clamp(min=1)
+        total: Tensor = turned + self.options.translation_weight * moved
+        return total
+
+    def to_poses(self, output: Tensor) -> Tensor:
+        """Network output (B, out_channels) -> motions of camera 2's points into camera 1 (B, 4, 4); metres, or length 1."""
+        rotation, translation = _split(output.float())
+        poses = torch.eye(4, device=output.device).repeat(len(output), 1, 1)
+        poses[:, :3, :3] = to_rotation(rotation, self.options.rotation)
+        poses[:, :3, 3] = translation * self.state["scale_m"] if self._metres else to_direction(translation)
+        return poses
+
+    def selection(self, reader: Reader) -> Evaluation:
+        """Pair by pair."""
+        return self._evaluation("", reader, localise=False, metres=self._metres)
+
+    def evaluations(self, reader: Reader) -> list[Evaluation]:
+        """Localisation of all test frames of 7-Scenes, then the pairs of further test sets."""
+        also: Mapping[str, Reader] = self._also
+        if len(reader) < reader.available:
+            also = {name: limit(pairs, len(reader), 0) for name, pairs in also.items()}
+        return [
+            self._evaluation("", reader, localise=True, metres=self._metres),
+            *(self._evaluation(name, pairs, localise=False, metres=self._metres) for name, pairs in also.items()),
+        ]
+
+    def _evaluation(
+        self, prefix: str, reader: Reader, *, localise: bool, metres: bool, native: bool = False
+    ) -> Evaluation:
+        """`metres`: predicted translations have a length. `native`: images keep their size, and come one by one."""
+        pairs = self.options.neighbours if localise else 1
+        return Evaluation(
+            prefix=prefix,
+            reader=reader,
+            meter=LocalisationMeter(sorted(set(reader.groups)), metres=metres)
+            if localise
+            else RelativePoseMeter(metres=metres),
+            prepare=partial(self._prepare, metres=metres, native=native),
+            predict=self._predict,
+            batch_size=1 if native else max(_EVAL_PAIRS // pairs, 1),
+            citation=_LOCATED[metres] if localise else "pair by pair: camera 2 in camera 1",
+            deviations=(*(self._notes if localise else ()), *((_NATIVE,) if native else ())),
+        )
+
+    def _prepare(self, sample: Sample, *, metres: bool, native: bool) -> Sample:
+        """Images as in training but for the jitter, or `native`; `metres` says what predicted translations will mean."""
+        prepared = {**sample, "metres": metres}
+        for view in "12":
+            images, K = sample[f"image{view}"], sample[f"K{view}"]
+            if not native:
+                images, K = fit(images, K, self.image_size)
+            tensor = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3)
+            prepared |= {f"image{view}": tensor.float().div_(255), f"K{view}": K}
+        return prepared
+
+    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+        assert isinstance(network, SharesImages), "queries are encoded once, however many views they are compared with"
+        queries: Tensor = batch["image2"]
+        stack = batch["image1"].shape[1:-3]  # (K,) for queries, () for pairs
+        references: Tensor = batch["image1"].reshape(-1, *queries.shape[1:])
+        first, each = range(len(references)), len(references) // len(queries)
+        second = [len(references) + pair // each for pair in first]
+        output = network.pairs(torch.cat([references, queries]), first, second, at_once=_EVAL_PAIRS)
+        return list(self.to_poses(output).cpu().double().numpy().reshape(-1, *stack, 4, 4))
+
+    def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
+        """No motion at all, so that a query is amid its database views; and SIFT with two estimators."""
+        sift = {"sift-opencv": partial(_by_sift, by_opencv), "sift-poselib": partial(_by_sift, by_poselib)}
+        return {"identity": _identity, **sift}
+
+    def evaluation_for(self, baseline: str, evaluation: Evaluation) -> Evaluation:
+        """No motion has a length, but no direction; motions from matches have a direction, but no length."""
+        return self._evaluation(
+            *(evaluation.prefix, evaluation.reader),
+            localise=isinstance(evaluation.meter, LocalisationMeter),
+            metres=baseline == "identity",
+            native=baseline != "identity",
+        )
+
+    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Both views, and what was predicted: cameras from above for a query, epipolar lines for a pair."""
+        return panels_of_query(sample, prediction) if prediction.ndim == 3 else panels_of_pair(sample, prediction)
+
+
+def _split(output: Tensor) -> tuple[Tensor, Tensor]:
+    return output[:, :-3], output[:, -3:]
+
+
+def _further(names: tuple[str, ...], data_root: Path) -> dict[str, PoseReader]:
+    """The test sets called so, by the prefix of their metrics."""
+    found: dict[str, PoseReader] = {}
+    for name in names:
+        pairs = open_scannet1500(data_folder(data_root, name)) if name == "scannet1500" else open_pair_list(name)
+        if pairs.dataset in found:
+            raise UsageError(f"task.also={list(names)} names {pairs.dataset} twice; give each list a name of its own")
+        found[pairs.dataset] = pairs
+    return found
+
+
+def _identity(batch: Batch) -> list[Array]:
+    return [np.broadcast_to(np.eye(4), relative.shape) for relative in batch["relative"]]
+
+
+def _by_sift(estimate: Estimator, batch: Batch) -> list[Array]:
+    poses = []
+    for one, two, K1, K2 in zip(*(batch[key] for key in ("image1", "image2", "K1", "K2")), strict=True):
+        references = [as_pixels(image) for image in one.reshape(-1, *one.shape[-3:])]
+        found = relative_poses(references, as_pixels(two), K1.reshape(-1, 3, 3), K2, estimate)
+        poses.append(found.reshape(*K1.shape[:-2], 4, 4))
+    return poses

@@ -1,0 +1,30 @@
+"""Optical flow without learning: what `--ckpt classical:NAME` stands for."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from croco_bench.metrics.meter import Array
+from croco_bench.tasks.matching.classical import Method
+
+
+def zero(grey1: Array, _: Array) -> Array:
+    """Nothing moves: what any method should beat."""
+    return np.zeros((*grey1.shape, 2), np.float32)
+
+
+def farneback(grey1: Array, grey2: Array) -> Array:
+    """Polynomial expansion (Farnebäck 2003) with the settings of OpenCV's own examples."""
+    flow: Array = cv2.calcOpticalFlowFarneback(grey1, grey2, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    return flow
+
+
+def dis(grey1: Array, grey2: Array) -> Array:
+    """Dense inverse search (Kroeger 2016), the medium preset of OpenCV."""
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow: Array = method.calc(grey1, grey2, None)
+    return flow
+
+
+METHODS: dict[str, Method] = {"zero": zero, "farneback": farneback, "dis": dis}

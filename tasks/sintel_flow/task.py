@@ -1,0 +1,200 @@
+"""Optical flow on MPI-Sintel, fine-tuned and predicted in windows as CroCo-Flow does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits
+from croco_bench.data.datasets.matching.sintel import PASSES, SCENES, SELECT_SCENES, open_split, scenes_of
+from croco_bench.data.datasets.matching.sintel_passes import BothPasses
+from croco_bench.data.mixtures.flow import check_weights, open_mixture
+from croco_bench.data.transforms.color import to_unit
+from croco_bench.data.transforms.flow import FlowAugment
+from croco_bench.errors import DataError, UsageError
+from croco_bench.metrics.flow_meter import FlowMeter
+from croco_bench.metrics.meter import Array
+from croco_bench.tasks.matching.classical import on_batch
+from croco_bench.tasks.matching.losses import LOSSES, within
+from croco_bench.tasks.matching.released import FLOW
+from croco_bench.tasks.matching.tiled_task import WindowedTask
+from croco_bench.tasks.sintel_flow import classical, pictures
+from croco_bench.tasks.sintel_flow.submission import SERVERS, SubmissionMeter, open_submissions
+
+# Scenes that nothing is trained or selected on, so that they can be reported: ptlflow's validation scenes, but for
+# temple_2, which CroCo selects by.
+HELD_OUT = ("market_2", "shaman_2", "bamboo_2", "ambush_2", "cave_2")
+# Neighbouring pairs are predicted together, since they share a frame; no number depends on how many.
+_PAIRS = 8
+_TRUTH = ("flow_px", "valid", "occluded", "invalid", "flow4_px", "valid4", "id")
+
+
+@dataclass(frozen=True)
+class SintelFlowOptions:
+    """Settings of the task.
+
+    Attributes:
+        train_on: datasets to train on, each in the folder of its name beside sintel, and how often one pass through all
+            shows every pair of each.
+        loss: Laplacian with CroCo-Flow's bounded scale, CroCo-Stereo's, or any scale; or L1, without a confidence.
+        max_flow: longer true vectors (px) aren't trained on.
+        augment: RAFT's scales, flips, crops and colours; or crops alone, for networks that are small and trained shortly.
+        report: which of Sintel's training scenes are scored: the five held out, the two that CroCo-Flow selects by and
+            validates on (the five select, then), or all; auto: all, unless Sintel is trained on.
+        overlap: share of a window that neighbouring windows have in common.
+        select_overlap: the same while weights are selected.
+        beta: of the weights exp(-2 beta (sigmoid(c / gamma) - 1/2)) of windows.
+        gamma: of the same.
+        windows: encoded or decoded at once.
+        submissions: benchmarks (sintel, kitti2012, kitti2015) whose test pairs are predicted too, and the folders that the
+            predictions go to.
+    """
+
+    train_on: dict[str, float] = field(
+        default_factory=lambda: {"sintel": 40.0, "flyingthings": 4.0, "flyingchairs": 4.0, "tartanair": 1.0}
+    )
+    loss: Literal["bounded", "symmetric", "free", "l1"] = "bounded"
+    max_flow: float = 10_000.0
+    augment: Literal["raft", "crop"] = "raft"
+    report: Literal["auto", "held-out", "subval", "all"] = "auto"
+    overlap: float = 0.9
+    select_overlap: float = 0.7
+    beta: float = 10.0
+    gamma: float = 5.0
+    windows: int = field(default=8, metadata={"scientific": False})
+    submissions: dict[str, str] = field(default_factory=dict, metadata={"scientific": False})
+
+
+class SintelFlow(WindowedTask):
+    """Three channels out: flow to the right and down in pixels, and the raw confidence (none with L1)."""
+
+    Options = SintelFlowOptions
+    quantities = 2
+    released = FLOW
+    unseen: ClassVar = "task.report=subval scores the two that they kept for validation"
+    pooling: ClassVar = "errors of all known pixels pooled, as RAFT"
+    options: SintelFlowOptions
+
+    def __init__(self, options: SintelFlowOptions, image_size: Size) -> None:
+        super().__init__(options, image_size)
+        _check(options)
+        change = FlowAugment(image_size)
+        if options.augment == "crop":
+            change = replace(change, resized=0.0, flipped=0.0, upended=0.0, jitter=None)
+        self._augment = change
+        self._submissions: dict[str, Reader] = {}
+
+    @property
+    def selection_metric(self) -> str:
+        """That of the headlines, over clean and final pairs together."""
+        return "epe"
+
+    def splits(self, root: Path, *, seed: int) -> Splits:
+        """See `Task.splits`; `root` is Sintel's folder, the other datasets lie beside it."""
+        test = self.test_split(root)
+        wanted = SELECT_SCENES if self.options.report != "subval" else HELD_OUT
+        kept = [scene for scene in scenes_of(root, "train") if scene not in (*SELECT_SCENES, *HELD_OUT)]
+        if "sintel" in self.options.train_on and not kept:
+            raise DataError(
+                f"{root} holds no scene to train on beside those that select and report; get all {len(SCENES)}"
+            )
+        train, select = open_mixture(root.parent, self.options.train_on, sintel_scenes=kept, seed=seed)
+        return Splits(train, select or open_split(root, "train", scenes=_present(root, wanted)), test)
+
+    def test_split(self, root: Path) -> Reader:
+        """Sintel's training scenes that are reported, each pair in both passes."""
+        self._submissions = open_submissions(root.parent, self.options.submissions)
+        return BothPasses(root, "train", self._reported(root))
+
+    def _reported(self, root: Path) -> list[str] | None:
+        """The scenes; None for all."""
+        report = self.options.report
+        if report == "auto":
+            report = "held-out" if "sintel" in self.options.train_on else "all"
+        if report == "all":
+            return None
+        return _present(root, HELD_OUT if report == "held-out" else SELECT_SCENES)
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """As `augment` says; `flow_px` becomes (2, H, W)."""
+        moved = self._augment(sample, generator)
+        return {
+            **{name: to_unit(moved[name]) for name in ("image1", "image2")},
+            "flow_px": torch.from_numpy(moved["flow_px"]).permute(2, 0, 1),
+            "valid": torch.from_numpy(moved["valid"]),
+        }
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Over all known pixels of the batch whose flow isn't too long."""
+        valid = within(batch["flow_px"], batch["valid"], self.options.max_flow)
+        return LOSSES[self.options.loss](output, batch["flow_px"], valid)
+
+    def selection(self, reader: Reader) -> Evaluation:
+        """All pairs in one."""
+        return self.scored("", reader, FlowMeter(), _prepare, self.options.select_overlap, batch_size=_PAIRS)
+
+    def evaluations(self, reader: Reader) -> list[Evaluation]:
+        """The clean and the final pass; then the submissions, which score nothing."""
+        overlap = self.options.overlap
+        found = [
+            self.scored(name, reader, FlowMeter(), partial(_prepare_pass, name), overlap, batch_size=_PAIRS)
+            for name in PASSES
+        ]
+        return found + [
+            self.evaluation(
+                f"submission-{name}",
+                pairs,
+                SubmissionMeter(SERVERS[name], Path(self.options.submissions[name])),
+                _prepare,
+                overlap,
+                batch_size=_PAIRS if name == "sintel" else 1,  # KITTI's images differ in size
+            )
+            for name, pairs in self._submissions.items()
+        ]
+
+    def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
+        """No motion at all, and two of OpenCV's methods."""
+        return {name: partial(on_batch, method) for name, method in classical.METHODS.items()}
+
+    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Images, flow in colours with a legend, error."""
+        return pictures.panels(sample, prediction)
+
+
+def _prepare(sample: Sample) -> Sample:
+    truth = {name: sample[name] for name in _TRUTH if name in sample}
+    return {**{name: to_unit(sample[name]) for name in ("image1", "image2")}, **truth}
+
+
+def _prepare_pass(name: str, sample: Sample) -> Sample:
+    """One pass of a pair that is there in both."""
+    image1, image2 = sample["passes"][name]
+    return _prepare({**sample, "image1": image1, "image2": image2})
+
+
+def _present(root: Path, wanted: tuple[str, ...]) -> list[str]:
+    """Those of the wanted scenes that are there: a miniature hasn't all."""
+    found = [scene for scene in wanted if scene in scenes_of(root, "train")]
+    if not found:
+        raise DataError(
+            f"{root} has none of the scenes {', '.join(wanted)}; get all of MPI-Sintel: croco-bench data list"
+        )
+    return found
+
+
+def _check(options: SintelFlowOptions) -> None:
+    """Refuses what no type excludes."""
+    check_weights(options.train_on)
+    if not options.max_flow > 0:
+        raise UsageError(f"task.max_flow={options.max_flow:g} should be more than 0")
+    if options.report == "all" and "sintel" in options.train_on:
+        raise UsageError(
+            "task.report=all would score scenes that are trained on; leave sintel out of task.train_on, or report=held-out"
+        )

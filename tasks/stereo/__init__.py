@@ -1,0 +1,1 @@
+"""Disparity of rectified pairs."""

@@ -1,0 +1,142 @@
+"""What the machine can do to a run: no memory, no disk, dead workers, damaged state."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from croco_bench import run
+from croco_bench.engine.step import Stepper
+from croco_bench.engine.train import Trainer
+from croco_bench.engine.training_log import RunLog
+from croco_bench.errors import BenchError, DataError, RecordError
+from croco_bench.files import atomic
+from croco_bench.records.store import Slot
+
+
+def smoke(data: Path, results: Path, **options: Any) -> object:
+    return run(
+        "nyuv2-depth",
+        "random:mini-croco",
+        **{"recipe": "smoke", "data_root": data, "results": results, "device": "cpu", **options},
+    )
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory. Tried to allocate"), MemoryError()])
+def test_out_of_memory_says_what_to_set(
+    error: Exception, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(Stepper, "step", fail)
+    with pytest.raises(BenchError, match=r"train\.accumulate=2"):
+        smoke(tiny_data, tmp_path)
+
+
+def test_other_errors_of_the_program_stay_what_they_are(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(Stepper, "step", fail)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        smoke(tiny_data, tmp_path)
+
+
+def test_a_full_disk_stops_the_run_and_the_run_goes_on_later(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saves = []
+    keep = Trainer._save
+
+    def second_fails(self: Trainer, done: int, seconds: float) -> None:
+        saves.append(done)
+        if len(saves) == 2:
+            monkeypatch.setattr(os, "fsync", full)
+        keep(self, done, seconds)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "_save", second_fails)
+    with pytest.raises(RecordError, match="No space left"):
+        smoke(tiny_data, tmp_path)
+    monkeypatch.undo()
+    smoke(tiny_data, tmp_path)
+    assert f"going on from step {saves[0]} of 12" in capsys.readouterr().err
+
+
+def test_damaged_and_foreign_states_are_refused(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> tuple[float, float]:
+        raise KeyboardInterrupt
+
+    keep = Stepper.step
+    calls: list[int] = []
+
+    def seven_steps(self: Stepper, step: int, batches: Any) -> tuple[float, float]:
+        calls.append(step)
+        return stop() if step == 7 else keep(self, step, batches)
+
+    monkeypatch.setattr(Stepper, "step", seven_steps)
+    with pytest.raises(KeyboardInterrupt):
+        smoke(tiny_data, tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(RecordError, match="other settings"):
+        smoke(tiny_data, tmp_path, changes=["optim.lr=1e-5"])
+    state = Slot(tmp_path, "smoke", "nyuv2-depth", "random-mini-croco", 0).folder / "last.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(RecordError, match="--fresh"):
+        smoke(tiny_data, tmp_path)
+    assert smoke(tiny_data, tmp_path, fresh=True)
+
+
+def test_errors_of_the_dataset_cross_the_workers(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from croco_bench.data.datasets.nyuv2 import MatReader
+
+    def fail(self: object, index: int) -> dict[str, Any]:
+        raise DataError("image 3 is damaged; get it again")
+
+    reads = iter(range(1000))
+    keep = MatReader.__getitem__
+    # The statistics of the training split are measured first, in the main process.
+    monkeypatch.setattr(
+        MatReader, "__getitem__", lambda self, index: keep(self, index) if next(reads) < 9 else fail(self, index)
+    )
+    for workers in (0, 1):
+        reads = iter(range(1000))
+        with pytest.raises(DataError, match=r"^image 3 is damaged; get it again$"):
+            smoke(tiny_data, tmp_path, changes=[f"train.workers={workers}"], name=f"workers{workers}")
+
+
+def test_atomic_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="no"), atomic(path) as temporary:
+        temporary.write_text("new")
+        raise ValueError("no")
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["x"]
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="can't write"), atomic(tmp_path / "file" / "y") as temporary:
+        pass
+
+
+def test_the_log_drops_what_a_restart_repeats_and_half_a_line(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 0, "loss": 1.0}\n{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    log = RunLog(tmp_path, start=1, tracker="tensorboard")
+    log.add(1, loss=3.0)
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 3.0}]
+    assert list((tmp_path / "tensorboard").glob("events*"))

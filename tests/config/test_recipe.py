@@ -1,0 +1,91 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from croco_bench.config.recipe import fingerprint, load_recipe, names_of, options_of, resolve
+from croco_bench.errors import UsageError
+
+TASK = "nyuv2-depth"
+
+
+@dataclass(frozen=True)
+class Options:
+    loss: str = "l1"
+    weight: float = 1.0
+    hooks: tuple[int, ...] | None = None
+    extra: bool = field(default=False, metadata={"scientific": False})
+
+
+def settings(*changes: str) -> dict[str, object]:
+    return resolve(load_recipe(TASK, "paper", changes), Options(), Options())
+
+
+def test_every_recipe_of_the_task_loads() -> None:
+    assert names_of(TASK) == ["mini", "paper", "smoke"]
+    for name in names_of(TASK):
+        recipe = load_recipe(TASK, name)
+        assert (recipe.task_name, recipe.name) == (TASK, name)
+        assert recipe.protocol.citation
+
+
+def test_set_is_parsed_by_type() -> None:
+    recipe = load_recipe(TASK, "paper", ["optim.lr=3e-4", "train.image_size=224", "head=linear", "train.steps=7"])
+    assert recipe.optim.lr == 3e-4
+    assert recipe.train.image_size == (224, 224)
+    assert (recipe.head.name, recipe.head.options) == ("linear", {})
+    assert (recipe.train.steps, recipe.train.epochs) == (7, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("optim.lrr=1", "did you mean optim.lr"),
+        ("optim.lr=fast", "optim.lr"),
+        ("train.batch_size=0", "train.batch_size"),
+        ("optim.lr=nan", "optim.lr"),
+        ("optim.lr", "isn't KEY=VALUE"),
+        ("a.b.c=1", "isn't KEY=VALUE"),
+        ("summary.x=1", "no keys of its own"),
+        ("train.precision=fp8", "train.precision"),
+    ],
+)
+def test_wrong_changes_are_one_sentence(change: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_recipe(TASK, "paper", [change])
+    if change != "summary.x=1":
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_get_suggestions(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean paper"):
+        load_recipe(TASK, "papper")
+    with pytest.raises(UsageError, match="did you mean nyuv2-depth"):
+        load_recipe("nyu-depth", "paper")
+    with pytest.raises(UsageError, match="no recipe file"):
+        load_recipe(TASK, str(tmp_path / "gone.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[head\n")
+    with pytest.raises(UsageError, match="can't be read as TOML"):
+        load_recipe(TASK, str(broken))
+
+
+def test_options_are_typed_and_closed() -> None:
+    assert options_of(Options, {"weight": 2, "hooks": [1, 2]}, "x") == Options(weight=2.0, hooks=(1, 2))
+    with pytest.raises(UsageError, match="did you mean weight"):
+        options_of(Options, {"wieght": 2}, "x")
+    with pytest.raises(UsageError, match="weight"):
+        options_of(Options, {"weight": "heavy"}, "x")
+
+
+def test_the_fingerprint_sees_science_only() -> None:
+    base = fingerprint(settings(), Options())
+    assert len(base) == 12
+    unscientific = settings("train.workers=0", "train.save_seconds=5", "train.tracker=tensorboard")
+    assert fingerprint(unscientific, Options()) == base
+    assert fingerprint(settings("optim.lr=2e-4"), Options()) != base
+    assert fingerprint(settings("train.precision=bf16"), Options()) != base
+    for options, same in ((Options(loss="l2"), False), (Options(extra=True), True)):
+        changed = resolve(load_recipe(TASK, "paper"), options, Options())
+        assert (fingerprint(changed, options) == base) == same

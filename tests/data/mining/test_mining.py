@@ -1,0 +1,359 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from croco_bench.data.formats.images import read_rgb
+from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, trajectory, write_sevenscenes
+from croco_bench.data.mining.covisibility import Matching, Surface, covisibility, shares, surface_of
+from croco_bench.data.mining.crops import stems_of
+from croco_bench.data.mining.mine import make_pairs
+from croco_bench.data.mining.selection import Wanted, choose
+from croco_bench.data.posed.sequences import PosedFrame, open_posed, seven_scenes_intrinsics
+from croco_bench.data.rooms import render
+from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
+from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.errors import BenchError, DataError, UsageError
+from croco_bench.seeding import generator
+
+SIZE = (120, 160)
+FRAMES = 18
+MATCHING = Matching()
+QUICK: dict[str, Any] = {"every": 1, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "7scenes"
+    root.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        write_sevenscenes(root, SevenScenesMini(2, 3, FRAMES, 48, 64, reach=100), 0, pool, lambda _: None)
+    return root
+
+
+@pytest.fixture(scope="module")
+def mined(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("mined")
+    make_pairs(rooms, out, crop=32, **QUICK)
+    return out
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing is most of the time that little data takes."""
+    monkeypatch.setattr("croco_bench.data.mining.mine.draw_report", lambda *args, **options: None)
+
+
+def depth_of(scene: Scene, camera: Camera) -> Any:
+    rays = camera.rays()
+    depth, _ = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    return depth.astype(np.float32).reshape(camera.size)
+
+
+def surface(scene: Scene, camera: Camera, matching: Matching = MATCHING) -> Surface:
+    return surface_of(depth_of(scene, camera), camera.K, camera.cam2world, matching)
+
+
+def some_pairs(count: int) -> Iterator[tuple[Scene, Camera, Camera]]:
+    for seed in range(count):
+        scene, random = make_scene(100 + seed), generator(seed, "covisibility")
+        first = sample_camera(scene, SIZE, random)
+        for strength in (1.0, 3.0):
+            second = nudge(first, random, strength)
+            if has_free_sight(scene, second):
+                yield scene, first, second
+
+
+def parts(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((out / "parts").rglob("*.json"))]
+
+
+def pairs_of(out: Path) -> list[list[str]]:
+    return [line.split() for line in (out / "pairs.txt").read_text().splitlines()]
+
+
+@contextmanager
+def refused(kind: type[BenchError], words: str) -> Iterator[None]:
+    with pytest.raises(kind) as error:
+        yield
+    assert words in str(error.value) and "\n" not in str(error.value), error.value
+
+
+def test_covisibility_is_near_the_exact_one() -> None:
+    errors: list[float] = []
+    truths: list[float] = []
+    for scene, first, second in some_pairs(6):
+        truth = render.covisibility(scene, first, second)
+        found = shares(surface(scene, first), surface(scene, second), MATCHING)
+        truths += truth
+        errors += [mine - exact for mine, exact in zip(found, truth, strict=True)]
+    assert min(truths) < 0.4 and max(truths) > 0.8 and len(truths) >= 16
+    assert np.abs(errors).mean() < 0.005 and np.abs(errors).max() < 0.02
+    # Every fourth row and column is enough to choose pairs by.
+    coarse = Matching(rows=30)
+    for scene, first, second in some_pairs(2):
+        truth = render.covisibility(scene, first, second)
+        found = shares(surface(scene, first, coarse), surface(scene, second, coarse), coarse)
+        assert np.abs(np.subtract(found, truth)).max() < 0.06
+
+
+def test_covisibility_has_a_direction_and_knows_what_is_unknown(tmp_path: Path) -> None:
+    """A wall 2 m and 1 m ahead: all of the near view is in the far one, a quarter of the far view in the near one."""
+    K, frames = seven_scenes_intrinsics((96, 128)), []
+    for number, distance in enumerate((2.0, 1.0)):
+        pose = np.eye(4)
+        pose[2, 3] = -distance
+        depth = np.full((96, 128), round(1000 * distance), dtype=np.uint16)
+        if number == 1:
+            depth[:48] = 0
+        cv2.imwrite(str(tmp_path / f"{number}.png"), depth)
+        frames.append(PosedFrame(tmp_path, tmp_path / f"{number}.png", K, pose, (96, 128)))
+    # Half of the near view is unknown, and so is what of the far view it would have seen.
+    assert covisibility(frames[0], frames[1]) == pytest.approx((0.125, 0.5), abs=0.01)
+    assert covisibility(frames[0], frames[0]) == (1, 1)
+    assert covisibility(frames[1], frames[1]) == (0.5, 0.5)
+    near = surface_of(frames[1].depth_m(), K, frames[1].cam2world, MATCHING)
+    assert near.valid == 0.5 and np.isnan(near.spread(100)[:, 0]).mean() == pytest.approx(0.5, abs=0.02)
+    behind = PosedFrame(tmp_path, frames[0].depth, K, np.diag([-1.0, 1, -1, 1]), (96, 128))
+    assert covisibility(frames[0], behind) == (0, 0)
+
+
+def test_middle_squares_are_compared_as_if_cut_out() -> None:
+    for scene, first, second in some_pairs(2):
+        squares = []
+        for camera in (first, second):
+            K = camera.K.copy()
+            K[0, 2] -= 20
+            cut = depth_of(scene, camera)[:, 20:140]
+            squares.append(surface_of(cut, K, camera.cam2world, MATCHING))
+        matching = Matching(square=True)
+        found = shares(surface(scene, first, matching), surface(scene, second, matching), matching)
+        assert found == shares(squares[0], squares[1], MATCHING)
+        assert found != shares(surface(scene, first), surface(scene, second), MATCHING)
+
+
+def test_cheap_tests_lose_no_pair() -> None:
+    """All pairs in the range are found, when nothing but the range limits them; sizes whose rows could alias included."""
+    scene = make_scene(7)
+    for size in ((60, 80), (48, 128), (50, 64)):
+        cameras = trajectory(scene, 22, size, generator(size[0], "walk"))
+        surfaces = [surface(scene, camera) for camera in cameras]
+        all_of_them = {
+            (i, j): min(shares(surfaces[i], surfaces[j], MATCHING)) for j in range(len(surfaces)) for i in range(j)
+        }
+        exact = {pair for pair, share in all_of_them.items() if 0.35 <= share <= 0.65}
+        assert 10 < len(exact) < 300
+        unlimited = Wanted(per_frame=10_000, per_sequence=10_000)
+        chosen = choose(surfaces, unlimited, MATCHING, np.random.default_rng(0))
+        assert {pair[:2] for pair in chosen.pairs} == exact
+        assert chosen.compared < 0.9 * len(all_of_them) or len(exact) > 0.7 * len(all_of_them)
+
+
+def test_pairs_spread_over_the_range() -> None:
+    scene = make_scene(8)
+    cameras = [camera for k in range(2) for camera in trajectory(scene, 50, (48, 64), generator(k, "walk"))]
+    surfaces = [surface(scene, camera) for camera in cameras]
+    chosen = choose(surfaces, Wanted(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
+    least = [min(pair[2:]) for pair in chosen.pairs]
+    counts, _ = np.histogram(least, bins=6, range=(0.35, 0.65))
+    assert len(least) == 60 and counts.min() >= 7 and counts.max() <= 14
+    assert max(Counter(frame for pair in chosen.pairs for frame in pair[:2]).values()) <= 6
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_pairs_are_what_their_numbers_say(rooms: Path, tmp_path: Path) -> None:
+    make_pairs(rooms, tmp_path, covisibility=(0.4, 0.7), per_frame=3, per_sequence=10, **QUICK)
+    frames = {
+        frame.image.relative_to(rooms).as_posix(): frame
+        for sequence in open_posed(rooms)
+        for frame in map(sequence.frame, range(len(sequence)))
+        if frame is not None
+    }
+    found = [pair for part in parts(tmp_path) for pair in part["pairs"]]
+    assert [pair["images"] for pair in found] == pairs_of(tmp_path) and len(found) >= 15
+    for pair in found:
+        first, second = (frames[image] for image in pair["images"])
+        assert covisibility(first, second) == pytest.approx(pair["covisibility"], abs=1e-4)
+        assert 0.4 <= min(covisibility(first, second)) <= 0.7
+        motion = np.linalg.inv(first.cam2world) @ second.cam2world
+        assert np.linalg.norm(motion[:3, 3]) == pytest.approx(pair["baseline_m"], abs=1e-3)
+        assert np.degrees(np.arccos((np.trace(motion) - 2) / 2)) == pytest.approx(pair["rotation_deg"], abs=0.01)
+        assert pair["valid"][0] == pytest.approx(np.isfinite(first.depth_m()).mean(), abs=1e-4)
+    uses = Counter(image for pair in found for image in pair["images"])
+    assert max(uses.values()) == 3 and all(len(part["pairs"]) <= 10 for part in parts(tmp_path))
+    # Neither always forwards nor always backwards.
+    assert 0.2 < np.mean([first < second for first, second in pairs_of(tmp_path)]) < 0.8
+    assert {path.split("/")[1] for line in pairs_of(tmp_path) for path in line} == {"seq-01", "seq-02"}
+
+
+def test_what_is_written_is_a_training_set(mined: Path, rooms: Path) -> None:
+    lines = pairs_of(mined)
+    facts = json.loads((mined / "pairs.json").read_text())
+    assert all(len(line) == 2 and (Path(facts["root"]) / path).is_file() for line in lines for path in line)
+    assert facts["counts"]["pairs"] == len(lines) > 20 and facts["counts"]["frames"] == 4 * FRAMES
+    assert facts["settings"]["every"] == 1 and facts["settings"]["source"]
+    report = read_rgb(mined / "report.png")
+    assert report.shape[0] > 500 and report.std() > 20
+    header, *stems = (mined / "crops" / "listing.txt").read_text().splitlines()
+    assert header == "# pair_path" and len(stems) == len(lines)
+    for stem, line in list(zip(stems, lines, strict=True))[::9]:
+        for number, path in enumerate(line, start=1):
+            crop = mined / "crops" / f"{stem}_{number}.jpg"
+            middle = cv2.resize(read_rgb(rooms / path)[:, 8:56], (32, 32), interpolation=cv2.INTER_AREA)
+            expected = cv2.imencode(".jpg", middle[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+            assert read_rgb(crop).shape == (32, 32, 3) and crop.read_bytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 500, 501, 40_000, 250_001])
+def test_stems_are_few_to_a_folder(count: int) -> None:
+    stems = stems_of(count)
+    folders = Counter(stem.rpartition("/")[0] for stem in stems)
+    assert [int(stem.rpartition("/")[2], 16) for stem in stems] == list(range(count))
+    assert max(folders.values()) <= 500 and len({stem.count("/") for stem in stems}) == 1
+    assert stems[0].count("/") <= 4 and len(folders) <= max(2 * count // 20, 1)
+
+
+def test_workers_and_interruptions_change_nothing(mined: Path, rooms: Path, tmp_path: Path) -> None:
+    """Killed while the third sequence is read (its file is a pipe into which nobody writes), then finished by two."""
+    source = tmp_path / "source"
+    shutil.copytree(rooms, source)
+    blocked = source / "room-02" / "seq-01" / "frame-000009.depth.png"
+    blocked.unlink()
+    os.mkfifo(blocked)
+    code = (
+        "from croco_bench.data.mining.mine import make_pairs\n"
+        f"if __name__ == '__main__': make_pairs({str(source)!r}, {str(tmp_path / 'out')!r}, every=1, crop=32, workers=1)"
+    )
+    (tmp_path / "go.py").write_text(code)
+    child = subprocess.Popen([sys.executable, str(tmp_path / "go.py")], stderr=subprocess.PIPE)
+    made = tmp_path / "out" / "parts" / "room-01"
+    until(lambda: len(list(made.glob("[!.]*.json"))) == 2)
+    child.send_signal(signal.SIGKILL)
+    # Workers hold the other end too, so that this returns when the last of them has ended.
+    output, _ = child.communicate(timeout=30)
+    assert child.returncode == -signal.SIGKILL and not output
+    times = {path: path.stat().st_mtime_ns for path in made.iterdir()}
+    assert len(times) == 2 and not (tmp_path / "out" / "pairs.txt").exists()
+    blocked.unlink()
+    shutil.copy(rooms / "room-02" / "seq-01" / blocked.name, blocked)
+    make_pairs(source, tmp_path / "out", every=1, crop=32, workers=2)
+    assert times == {path: path.stat().st_mtime_ns for path in made.iterdir()}
+    assert contents(tmp_path / "out") == contents(mined)
+
+
+def until(true: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name not in ("pairs.json", ".make-pairs.lock")
+    }
+
+
+def test_what_stands_in_front_hides() -> None:
+    """A panel 0.3 m in front of half of a wall at 2 m hides it; 5 cm are taken for noise."""
+    K, wall = seven_scenes_intrinsics((96, 128)), np.full((96, 128), 2.0, dtype=np.float32)
+    for gap, expected in ((0.3, 0.5), (0.2, 0.5), (0.05, 1.0)):
+        panel = wall.copy()
+        panel[:, :64] -= gap
+        surfaces = [surface_of(depth, K, np.eye(4), MATCHING) for depth in (wall, panel)]
+        assert shares(surfaces[0], surfaces[1], MATCHING) == (expected, expected)
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_other_settings_are_refused_unless_replaced(mined: Path, rooms: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(mined, out)
+    with refused(DataError, "other settings (every was 1, now 2)"):
+        make_pairs(rooms, out, every=2, crop=32, workers=1)
+    with refused(DataError, "(high was 0.65, now 0.7)"):
+        make_pairs(rooms, out, crop=32, covisibility=(0.35, 0.7), **QUICK)
+    with refused(DataError, "the source has changed"):
+        make_pairs(rooms / "room-01", out, crop=32, **QUICK)
+    assert contents(out) == contents(mined)
+    make_pairs(rooms, out, every=2, workers=1, overwrite=True)
+    assert not (out / "crops").exists() and 0 < len(pairs_of(out)) < len(pairs_of(mined))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "pairs.txt").write_text("precious")
+    with refused(DataError, "holds something else"):
+        make_pairs(rooms, tmp_path / "mine", overwrite=True, **QUICK)
+    assert (tmp_path / "mine" / "pairs.txt").read_text() == "precious"
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_no_pair_says_what_was_seen(rooms: Path, tmp_path: Path) -> None:
+    with refused(DataError, "no pair has co-visibility from 0.995 to 1;"):
+        make_pairs(rooms, tmp_path / "out", covisibility=(0.995, 1), **QUICK)
+    with refused(DataError, "look at more frames"):
+        make_pairs(rooms, tmp_path / "out", every=FRAMES, workers=1)
+    make_pairs(rooms, tmp_path / "out", every=6, workers=1)  # nothing to be replaced stands in the way
+
+
+def test_wrong_requests_are_one_sentence(rooms: Path, tmp_path: Path) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"covisibility": (0.6, 0.4)}, "co-visibility from 0.6 to 0.4"),
+        ({"every": 0}, "--every is 0"),
+        ({"crop": 0}, "--crop is 0"),
+        ({"split": "trian"}, "did you mean train?"),
+        ({"focal_px": -1.0}, "no camera"),
+    ]
+    for changes, words in wrong:
+        with refused(UsageError, words):
+            make_pairs(rooms, tmp_path / "out", **changes)
+    with refused(DataError, "there is no folder"):
+        make_pairs(tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_damage_found_by_a_worker_is_one_sentence(rooms: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(rooms / "room-01", source)
+    depth = source / "seq-02" / "frame-000010.depth.png"
+    depth.write_bytes(depth.read_bytes()[:100])
+    with refused(DataError, "frame-000010.depth.png can't be decoded as an image (100 bytes)"):
+        make_pairs(source, tmp_path / "out", **QUICK)
+    shutil.copy(rooms / "room-01" / "seq-02" / depth.name, depth)
+    make_pairs(source, tmp_path / "out", **QUICK)
+    assert pairs_of(tmp_path / "out")
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_scannet_is_mined_around_lost_frames(rooms: Path, tmp_path: Path) -> None:
+    scene = tmp_path / "scans" / "scene0000_00"
+    for folder in ("color", "depth", "pose", "intrinsic"):
+        (scene / folder).mkdir(parents=True)
+    K = np.eye(4)
+    K[:3, :3] = seven_scenes_intrinsics((48, 64))
+    np.savetxt(scene / "intrinsic" / "intrinsic_depth.txt", K)
+    for number in range(FRAMES):
+        stem = f"{rooms}/room-01/seq-01/frame-{number:06d}"
+        cv2.imwrite(str(scene / f"color/{number}.jpg"), cv2.resize(cv2.imread(f"{stem}.color.png"), (160, 120)))
+        shutil.copy(f"{stem}.depth.png", scene / f"depth/{number}.png")
+        shutil.copy(f"{stem}.pose.txt", scene / f"pose/{number}.txt")
+    np.savetxt(scene / "pose/3.txt", np.full((4, 4), -np.inf), fmt="%f")
+    cv2.imwrite(str(scene / "depth/5.png"), np.zeros((48, 64), np.uint16))
+    make_pairs(scene.parent, tmp_path / "out", **QUICK)
+    (part,) = parts(tmp_path / "out")
+    assert (part["frames"], part["frames_without_pose"], part["frames_without_depth"]) == (FRAMES - 2, 1, 1)
+    numbers = {int(Path(path).stem) for line in pairs_of(tmp_path / "out") for path in line}
+    assert len(numbers) > 10 and not numbers & {3, 5}
