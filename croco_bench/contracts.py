@@ -60,7 +60,7 @@ class Origin:
     source: str
     format: str
     sha256: str | None = None
-    licence: str | None = None
+    license: str | None = None
     notes: tuple[str, ...] = ()
 
 

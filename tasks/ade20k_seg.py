@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
-from croco_bench.data.datasets.ade20k import UNLABELLED, ADE20KReader
+from croco_bench.data.datasets.ade20k import UNLABELED, ADE20KReader
 from croco_bench.data.datasets.ade20k_classes import NAMES, PALETTE
 from croco_bench.data.splitting import carve
 from croco_bench.data.transforms import geometry
@@ -84,7 +84,7 @@ class ADE20KSeg(Task):
         if generator.random() < 0.5:
             moved = geometry.flip(moved)
         moved["image"] = maps.distort(moved["image"], generator)
-        return maps.pad(moved, self.image_size, maps.MEAN_COLOUR)
+        return maps.pad(moved, self.image_size, maps.MEAN_COLOR)
 
     def _as_multimae(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Flip, longer side to the network's, colour, size, padding, crop."""
@@ -92,15 +92,15 @@ class ADE20KSeg(Task):
         moved = maps.rescale(moved, maps.fitting(sample["label"].shape, self.image_size))
         if generator.random() < 0.5:
             moved["image"] = _JITTER(moved["image"], generator)
-        moved = maps.pad(maps.rescale(moved, generator.uniform(0.1, 2.0)), self.image_size, maps.GREY)
+        moved = maps.pad(maps.rescale(moved, generator.uniform(0.1, 2.0)), self.image_size, maps.GRAY)
         return geometry.random_crop(moved, self.image_size, generator)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, its mean over the labelled pixels of the batch."""
         label = batch["label"].long()
-        total = F.cross_entropy(output, label, ignore_index=UNLABELLED, reduction="sum")
+        total = F.cross_entropy(output, label, ignore_index=UNLABELED, reduction="sum")
         # A batch without labels costs nothing, but is still a graph, so that distributed training doesn't stall.
-        mean: Tensor = total / (label != UNLABELLED).sum().clamp(min=1)
+        mean: Tensor = total / (label != UNLABELED).sum().clamp(min=1)
         return mean
 
     def selection(self, reader: Reader) -> Evaluation:
@@ -146,7 +146,7 @@ class ADE20KSeg(Task):
         """`content` is the size of the image before it was padded to at least a window."""
         image = {"image": sample["image"]}
         inside = maps.rescale(image, maps.covering(sample["label"].shape, self.image_size))
-        padded = maps.pad(inside, self.image_size, maps.MEAN_COLOUR)
+        padded = maps.pad(inside, self.image_size, maps.MEAN_COLOR)
         return {"image": to_unit(padded["image"]), "label": sample["label"], "content": inside["image"].shape[:2]}
 
     def _predict_native(self, network: nn.Module, batch: Batch) -> list[Array]:
@@ -157,7 +157,7 @@ class ADE20KSeg(Task):
     def _prepare_letterbox(self, sample: Sample) -> Sample:
         both = {name: sample[name] for name in ("image", "label")}
         inside = maps.rescale(both, maps.fitting(sample["label"].shape, self.image_size))
-        padded = maps.pad(inside, self.image_size, maps.GREY)
+        padded = maps.pad(inside, self.image_size, maps.GRAY)
         return {"image": to_unit(padded["image"]), "label": padded["label"], "content": self.image_size}
 
     def _predict_letterbox(self, network: nn.Module, batch: Batch) -> list[Array]:
@@ -168,7 +168,7 @@ class ADE20KSeg(Task):
         label, (height, width) = sample["label"], sample["content"]
         content = (sample["image"][:, :height, :width].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         image = cv2.resize(content, label.shape[::-1], interpolation=cv2.INTER_AREA)
-        known = (label != UNLABELLED)[:, :, None]
+        known = (label != UNLABELED)[:, :, None]
         right, wrong = np.array([40, 160, 60]), np.array([230, 30, 30])
         truth = np.where(known, PALETTE[np.where(known[:, :, 0], label, 0)], 96)
         error = np.where(known, np.where((prediction == label)[:, :, None], right, wrong), 96)
@@ -208,6 +208,6 @@ def _largest(label: Array) -> str:
     return ", ".join(NAMES[one] for one in areas.argsort()[::-1][:3] if areas[one])
 
 
-def _blend(image: Array, colours: Array) -> Array:
-    blended: Array = (0.4 * image + 0.6 * colours).round().astype(np.uint8)
+def _blend(image: Array, colors: Array) -> Array:
+    blended: Array = (0.4 * image + 0.6 * colors).round().astype(np.uint8)
     return blended

@@ -92,13 +92,13 @@ class ImageNetLinear(Task):
 
     def selection(self, reader: Reader) -> Evaluation:
         """As the validation images are scored."""
-        return self._centre(reader)
+        return self._center(reader)
 
     def evaluations(self, reader: Reader) -> list[Evaluation]:
         """Centre crops of all validation images."""
-        return [self._centre(reader)]
+        return [self._center(reader)]
 
-    def _centre(self, reader: Reader) -> Evaluation:
+    def _center(self, reader: Reader) -> Evaluation:
         return Evaluation(
             prefix="",
             reader=reader,

@@ -69,7 +69,7 @@ class NYUv2DepthOptions:
 
 
 class NYUv2Depth(Task):
-    """One channel out, depth in metres after `to_metres`."""
+    """One channel out, depth in metres after `to_meters`."""
 
     Options = NYUv2DepthOptions
     views = 1
@@ -161,30 +161,30 @@ class NYUv2Depth(Task):
             log.warning("standardised depth has mean %.1f and deviation %.1f; expected about 0 and 1", mean, deviation)
             self._unseen = 0
 
-    def to_metres(self, output: Tensor) -> Tensor:
+    def to_meters(self, output: Tensor) -> Tensor:
         """Network output (B, 1, H, W) -> depth in metres."""
-        metres: Tensor = output.float() * self.state["std_m"] + self.state["mean_m"]
-        return metres
+        meters: Tensor = output.float() * self.state["std_m"] + self.state["mean_m"]
+        return meters
 
     def selection(self, reader: Reader) -> Evaluation:
         """Centre crops."""
-        return self._centre("", reader)
+        return self._center("", reader)
 
     def evaluations(self, reader: Reader) -> list[Evaluation]:
         """Centre crop of all test images, full resolution in Eigen's crop, and on request the historic 100 images."""
-        found = [self._centre("", reader), self._full(reader)]
+        found = [self._center("", reader), self._full(reader)]
         if self.options.hundred:
             chosen = np.random.RandomState(0).permutation(len(reader))[:_HUNDRED]
-            found.append(self._centre("hundred", Subset(reader, chosen.tolist(), f"{reader.split} (100 images)")))
+            found.append(self._center("hundred", Subset(reader, chosen.tolist(), f"{reader.split} (100 images)")))
         return found
 
-    def _centre(self, prefix: str, reader: Reader) -> Evaluation:
+    def _center(self, prefix: str, reader: Reader) -> Evaluation:
         return Evaluation(
             prefix=prefix,
             reader=reader,
             meter=DepthMeter(max_m=self.options.max_depth_m),
-            prepare=self._prepare_centre,
-            predict=self._predict_centre,
+            prepare=self._prepare_center,
+            predict=self._predict_center,
             batch_size=_EVAL_BATCH,
             citation="centre crop of the network's size after resizing the shorter side, as MultiMAE; mean over images",
         )
@@ -205,12 +205,12 @@ class NYUv2Depth(Task):
             ),
         )
 
-    def _prepare_centre(self, sample: Sample) -> Sample:
-        moved = geometry.centre_crop(geometry.smallest_side(_maps(sample), self.image_size), self.image_size)
+    def _prepare_center(self, sample: Sample) -> Sample:
+        moved = geometry.center_crop(geometry.smallest_side(_maps(sample), self.image_size), self.image_size)
         return {**moved, "image": to_unit(moved["image"])}
 
-    def _predict_centre(self, network: nn.Module, batch: Batch) -> list[Array]:
-        depth = self.to_metres(network(batch["image"]))[:, 0]
+    def _predict_center(self, network: nn.Module, batch: Batch) -> list[Array]:
+        depth = self.to_meters(network(batch["image"]))[:, 0]
         return list(depth.cpu().numpy())
 
     def _prepare_full(self, sample: Sample) -> Sample:
@@ -225,7 +225,7 @@ class NYUv2Depth(Task):
     def _predict_full(self, network: nn.Module, batch: Batch) -> list[Array]:
         outputs = slide(network, batch["image"], self.image_size, self.options.overlap)
         native = batch["depth_m"][0].shape
-        depth = F.interpolate(self.to_metres(outputs), size=native, mode="bilinear", align_corners=False)
+        depth = F.interpolate(self.to_meters(outputs), size=native, mode="bilinear", align_corners=False)
         return list(depth[:, 0].cpu().numpy())
 
     def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:

@@ -68,7 +68,7 @@ def set_drop_path(blocks: Iterable[nn.Module], rate: float) -> None:
         block.drop_path = drop_path(share, block)
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Xavier-uniform matrices, zero biases, unit norms: how MAE and CroCo begin. Use with `Module.apply`."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)

@@ -81,7 +81,7 @@ def _random(text: str, size: Size, name: str) -> Backbone:
         torch.manual_seed(derive(seed, "backbone", what))
         if what in ARCHITECTURES:
             backbone = _build(ARCHITECTURES[what], size, origin, name)
-            backbone.initialise()
+            backbone.initialize()
             return backbone
         if what not in timm.list_models():
             names = [*ARCHITECTURES, *timm.list_models("vit*")]
@@ -95,20 +95,20 @@ def _build(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:
 
 
 def _from_file(ckpt: str, size: Size, name: str) -> Backbone:
-    path, licence = locate(ckpt)
+    path, license = locate(ckpt)
     raw = read_checkpoint(path)
     finetuned = as_finetuned(raw)
     if finetuned and finetuned.format == OWN:
         return _from_finetuned(finetuned, raw, size, name)
     if raw.extras.get("format") == PRETRAINED:
-        return _from_pretrained(raw, Origin(ckpt, PRETRAINED, raw.sha256, licence), size, name)
-    found = recognise(raw)
+        return _from_pretrained(raw, Origin(ckpt, PRETRAINED, raw.sha256, license), size, name)
+    found = recognize(raw)
     converted = found.read(raw)
-    origin = Origin(ckpt, found.name, raw.sha256, licence, converted.notes)
+    origin = Origin(ckpt, found.name, raw.sha256, license, converted.notes)
     return from_converted(converted, size, origin, name)
 
 
-def recognise(raw: RawCheckpoint) -> Format:
+def recognize(raw: RawCheckpoint) -> Format:
     """The format of a file, from the names of its tensors."""
     names = frozenset(raw.state)
     found = next((one for one in FORMATS if one.matches(names)), None)
@@ -145,7 +145,7 @@ def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: 
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{raw.source}: the description of the network is damaged; fine-tune again") from error
     notes = (f"fine-tuned on {described.get('task', 'an unnamed task')} from {before.source}", *before.notes)
-    origin = Origin(raw.source, OWN, raw.sha256, before.licence, notes)
+    origin = Origin(raw.source, OWN, raw.sha256, before.license, notes)
     if plan:
         return from_converted(Converted(plan, finetuned.backbone), size, origin, name)
     if trained_size != size:

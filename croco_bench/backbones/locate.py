@@ -34,7 +34,7 @@ def locate(ckpt: str) -> tuple[Path, str | None]:
     """
     released = zoo.find(ckpt)
     if released and not Path(ckpt).is_file():
-        return _get(released), released.licence
+        return _get(released), released.license
     if ckpt.startswith(("http://", "https://")):
         return download(ckpt), None
     if ckpt.startswith("hf://"):

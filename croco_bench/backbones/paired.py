@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Decoder
-from croco_bench.backbones.blocks import initialise
+from croco_bench.backbones.blocks import initialize
 from croco_bench.backbones.croco import CroCo, CrossView
 from croco_bench.backbones.position_tables import sincos
 from croco_bench.backbones.timm_vit import TimmViT
@@ -70,7 +70,7 @@ def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
     missing = paired.load_state_dict(known, strict=False).missing_keys
     assert {name.partition(".")[0] for name in missing} <= {"decoder_embed", "dec_positions", "dec_blocks", "dec_norm"}
     for part in (paired.decoder_embed, paired.dec_blocks, paired.dec_norm):
-        part.apply(initialise)
+        part.apply(initialize)
     _start_at_fixed_positions(paired, decoder, backbone)
     paired.final_norm = backbone.final_norm
     return paired.train(backbone.training)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Architecture, Grid
 from croco_bench.backbones.attention import Rotation, rotation
-from croco_bench.backbones.blocks import Block, initialise, layer_norm, set_drop_path
+from croco_bench.backbones.blocks import Block, initialize, layer_norm, set_drop_path
 from croco_bench.backbones.position_tables import sincos
 from croco_bench.contracts import Backbone, Origin, Size
 from croco_bench.errors import FitError
@@ -80,9 +80,9 @@ class ViT(Backbone):
         else:
             setattr(self, name, nn.Parameter(torch.zeros(self.grid[0] * self.grid[1], width)))
 
-    def initialise(self) -> None:
+    def initialize(self) -> None:
         """Random weights, as MAE and CroCo begin; draws from torch's global generator."""
-        self.apply(initialise)
+        self.apply(initialize)
         self.final_norm = "initialised" if self.architecture.final_norm else "identity"
         for tokens in (self.prefix, self.positions if self.architecture.positions == "learned" else None):
             if tokens is not None:

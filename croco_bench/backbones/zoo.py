@@ -29,7 +29,7 @@ class Released:
     family: str
     summary: str
     url: str
-    licence: str
+    license: str
     citation: str
     sha256: str | None = None
 

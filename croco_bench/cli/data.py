@@ -25,7 +25,7 @@ def data_list() -> None:
 
     for place in PLACES.values():
         typer.echo(
-            f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.licence}\n  get it   {place.link}"
+            f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.license}\n  get it   {place.link}"
         )
         typer.echo("\n".join(f"  | {line}" for line in place.layout.strip("\n").splitlines()) + "\n")
 

@@ -214,7 +214,7 @@ def models() -> None:
     from croco_bench.backbones import zoo
 
     for entry in zoo.entries():
-        typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.licence}; {entry.url}]")
+        typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.license}; {entry.url}]")
 
 
 @app.command()

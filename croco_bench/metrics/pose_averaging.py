@@ -20,7 +20,7 @@ _CLOSE_ENOUGH = 1e-7
 _PARALLEL_DEG = 0.1
 
 
-def locate(cam2world: Array, relative: Array, *, metres: bool) -> Array:
+def locate(cam2world: Array, relative: Array, *, meters: bool) -> Array:
     """The query's camera-to-world pose (4, 4); NaN where nothing is known.
 
     Args:
@@ -37,7 +37,7 @@ def locate(cam2world: Array, relative: Array, *, metres: bool) -> Array:
         return pose
     candidates = known @ relative
     pose[:3, :3] = rotation_median(candidates[:, :3, :3])
-    if metres:
+    if meters:
         pose[:3, 3] = geometric_median(candidates[:, :3, 3])
         return pose
     directions = np.einsum("kij,kj->ki", known[:, :3, :3], relative[:, :3, 3])
@@ -99,19 +99,19 @@ def _weiszfeld(steps: Array) -> Array:
     return step
 
 
-def nearest_to_lines(centres: Array, directions: Array) -> Array:
-    """The point (3,) with the least sum of squared distances to lines through `centres` (K, 3) along `directions` (K, 3).
+def nearest_to_lines(centers: Array, directions: Array) -> Array:
+    """The point (3,) with the least sum of squared distances to lines through `centers` (K, 3) along `directions` (K, 3).
 
     Along a direction that all lines share, it stays beside the centres' mean. NaN where no line has a direction.
     """
     lengths = np.linalg.norm(directions, axis=-1)
-    centres, directions = centres[lengths > 0], directions[lengths > 0] / lengths[lengths > 0, None]
-    if not len(centres):
+    centers, directions = centers[lengths > 0], directions[lengths > 0] / lengths[lengths > 0, None]
+    if not len(centers):
         return np.full(3, np.nan)
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
-    middle = centres.mean(axis=0)
+    middle = centers.mean(axis=0)
     strengths, axes = np.linalg.eigh(across.mean(axis=0))
-    pull = axes.T @ np.einsum("kij,kj->i", across, centres - middle) / len(centres)
+    pull = axes.T @ np.einsum("kij,kj->i", across, centers - middle) / len(centers)
     told = strengths > np.sin(np.radians(_PARALLEL_DEG)) ** 2
     point: Array = middle + axes @ np.where(told, pull / np.where(told, strengths, 1), 0)
     return point

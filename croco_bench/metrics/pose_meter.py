@@ -8,7 +8,7 @@ import numpy as np
 
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import Array, Meter
-from croco_bench.metrics.pose import LOCALISATION, PAIR_TRANSLATION_M, PAIRS
+from croco_bench.metrics.pose import LOCALIZATION, PAIR_TRANSLATION_M, PAIRS
 from croco_bench.metrics.pose_averaging import locate
 from croco_bench.metrics.pose_errors import (
     check_rotations,
@@ -26,29 +26,29 @@ class RelativePoseMeter(Meter):
     """Scores a pose (4, 4), points of camera 2 into camera 1, against `sample["relative"]` (4, 4).
 
     A row holds the pair's `pair_rotation_deg`, `pair_direction_deg` (NaN where the true baseline is zero) and, where
-    `metres` says that translations have a length, `pair_translation_m`. A pose with NaN is a failure: infinite errors.
+    `meters` says that translations have a length, `pair_translation_m`. A pose with NaN is a failure: infinite errors.
     """
 
     scores_failures = True
 
-    def __init__(self, *, metres: bool) -> None:
-        self.metres = metres
+    def __init__(self, *, meters: bool) -> None:
+        self.meters = meters
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Those of pairs."""
-        return _pair_metrics(self.metres)
+        return _pair_metrics(self.meters)
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one pair."""
-        return {**_pair_errors(prediction, sample["relative"], self.metres)}
+        return {**_pair_errors(prediction, sample["relative"], self.meters)}
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Metrics over all pairs."""
         return pair_scores(rows)
 
 
-class LocalisationMeter(Meter):
+class LocalizationMeter(Meter):
     """Scores a query's poses relative to K views (K, 4, 4), as `locate` makes one of them, and each pair by itself.
 
     The sample has `relative` and `cam2world1` (K, 4, 4), `cam2world2` (4, 4) and `scene`, one of `scenes`. A row holds
@@ -59,18 +59,18 @@ class LocalisationMeter(Meter):
 
     scores_failures = True
 
-    def __init__(self, scenes: Sequence[str], *, metres: bool) -> None:
-        self.scenes, self.metres = tuple(scenes), metres
+    def __init__(self, scenes: Sequence[str], *, meters: bool) -> None:
+        self.scenes, self.meters = tuple(scenes), meters
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Those of queries, and of pairs."""
-        return (*LOCALISATION, *_pair_metrics(self.metres))
+        return (*LOCALIZATION, *_pair_metrics(self.meters))
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one query."""
-        pairs = _pair_errors(prediction, sample["relative"], self.metres)
-        pose, truth = locate(sample["cam2world1"], prediction, metres=self.metres), sample["cam2world2"]
+        pairs = _pair_errors(prediction, sample["relative"], self.meters)
+        pose, truth = locate(sample["cam2world1"], prediction, meters=self.meters), sample["cam2world2"]
         return {
             "translation_m": float(translation_error_m(pose[:3, 3], truth[:3, 3])),
             "rotation_deg": float(rotation_error_deg(pose[:3, :3], truth[:3, :3])),
@@ -81,7 +81,7 @@ class LocalisationMeter(Meter):
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Metrics over all queries; a scene without any leaves the mean over scenes."""
         found = list(self._by_scene(rows).values())
-        means = {metric.name: float(np.mean([one[metric.name] for one in found])) for metric in LOCALISATION}
+        means = {metric.name: float(np.mean([one[metric.name] for one in found])) for metric in LOCALIZATION}
         return {**means, **pair_scores(rows)}
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
@@ -93,7 +93,7 @@ class LocalisationMeter(Meter):
         for number, scene in enumerate(self.scenes):
             inside = rows["scene"] == number
             if inside.any():
-                found[scene] = _localised(rows["translation_m"][inside], rows["rotation_deg"][inside])
+                found[scene] = _localized(rows["translation_m"][inside], rows["rotation_deg"][inside])
         return found
 
 
@@ -143,7 +143,7 @@ def mean_accuracy(errors: Array, limit: int) -> float:
     return float(np.maximum(limit - np.floor(inside), 1).sum()) / (limit * len(errors))
 
 
-def _localised(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
+def _localized(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
     """Of the queries of one scene."""
     close = (translation_m <= _CLOSE_M) & (rotation_deg <= _CLOSE_DEG)
     return {
@@ -154,11 +154,11 @@ def _localised(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
     }
 
 
-def _pair_metrics(metres: bool) -> tuple[Metric, ...]:
-    return (*PAIRS, PAIR_TRANSLATION_M) if metres else PAIRS
+def _pair_metrics(meters: bool) -> tuple[Metric, ...]:
+    return (*PAIRS, PAIR_TRANSLATION_M) if meters else PAIRS
 
 
-def _pair_errors(predicted: Array, truth: Array, metres: bool) -> dict[str, Array]:
+def _pair_errors(predicted: Array, truth: Array, meters: bool) -> dict[str, Array]:
     """Errors (...) of poses (..., 4, 4)."""
     check_rotations(predicted)
     predicted = np.where(failed(predicted)[..., None, None], np.nan, predicted)
@@ -166,6 +166,6 @@ def _pair_errors(predicted: Array, truth: Array, metres: bool) -> dict[str, Arra
         "pair_rotation_deg": rotation_error_deg(predicted[..., :3, :3], truth[..., :3, :3]),
         "pair_direction_deg": direction_error_deg(predicted[..., :3, 3], truth[..., :3, 3]),
     }
-    if metres:
+    if meters:
         errors["pair_translation_m"] = translation_error_m(predicted[..., :3, 3], truth[..., :3, 3])
     return errors

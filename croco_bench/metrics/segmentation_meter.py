@@ -31,11 +31,11 @@ class SegmentationMeter(Meter):
         """Row of one image."""
         scored = sample["label"] != IGNORED
         guess, truth = prediction[scored], sample["label"][scored]
-        intersection, predicted, labelled = (
+        intersection, predicted, labeled = (
             np.bincount(values, minlength=self.classes)[: self.classes].astype(np.float64)
             for values in (truth[guess == truth], guess, truth)
         )
-        areas = {"intersection": intersection, "union": predicted + labelled - intersection, "truth": labelled}
+        areas = {"intersection": intersection, "union": predicted + labeled - intersection, "truth": labeled}
         return {**areas, **_metrics(**areas)}
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:

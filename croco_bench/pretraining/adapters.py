@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Grid
 from croco_bench.backbones.attention import attend
-from croco_bench.backbones.blocks import Block, initialise, layer_norm
+from croco_bench.backbones.blocks import Block, initialize, layer_norm
 from croco_bench.backbones.position_tables import sincos
 
 
@@ -120,9 +120,9 @@ class SpatialAdapter(nn.Module):
         return torch.cat([positions + self.task_embeddings[name] for name in self._modalities], dim=1)
 
 
-def initialise_adapter(adapter: nn.Module) -> None:
+def initialize_adapter(adapter: nn.Module) -> None:
     """Random weights, as MultiMAE begins; draws from torch's global generator."""
-    adapter.apply(initialise)
+    adapter.apply(initialize)
     for name, parameter in adapter.named_parameters():
         if name.endswith(("qkv.weight", "kv.weight")):
             # Queries, keys and values are one matrix each, though they are stored as one.

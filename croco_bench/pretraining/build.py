@@ -49,7 +49,7 @@ def build(recipe: Pretraining, seed: int) -> Objective:
     backbone = network(architecture, size, origin, recipe.objective)
     if recipe.objective == "mae" and backbone.grid[0] != backbone.grid[1]:
         raise FitError(f"MAE's files hold square images only, but train.image_size is {size[0]}x{size[1]}")
-    backbone.initialise()
+    backbone.initialize()
     if isinstance(backbone, CroCo):
         return CrossViewCompletion(backbone, options)
     if recipe.objective == "multimae":

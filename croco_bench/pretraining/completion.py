@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.blocks import Block, CrossBlock, initialise
+from croco_bench.backbones.blocks import Block, CrossBlock, initialize
 from croco_bench.backbones.croco import CroCo
 from croco_bench.errors import UsageError
 from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
@@ -41,7 +41,7 @@ class CrossViewCompletion(MaskedPixels):
         self.backbone, self.options = backbone, options
         self.mask_token = nn.Parameter(torch.empty(1, 1, backbone.decoder_dim).normal_(std=0.02))
         self.prediction_head = nn.Linear(backbone.decoder_dim, 3 * backbone.patch_size**2)
-        self.prediction_head.apply(initialise)
+        self.prediction_head.apply(initialize)
         if options.matching_start:
             if backbone.architecture.positions != "rope":
                 raise UsageError(

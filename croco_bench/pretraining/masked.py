@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Decoder
-from croco_bench.backbones.blocks import Block, initialise, layer_norm
+from croco_bench.backbones.blocks import Block, initialize, layer_norm
 from croco_bench.backbones.position_tables import sincos
 from croco_bench.backbones.vit import ViT
 from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
@@ -34,7 +34,7 @@ class MaskedAutoencoder(MaskedPixels):
         self.decoder_norm = layer_norm(decoder.width)
         self.decoder_pred = nn.Linear(decoder.width, 3 * backbone.patch_size**2)
         for part in (self.decoder_embed, self.decoder_blocks, self.decoder_norm, self.decoder_pred):
-            part.apply(initialise)
+            part.apply(initialize)
 
     def predict(self, batch: Batch) -> Tensor:
         """Every patch of the view, (B, N, p*p*3)."""

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.vit import ViT
 from croco_bench.errors import FitError, UsageError
-from croco_bench.pretraining.adapters import ClassTokens, PatchTokens, SpatialAdapter, initialise_adapter
+from croco_bench.pretraining.adapters import ClassTokens, PatchTokens, SpatialAdapter, initialize_adapter
 from croco_bench.pretraining.objective import Objective
 
 MODALITIES = ("rgb", "depth", "semseg")
 # Target of a second colour adapter: every patch less its mean, over its standard deviation.
-NORMALISED = "norm_rgb"
+NORMALIZED = "norm_rgb"
 Images = dict[str, Tensor]
 
 
@@ -98,7 +98,7 @@ class MultimodalAutoencoder(Objective):
         self._count = backbone.grid[0] * backbone.grid[1]
         _check_fit(backbone, options)
         size, stride, width = backbone.patch_size, options.semseg_stride, backbone.embed_dim
-        self._patch = {"rgb": size, "depth": size, "semseg": size // stride, NORMALISED: size}
+        self._patch = {"rgb": size, "depth": size, "semseg": size // stride, NORMALIZED: size}
         self.input_adapters = nn.ModuleDict(
             {
                 "depth": PatchTokens(1, width, size),
@@ -117,10 +117,10 @@ class MultimodalAutoencoder(Objective):
         channels = {"rgb": 3, "depth": 1, "semseg": options.classes}
         outputs = {name: adapter(name, values=count * self._patch[name] ** 2) for name, count in channels.items()}
         if options.normalised_rgb:
-            outputs[NORMALISED] = adapter("rgb", values=3 * size**2)
+            outputs[NORMALIZED] = adapter("rgb", values=3 * size**2)
         self.output_adapters = nn.ModuleDict(outputs)
         for adapters in (self.input_adapters, self.output_adapters):
-            initialise_adapter(adapters)
+            initialize_adapter(adapters)
 
     def draw(self, random: np.random.Generator) -> dict[str, Tensor]:
         """The mask of one sample: `visible`, (K,) sorted indices into the tokens of colour, depth, classes in a row."""
@@ -151,10 +151,10 @@ class MultimodalAutoencoder(Objective):
     def _encode(self, batch: Images, visible: Tensor) -> Tensor:
         """The encoder on the visible tokens of all modalities: (B, P + K, C), prefix tokens first."""
         positions = self.backbone.positions
-        colour = self.backbone.embed(batch["view1"])
+        color = self.backbone.embed(batch["view1"])
         depth = self.input_adapters["depth"](batch["depth"]) + positions
         classes = self.input_adapters["semseg"](self._coarse(batch["semseg"])) + positions
-        everything = torch.cat([colour, depth, classes], dim=1)
+        everything = torch.cat([color, depth, classes], dim=1)
         index = visible[:, :, None].expand(-1, -1, everything.shape[-1])
         return self.backbone.run_blocks(everything.gather(1, index), None)[-1]
 
@@ -172,7 +172,7 @@ class MultimodalAutoencoder(Objective):
             else:
                 kind = F.l1_loss if name == "depth" else F.mse_loss
                 error = kind(predicted, targets[name], reduction="none").mean(dim=(2, 3, 4))
-            losses[name] = _mean_of_masked(error, masked["rgb" if name == NORMALISED else name])
+            losses[name] = _mean_of_masked(error, masked["rgb" if name == NORMALIZED else name])
         return losses
 
     @torch.no_grad()
@@ -213,7 +213,7 @@ class MultimodalAutoencoder(Objective):
         images = {"rgb": batch["view1"], "depth": batch["depth"], "semseg": self._coarse(batch["semseg"])[:, None]}
         targets = {name: self._split(images[name], self._patch[name]) for name in MODALITIES}
         variance, mean = torch.var_mean(targets["rgb"], dim=(2, 3, 4), keepdim=True)
-        return {**targets, NORMALISED: (targets["rgb"] - mean) / (variance + 1e-6).sqrt()}
+        return {**targets, NORMALIZED: (targets["rgb"] - mean) / (variance + 1e-6).sqrt()}
 
     def _masked(self, visible: Tensor) -> Images:
         """Which patches of each modality the encoder doesn't see, (B, N) bool."""

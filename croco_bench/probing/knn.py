@@ -14,7 +14,7 @@ from croco_bench.metrics.meter import Array
 _QUERIES, _LIBRARY = 1024, 65536
 
 
-def neighbour_scores(
+def neighbor_scores(
     library: Array,
     labels: Array,
     classes: int,

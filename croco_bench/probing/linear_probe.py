@@ -21,7 +21,7 @@ from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError
 from croco_bench.metrics.meter import Array, stack
 from croco_bench.probing.feature_cache import FeatureCache, Kept
-from croco_bench.probing.knn import neighbour_scores
+from croco_bench.probing.knn import neighbor_scores
 from croco_bench.progress import Bar
 from croco_bench.runs.report import Scored
 from croco_bench.seeding import derive, generator
@@ -95,7 +95,7 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
     others = []
     for name, (scores, facts) in {
         "logistic": _logistic(settings, classifier, trained, chosen_by, tested, accelerator.device),
-        "knn": _neighbours(settings, classifier, trained, chosen_by, tested, accelerator.device),
+        "knn": _neighbors(settings, classifier, trained, chosen_by, tested, accelerator.device),
     }.items():
         chosen[name] = facts
         beside = replace(test, prefix=name, citation=_CITATIONS[name], deviations=())
@@ -233,17 +233,17 @@ def _fit(
     return weight.detach(), bias.detach()
 
 
-def _neighbours(
+def _neighbors(
     settings: Probe, like: Classifier, trained: Kept, select: Kept, test: Kept, device: torch.device
 ) -> tuple[Array, dict[str, Any]]:
     """Test scores with the best number of neighbours."""
     how, classes = like.pooling, len(like.bias)
     counts = sorted({min(count, len(trained)) for count in settings.neighbours})
     library = trained.vectors[how], trained.labels, classes
-    tried = neighbour_scores(*library, select.vectors[how], counts, settings.temperature, device)
+    tried = neighbor_scores(*library, select.vectors[how], counts, settings.temperature, device)
     found = [top1(scores, select.labels) for scores in tried]
     index = int(np.argmax(found))
-    (scores,) = neighbour_scores(*library, test.vectors[how], counts[index : index + 1], settings.temperature, device)
+    (scores,) = neighbor_scores(*library, test.vectors[how], counts[index : index + 1], settings.temperature, device)
     return scores, {"k": counts[index], "pooling": how, "select_top1": found[index]}
 
 

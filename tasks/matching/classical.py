@@ -17,7 +17,7 @@ Method = Callable[[Array, Array], Array]
 
 def on_batch(method: Method, batch: Batch) -> list[Array]:
     """What a method says of every pair of a prepared batch."""
-    return [method(_grey(one), _grey(two)) for one, two in zip(batch["image1"], batch["image2"], strict=True)]
+    return [method(_gray(one), _gray(two)) for one, two in zip(batch["image1"], batch["image2"], strict=True)]
 
 
 def picture(image: Tensor) -> Array:
@@ -26,6 +26,6 @@ def picture(image: Tensor) -> Array:
     return pixels
 
 
-def _grey(image: Tensor) -> Array:
-    grey: Array = cv2.cvtColor(picture(image), cv2.COLOR_RGB2GRAY)
-    return grey
+def _gray(image: Tensor) -> Array:
+    gray: Array = cv2.cvtColor(picture(image), cv2.COLOR_RGB2GRAY)
+    return gray

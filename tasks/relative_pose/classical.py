@@ -80,7 +80,7 @@ def by_poselib(points1: Array, points2: Array, K1: Array, K2: Array) -> Array | 
 
 def by_opencv(points1: Array, points2: Array, K1: Array, K2: Array) -> Array | None:
     """`findEssentialMat` (RANSAC, whose draws are the same every time) and `recoverPose`."""
-    rays1, rays2 = (_normalised(points, K) for points, K in ((points1, K1), (points2, K2)))
+    rays1, rays2 = (_normalized(points, K) for points, K in ((points1, K1), (points2, K2)))
     reach = _REACH_PX / float(np.mean([K1[0, 0], K1[1, 1], K2[0, 0], K2[1, 1]]))
     eye = np.eye(3)
     essential, inside = cv2.findEssentialMat(
@@ -102,7 +102,7 @@ def _camera(points: Array, K: Array) -> dict[str, object]:
     return {"model": "PINHOLE", "width": width, "height": height, "params": [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]}
 
 
-def _normalised(points: Array, K: Array) -> Array:
+def _normalized(points: Array, K: Array) -> Array:
     """Pixels (n, 2) -> x/z and y/z (n, 2)."""
     homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
     rays: Array = homogeneous @ np.linalg.inv(K).T

@@ -38,10 +38,10 @@ def from_above(database: Array, truth: Array, prediction: Array, size: tuple[int
     cameras = [(pose, _DATABASE) for pose in database] + [(truth, _TRUTH)]
     if np.isfinite(prediction).all():
         cameras.append((prediction, _PREDICTION))
-    for pose, colour in cameras:
+    for pose, color in cameras:
         place = ((pose[:3, 3] - truth[:3, 3]) @ np.stack([right, ahead], axis=1) - middle) * scale
         sight = np.array([pose[:3, 2] @ right, pose[:3, 2] @ ahead])
-        _wedge(picture, place, sight, colour)
+        _wedge(picture, place, sight, color)
     return picture, across_m
 
 
@@ -54,7 +54,7 @@ def _ground(poses: Array) -> tuple[Array, Array]:
     return np.cross(ahead, up), ahead
 
 
-def _wedge(picture: Array, place: Array, sight: Array, colour: tuple[int, int, int]) -> None:
+def _wedge(picture: Array, place: Array, sight: Array, color: tuple[int, int, int]) -> None:
     """A camera as a triangle that opens to where it looks; `place` in pixels from the middle, right and ahead."""
     height, width = picture.shape[:2]
     reach = 0.09 * min(height, width)
@@ -65,8 +65,8 @@ def _wedge(picture: Array, place: Array, sight: Array, colour: tuple[int, int, i
     pixels = np.stack([corners[:, 0] + width / 2, height / 2 - corners[:, 1]], axis=1)
     fixed = np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
     line = max(round(min(height, width) / 150), 1)
-    cv2.polylines(picture, [fixed.reshape(-1, 1, 2)], True, colour, line, cv2.LINE_AA, _SHIFT)
-    cv2.circle(picture, fixed[0].tolist(), (2 * line) << _SHIFT, colour, -1, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(picture, [fixed.reshape(-1, 1, 2)], True, color, line, cv2.LINE_AA, _SHIFT)
+    cv2.circle(picture, fixed[0].tolist(), (2 * line) << _SHIFT, color, -1, cv2.LINE_AA, _SHIFT)
 
 
 def epipolar(images: tuple[Array, Array], K1: Array, K2: Array, prediction: Array, truth: Array) -> tuple[Array, Array]:
@@ -81,10 +81,10 @@ def epipolar(images: tuple[Array, Array], K1: Array, K2: Array, prediction: Arra
     """
     one, two = (image.copy() for image in images)
     height, width = one.shape[:2]
-    for index, colour in enumerate(_POINTS):
+    for index, color in enumerate(_POINTS):
         point = np.array([(index % 3 + 1) * width / 4, (index // 3 + 1) * height / 3, 1.0])
-        cv2.circle(one, (round(point[0]), round(point[1])), max(round(height / 60), 2), colour, -1, cv2.LINE_AA)
-        for motion, shade, thick in ((truth, (255, 255, 255), 1), (prediction, colour, max(round(height / 150), 1))):
+        cv2.circle(one, (round(point[0]), round(point[1])), max(round(height / 60), 2), color, -1, cv2.LINE_AA)
+        for motion, shade, thick in ((truth, (255, 255, 255), 1), (prediction, color, max(round(height / 150), 1))):
             if np.isfinite(motion).all():
                 _line(two, _epipolar_line(point, motion, K1, K2), shade, thick)
     return one, two
@@ -98,7 +98,7 @@ def _epipolar_line(point: Array, motion: Array, K1: Array, K2: Array) -> Array:
     return line
 
 
-def _line(picture: Array, line: Array, colour: tuple[int, int, int], thick: int) -> None:
+def _line(picture: Array, line: Array, color: tuple[int, int, int], thick: int) -> None:
     """Draws a x + b y + c = 0, which lies anywhere or nowhere."""
     normal, offset = line[:2], line[2]
     length = float(np.linalg.norm(normal))
@@ -106,18 +106,18 @@ def _line(picture: Array, line: Array, colour: tuple[int, int, int], thick: int)
         return
     foot, along = -offset * normal / length**2, np.array([-normal[1], normal[0]]) / length
     middle = np.array(picture.shape[1::-1]) / 2
-    centre = foot + ((middle - foot) @ along) * along
+    center = foot + ((middle - foot) @ along) * along
     reach = float(np.hypot(*picture.shape[:2]))
-    if np.linalg.norm(centre - middle) > reach:
+    if np.linalg.norm(center - middle) > reach:
         return
-    fixed = np.rint(np.stack([centre - reach * along, centre + reach * along]) * (1 << _SHIFT)).astype(int).tolist()
-    cv2.line(picture, fixed[0], fixed[1], colour, thick, cv2.LINE_AA, _SHIFT)
+    fixed = np.rint(np.stack([center - reach * along, center + reach * along]) * (1 << _SHIFT)).astype(int).tolist()
+    cv2.line(picture, fixed[0], fixed[1], color, thick, cv2.LINE_AA, _SHIFT)
 
 
 def panels_of_query(sample: Sample, prediction: Array) -> dict[str, Array]:
     """The query, the database view that is most like it, and all cameras from above."""
     database, query = as_pixels(sample["image1"][0]), as_pixels(sample["image2"])
-    pose = locate(sample["cam2world1"], prediction, metres=sample["metres"])
+    pose = locate(sample["cam2world1"], prediction, meters=sample["metres"])
     drawing, across_m = from_above(sample["cam2world1"], sample["cam2world2"], pose, query.shape[:2])
     title = f"from above, {across_m:.1f} m: database grey, truth green, prediction red"
     return {f"{sample['scene']}: nearest database view": database, "query": query, title: drawing}

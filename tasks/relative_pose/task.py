@@ -27,7 +27,7 @@ from croco_bench.data.transforms.view_fitting import fit
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.meter import Array
 from croco_bench.metrics.pose_errors import ZERO_BASELINE_M
-from croco_bench.metrics.pose_meter import LocalisationMeter, RelativePoseMeter
+from croco_bench.metrics.pose_meter import LocalizationMeter, RelativePoseMeter
 from croco_bench.tasks.relative_pose.classical import Estimator, by_opencv, by_poselib, relative_poses
 from croco_bench.tasks.relative_pose.pictures import as_pixels, panels_of_pair, panels_of_query
 from croco_bench.tasks.relative_pose.rotations import (
@@ -122,10 +122,10 @@ class RelativePose(Task):
     @property
     def selection_metric(self) -> str:
         """In metres the median error of translations, where networks differ most; else the area over both angles."""
-        return "pair_translation_m" if self._metres else "auc20"
+        return "pair_translation_m" if self._meters else "auc20"
 
     @property
-    def _metres(self) -> bool:
+    def _meters(self) -> bool:
         return self.options.translation == "metric"
 
     def splits(self, root: Path, *, seed: int) -> Splits:
@@ -147,7 +147,7 @@ class RelativePose(Task):
         Raises:
             DataError: no training pair has a baseline.
         """
-        if not self._metres:
+        if not self._meters:
             return
         places = sorted({int(place) for place in np.linspace(0, len(train) - 1, min(len(train), _MEASURED))})
         mean = float(np.mean([np.linalg.norm(train[place]["relative"][:3, 3]) for place in places]))
@@ -175,7 +175,7 @@ class RelativePose(Task):
         truth = torch.cat([forth, torch.linalg.inv(forth)])
         rotation, translation = _split(output)
         turned = rotation_distance(to_rotation(rotation, self.options.rotation), truth[:, :3, :3]).mean()
-        if self._metres:
+        if self._meters:
             moved = (translation - truth[:, :3, 3] / self.state["scale_m"]).norm(dim=1).mean()
         else:
             told = truth[:, :3, 3].norm(dim=1) > ZERO_BASELINE_M
@@ -189,12 +189,12 @@ class RelativePose(Task):
         rotation, translation = _split(output.float())
         poses = torch.eye(4, device=output.device).repeat(len(output), 1, 1)
         poses[:, :3, :3] = to_rotation(rotation, self.options.rotation)
-        poses[:, :3, 3] = translation * self.state["scale_m"] if self._metres else to_direction(translation)
+        poses[:, :3, 3] = translation * self.state["scale_m"] if self._meters else to_direction(translation)
         return poses
 
     def selection(self, reader: Reader) -> Evaluation:
         """Pair by pair."""
-        return self._evaluation("", reader, localise=False, metres=self._metres)
+        return self._evaluation("", reader, localize=False, meters=self._meters)
 
     def evaluations(self, reader: Reader) -> list[Evaluation]:
         """Localisation of all test frames of 7-Scenes, then the pairs of further test sets."""
@@ -202,31 +202,31 @@ class RelativePose(Task):
         if len(reader) < reader.available:
             also = {name: limit(pairs, len(reader), 0) for name, pairs in also.items()}
         return [
-            self._evaluation("", reader, localise=True, metres=self._metres),
-            *(self._evaluation(name, pairs, localise=False, metres=self._metres) for name, pairs in also.items()),
+            self._evaluation("", reader, localize=True, meters=self._meters),
+            *(self._evaluation(name, pairs, localize=False, meters=self._meters) for name, pairs in also.items()),
         ]
 
     def _evaluation(
-        self, prefix: str, reader: Reader, *, localise: bool, metres: bool, native: bool = False
+        self, prefix: str, reader: Reader, *, localize: bool, meters: bool, native: bool = False
     ) -> Evaluation:
-        """`metres`: predicted translations have a length. `native`: images keep their size, and come one by one."""
-        pairs = self.options.neighbours if localise else 1
+        """`meters`: predicted translations have a length. `native`: images keep their size, and come one by one."""
+        pairs = self.options.neighbours if localize else 1
         return Evaluation(
             prefix=prefix,
             reader=reader,
-            meter=LocalisationMeter(sorted(set(reader.groups)), metres=metres)
-            if localise
-            else RelativePoseMeter(metres=metres),
-            prepare=partial(self._prepare, metres=metres, native=native),
+            meter=LocalizationMeter(sorted(set(reader.groups)), meters=meters)
+            if localize
+            else RelativePoseMeter(meters=meters),
+            prepare=partial(self._prepare, meters=meters, native=native),
             predict=self._predict,
             batch_size=1 if native else max(_EVAL_PAIRS // pairs, 1),
-            citation=_LOCATED[metres] if localise else "pair by pair: camera 2 in camera 1",
-            deviations=(*(self._notes if localise else ()), *((_NATIVE,) if native else ())),
+            citation=_LOCATED[meters] if localize else "pair by pair: camera 2 in camera 1",
+            deviations=(*(self._notes if localize else ()), *((_NATIVE,) if native else ())),
         )
 
-    def _prepare(self, sample: Sample, *, metres: bool, native: bool) -> Sample:
-        """Images as in training but for the jitter, or `native`; `metres` says what predicted translations will mean."""
-        prepared = {**sample, "metres": metres}
+    def _prepare(self, sample: Sample, *, meters: bool, native: bool) -> Sample:
+        """Images as in training but for the jitter, or `native`; `meters` says what predicted translations will mean."""
+        prepared = {**sample, "metres": meters}
         for view in "12":
             images, K = sample[f"image{view}"], sample[f"K{view}"]
             if not native:
@@ -254,8 +254,8 @@ class RelativePose(Task):
         """No motion has a length, but no direction; motions from matches have a direction, but no length."""
         return self._evaluation(
             *(evaluation.prefix, evaluation.reader),
-            localise=isinstance(evaluation.meter, LocalisationMeter),
-            metres=baseline == "identity",
+            localize=isinstance(evaluation.meter, LocalizationMeter),
+            meters=baseline == "identity",
             native=baseline != "identity",
         )
 

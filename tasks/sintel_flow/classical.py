@@ -9,21 +9,21 @@ from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import Method
 
 
-def zero(grey1: Array, _: Array) -> Array:
+def zero(gray1: Array, _: Array) -> Array:
     """Nothing moves: what any method should beat."""
-    return np.zeros((*grey1.shape, 2), np.float32)
+    return np.zeros((*gray1.shape, 2), np.float32)
 
 
-def farneback(grey1: Array, grey2: Array) -> Array:
+def farneback(gray1: Array, gray2: Array) -> Array:
     """Polynomial expansion (Farnebäck 2003) with the settings of OpenCV's own examples."""
-    flow: Array = cv2.calcOpticalFlowFarneback(grey1, grey2, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    flow: Array = cv2.calcOpticalFlowFarneback(gray1, gray2, None, 0.5, 3, 15, 3, 5, 1.2, 0)
     return flow
 
 
-def dis(grey1: Array, grey2: Array) -> Array:
+def dis(gray1: Array, gray2: Array) -> Array:
     """Dense inverse search (Kroeger 2016), the medium preset of OpenCV."""
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow: Array = method.calc(grey1, grey2, None)
+    flow: Array = method.calc(gray1, gray2, None)
     return flow
 
 

@@ -12,7 +12,7 @@ from croco_bench.data.transforms.colormaps import colored
 from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import picture
 
-_GREY = 96
+_GRAY = 96
 # The legend's diameter as a share of the picture's shorter side; the error that a picture shows at its brightest.
 _LEGEND, _WORST_PX = 0.25, 10.0
 
@@ -24,25 +24,25 @@ def panels(sample: Sample, prediction: Array) -> dict[str, Array]:
     """
     truth, valid = sample["flow_px"], sample["valid"]
     longest = _longest(truth[valid])
-    guess, real = flow_colours([prediction, truth], longest)
+    guess, real = flow_colors([prediction, truth], longest)
     error = np.linalg.norm(prediction - truth, axis=2)
     return {
         "first image": picture(sample["image1"]),
         "second image": picture(sample["image2"]),
         f"flow, {longest:.1f} px at the rim": guess,
-        "true flow": _with_legend(np.where(valid[:, :, None], real, _GREY).astype(np.uint8), longest),
+        "true flow": _with_legend(np.where(valid[:, :, None], real, _GRAY).astype(np.uint8), longest),
         f"error, 0 to {_WORST_PX:g} px": colored(error, (0.0, _WORST_PX), cv2.COLORMAP_INFERNO, valid),
     }
 
 
-def flow_colours(flows: list[Array], longest: float) -> list[Array]:
+def flow_colors(flows: list[Array], longest: float) -> list[Array]:
     """Flows (H, W, 2) of one size as RGB (H, W, 3) uint8; vectors of `longest` pixels and more are fully saturated."""
     # The library takes the longest vector of what it is given as its measure: a row of such vectors, cut off again.
     scale = np.zeros((1, flows[0].shape[1], 2), np.float32)
     scale[..., 0] = longest
     canvas = torch.from_numpy(np.concatenate([_cut(flow, longest) for flow in flows] + [scale])).float()
-    colours = flow_to_image(canvas.permute(2, 0, 1)).permute(1, 2, 0).numpy()
-    return np.split(colours[:-1], len(flows))
+    colors = flow_to_image(canvas.permute(2, 0, 1)).permute(1, 2, 0).numpy()
+    return np.split(colors[:-1], len(flows))
 
 
 def _cut(flow: Array, longest: float) -> Array:
@@ -63,5 +63,5 @@ def _with_legend(shown: Array, longest: float) -> Array:
     disc = (np.stack([columns, rows], axis=2) - (size - 1) / 2) / (size / 2) * longest
     inside = np.linalg.norm(disc, axis=2) <= longest
     corner = shown[-size:, -size:]
-    corner[inside] = flow_colours([disc], longest)[0][inside]
+    corner[inside] = flow_colors([disc], longest)[0][inside]
     return shown

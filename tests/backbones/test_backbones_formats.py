@@ -31,7 +31,7 @@ def tiny(name: str) -> ViT:
     if plan.decoder:
         plan = replace(plan, decoder=Decoder(width=64, depth=2, heads=2, hidden=64))
     backbone = (CroCo if plan.decoder else ViT)(plan, (32, 32), Origin("test", "test"), name)
-    backbone.initialise()
+    backbone.initialize()
     return backbone
 
 
@@ -122,7 +122,7 @@ CASES: list[tuple[str, str, str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("name", "family", "norm", "make"), CASES)
-def test_every_format_is_recognised(
+def test_every_format_is_recognized(
     name: str, family: str, norm: str, make: Callable[[Path], object], tmp_path: Path
 ) -> None:
     backbone = load(make(tmp_path), tmp_path)

@@ -27,7 +27,7 @@ def written(kind: str, folder: Path) -> tuple[Path, State]:
         plan = replace(plan, positions="fixed")
     torch.manual_seed(1)
     backbone = (CroCo if plan.decoder else ViT)(plan, (64, 64), Origin("test", "test"), kind)
-    backbone.initialise()
+    backbone.initialize()
     with torch.no_grad():
         for parameter in backbone.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1 if parameter.ndim == 1 else 0.02)
@@ -41,8 +41,8 @@ def linear(state: State, name: str, x: Tensor) -> Tensor:
 
 
 def norm(state: State, name: str, x: Tensor) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    centered = x - x.mean(-1, keepdim=True)
+    scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
 

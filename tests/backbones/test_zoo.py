@@ -29,15 +29,15 @@ def test_every_released_network_can_be_had_with_random_weights() -> None:
             continue
         assert entry.url.startswith("https://")
         assert entry.url.endswith(".pth")
-        assert entry.licence and entry.citation and entry.summary
+        assert entry.license and entry.citation and entry.summary
     assert len({entry.url for entry in zoo.entries()}) == len(zoo.entries())
 
 
 @pytest.mark.parametrize("name", zoo.packaged())
 def test_the_small_backbones_come_with_the_package(name: str) -> None:
     """Small, whole, of the architecture that bears their name, and with the facts of their making beside them."""
-    path, licence = locate(name)
-    assert licence == "Apache-2.0"
+    path, license = locate(name)
+    assert license == "Apache-2.0"
     assert path.stat().st_size < 12 * 2**20
     backbone = load_backbone(name, image_size=64)
     assert isinstance(backbone, ViT)
@@ -235,11 +235,11 @@ def test_a_backbone_from_a_url(server: Server, tmp_path: Path) -> None:
     assert torch.equal(again.state_dict()["patch_embed.weight"], backbone.state_dict()["patch_embed.weight"])
 
 
-def test_a_released_name_downloads_and_brings_its_licence(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_released_name_downloads_and_brings_its_license(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     released = zoo.Released("net", "mae", "x", server.url, "CC BY 4.0", "x", sha256(server.body))
     monkeypatch.setattr(zoo, "_ALL", (released,))
-    path, licence = locate("net")
-    assert (path.read_bytes(), licence) == (server.body, "CC BY 4.0")
+    path, license = locate("net")
+    assert (path.read_bytes(), license) == (server.body, "CC BY 4.0")
 
 
 def test_a_file_hides_a_released_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ from croco_bench.pretraining.sources import Source, open_source
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
 
 
-def paint(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (16, 16)) -> Path:
+def paint(path: Path, color: tuple[int, int, int], size: tuple[int, int] = (16, 16)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full((*size, 3), colour[::-1], dtype=np.uint8))
+    assert cv2.imwrite(str(path), np.full((*size, 3), color[::-1], dtype=np.uint8))
     return path
 
 

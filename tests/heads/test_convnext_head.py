@@ -72,7 +72,7 @@ def test_equals_the_published_architecture(preds: int, blocks: int) -> None:
     torch.testing.assert_close(head(features), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_the_map_is_resized_with_half_pixel_centres() -> None:
+def test_the_map_is_resized_with_half_pixel_centers() -> None:
     torch.manual_seed(0)
     of = FeatureSpec((4,), 1, 4, (4, 8))
     head = ConvNeXt(of, 1, ConvNeXtOptions(width=3, blocks=0, preds_per_patch=1)).eval()

@@ -12,9 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from croco_bench.data.miniatures.make import make_mini
 from croco_bench.metrics.meter import Rows, bootstrap, stack
-from croco_bench.metrics.pose import LOCALISATION
+from croco_bench.metrics.pose import LOCALIZATION
 from croco_bench.metrics.pose_averaging import geometric_median, locate, nearest_to_lines, rotation_median
-from croco_bench.metrics.pose_meter import LocalisationMeter
+from croco_bench.metrics.pose_meter import LocalizationMeter
 from croco_bench.runs.runner import run
 
 Array = NDArray[Any]
@@ -59,15 +59,15 @@ def test_medians_stay_where_most_are() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_the_rotation_median_has_the_least_sum_of_angles(seed: int) -> None:
     random = np.random.default_rng(seed)
-    centre = Rotation.random(rng=random)
-    given = centre * Rotation.from_rotvec(random.normal(0, 0.4, (random.integers(1, 12), 3)))
+    center = Rotation.random(rng=random)
+    given = center * Rotation.from_rotvec(random.normal(0, 0.4, (random.integers(1, 12), 3)))
 
     def total(vector: Array) -> float:
-        return float((given.inv() * Rotation.from_rotvec(vector) * centre).magnitude().sum())
+        return float((given.inv() * Rotation.from_rotvec(vector) * center).magnitude().sum())
 
     found = rotation_median(given.as_matrix())
     reached = float((given.inv() * Rotation.from_matrix(found)).magnitude().sum())
-    start = (given.mean() * centre.inv()).as_rotvec()
+    start = (given.mean() * center.inv()).as_rotvec()
     solved = minimize(total, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
     singles = min(float((given.inv() * one).magnitude().sum()) for one in given)
     assert reached <= min(float(solved.fun), singles) * (1 + 1e-6) + 1e-7
@@ -89,53 +89,53 @@ def test_signs_of_quaternions_do_not_matter() -> None:
 def test_the_nearest_point_to_lines_equals_stacked_least_squares(seed: int) -> None:
     """As Reloc3r solves it: the rows of all (I - d dᵀ) x = (I - d dᵀ) c."""
     random = np.random.default_rng(seed)
-    centres, directions = random.normal(0, 2, (2, random.integers(2, 11), 3))
+    centers, directions = random.normal(0, 2, (2, random.integers(2, 11), 3))
     units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     across = np.eye(3) - units[:, :, None] * units[:, None]
-    solved, *_ = np.linalg.lstsq(across.reshape(-1, 3), np.einsum("kij,kj->ki", across, centres).ravel(), rcond=None)
-    assert nearest_to_lines(centres, directions) == pytest.approx(solved, abs=1e-9)
+    solved, *_ = np.linalg.lstsq(across.reshape(-1, 3), np.einsum("kij,kj->ki", across, centers).ravel(), rcond=None)
+    assert nearest_to_lines(centers, directions) == pytest.approx(solved, abs=1e-9)
 
 
 def test_lines_that_never_meet_and_lines_that_are_none() -> None:
-    centres = np.array([[0.0, 0, 0], [0, 2, 4], [0, 4, 2]])
+    centers = np.array([[0.0, 0, 0], [0, 2, 4], [0, 4, 2]])
     parallel = np.array([[1.0, 0, 0], [-3, 0, 0], [1, 1e-4, 0]])
     # Across the common direction the middle; along it, nothing is known but where the centres are.
-    assert nearest_to_lines(centres, parallel) == pytest.approx([0, 2, 2], abs=1e-3)
-    assert nearest_to_lines(centres + np.array([7, 0, 0]), parallel) == pytest.approx([7, 2, 2], abs=1e-3)
-    assert nearest_to_lines(centres[1:2], parallel[:1]) == pytest.approx([0, 2, 4])
+    assert nearest_to_lines(centers, parallel) == pytest.approx([0, 2, 2], abs=1e-3)
+    assert nearest_to_lines(centers + np.array([7, 0, 0]), parallel) == pytest.approx([7, 2, 2], abs=1e-3)
+    assert nearest_to_lines(centers[1:2], parallel[:1]) == pytest.approx([0, 2, 4])
     apart = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 1]])
     assert nearest_to_lines(np.eye(3), apart) == pytest.approx(nearest_to_lines(np.eye(3), -5 * apart))
     void = np.array([[1.0, 0, 0], [0, 0, 0], [0, 1, 0]])
-    assert nearest_to_lines(centres, void) == pytest.approx(nearest_to_lines(centres[[0, 2]], void[[0, 2]]))
-    assert np.isnan(nearest_to_lines(centres, np.zeros((3, 3)))).all()
+    assert nearest_to_lines(centers, void) == pytest.approx(nearest_to_lines(centers[[0, 2]], void[[0, 2]]))
+    assert np.isnan(nearest_to_lines(centers, np.zeros((3, 3)))).all()
 
 
 @pytest.mark.parametrize("metres", [True, False])
-def test_true_relative_poses_give_the_true_pose(metres: bool) -> None:
+def test_true_relative_poses_give_the_true_pose(meters: bool) -> None:
     for seed in range(20):
         query, *known = poses(6, seed)
         relative = np.linalg.inv(np.stack(known)) @ query
-        if not metres:
+        if not meters:
             relative[:, :3, 3] *= np.random.default_rng(seed).uniform(0.1, 9, (5, 1))
         relative[3] = np.nan
-        assert locate(np.stack(known), relative, metres=metres) == pytest.approx(query, abs=1e-6)
-        if metres:
+        assert locate(np.stack(known), relative, meters=meters) == pytest.approx(query, abs=1e-6)
+        if meters:
             relative[4] = np.eye(4)
-            assert locate(np.stack(known), relative, metres=True) == pytest.approx(query, abs=1e-6)
+            assert locate(np.stack(known), relative, meters=True) == pytest.approx(query, abs=1e-6)
 
 
 def test_nothing_known_is_nowhere() -> None:
     known = poses(3, 0)
     lost = np.full((3, 4, 4), np.nan)
-    assert np.isnan(locate(known, lost, metres=True)[:3]).all()
+    assert np.isnan(locate(known, lost, meters=True)[:3]).all()
     turned = np.linalg.inv(known) @ poses(1, 1)
     turned[:, :3, 3] = 0
-    found = locate(known, turned, metres=False)
+    found = locate(known, turned, meters=False)
     assert np.isfinite(found[:3, :3]).all() and np.isnan(found[:3, 3]).all()
-    assert np.isfinite(locate(known, turned, metres=True)).all()
+    assert np.isfinite(locate(known, turned, meters=True)).all()
 
 
-def rows_of(meter: LocalisationMeter, moves_m: list[list[float]], lost: int = 0) -> Rows:
+def rows_of(meter: LocalizationMeter, moves_m: list[list[float]], lost: int = 0) -> Rows:
     """A query per number and scene, off by so many metres along x and ten times as many degrees; `lost` more fail."""
     rows, known = [], poses(4, 7)
     for scene, moves in zip(meter.scenes, moves_m, strict=True):
@@ -155,7 +155,7 @@ def rows_of(meter: LocalisationMeter, moves_m: list[list[float]], lost: int = 0)
 
 
 def test_medians_are_within_scenes_and_means_over_scenes() -> None:
-    meter = LocalisationMeter(["chess", "fire"], metres=True)
+    meter = LocalizationMeter(["chess", "fire"], meters=True)
     rows = rows_of(meter, [[0.01, 0.02, 0.2, 0.3, 1.0], [0.04]])
     scores = meter.reduce(rows)
     chess, fire = meter.breakdown(rows)
@@ -168,11 +168,11 @@ def test_medians_are_within_scenes_and_means_over_scenes() -> None:
     assert scores["pair_rotation_deg"] == pytest.approx(1.2, abs=1e-5), "of 4 pairs of each of 6 queries"
     assert rows["pair_translation_m"].shape == (6, 4) and rows["scene"].tolist() == [0] * 5 + [1]
     assert sorted(scores) == sorted(metric.name for metric in meter.metrics)
-    assert {metric.average for metric in LOCALISATION} == {"scene"}
+    assert {metric.average for metric in LOCALIZATION} == {"scene"}
 
 
 def test_success_needs_both() -> None:
-    meter = LocalisationMeter(["a"], metres=True)
+    meter = LocalizationMeter(["a"], meters=True)
     rows = rows_of(meter, [[0.01, 0.01, 0.01]])
     rows["translation_m"][:] = 0.05, 0.0501, 0.01
     rows["rotation_deg"][:] = 5, 1, 5.01
@@ -180,7 +180,7 @@ def test_success_needs_both() -> None:
 
 
 def test_lost_queries_count_as_infinitely_wrong() -> None:
-    meter = LocalisationMeter(["a", "b"], metres=True)
+    meter = LocalizationMeter(["a", "b"], meters=True)
     some = meter.reduce(rows_of(meter, [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]], lost=1))
     assert some["translation_m"] == pytest.approx(0.25, abs=1e-6) and some["failed_pairs"] == 25
     most = meter.reduce(rows_of(meter, [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]], lost=4))
@@ -189,7 +189,7 @@ def test_lost_queries_count_as_infinitely_wrong() -> None:
 
 
 def test_a_scene_that_a_resampling_lacks_leaves_its_mean() -> None:
-    meter = LocalisationMeter(["a", "b"], metres=False)
+    meter = LocalizationMeter(["a", "b"], meters=False)
     rows = rows_of(meter, [[0.1, 0.1, 0.1, 0.1], [0.3]])
     without = {key: values[:4] for key, values in rows.items()}
     assert [line["scene"] for line in meter.breakdown(without)] == ["a"]
@@ -200,7 +200,7 @@ def test_a_scene_that_a_resampling_lacks_leaves_its_mean() -> None:
 
 
 def test_directions_alone_locate_too() -> None:
-    meter = LocalisationMeter(["a"], metres=False)
+    meter = LocalizationMeter(["a"], meters=False)
     known, query = poses(4, 7), poses(1, 8)[0]
     relative = np.linalg.inv(known) @ query
     guess = relative.copy()

@@ -30,8 +30,8 @@ def poses(count: int, seed: int, *, turn: float = 3.0, move: float = 1.0) -> Arr
     return found
 
 
-def measured(predicted: Array, truth: Array, *, metres: bool = True) -> Rows:
-    meter = RelativePoseMeter(metres=metres)
+def measured(predicted: Array, truth: Array, *, meters: bool = True) -> Rows:
+    meter = RelativePoseMeter(meters=meters)
     return stack([meter.measure(one, {"relative": other}) for one, other in zip(predicted, truth, strict=True)])
 
 
@@ -95,7 +95,7 @@ def test_failures_are_infinite_and_stay() -> None:
         assert np.isinf(values[:3]).all() and (values[:3] > 0).all()
     assert np.isinf(rows["pair_direction_deg"][3]) and rows["pair_rotation_deg"][3] == pytest.approx(0, abs=1e-6)
     assert rows["pair_translation_m"][3] == pytest.approx(np.linalg.norm(truth[3, :3, 3]))
-    scores = RelativePoseMeter(metres=True).reduce(rows)
+    scores = RelativePoseMeter(meters=True).reduce(rows)
     assert scores["failed_pairs"] == pytest.approx(50)
     assert scores["rra15"] == pytest.approx(50) and scores["rta15"] == scores["rta15_folded"] == pytest.approx(100 / 3)
     assert scores["auc5"] == scores["auc5_folded"] == pytest.approx(100 / 3)
@@ -168,11 +168,11 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("metres", [True, False])
-def test_metrics_are_what_is_declared(metres: bool) -> None:
-    meter = RelativePoseMeter(metres=metres)
-    scores = meter.reduce(measured(poses(9, 8), poses(9, 9), metres=metres))
+def test_metrics_are_what_is_declared(meters: bool) -> None:
+    meter = RelativePoseMeter(meters=meters)
+    scores = meter.reduce(measured(poses(9, 8), poses(9, 9), meters=meters))
     assert sorted(metric.name for metric in meter.metrics) == sorted(scores)
-    assert ("pair_translation_m" in scores) == metres
+    assert ("pair_translation_m" in scores) == meters
     first = meter.metrics[0]
     assert first.name in measured(poses(1, 0), poses(1, 1)), "pictures show the first metric of each pair"
 
@@ -181,7 +181,7 @@ def test_intervals_are_left_out_where_failures_reach_the_middle() -> None:
     truth = poses(60, 10)
     guess = truth @ poses(60, 11, turn=0.05, move=0.01)
     guess[:28] = np.nan
-    meter, rows = RelativePoseMeter(metres=True), measured(guess, truth)
+    meter, rows = RelativePoseMeter(meters=True), measured(guess, truth)
     assert np.isfinite(list(meter.reduce(rows).values())).all()
     intervals = bootstrap(meter, rows, draws=200)
     assert intervals["pair_rotation_deg"] is None
@@ -195,4 +195,4 @@ def test_what_is_no_rotation_is_a_mistake_in_the_head(damage: float) -> None:
     guess = truth[0].copy()
     guess[:3, :3] *= damage
     with pytest.raises(BenchError, match="holds no rotation"):
-        RelativePoseMeter(metres=True).measure(guess, {"relative": truth[0]})
+        RelativePoseMeter(meters=True).measure(guess, {"relative": truth[0]})

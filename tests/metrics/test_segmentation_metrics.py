@@ -33,11 +33,11 @@ def by_confusion(pairs: list[tuple[Array, Array]], classes: int) -> dict[str, fl
                 matrix[label[place], guess[place]] += 1
     ious, accuracies = [], []
     for one in range(classes):
-        hit, labelled, guessed = matrix[one, one], sum(matrix[one, :]), sum(matrix[:, one])
-        if labelled + guessed > 0:
-            ious.append(hit / (labelled + guessed - hit))
-        if labelled > 0:
-            accuracies.append(hit / labelled)
+        hit, labeled, guessed = matrix[one, one], sum(matrix[one, :]), sum(matrix[:, one])
+        if labeled + guessed > 0:
+            ious.append(hit / (labeled + guessed - hit))
+        if labeled > 0:
+            accuracies.append(hit / labeled)
     return {
         "miou": 100 * sum(ious) / len(ious),
         "macc": 100 * sum(accuracies) / len(accuracies),

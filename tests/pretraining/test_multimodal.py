@@ -96,8 +96,8 @@ def test_shapes() -> None:
     model = objective()
     batch = make_batch(model)
     shapes = {name: tuple(patches.shape) for name, patches in model.predict(batch).items()}
-    colour = (4, COUNT, 3, 8, 8)
-    assert shapes == {"rgb": colour, "depth": (4, COUNT, 1, 8, 8), "semseg": (4, COUNT, 17, 4, 4), "norm_rgb": colour}
+    color = (4, COUNT, 3, 8, 8)
+    assert shapes == {"rgb": color, "depth": (4, COUNT, 1, 8, 8), "semseg": (4, COUNT, 17, 4, 4), "norm_rgb": color}
     losses = model.losses(batch)
     assert tuple(losses) == NAMES and all(loss.shape == () for loss in losses.values())
     total = model(batch)
@@ -125,11 +125,11 @@ def test_losses_by_hand() -> None:
         errors: dict[str, list[float]] = {name: [] for name in NAMES}
         for patch in range(COUNT):
             where = cells(patch, 0)
-            colour, depth, ids = (batch[name][sample][where] for name in ("view1", "depth", "semseg"))
+            color, depth, ids = (batch[name][sample][where] for name in ("view1", "depth", "semseg"))
             guess = {name: predictions[name][sample, patch] for name in NAMES}
             if patch not in shown:
-                normal = (colour - colour.mean()) / (colour.var() + 1e-6).sqrt()
-                errors["rgb"].append(float(((guess["rgb"] - colour) ** 2).mean()))
+                normal = (color - color.mean()) / (color.var() + 1e-6).sqrt()
+                errors["rgb"].append(float(((guess["rgb"] - color) ** 2).mean()))
                 errors["norm_rgb"].append(float(((guess["norm_rgb"] - normal) ** 2).mean()))
             if patch + COUNT not in shown:
                 errors["depth"].append(float((guess["depth"] - depth).abs().mean()))
@@ -354,7 +354,7 @@ def test_files_have_the_official_names_and_load_again(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(again.encode(images), model.backbone.encode(images), strict=True))
 
 
-def test_without_normalised_patches_there_is_one_colour_adapter() -> None:
+def test_without_normalized_patches_there_is_one_color_adapter() -> None:
     model = objective(options=MultimodalOptions(**{**vars(MINI), "normalised_rgb": False}))
     assert tuple(model.losses(make_batch(model))) == MODALITIES
     assert not [name for name in model.beside() if "norm_rgb" in name]

@@ -149,10 +149,10 @@ def test_a_perfect_prediction_gives_the_image_back() -> None:
     target = patchify(images, 8)
     mean, deviation = target.mean(-1, keepdim=True), (target.var(-1, keepdim=True) + 1e-6).sqrt()
     visible = torch.tensor([[1], [2]])
-    normalised = (target - mean) / deviation
-    torch.testing.assert_close(fill_in(normalised, images, visible, 8, normalise=True), images, atol=1e-5, rtol=0)
+    normalized = (target - mean) / deviation
+    torch.testing.assert_close(fill_in(normalized, images, visible, 8, normalise=True), images, atol=1e-5, rtol=0)
     assert torch.equal(fill_in(target, images, visible, 8, normalise=False), images)
-    assert float(masked_error(normalised, target, visible, normalise=True)) < 1e-10
+    assert float(masked_error(normalized, target, visible, normalise=True)) < 1e-10
 
 
 def made_by_formula(positions: str, normalise: bool) -> tuple[CrossViewCompletion, dict[str, Tensor]]:

@@ -23,7 +23,7 @@ from croco_bench.engine.train import Job
 from croco_bench.errors import DivergedError, RecordError, UsageError
 from croco_bench.probing import feature_cache
 from croco_bench.probing.feature_cache import FeatureCache, Kept
-from croco_bench.probing.knn import neighbour_scores
+from croco_bench.probing.knn import neighbor_scores
 from croco_bench.probing.linear_probe import Classifier, _fit, apply, moments, train_grid
 from croco_bench.seeding import derive, generator
 
@@ -236,12 +236,12 @@ def test_logistic_regression_is_at_its_minimum() -> None:
     assert loss(np.concatenate([weight.numpy().ravel(), bias.numpy()])) < best.fun + 1e-6
 
 
-def test_neighbours_vote_with_their_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbors_vote_with_their_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("croco_bench.probing.knn._LIBRARY", 7)
     monkeypatch.setattr("croco_bench.probing.knn._QUERIES", 4)
     library, labels = vectors(30)
     queries, _ = vectors(9)
-    found = neighbour_scores(library, labels, 4, queries, [1, 5], 0.07, CPU)
+    found = neighbor_scores(library, labels, 4, queries, [1, 5], 0.07, CPU)
     one, two = (
         part.astype(np.float64) / np.linalg.norm(part.astype(np.float64), axis=1, keepdims=True)
         for part in (queries, library)

@@ -7,10 +7,10 @@ from croco_bench.runs.contact_sheet import draw_sheet
 
 
 def test_a_long_title_stays_within_the_sheet(tmp_path: Path) -> None:
-    grey = np.full((40, 60, 3), 128, np.uint8)
+    gray = np.full((40, 60, 3), 128, np.uint8)
     long = "from above, 12.5 m: database grey, truth green, prediction red"
     for name, title in (("short", "image"), ("long", long)):
-        draw_sheet(tmp_path / name, [("", {"one": grey, title: grey})], "sheet")
+        draw_sheet(tmp_path / name, [("", {"one": gray, title: gray})], "sheet")
     short, wide = (np.asarray(Image.open(tmp_path / name).convert("L")) for name in ("short", "long"))
     assert wide.shape == short.shape
     assert (wide[:, -4:] > 200).all()  # nothing is cut off at the right edge

@@ -148,8 +148,8 @@ def test_letterboxes_are_padded_below_and_on_the_right_and_the_padding_is_not_sc
     wide, tall = (letterbox.prepare(Halves(1, *shape)[0]) for shape in ((32, 128), (60, 30)))
     assert (wide["label"][8:] == 255).all() and (wide["label"][1:8] < 255).all()
     assert (tall["label"][:, 16:] == 255).all() and (tall["label"][4:, :16] < 255).all()
-    grey = torch.full((3, 24, 32), 128 / 255)
-    torch.testing.assert_close(wide["image"][:, 8:], grey)
+    gray = torch.full((3, 24, 32), 128 / 255)
+    torch.testing.assert_close(wide["image"][:, 8:], gray)
     results = predicted(letterbox, Oracle(), [Halves(1, 32, 128)[0], Halves(1, 60, 30)[0]])
     assert len(results) == 2
     assert letterbox.meter.measure(results[0][0], wide)["aacc"] > 80
@@ -252,9 +252,9 @@ def test_distortion_keeps_what_it_should() -> None:
     assert 3 <= same <= 25  # one in sixteen
     means = [float(one.mean()) for one in many]
     assert min(means) < image.mean() - 30 and max(means) > image.mean() + 30
-    grey = np.full((4, 4, 3), 100, np.uint8)
+    gray = np.full((4, 4, 3), 100, np.uint8)
     for seed in range(50):  # no colour comes from none, and brightness and contrast stay in their ranges
-        one = maps.distort(grey, np.random.default_rng(seed))
+        one = maps.distort(gray, np.random.default_rng(seed))
         assert np.ptp(one, axis=2).max() <= 1 and 33 <= one.min() <= one.max() <= 199
 
 

@@ -91,8 +91,8 @@ def test_two_views_of_a_room_give_their_relative_pose(estimate: Estimator) -> No
 @ESTIMATORS
 def test_too_few_or_random_matches_are_a_failure(estimate: Estimator) -> None:
     one, two, first, second, _ = rooms()
-    grey = np.full_like(one, 128)
-    for reference, query in ((grey, two), (one, grey), (grey, grey), (one[:5, :5], two)):
+    gray = np.full_like(one, 128)
+    for reference, query in ((gray, two), (one, gray), (gray, gray), (one[:5, :5], two)):
         assert np.isnan(relative_poses([reference], query, first.K[None], second.K, estimate)).all()
     random = np.random.default_rng(0)
     points = random.uniform((0, 0), SIZE[::-1], (2, 9, 2))

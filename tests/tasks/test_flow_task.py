@@ -19,7 +19,7 @@ from croco_bench.data.mixtures.flow import open_mixture
 from croco_bench.engine.dataloading import _collate_evaluation
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.metrics.meter import stack
-from croco_bench.tasks.sintel_flow.pictures import flow_colours
+from croco_bench.tasks.sintel_flow.pictures import flow_colors
 from croco_bench.tasks.sintel_flow.submission import SERVERS, SubmissionMeter
 from croco_bench.tasks.sintel_flow.task import HELD_OUT, SintelFlow, SintelFlowOptions
 
@@ -141,7 +141,7 @@ def test_training_samples_batch_and_are_a_function_of_the_generator(tiny_data: P
     assert torch.isfinite(task.loss(torch.randn(4, 3, *SIZE), batch))
 
 
-def test_crops_alone_leave_colours_and_vectors(tiny_data: Path) -> None:
+def test_crops_alone_leave_colors_and_vectors(tiny_data: Path) -> None:
     task = task_of(train_on=CHAIRS, augment="crop")
     sample = task.splits(tiny_data / "sintel", seed=0).train[0]
     found = task.augment(sample, np.random.default_rng(0))
@@ -264,7 +264,7 @@ def test_methods_without_learning(tiny_data: Path) -> None:
     assert "window" in evaluation.citation and "window" not in task_of().evaluation_for("dis", evaluation).citation
 
 
-def test_panels_show_flow_in_the_same_colours(tiny_data: Path) -> None:
+def test_panels_show_flow_in_the_same_colors(tiny_data: Path) -> None:
     evaluation = task_of().evaluations(BothPasses(tiny_data / "sintel", "train"))[0]
     _, (sample,) = batch_of(evaluation, [0])
     panels = task_of().panels(sample, sample["flow_px"])
@@ -275,10 +275,10 @@ def test_panels_show_flow_in_the_same_colours(tiny_data: Path) -> None:
     assert same[:28].all() and not same[-5:, -5:].all()  # but for the legend
 
 
-def test_colours_are_directions_and_lengths() -> None:
+def test_colors_are_directions_and_lengths() -> None:
     flow = np.zeros((1, 5, 2), np.float32)
     flow[0, :, 0] = [5, 50, -5, 0, 2.5]
-    right, beyond, left, still, half = flow_colours([flow], 5)[0][0].astype(int)
+    right, beyond, left, still, half = flow_colors([flow], 5)[0][0].astype(int)
     assert (right == beyond).all() and (still == 255).all()
     assert right[0] > 200 > right[2] + 100  # red to the right
     assert left[0] < 100 < left[2]  # blue or green to the left

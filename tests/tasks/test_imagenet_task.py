@@ -27,7 +27,7 @@ def picture(height: int, width: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (50, 90), (61, 33)])
-def test_test_images_are_torchvisions_centre_crops(task: Any, size: tuple[int, int]) -> None:
+def test_test_images_are_torchvisions_center_crops(task: Any, size: tuple[int, int]) -> None:
     from PIL import Image
 
     sample = picture(*size)

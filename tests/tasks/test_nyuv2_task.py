@@ -56,8 +56,8 @@ class Oracle(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         assert images.shape[1:] == (3, *self.task.image_size)
-        metres = images[:, :1] * 255 / 20
-        return (metres - self.task.state["mean_m"]) / self.task.state["std_m"]
+        meters = images[:, :1] * 255 / 20
+        return (meters - self.task.state["mean_m"]) / self.task.state["std_m"]
 
 
 def task_of(image_size: tuple[int, int] = SIZE, **options: Any) -> NYUv2Depth:
@@ -156,7 +156,7 @@ def test_constants_of_multimae() -> None:
     """d metres are 6553.6 d in its files, standardised with 2070.7764 and 777.5723."""
     task = task_of(target="multimae")
     raw = torch.tensor((3.0 * 6553.6 - 2070.7764) / 777.5723).view(1, 1, 1, 1)
-    assert task.to_metres(raw).item() == pytest.approx(3, rel=1e-6)
+    assert task.to_meters(raw).item() == pytest.approx(3, rel=1e-6)
 
 
 @pytest.mark.parametrize(("target", "warned"), [("multimae", True), ("standardised", False), ("metres", False)])
@@ -188,7 +188,7 @@ def test_augmented_samples_fit_the_network_and_stay_true(size: tuple[int, int]) 
     assert False in falls
 
 
-def test_augmentation_is_a_function_of_the_generator_and_changes_colour() -> None:
+def test_augmentation_is_a_function_of_the_generator_and_changes_color() -> None:
     task, sample = task_of(), Rooms(3, "train")[0]
     before = sample["image"].copy()
     one, two = (task.augment(sample, np.random.default_rng(1)) for _ in range(2))

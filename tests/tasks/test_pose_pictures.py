@@ -23,9 +23,9 @@ def camera(x: float, y: float, z: float = 1.5, yaw_deg: float = 0.0) -> Array:
     return pose
 
 
-def place(picture: Array, colour: tuple[int, int, int]) -> Array:
+def place(picture: Array, color: tuple[int, int, int]) -> Array:
     """Middle (x, y) of what is drawn in a colour."""
-    rows, columns = np.nonzero((picture == colour).all(axis=2))
+    rows, columns = np.nonzero((picture == color).all(axis=2))
     return np.array([columns.mean(), rows.mean()])
 
 

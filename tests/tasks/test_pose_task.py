@@ -142,7 +142,7 @@ def test_an_oracle_is_perfect_as_locator_and_pair_by_pair(rotation: str, transla
     assert ("pair_translation_m" in selected) == (translation == "metric")
 
 
-def test_metres_need_one_view_and_directions_two() -> None:
+def test_meters_need_one_view_and_directions_two() -> None:
     """A single direction leaves the distance open."""
     for translation, right in (("metric", True), ("direction", False)):
         task = task_of(translation=translation, neighbours=1)
@@ -213,7 +213,7 @@ def test_pairs_without_a_baseline_teach_rotation_only() -> None:
 
 
 @pytest.mark.parametrize("color", [True, False])
-def test_augmentation_changes_colours_only_and_each_views_own(color: bool) -> None:
+def test_augmentation_changes_colors_only_and_each_views_own(color: bool) -> None:
     task, sample = task_of(color=color), Cameras(views=None)[3]
     sample["image2"] = sample["image1"].copy()
     before = sample["image1"].copy()
@@ -250,7 +250,7 @@ def test_a_camera_that_stands_still_is_one_sentence() -> None:
 
 
 @pytest.mark.parametrize("translation", ["metric", "direction"])
-def test_no_motion_is_scored_in_metres_and_matches_by_lines(translation: str) -> None:
+def test_no_motion_is_scored_in_meters_and_matches_by_lines(translation: str) -> None:
     task = task_of(translation=translation)
     plain = task.evaluations(Cameras())[0]
     still = task.evaluation_for("identity", plain)

@@ -218,7 +218,7 @@ def test_holes_get_the_background_beside_them() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_panels_show_disparity_in_the_same_colours(known: bool, tiny_data: Path) -> None:
+def test_panels_show_disparity_in_the_same_colors(known: bool, tiny_data: Path) -> None:
     task = task_of()
     (evaluation,) = task.evaluations(middlebury.open_evaluation(tiny_data / "middlebury", "train"))
     sample = evaluation.prepare(evaluation.reader[0])

@@ -33,7 +33,7 @@ class Place:
     title: str
     layout: str
     size: str
-    licence: str
+    license: str
     link: str
     checker: str
     preparer: str = ""

@@ -17,7 +17,7 @@ sintel/
 or the same in a folder MPI-Sintel-complete of it
 """,
         size="1,041 + 552 pairs of 436x1024 in each pass, 5 GB",
-        licence="research; the film is CC BY 3.0 by the Blender Foundation",
+        license="research; the film is CC BY 3.0 by the Blender Foundation",
         link="http://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip",
         checker="croco_bench.data.checks.flow:check_sintel",
     ),
@@ -31,7 +31,7 @@ flyingchairs/
 or the same in a folder FlyingChairs_release of it
 """,
         size="22,232 + 640 pairs of 384x512, 31 GB",
-        licence="research only",
+        license="research only",
         link="https://lmb.informatik.uni-freiburg.de/data/FlyingChairs/FlyingChairs.zip and "
         "https://lmb.informatik.uni-freiburg.de/data/FlyingChairs/FlyingChairs_train_val.txt",
         checker="croco_bench.data.checks.flow:check_flyingchairs",
@@ -47,7 +47,7 @@ or the same in a folder FlyingThings3D or FlyingThings of it
 for stereo, the folder sceneflow/ holds Driving, Monkaa and a link FlyingThings to ../flyingthings
 """,
         size="40,302 + 7,866 pairs of 540x960 per pass and camera; 37 + 43 GB of images, 311 GB of flow",
-        licence="research only",
+        license="research only",
         link="https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html",
         checker="croco_bench.data.checks.flow:check_flyingthings",
     ),
@@ -60,7 +60,7 @@ tartanair/
   <world>/<world>/{Easy,Hard}/P000/flow/000000_000001_flow.npy, 000000_000001_mask.npy (may be absent)
 """,
         size="306,268 pairs of 480x640",
-        licence="see its page",
+        license="see its page",
         link="https://theairlab.org/tartanair-dataset",
         checker="croco_bench.data.checks.flow:check_tartanair",
     ),
@@ -72,7 +72,7 @@ autoflow/
   static_40k_png_{1,2,3,4}_of_4/table_0_batch_0/im0.png, im1.png, forward.flo
 """,
         size="40,000 pairs",
-        licence="see its page",
+        license="see its page",
         link="https://autoflow-google.github.io",
         checker="croco_bench.data.checks.flow:check_autoflow",
     ),
@@ -87,7 +87,7 @@ kitti2012/
 or the same in a folder data_stereo_flow of it
 """,
         size="194 + 195 pairs of about 375x1242, 2 GB",
-        licence="CC BY-NC-SA 3.0",
+        license="CC BY-NC-SA 3.0",
         link="https://www.cvlibs.net/datasets/kitti/eval_stereo_flow.php",
         checker="croco_bench.data.checks.flow:check_kitti2012",
     ),
@@ -102,7 +102,7 @@ kitti2015/
 or the same in a folder data_scene_flow of it
 """,
         size="200 + 200 pairs of about 375x1242, 2 GB",
-        licence="CC BY-NC-SA 3.0",
+        license="CC BY-NC-SA 3.0",
         link="https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php",
         checker="croco_bench.data.checks.flow:check_kitti2015",
     ),
@@ -117,7 +117,7 @@ hd1k/
 or the same in a folder hd1k_full_package of it
 """,
         size="about 1,000 pairs of 1080x2560, 8 GB",
-        licence="see its page",
+        license="see its page",
         link="http://hci-benchmark.iwr.uni-heidelberg.de",
         checker="croco_bench.data.checks.flow:check_hd1k",
     ),
@@ -132,7 +132,7 @@ spring/
 or the same in a folder spring of it
 """,
         size="19,852 + 3,960 pairs of 1080x1920 for flow, 5,000 + 2,000 for stereo",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         link="https://spring-benchmark.org",
         checker="croco_bench.data.checks.flow:check_spring",
     ),

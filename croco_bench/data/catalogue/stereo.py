@@ -17,7 +17,7 @@ sceneflow/
 FlyingThings may be a link to ../flyingthings, or be called FlyingThings3D
 """,
         size="35,454 + 4,370 pairs of 540x960 in each pass",
-        licence="research only",
+        license="research only",
         link="https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html",
         checker="croco_bench.data.checks.stereo:check_sceneflow",
     ),
@@ -34,7 +34,7 @@ middlebury/
 any of these
 """,
         size="54, 189, 138 and 355 pairs; 15 + 15 of the evaluation",
-        licence="use and publication permitted; citation is asked for",
+        license="use and publication permitted; citation is asked for",
         link="https://vision.middlebury.edu/stereo/data and https://vision.middlebury.edu/stereo/submit3",
         checker="croco_bench.data.checks.stereo:check_middlebury",
     ),
@@ -47,7 +47,7 @@ eth3d/
   train_gt/<scene>/disp0GT.pfm, mask0nocc.png       or two_view_training_gt
 """,
         size="27 + 20 pairs",
-        licence="CC BY-NC-SA 4.0",
+        license="CC BY-NC-SA 4.0",
         link="https://www.eth3d.net/datasets",
         checker="croco_bench.data.checks.stereo:check_eth3d",
     ),
@@ -60,7 +60,7 @@ crestereo/
 or the same in a folder stereo_trainset/crestereo of it
 """,
         size="200,000 pairs of 1080x1920",
-        licence="see its page",
+        license="see its page",
         link="https://github.com/megvii-research/CREStereo",
         checker="croco_bench.data.checks.stereo:check_crestereo",
     ),
@@ -74,7 +74,7 @@ booster/
 or the same in a folder booster_gt of it
 """,
         size="228 + 191 pairs of 3008x4112",
-        licence="see its page",
+        license="see its page",
         link="https://cvlab-unibo.github.io/booster-web",
         checker="croco_bench.data.checks.stereo:check_booster",
     ),

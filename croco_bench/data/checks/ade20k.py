@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.catalogue import Finding, is_miniature
-from croco_bench.data.datasets.ade20k import LINK, UNLABELLED, ADE20KReader, Split
+from croco_bench.data.datasets.ade20k import LINK, UNLABELED, ADE20KReader, Split
 from croco_bench.data.datasets.ade20k_classes import NAMES
 from croco_bench.errors import DataError
 
@@ -33,17 +33,17 @@ def check(root: Path) -> list[Finding]:
 def _findings(reader: ADE20KReader, expected: int) -> Iterator[Finding]:
     fits = reader.miniature or len(reader) == expected
     yield Finding(fits, f"{reader.split}: {len(reader)} images and annotations", f"expected {expected}; get {LINK}")
-    areas = np.zeros(UNLABELLED + 1, dtype=np.int64)
+    areas = np.zeros(UNLABELED + 1, dtype=np.int64)
     places = sorted({int(place) for place in np.linspace(0, len(reader) - 1, _LOOKED_AT)})
     for index in places:
         sample = reader[index]
         areas += np.bincount(sample["label"].ravel(), minlength=len(areas))
         if sample["image"].std() < 1:
             yield Finding(False, f"{sample['id']} is a blank image", f"get {LINK} again")
-    classes, labelled = areas[: len(NAMES)], 1 - areas[UNLABELLED] / areas.sum()
+    classes, labeled = areas[: len(NAMES)], 1 - areas[UNLABELED] / areas.sum()
     common = ", ".join(NAMES[one] for one in classes.argsort()[::-1][:3] if classes[one])
     yield Finding(
-        labelled > 0.5,
-        f"{reader.split}: {labelled:.0%} of {len(places)} annotations labelled, mostly {common or 'nothing'}",
+        labeled > 0.5,
+        f"{reader.split}: {labeled:.0%} of {len(places)} annotations labelled, mostly {common or 'nothing'}",
         "annotations should count classes from 1 and label nearly every pixel",
     )

@@ -22,7 +22,7 @@ from croco_bench.errors import DataError
 Split = Literal["train", "test"]
 FOLDER = "ADEChallengeData2016"
 LINK = "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip"
-UNLABELLED = 255
+UNLABELED = 255
 # What the layout calls the splits: it has no labels for its own "testing" images.
 PARTS: dict[Split, str] = {"train": "training", "test": "validation"}
 

@@ -76,7 +76,7 @@ def read_camera(path: Path) -> tuple[Array, Array]:
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        K, rotation, centre = (np.array(facts[key], dtype=np.float64).reshape(shape) for key, shape in _KEYS.items())
+        K, rotation, center = (np.array(facts[key], dtype=np.float64).reshape(shape) for key, shape in _KEYS.items())
     except FileNotFoundError as error:
         raise DataError(
             f"there is no {path}, which says where the camera of this image stood; the release's own script renders both"
@@ -85,7 +85,7 @@ def read_camera(path: Path) -> tuple[Array, Array]:
         expected = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in _KEYS.items())
         raise DataError(f"{path} should hold {expected} as JSON ({type(error).__name__}: {error})") from error
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, centre
+    pose[:3, :3], pose[:3, 3] = rotation, center
     if not is_rigid(pose) or not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
         raise DataError(f"{path} holds no pinhole camera with a rigid pose; render the pair again")
     return K, pose

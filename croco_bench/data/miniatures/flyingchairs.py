@@ -112,8 +112,8 @@ def _between(camera: Camera, later: Camera) -> Motion:
     """The camera's motion within one frame."""
     turn = later.cam2world[:3, :3] @ camera.cam2world[:3, :3].T
     return Motion(
-        pivot=camera.centre[None],
-        velocity=(later.centre - camera.centre)[None],
+        pivot=camera.center[None],
+        velocity=(later.center - camera.center)[None],
         acceleration=np.zeros((1, 3)),
         spin=Rotation.from_matrix(turn).as_rotvec()[None],
     )

@@ -104,7 +104,7 @@ def _camera_facts(camera: Camera) -> dict[str, Any]:
     return {
         "camera_intrinsics": camera.K.tolist(),
         "R_cam2world": camera.cam2world[:3, :3].tolist(),
-        "t_cam2world": camera.centre.tolist(),
+        "t_cam2world": camera.center.tolist(),
     }
 
 
@@ -114,7 +114,7 @@ def _pair_facts(pair: ViewPair) -> dict[str, Any]:
     turns = [Rotation.from_matrix(view.camera.cam2world[:3, :3]).as_quat() for view in views]
     first, second = pair.covisibility
     return {
-        "positions": [view.camera.centre.tolist() for view in views],
+        "positions": [view.camera.center.tolist() for view in views],
         "orientations": [[float(q[3]), *(float(part) for part in q[:3])] for q in turns],
         "covisibility_ratios": [first, second],
         "valid_fractions": [float(np.isfinite(view.depth_m).mean()) for view in views],

@@ -107,7 +107,7 @@ def _shows(scene: Scene, camera: Camera, name: str) -> bool:
     """Whether a coarse look, one ray for 25 pixels, meets enough of a class: most cameras needn't be rendered."""
     size = (_RENDERED[0] // 5, _RENDERED[1] // 5)
     rays = Camera(intrinsics(size), camera.cam2world, size).rays()
-    _, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    _, triangle = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
     return int((scene.semantic[scene.owner_of(triangle)] == ID[name]).sum()) >= _LEAST // 25
 
 

@@ -102,7 +102,7 @@ def _write_sequence(job: Job) -> int:
         view = render(scene, camera)
         stem = f"frame-{index:06d}"
         _write_png(folder / f"{stem}.color.png", view.rgb[:, :, ::-1])
-        _write_png(folder / f"{stem}.depth.png", _millimetres(view.depth_m))
+        _write_png(folder / f"{stem}.depth.png", _millimeters(view.depth_m))
         lines = ["\t".join(f"{value: .9e}" for value in row) for row in camera.cam2world]
         (folder / f"{stem}.pose.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(cameras)
@@ -145,8 +145,8 @@ def _seen(scene: Scene, cameras: list[Camera], others: list[Camera]) -> Array:
     points = []
     for camera in cameras:
         rays = replace(camera, K=seven_scenes_intrinsics(_GRID), size=_GRID).rays()
-        distance, _ = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
-        points.append(camera.centre + rays * distance[:, None])
+        distance, _ = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
+        points.append(camera.center + rays * distance[:, None])
     everything = np.concatenate(points)
     seen = [seen_from(scene, everything, other).reshape(len(cameras), -1).mean(axis=1) for other in others]
     return np.stack(seen, axis=1)
@@ -163,7 +163,7 @@ class Stage:
     def draw(cls, scene: Scene, random: np.random.Generator) -> Stage:
         """A place from which there is something to see."""
         camera = sample_camera(scene, (24, 32), random)
-        return cls(camera.centre, float(np.arctan2(camera.cam2world[1, 2], camera.cam2world[0, 2])))
+        return cls(camera.center, float(np.arctan2(camera.cam2world[1, 2], camera.cam2world[0, 2])))
 
 
 def trajectory(
@@ -211,7 +211,7 @@ def _path(scene: Scene, stage: Stage, frames: int, reach: float, shorter: float,
     return path
 
 
-def _millimetres(depth_m: Array) -> Array:
+def _millimeters(depth_m: Array) -> Array:
     """16-bit depths; 0 where there is none, or where it differs from a neighbour's by more than 8 %."""
     padded = np.pad(depth_m, 1, mode="edge")
     beside = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])

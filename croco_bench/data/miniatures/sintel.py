@@ -150,7 +150,7 @@ def _camera_alone(scene: Scene, spec: SintelMini, random: np.random.Generator) -
     velocity = random.uniform(0.03, 0.09) * move / np.linalg.norm(move)
     turn = np.radians(random.normal(0, (1.0, 2.0, 0.6)))
     carriage = Motion(
-        pivot=camera.centre[None],
+        pivot=camera.center[None],
         velocity=velocity[None],
         acceleration=np.linalg.norm(velocity) * random.normal(0, 0.08, (1, 3)),
         spin=(camera.cam2world[:3, :3] @ turn)[None],

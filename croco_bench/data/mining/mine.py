@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from croco_bench import __version__
 from croco_bench.data.mining.covisibility import Matching
 from croco_bench.data.mining.crops import write_crops
-from croco_bench.data.mining.report import draw_report, in_words, no_pairs, summarise
+from croco_bench.data.mining.report import draw_report, in_words, no_pairs, summarize
 from croco_bench.data.mining.selection import Wanted
 from croco_bench.data.mining.sequence import MiningSettings, Split, mine_sequence
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
@@ -92,7 +92,7 @@ def make_pairs(
                 raise no_pairs(source, parts, wanted)
             if crop is not None:
                 _crop(source, pairs, out / "crops", crop, pool)
-        summary = {"croco_bench": __version__, "root": str(source.resolve()), "settings": facts, **summarise(parts)}
+        summary = {"croco_bench": __version__, "root": str(source.resolve()), "settings": facts, **summarize(parts)}
         draw_report(out / "report.png", source, pairs, square=crop is not None, title=in_words(summary))
         _write(out / "pairs.json", json.dumps(summary, indent=2) + "\n")
         _write(out / "pairs.txt", "".join(" ".join(pair["images"]) + "\n" for pair in pairs))

@@ -19,7 +19,7 @@ _ROWS, _COLUMNS = 4, 3
 _THUMBNAIL = 160
 
 
-def summarise(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarize(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Counts over all parts, and medians over their pairs."""
     pairs = [pair for part in parts for pair in part["pairs"]]
     counted = ("frames", "frames_without_pose", "frames_without_depth", "pairs_estimated", "pairs_compared")
@@ -38,7 +38,7 @@ def summarise(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def in_words(summary: dict[str, Any]) -> str:
-    """One line on what `summarise` gave."""
+    """One line on what `summarize` gave."""
     counts, median = summary["counts"], summary["median"]
     return (
         f"{counts['pairs']} pairs of {counts['frames']} frames in {counts['sequences']} sequences; median co-visibility "

@@ -60,26 +60,26 @@ class _Judge:
     def __init__(self, views: PosedViews, rows: Array, overlap: Overlap) -> None:
         self._overlap = overlap
         poses, K, sizes = views.cam2world[rows], views.K[rows], views.sizes[rows]
-        rotations, centres = poses[:, :3, :3], poses[:, :3, 3] - poses[:, :3, 3].mean(axis=0)
+        rotations, centers = poses[:, :3, :3], poses[:, :3, 3] - poses[:, :3, 3].mean(axis=0)
         # Pixels from the upper left corner, times depth.
         cameras = K.copy()
         cameras[:, :2, 2] += 0.5
         project = cameras @ rotations.swapaxes(1, 2)
-        shift = np.einsum("nij,nj->ni", project, centres)
+        shift = np.einsum("nij,nj->ni", project, centers)
         self._towards = rotations[:, :, 2].astype(np.float32)
-        self._centres = centres.astype(np.float32)
-        self._ahead = (centres + overlap.depth_m * rotations[:, :, 2]).astype(np.float32)
+        self._centers = centers.astype(np.float32)
+        self._ahead = (centers + overlap.depth_m * rotations[:, :, 2]).astype(np.float32)
         self._project, self._shift = project.astype(np.float32), shift.astype(np.float32)
         self._sizes = sizes.astype(np.float32)
 
     def overlapping(self, block: Array) -> Array:
         """(len(block), n) bool."""
         low, high = self._overlap.distance_m
-        square = (self._centres**2).sum(axis=1)
-        distance = square[block, None] + square - 2 * self._centres[block] @ self._centres.T
+        square = (self._centers**2).sum(axis=1)
+        distance = square[block, None] + square - 2 * self._centers[block] @ self._centers.T
         fits: Array = (distance >= low**2) & (distance <= high**2)
         fits &= self._towards[block] @ self._towards.T >= np.cos(np.radians(self._overlap.angle_deg))
-        everyone = np.arange(len(self._centres))
+        everyone = np.arange(len(self._centers))
         fits &= self._inside(block, everyone)
         fits &= self._inside(everyone, block).T
         fits[np.arange(len(block)), block] = False

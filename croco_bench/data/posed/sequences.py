@@ -45,14 +45,14 @@ class PosedFrame:
         Raises:
             DataError: the file is missing, damaged, not 16-bit, or of another size than the first of its sequence.
         """
-        millimetres = read_gray(self.depth, np.uint16)
-        if millimetres.shape != self.size:
+        millimeters = read_gray(self.depth, np.uint16)
+        if millimeters.shape != self.size:
             raise DataError(
-                f"{self.depth} has {millimetres.shape[1]}x{millimetres.shape[0]} pixels, but its sequence began with "
+                f"{self.depth} has {millimeters.shape[1]}x{millimeters.shape[0]} pixels, but its sequence began with "
                 f"{self.size[1]}x{self.size[0]}; get the sequence again"
             )
-        unknown = (millimetres == 0) | (millimetres == 65535)
-        return np.where(unknown, np.float32(np.nan), millimetres.astype(np.float32) / 1000)
+        unknown = (millimeters == 0) | (millimeters == 65535)
+        return np.where(unknown, np.float32(np.nan), millimeters.astype(np.float32) / 1000)
 
 
 @dataclass(frozen=True)

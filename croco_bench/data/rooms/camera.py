@@ -24,7 +24,7 @@ class Camera:
     size: Size
 
     @property
-    def centre(self) -> Array:
+    def center(self) -> Array:
         """Position in the world (3,)."""
         return self.cam2world[:3, 3]
 
@@ -37,7 +37,7 @@ class Camera:
 
     def project(self, points: Array) -> tuple[Array, Array]:
         """World points (n, 3) -> pixels (n, 2) as (x, y), and z-depth (n,)."""
-        local = (points - self.centre) @ self.cam2world[:3, :3]
+        local = (points - self.center) @ self.cam2world[:3, :3]
         pixels = local @ self.K.T
         depth = local[:, 2]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -51,15 +51,15 @@ def intrinsics(size: Size, field_of_view_deg: float = FIELD_OF_VIEW_DEG) -> Arra
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
-def look(centre: Array, yaw: float, pitch: float, roll: float, size: Size) -> Camera:
-    """A camera at `centre` (m): yaw about the vertical, pitch upwards, roll about the line of sight, in radians."""
+def look(center: Array, yaw: float, pitch: float, roll: float, size: Size) -> Camera:
+    """A camera at `center` (m): yaw about the vertical, pitch upwards, roll about the line of sight, in radians."""
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     down = np.cross(forward, right)
     cosine, sine = np.cos(roll), np.sin(roll)
     pose = np.eye(4)
     pose[:3, 0], pose[:3, 1], pose[:3, 2] = cosine * right + sine * down, cosine * down - sine * right, forward
-    pose[:3, 3] = centre
+    pose[:3, 3] = center
     return Camera(intrinsics(size), pose, size)
 
 
@@ -68,13 +68,13 @@ def sample_camera(scene: Scene, size: Size, generator: np.random.Generator) -> C
     width, length, _ = scene.size
     camera = None
     for _ in range(50):
-        centre = np.array(
+        center = np.array(
             [generator.uniform(0.4, width - 0.4), generator.uniform(0.4, length - 0.4), generator.uniform(1.1, 1.8)]
         )
         middle = np.array([width / 2, length / 2]) + generator.normal(0, 0.8, 2)
-        yaw = float(np.arctan2(middle[1] - centre[1], middle[0] - centre[0]) + generator.normal(0, 0.3))
+        yaw = float(np.arctan2(middle[1] - center[1], middle[0] - center[0]) + generator.normal(0, 0.3))
         pitch, roll = np.radians(generator.uniform(-25, 3)), np.radians(generator.normal(0, 3))
-        camera = look(centre, yaw, float(pitch), float(roll), size)
+        camera = look(center, yaw, float(pitch), float(roll), size)
         if has_free_sight(scene, camera):
             return camera
     assert camera is not None
@@ -87,7 +87,7 @@ def has_free_sight(scene: Scene, camera: Camera) -> bool:
     size = (max(round(24 * height / width), 1), 24)
     coarse = Camera(intrinsics(size), camera.cam2world, size)
     rays = coarse.rays()
-    depth, _ = scene.cast(np.broadcast_to(coarse.centre, rays.shape), rays)
+    depth, _ = scene.cast(np.broadcast_to(coarse.center, rays.shape), rays)
     return bool(
         np.isfinite(depth).all() and np.quantile(depth, 0.1) > 0.6 and depth.min() > 0.3 and np.median(depth) > 1.3
     )

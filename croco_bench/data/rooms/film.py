@@ -22,14 +22,14 @@ _SPREAD = 1.1673039782614187 ** -np.arange(1.0, 5.0)
 
 @dataclass(frozen=True)
 class Film:
-    """`fog` per metre: its share of the light at a distance d is 1 - exp(-d fog), of linear colour `fog_colour` (3,).
+    """`fog` per metre: its share of the light at a distance d is 1 - exp(-d fog), of linear colour `fog_color` (3,).
 
     Things at `focus_m` are sharp, through a lens of radius `aperture_m`. `noise` is the standard deviation of a grey
     level, of 255.
     """
 
     fog: float
-    fog_colour: Array
+    fog_color: Array
     focus_m: float
     aperture_m: float
     noise: float
@@ -39,7 +39,7 @@ class Film:
         """That of one shot."""
         return cls(
             fog=float(random.uniform(0.04, 0.16)),
-            fog_colour=random.uniform(0.35, 0.6) * random.uniform(0.85, 1.0, 3),
+            fog_color=random.uniform(0.35, 0.6) * random.uniform(0.85, 1.0, 3),
             focus_m=float(random.uniform(1.5, 3.5)),
             aperture_m=float(random.uniform(0.004, 0.014)),
             noise=float(random.uniform(1.0, 2.5)),
@@ -53,9 +53,9 @@ class Film:
             moment = time + SHUTTER * ((number + 0.5) / _EXPOSURES - 0.5)
             frame = shot.frame(moment)
             camera = self._through_lens(frame.camera, spread[2:])
-            colour, depth = radiance(frame.scene, camera, (float(spread[0]) - 0.5, float(spread[1]) - 0.5))
+            color, depth = radiance(frame.scene, camera, (float(spread[0]) - 0.5, float(spread[1]) - 0.5))
             clear = np.exp(-self.fog * depth)[:, :, None]
-            total += clear * colour + (1 - clear) * self.fog_colour
+            total += clear * color + (1 - clear) * self.fog_color
         image = display(total / _EXPOSURES) + self.noise * random.normal(0, 1, total.shape)
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 

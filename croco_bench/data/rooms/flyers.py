@@ -43,7 +43,7 @@ class _Flyer:
     radius: float
     motion: Motion
 
-    def centre(self, time: float) -> Array:
+    def center(self, time: float) -> Array:
         rotation, translation = self.motion.poses(time)
         place: Array = rotation[0] @ self.motion.pivot[0] + translation[0]
         return place
@@ -72,11 +72,11 @@ def _draw(camera: Camera, flying: Flying, random: np.random.Generator) -> _Flyer
     focal = camera.K[0, 0]
     depth = float(random.uniform(1.1, 2.6))
     pixel = np.array([random.uniform(0.12, 0.88) * width, random.uniform(0.15, 0.85) * height, 1.0])
-    centre = camera.centre + camera.cam2world[:3, :3] @ (np.linalg.inv(camera.K) @ pixel * depth)
+    center = camera.center + camera.cam2world[:3, :3] @ (np.linalg.inv(camera.K) @ pixel * depth)
     speed = np.append(random.normal(0, flying.speed_px, 2), random.normal(0, 0.4 * flying.speed_px))
     velocity = camera.cam2world[:3, :3] @ speed * depth / focal
     motion = Motion(
-        pivot=centre[None],
+        pivot=center[None],
         velocity=velocity[None],
         acceleration=np.linalg.norm(velocity) * random.normal(0, 0.06, (1, 3)),
         spin=np.radians(random.normal(0, flying.turn_deg / np.sqrt(3), (1, 3))),
@@ -87,10 +87,10 @@ def _draw(camera: Camera, flying: Flying, random: np.random.Generator) -> _Flyer
 
 def _is_free(scene: Scene, flyers: list[_Flyer], flyer: _Flyer, time: float) -> bool:
     """Whether a new one would touch no earlier one, nor anything of the room in 14 directions."""
-    centre = flyer.centre(time)
-    if any(np.linalg.norm(centre - other.centre(time)) < flyer.radius + other.radius for other in flyers):
+    center = flyer.center(time)
+    if any(np.linalg.norm(center - other.center(time)) < flyer.radius + other.radius for other in flyers):
         return False
-    distance, _ = scene.cast(np.broadcast_to(centre, _SIDES.shape), _SIDES)
+    distance, _ = scene.cast(np.broadcast_to(center, _SIDES.shape), _SIDES)
     return bool(np.isfinite(distance).all() and distance.min() > 1.1 * flyer.radius)
 
 
@@ -152,9 +152,9 @@ def _chair() -> trimesh.Trimesh:
     legs = [((0.14, 0.14, 0.7), (x, y, -0.4)) for x in (-0.36, 0.36) for y in (-0.36, 0.36)]
     parts = [((0.9, 0.9, 0.14), (0.0, 0.0, 0.0)), ((0.9, 0.14, 0.9), (0.0, 0.4, 0.4)), *legs]
     meshes = []
-    for extents, centre in parts:
+    for extents, center in parts:
         mesh = trimesh.creation.box(extents=extents)
-        mesh.apply_translation(centre)
+        mesh.apply_translation(center)
         meshes.append(mesh)
     together: trimesh.Trimesh = trimesh.util.concatenate(meshes)
     return together

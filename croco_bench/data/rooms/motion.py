@@ -181,9 +181,9 @@ def mixed_pixels(shot: Shot, first: Frame, second: Frame) -> Array:
 def _flow(shot: Shot, first: Frame, second: Frame, offset: tuple[float, float]) -> tuple[Array, Array, Array]:
     """Flow (n, 2) of the places `offset` pixels from the pixels' centres, whether it is known, and the points' new places."""
     rays = first.camera.rays(offset)
-    distance, triangle = first.scene.cast(np.broadcast_to(first.camera.centre, rays.shape), rays)
+    distance, triangle = first.scene.cast(np.broadcast_to(first.camera.center, rays.shape), rays)
     hit = triangle >= 0
-    points = first.camera.centre + rays * np.where(hit, distance, 1)[:, None]
+    points = first.camera.center + rays * np.where(hit, distance, 1)[:, None]
     points = shot.carried(points, first.scene.owner_of(triangle), first.time, second.time)
     there, depth = second.camera.project(points)
     height, width = first.camera.size

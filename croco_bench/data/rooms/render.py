@@ -33,7 +33,7 @@ class View:
     def points(self) -> Array:
         """World points (H*W, 3) of all pixels, metres."""
         rays: Array = self.camera.rays() * self.depth_m.reshape(-1, 1).astype(np.float64)
-        return self.camera.centre + rays
+        return self.camera.center + rays
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def render(scene: Scene, camera: Camera) -> View:
     """The view of a camera. Geometry is that of pixel centres; colour is averaged over four rays where it changes."""
     height, width = camera.size
     rays = camera.rays()
-    depth, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    depth, triangle = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
     instance = scene.owner_of(triangle)
     normal = _facing(scene, triangle, rays)
-    colour = _shade(scene, camera, rays, depth, triangle).reshape(height, width, 3)
+    color = _shade(scene, camera, rays, depth, triangle).reshape(height, width, 3)
     return View(
         camera=camera,
-        rgb=display(_smoothed(scene, camera, colour, instance.reshape(height, width))),
+        rgb=display(_smoothed(scene, camera, color, instance.reshape(height, width))),
         depth_m=depth.astype(np.float32).reshape(height, width),
         normals=(normal @ camera.cam2world[:3, :3].astype(np.float32)).reshape(height, width, 3),
         semantic=scene.semantic[instance].astype(np.int32).reshape(height, width),
@@ -66,7 +66,7 @@ def render(scene: Scene, camera: Camera) -> View:
 def radiance(scene: Scene, camera: Camera, offset: tuple[float, float] = (0.0, 0.0)) -> tuple[Array, Array]:
     """Linear colour (H, W, 3) and z-depth (H, W) of single rays, `offset` (x, y) pixels from the pixels' centres."""
     rays = camera.rays(offset)
-    depth, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    depth, triangle = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
     return _shade(scene, camera, rays, depth, triangle).reshape(*camera.size, 3), depth.reshape(camera.size)
 
 
@@ -81,35 +81,35 @@ def _facing(scene: Scene, triangle: Array, rays: Array) -> Array:
 def _shade(scene: Scene, camera: Camera, rays: Array, distance: Array, triangle: Array) -> Array:
     """Linear colours (n, 3) of what the rays hit; black where they hit nothing."""
     hit = triangle >= 0
-    colour = np.zeros((len(rays), 3), dtype=np.float32)
-    points = (camera.centre + rays[hit] * distance[hit, None]).astype(np.float32)
+    color = np.zeros((len(rays), 3), dtype=np.float32)
+    points = (camera.center + rays[hit] * distance[hit, None]).astype(np.float32)
     normal = _facing(scene, triangle[hit], rays[hit])
-    albedo = scene.textures.colour(points, scene.owner_of(triangle[hit]))
-    colour[hit] = albedo * _light(scene, points, normal)[:, None]
-    return colour
+    albedo = scene.textures.color(points, scene.owner_of(triangle[hit]))
+    color[hit] = albedo * _light(scene, points, normal)[:, None]
+    return color
 
 
-def _smoothed(scene: Scene, camera: Camera, colour: Array, instance: Array) -> Array:
+def _smoothed(scene: Scene, camera: Camera, color: Array, instance: Array) -> Array:
     """Antialiasing: pixels that differ from a neighbour are shaded again, by four rays."""
     rough = np.zeros(instance.shape, dtype=np.bool_)
     for axis in (0, 1):
-        step = (np.abs(np.diff(colour, axis=axis)).max(axis=-1) > _CONTRAST) | (np.diff(instance, axis=axis) != 0)
+        step = (np.abs(np.diff(color, axis=axis)).max(axis=-1) > _CONTRAST) | (np.diff(instance, axis=axis) != 0)
         before, after = [slice(None)] * 2, [slice(None)] * 2
         before[axis], after[axis] = slice(None, -1), slice(1, None)
         rough[tuple(before)] |= step
         rough[tuple(after)] |= step
     chosen = np.flatnonzero(rough.ravel())
     rays = np.concatenate([camera.rays(offset)[chosen] for offset in SUBPIXELS])
-    distance, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    distance, triangle = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
     several = _shade(scene, camera, rays, distance, triangle).reshape(len(SUBPIXELS), len(chosen), 3)
-    smooth = colour.reshape(-1, 3).copy()
+    smooth = color.reshape(-1, 3).copy()
     smooth[chosen] = several.mean(axis=0)
-    return smooth.reshape(colour.shape)
+    return smooth.reshape(color.shape)
 
 
-def display(colour: Array) -> Array:
+def display(color: Array) -> Array:
     """Linear light -> uint8 with a gamma of 2.2, so that dark corners keep detail."""
-    return (255 * np.clip(colour, 0, 1) ** np.float32(1 / 2.2) + 0.5).astype(np.uint8)
+    return (255 * np.clip(color, 0, 1) ** np.float32(1 / 2.2) + 0.5).astype(np.uint8)
 
 
 def _light(scene: Scene, points: Array, normal: Array) -> Array:
@@ -131,8 +131,8 @@ def seen_from(scene: Scene, points: Array, camera: Camera) -> Array:
         (depth > 1e-6) & (pixels >= -0.5).all(axis=1) & (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
     )
     seen = np.zeros(len(points), dtype=np.bool_)
-    towards = points[inside] - camera.centre
-    reach, _ = scene.cast(np.broadcast_to(camera.centre, towards.shape), towards)
+    towards = points[inside] - camera.center
+    reach, _ = scene.cast(np.broadcast_to(camera.center, towards.shape), towards)
     seen[inside] = reach > 1 - 1e-3
     return seen
 
@@ -155,9 +155,9 @@ def covisibility(scene: Scene, camera1: Camera, camera2: Camera) -> tuple[float,
     shares = []
     for camera, other in ((camera1, camera2), (camera2, camera1)):
         rays = camera.rays()
-        depth, triangle = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+        depth, triangle = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
         hit = triangle >= 0
-        shares.append(float(seen_from(scene, camera.centre + rays[hit] * depth[hit, None], other).sum()) / len(rays))
+        shares.append(float(seen_from(scene, camera.center + rays[hit] * depth[hit, None], other).sum()) / len(rays))
     return shares[0], shares[1]
 
 

@@ -173,10 +173,10 @@ def _shell(builder: _Builder, size: tuple[float, float, float]) -> None:
         ("wall", _WALL, (width, thin, height), (width / 2, -thin / 2, height / 2)),
         ("wall", _WALL, (width, thin, height), (width / 2, length + thin / 2, height / 2)),
     )
-    for thing, kinds, extents, centre in sides:
+    for thing, kinds, extents, center in sides:
         # Slightly larger than the room, so that no ray slips through a corner.
         builder.box(
-            builder.start(thing, kinds), tuple(side + 0.02 * (side > 1) for side in extents), centre, 0.0, (0.0, 0.0)
+            builder.start(thing, kinds), tuple(side + 0.02 * (side > 1) for side in extents), center, 0.0, (0.0, 0.0)
         )
 
 

@@ -58,7 +58,7 @@ class Textures:
         phase = self.phase - np.einsum("nij,nj->ni", frame, translation) / self.period[:, None]
         return replace(self, frame=frame.astype(np.float32), phase=phase)
 
-    def colour(self, points: Array, owner: Array) -> Array:
+    def color(self, points: Array, owner: Array) -> Array:
         """Colours (n, 3) at points (n, 3) in metres on the objects `owner` (n,)."""
         local = np.einsum("nij,nj->ni", self.frame[owner], points) / self.period[owner][:, None] + self.phase[owner]
         share = np.zeros(len(points), dtype=np.float32)
@@ -74,8 +74,8 @@ def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
     """HSV in [0, 1] -> RGB (n, 3) float32."""
     sector = (hue[:, None] * 6 + np.array([5.0, 3.0, 1.0])) % 6
     ramp = np.clip(np.minimum(sector, 4 - sector), 0, 1)
-    colour: Array = value[:, None] * (1 - saturation[:, None] * ramp)
-    return colour.astype(np.float32)
+    color: Array = value[:, None] * (1 - saturation[:, None] * ramp)
+    return color.astype(np.float32)
 
 
 def _turn(around_z: float, around_x: float) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional as colour
+from torchvision.transforms.v2 import functional as color
 
 Image = NDArray[np.uint8]
 Range = tuple[float, float]
@@ -27,21 +27,21 @@ class ColorJitter:
         """A jittered copy."""
         tensor = to_tensor(image)
         steps: list[tuple[Any, float]] = [
-            (colour.adjust_brightness, generator.uniform(*self.brightness)),
-            (colour.adjust_contrast, generator.uniform(*self.contrast)),
-            (colour.adjust_saturation, generator.uniform(*self.saturation)),
-            (colour.adjust_hue, generator.uniform(*self.hue)),
+            (color.adjust_brightness, generator.uniform(*self.brightness)),
+            (color.adjust_contrast, generator.uniform(*self.contrast)),
+            (color.adjust_saturation, generator.uniform(*self.saturation)),
+            (color.adjust_hue, generator.uniform(*self.hue)),
         ]
         for index in generator.permutation(len(steps)):
             change, amount = steps[index]
-            if change is not colour.adjust_hue or amount:  # a hue shift of 0 would cost two colour conversions
+            if change is not color.adjust_hue or amount:  # a hue shift of 0 would cost two colour conversions
                 tensor = change(tensor, amount)
         return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
 
 
 def to_gray(image: Image) -> Image:
     """Three equal channels of luma."""
-    gray = colour.rgb_to_grayscale(to_tensor(image), num_output_channels=3)
+    gray = color.rgb_to_grayscale(to_tensor(image), num_output_channels=3)
     return np.ascontiguousarray(gray.permute(1, 2, 0).numpy())
 
 

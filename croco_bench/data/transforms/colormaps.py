@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-_GREY = 96
+_GRAY = 96
 
 
 def unit_range(values: Array) -> tuple[float, float]:
@@ -25,5 +25,5 @@ def colored(values: Array, span: tuple[float, float], colormap: int, valid: Arra
     level = np.clip((values - span[0]) / (span[1] - span[0]), 0, 1)
     picture = cv2.applyColorMap((255 * np.nan_to_num(level)).astype(np.uint8), colormap)[:, :, ::-1]
     if valid is not None:
-        picture = np.where(valid[:, :, None], picture, _GREY)
+        picture = np.where(valid[:, :, None], picture, _GRAY)
     return np.ascontiguousarray(picture, dtype=np.uint8)

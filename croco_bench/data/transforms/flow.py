@@ -61,7 +61,7 @@ class FlowAugment:
             moved = mirror(moved, axis=0)
         moved = crop(moved, self.size, generator)
         if self.jitter:
-            moved |= self._coloured(moved, self.jitter, generator)
+            moved |= self._colored(moved, self.jitter, generator)
         return moved
 
     def _new_size(self, old: Size, generator: np.random.Generator) -> Size:
@@ -78,7 +78,7 @@ class FlowAugment:
         height, width = (max(round(old[axis] * factors[axis]), self.size[axis]) for axis in (0, 1))
         return height, width
 
-    def _coloured(self, sample: Sample, jitter: ColorJitter, generator: np.random.Generator) -> Sample:
+    def _colored(self, sample: Sample, jitter: ColorJitter, generator: np.random.Generator) -> Sample:
         if generator.random() < self.asymmetric:
             return {name: jitter(sample[name], generator) for name in _IMAGES}
         both = jitter(np.concatenate([sample["image1"], sample["image2"]]), generator)

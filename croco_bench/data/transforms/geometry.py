@@ -55,7 +55,7 @@ def crop(sample: Sample, top: int, left: int, size: Size) -> Sample:
     return {name: value[window] if _is_map(value, old) else value for name, value in sample.items()}
 
 
-def centre_crop(sample: Sample, size: Size) -> Sample:
+def center_crop(sample: Sample, size: Size) -> Sample:
     """The middle window of every map."""
     height, width = _size(sample)
     return crop(sample, (height - size[0]) // 2, (width - size[1]) // 2, size)

@@ -13,11 +13,11 @@ from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.geometry import Sample, Size
 
 Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 NO_CLASS = 255
 # Zero after the normalisation that most networks use, as mmsegmentation pads; MultiMAE's grey.
-MEAN_COLOUR: Colour = (124, 116, 104)
-GREY: Colour = (128, 128, 128)
+MEAN_COLOR: Color = (124, 116, 104)
+GRAY: Color = (128, 128, 128)
 # The longer side is at most so many windows long: mmsegmentation's (2048, 512).
 _LONGEST = 4
 
@@ -39,11 +39,11 @@ def fitting(size: Size, window: Size) -> float:
     return min(window[0] / size[0], window[1] / size[1])
 
 
-def pad(sample: Sample, size: Size, colour: Colour) -> Sample:
-    """Adds to the bottom and to the right, up to `size`: `colour` to the image, no class to the label."""
+def pad(sample: Sample, size: Size, color: Color) -> Sample:
+    """Adds to the bottom and to the right, up to `size`: `color` to the image, no class to the label."""
     height, width = sample["image"].shape[:2]
     edges = (0, max(size[0] - height, 0), 0, max(size[1] - width, 0))
-    fills = {"image": colour, "label": NO_CLASS}
+    fills = {"image": color, "label": NO_CLASS}
     padded = {
         name: cv2.copyMakeBorder(sample[name], *edges, cv2.BORDER_CONSTANT, value=fill)
         for name, fill in fills.items()

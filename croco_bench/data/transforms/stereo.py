@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional as colour
+from torchvision.transforms.v2 import functional as color
 
 from croco_bench.data.transforms.color import to_tensor
 from croco_bench.data.transforms.flow import crop
@@ -27,12 +27,12 @@ Array = NDArray[Any]
 _IMAGES = ("image1", "image2")
 _MAPS = (*_IMAGES, "disparity_px", "valid")
 # Each with the range of its amount; in CroCo-Stereo's order.
-_COLOURS: tuple[tuple[Callable[..., Any], float, float], ...] = (
-    (colour.adjust_contrast, 0.8, 1.2),
-    (colour.adjust_gamma, 0.7, 1.5),
-    (colour.adjust_brightness, 0.5, 2.0),
-    (colour.adjust_hue, -0.1, 0.1),
-    (colour.adjust_saturation, 0.8, 1.2),
+_COLORS: tuple[tuple[Callable[..., Any], float, float], ...] = (
+    (color.adjust_contrast, 0.8, 1.2),
+    (color.adjust_gamma, 0.7, 1.5),
+    (color.adjust_brightness, 0.5, 2.0),
+    (color.adjust_hue, -0.1, 0.1),
+    (color.adjust_saturation, 0.8, 1.2),
 )
 
 
@@ -66,7 +66,7 @@ class StereoAugment:
     shaken: float = 0.5
     shift_px: float = 2.0
     turn_deg: float = 0.1
-    coloured: float = 0.5
+    colored: float = 0.5
     single: float = 0.5
     asymmetric: float = 0.5
 
@@ -79,8 +79,8 @@ class StereoAugment:
             moved = {name: np.ascontiguousarray(value[::-1]) for name, value in moved.items()}
         if generator.random() < self.shaken:
             moved["image2"] = self._shaken(moved["image2"], generator)
-        if self.coloured:
-            moved |= self._coloured(moved, generator)
+        if self.colored:
+            moved |= self._colored(moved, generator)
         return moved
 
     def _new_size(self, old: Size, generator: np.random.Generator) -> Size:
@@ -94,18 +94,18 @@ class StereoAugment:
     def _shaken(self, image: Array, generator: np.random.Generator) -> Array:
         """A right view that is shifted along columns and rotated about a random point; what comes in is black."""
         height, width = image.shape[:2]
-        centre = (float(generator.uniform(0, width)), float(generator.uniform(0, height)))
-        motion = cv2.getRotationMatrix2D(centre, float(generator.uniform(-self.turn_deg, self.turn_deg)), 1.0)
+        center = (float(generator.uniform(0, width)), float(generator.uniform(0, height)))
+        motion = cv2.getRotationMatrix2D(center, float(generator.uniform(-self.turn_deg, self.turn_deg)), 1.0)
         motion[1, 2] += generator.uniform(-self.shift_px, self.shift_px)
         return np.asarray(cv2.warpAffine(image, motion, (width, height), flags=cv2.INTER_LINEAR))
 
-    def _coloured(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def _colored(self, sample: Sample, generator: np.random.Generator) -> Sample:
         images = [to_tensor(sample[name]) for name in _IMAGES]
-        order = generator.permutation(len(_COLOURS))
+        order = generator.permutation(len(_COLORS))
         if generator.random() < self.single:
             order = order[:1]
-        for change, low, high in (_COLOURS[place] for place in order):
-            if generator.random() >= self.coloured:
+        for change, low, high in (_COLORS[place] for place in order):
+            if generator.random() >= self.colored:
                 continue
             draw = partial(generator.uniform, low, high)
             left = draw()

@@ -36,7 +36,7 @@ def only(root: Path) -> Finding:
 def test_every_place_describes_itself_and_has_a_checker(name: str) -> None:
     one = place(name)
     assert one.name == name and f"{name}/\n" in one.layout
-    assert one.title and one.size and one.licence and "http" in one.link
+    assert one.title and one.size and one.license and "http" in one.link
     module, _, function = one.checker.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
 

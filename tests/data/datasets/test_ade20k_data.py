@@ -43,7 +43,7 @@ def write_official(root: Path, folder: str = "ADEChallengeData2016") -> Path:
 
 
 @pytest.mark.parametrize("folder", ["ADEChallengeData2016", "."])
-def test_samples_count_classes_from_zero_and_keep_the_unlabelled_apart(folder: str, tmp_path: Path) -> None:
+def test_samples_count_classes_from_zero_and_keep_the_unlabeled_apart(folder: str, tmp_path: Path) -> None:
     root = write_official(tmp_path, folder)
     for split, (part, short, count) in PARTS.items():
         reader = ADE20KReader(root, split)  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_readers_are_pickled_and_their_fingerprints_follow_the_files(tmp_path: P
     assert reader.fingerprint() != ADE20KReader(two, "train").fingerprint()
 
 
-def test_names_and_colours_of_the_development_kit() -> None:
+def test_names_and_colors_of_the_development_kit() -> None:
     """Places in objectInfo150.txt, counted from 1, and colours of color150."""
     known = {
         1: "wall",

@@ -91,7 +91,7 @@ def test_the_list_of_an_archive_is_kept_and_is_of_that_archive(tars: Path, tmp_p
         open_split(tars, "train")
 
 
-def test_grey_cmyk_and_transparent_images_become_rgb(root: Path) -> None:
+def test_gray_cmyk_and_transparent_images_become_rgb(root: Path) -> None:
     reader = open_split(root, "train")
     folder = root / "train" / reader.classes[0]
     for index, mode in enumerate(("L", "CMYK", "RGBA")):

@@ -95,7 +95,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {"mat": write_official, "folders": 
 
 
 @pytest.mark.parametrize("layout", list(WRITERS))
-def test_all_layouts_give_the_same_upright_samples_in_metres(layout: str, tmp_path: Path) -> None:
+def test_all_layouts_give_the_same_upright_samples_in_meters(layout: str, tmp_path: Path) -> None:
     root = WRITERS[layout](tmp_path)
     assert layout_of(root) == layout
     for split, numbers in (("train", TRAIN), ("test", TEST)):
@@ -331,11 +331,11 @@ def test_check_counts_the_real_one(tmp_path: Path) -> None:
 
 
 def test_check_notices_a_wrong_unit_and_missing_images(tmp_path: Path) -> None:
-    millimetres, short = tmp_path / "mm", tmp_path / "short"
-    write_folders(millimetres, masks=False)
-    for path in millimetres.glob("*/depth/data/*.png"):
+    millimeters, short = tmp_path / "mm", tmp_path / "short"
+    write_folders(millimeters, masks=False)
+    for path in millimeters.glob("*/depth/data/*.png"):
         cv2.imwrite(str(path), read_gray(path, np.uint16) // 6)
-    assert any("another unit" in finding.advice for finding in check(millimetres) if not finding.ok)
+    assert any("another unit" in finding.advice for finding in check(millimeters) if not finding.ok)
     short.mkdir()
     write_official(short)
     scipy.io.savemat(short / SPLITS, {"trainNdxs": TRAIN[:-1], "testNdxs": TEST})

@@ -44,7 +44,7 @@ def test_one_channel(domain: str, numbers: list[int], expected: list[float]) -> 
     assert np.allclose(decoded[0, :, 0], expected, atol=2e-4)
 
 
-def test_colours_are_kept_in_order_and_the_third_curvature_is_dropped(root: Path) -> None:
+def test_colors_are_kept_in_order_and_the_third_curvature_is_dropped(root: Path) -> None:
     image = np.zeros((40, 40, 3), dtype=np.uint8)
     image[:] = (51, 102, 255)  # OpenCV's order: the file's red is 255
     rewrite(first(root, "principal_curvature"), image)

@@ -59,7 +59,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def depth_of(scene: Scene, camera: Camera) -> Any:
     rays = camera.rays()
-    depth, _ = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+    depth, _ = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
     return depth.astype(np.float32).reshape(camera.size)
 
 

@@ -42,8 +42,8 @@ def scannet(rooms: Path, tmp_path: Path) -> Path:
         (scene / folder).mkdir(parents=True)
     for number, frame in enumerate(sorted((rooms / "room-01" / "seq-01").glob("*.color.png"))):
         stem = str(frame).removesuffix(".color.png")
-        colour = cv2.resize(cv2.imread(str(frame)), (128, 96))
-        cv2.imwrite(str(scene / f"color/{number}.jpg"), colour)
+        color = cv2.resize(cv2.imread(str(frame)), (128, 96))
+        cv2.imwrite(str(scene / f"color/{number}.jpg"), color)
         shutil.copy(f"{stem}.depth.png", scene / f"depth/{number}.png")
         np.savetxt(scene / f"pose/{number}.txt", np.loadtxt(f"{stem}.pose.txt"), fmt="%f")
     for kind, size in (("color", (96, 128)), ("depth", (48, 64))):
@@ -83,7 +83,7 @@ def test_depth_and_pose_are_those_of_the_room(rooms: Path) -> None:
                 assert frame is not None
                 camera = Camera(frame.K, frame.cam2world, frame.size)
                 rays = camera.rays()
-                truth, _ = scene.cast(np.broadcast_to(camera.centre, rays.shape), rays)
+                truth, _ = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
                 depth = frame.depth_m()
                 assert depth.dtype == np.float32 and depth.shape == (48, 64)
                 known = np.isfinite(depth)

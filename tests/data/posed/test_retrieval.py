@@ -107,10 +107,10 @@ def test_queries_have_the_first_of_their_lists(root: Path, write: Callable[[Path
         assert sample["id"] == f"{scene}/{query}" and sample["scene"] == scene
         assert np.array_equal(sample["image2"], read_rgb(root / scene / query))
         assert np.array_equal(sample["image1"], [read_rgb(root / scene / name) for name in chosen])
-        centres = [[len(scene), int(name[5]), int(name[-11])] for name in chosen]
-        assert sample["cam2world1"][:, :3, 3].tolist() == centres
+        centers = [[len(scene), int(name[5]), int(name[-11])] for name in chosen]
+        assert sample["cam2world1"][:, :3, 3].tolist() == centers
         assert np.array_equal(sample["relative"], np.linalg.inv(sample["cam2world1"]) @ sample["cam2world2"])
-        assert sample["relative"][0, :3, 3].tolist() == [0, 3 - centres[0][1], index % 4 - centres[0][2]]
+        assert sample["relative"][0, :3, 3].tolist() == [0, 3 - centers[0][1], index % 4 - centers[0][2]]
         assert np.array_equal(sample["K1"], [seven_scenes_intrinsics((24, 32))] * 3) and sample["K2"].shape == (3, 3)
     assert "the first 3 of" in reader.notes[0] and ("hloc" in reader.notes[0]) == (write is write_hloc)
     assert reader.fingerprint() != open_seven_scenes(root).queries(neighbours=2).fingerprint()
@@ -282,7 +282,7 @@ def test_an_interrupted_preparation_goes_on(root: Path, monkeypatch: pytest.Monk
     assert {path.name: path.read_bytes() for path in Path(whole).iterdir()} == expected
 
 
-def test_vectors_are_unit_means_of_normalised_pictures(root: Path) -> None:
+def test_vectors_are_unit_means_of_normalized_pictures(root: Path) -> None:
     backbone = load_backbone("random:mini-mae", image_size=32)
     image = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
     (found,) = prepare_retrieval._vectors([image], backbone)

@@ -144,7 +144,7 @@ def test_rays_and_projection_undo_each_other() -> None:
     assert np.allclose(rotation.T @ rotation, np.eye(3)) and np.isclose(np.linalg.det(rotation), 1)
     distances = np.linspace(0.5, 6, 35)
     for offset in ((0.0, 0.0), (0.25, -0.4)):
-        points = camera.centre + camera.rays(offset) * distances[:, None]
+        points = camera.center + camera.rays(offset) * distances[:, None]
         for pixels, depth in (camera.project(points), seen_at(camera, points)):
             assert np.allclose(depth, distances)
             assert np.allclose(pixels[:, 0].reshape(5, 7), np.arange(7) + offset[0])
@@ -161,7 +161,7 @@ def test_points_of_one_view_agree_with_the_other_views_depth(pairs: list[tuple[S
             assert np.allclose(points, one.points(), atol=1e-5)
             pixels, depth = seen_at(other.camera, points)
             index, x, y, weights = corners(pixels, SIZE)
-            local = (lifted(other) - other.camera.centre) @ other.camera.cam2world[:3, :3]
+            local = (lifted(other) - other.camera.center) @ other.camera.cam2world[:3, :3]
             offset = (other.normals * local).sum(axis=2, keepdims=True)
             planes = around(np.concatenate([other.normals, offset], axis=2), x, y)
             smooth = (np.ptp(planes, axis=1).max(axis=1) < 1e-4) & (depth[index] > 0)
@@ -194,7 +194,7 @@ def test_normals_face_the_camera_and_fit_the_depth(pairs: list[tuple[Scene, View
     for _, pair in pairs:
         view = pair.view1
         assert np.abs(np.linalg.norm(view.normals, axis=2) - 1).max() < 1e-5
-        local = (lifted(view) - view.camera.centre) @ view.camera.cam2world[:3, :3]
+        local = (lifted(view) - view.camera.center) @ view.camera.cam2world[:3, :3]
         assert (view.normals * local).sum(axis=2).max() < 1e-4
         across, down = local[1:-1, 2:] - local[1:-1, :-2], local[2:, 1:-1] - local[:-2, 1:-1]
         found = np.cross(down, across)
@@ -272,13 +272,13 @@ def test_textures_are_functions_of_the_point_alone(kind: str) -> None:
     textures = Textures.draw([(kind,)] * 4, random)
     points = random.uniform(0, 6, (2000, 3)).astype(np.float32)
     owner = random.integers(0, 4, 2000)
-    colours = textures.colour(points, owner)
-    assert colours.min() >= 0 and colours.max() <= 1
+    colors = textures.color(points, owner)
+    assert colors.min() >= 0 and colors.max() <= 1
     order = random.permutation(2000)
-    assert np.array_equal(textures.colour(points[order], owner[order]), colours[order])
-    assert np.array_equal(textures.colour(points[:1], owner[:1]), colours[:1])
+    assert np.array_equal(textures.color(points[order], owner[order]), colors[order])
+    assert np.array_equal(textures.color(points[:1], owner[:1]), colors[:1])
     for number in range(4):
-        mine = colours[owner == number]
+        mine = colors[owner == number]
         assert (float(mine.std(axis=0).max()) > 0.02) == (kind != "plain")
     assert len({tuple(row) for row in textures.first.tolist()}) == 4
 

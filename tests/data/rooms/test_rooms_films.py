@@ -111,11 +111,11 @@ def test_shots_are_smooth() -> None:
     shot = make_shot(5, SintelMini())
     frames = [shot.frame(time) for time in np.arange(-2.5, 3)]
     for body in range(len(shot.still.semantic), len(shot.scene.semantic)):
-        centres = np.stack([frame.scene.triangles[frame.scene.owner == body].mean(axis=(0, 1)) for frame in frames])
-        steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
-        bends = np.linalg.norm(np.diff(centres, 2, axis=0), axis=1)
+        centers = np.stack([frame.scene.triangles[frame.scene.owner == body].mean(axis=(0, 1)) for frame in frames])
+        steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
+        bends = np.linalg.norm(np.diff(centers, 2, axis=0), axis=1)
         assert steps.min() > 0 and bends.max() < 0.5 * steps.max()
-    places = np.stack([frame.camera.centre for frame in frames])
+    places = np.stack([frame.camera.center for frame in frames])
     assert (
         np.linalg.norm(np.diff(places, 2, axis=0), axis=1).max()
         < 0.5 * np.linalg.norm(np.diff(places, axis=0), axis=1).max()

@@ -29,14 +29,14 @@ def room_with_a_box(
     box = trimesh.creation.box(extents=(side, side, side))
     random = np.random.default_rng(0)
     textures = Textures.draw([("plain",), ("plain",), ("plain",)], random)
-    colours = np.array([[0, 0, 0], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], dtype=np.float32)
+    colors = np.array([[0, 0, 0], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], dtype=np.float32)
     scene = Scene(
         name="box",
         size=(8, 8, 8),
         triangles=np.concatenate([shell.triangles, np.asarray(box.triangles) + at]),
         owner=np.repeat([1, 2], 12),
         semantic=np.array([0, 1, 13]),
-        textures=replace(textures, first=colours, second=colours),
+        textures=replace(textures, first=colors, second=colors),
         lights=np.zeros((0, 3)),
         power=np.zeros(0),
         ambient=1.0,
@@ -54,7 +54,7 @@ def shot_with_flyers(seed: int, *, lamps: bool = True) -> Shot:
         scene = replace(scene, power=np.zeros_like(scene.power), ambient=1.0)
     camera = sample_camera(scene, SIZE, random)
     carriage = Motion(
-        camera.centre[None],
+        camera.center[None],
         random.normal(0, 0.04, (1, 3)),
         random.normal(0, 0.01, (1, 3)),
         random.normal(0, 0.03, (1, 3)),
@@ -152,7 +152,7 @@ def test_what_comes_to_lie_behind_the_camera_is_unknown() -> None:
     shot = replace(shot, carriage=replace(still, velocity=np.array([[2.5, 0.0, 0.0]])))
     first, second = shot.frame(0), shot.frame(1)
     truth = flow_truth(shot, first, second)
-    assert np.allclose(second.camera.centre, [2.5, 0, 0])
+    assert np.allclose(second.camera.center, [2.5, 0, 0])
     box = render(first.scene, first.camera).instance == 2
     assert np.array_equal(~truth.known, box) and not truth.flow_px[box].any() and truth.occluded[box].all()
     assert mixed_pixels(shot, first, second)[box].all()
@@ -241,9 +241,9 @@ def test_textures_move_along() -> None:
         first, second = shot.frame(0), shot.frame(1)
         view, truth = render(first.scene, first.camera), flow_truth(shot, first, second)
         owner = view.instance.ravel()
-        colour = first.scene.textures.colour(view.points(), owner)
-        again = second.scene.textures.colour(moved_points(shot, view, 0, 1), owner)
-        assert np.quantile(np.abs(again - colour).max(axis=1), 0.999) < 1e-3
+        color = first.scene.textures.color(view.points(), owner)
+        again = second.scene.textures.color(moved_points(shot, view, 0, 1), owner)
+        assert np.quantile(np.abs(again - color).max(axis=1), 0.999) < 1e-3
         after = render(second.scene, second.camera).rgb.astype(np.float32)
         place = (grid() + truth.flow_px).astype(np.float32)
         kept = ~truth.occluded & ~mixed_pixels(shot, first, second) & (view.instance >= len(shot.still.semantic))
@@ -275,11 +275,11 @@ def test_things_fly_in_sight_and_in_free_space(shots: list[Shot]) -> None:
             scene = shot.frame(time).scene
             corners = [scene.triangles[scene.owner == body].reshape(-1, 3) for body in bodies]
             for row, mine in enumerate(corners):
-                centre = (mine.min(axis=0) + mine.max(axis=0)) / 2
-                radius = np.linalg.norm(mine - centre, axis=1).max()
+                center = (mine.min(axis=0) + mine.max(axis=0)) / 2
+                radius = np.linalg.norm(mine - center, axis=1).max()
                 assert (mine > 0).all() and (mine < np.array(shot.scene.size)).all()
                 for others in corners[:row]:
-                    assert np.linalg.norm(others - centre, axis=1).min() > 0.4 * radius
+                    assert np.linalg.norm(others - center, axis=1).min() > 0.4 * radius
         seen = set(np.unique(render(shot.scene, shot.camera).instance).tolist())
         count.append((len(bodies), len(seen & bodies.keys())))
     assert sum(many for many, _ in count) >= 10

@@ -98,11 +98,11 @@ def test_files_agree_with_the_geometry_of_a_view(tmp_path: Path) -> None:
             open_split(tmp_path, "train", domain=domain)[index]["target"]
             for domain in ("depth", "normals", "reshading")
         )
-        metres = depth[:, :, 0] * 8000 / 512
-        assert 0.3 < metres.min() < metres.max() < 10
+        meters = depth[:, :, 0] * 8000 / 512
+        assert 0.3 < meters.min() < meters.max() < 10
         # Points by the pinhole camera (65 degrees), normals by their differences: both files tell of the same surface.
         place = (np.mgrid[0:48, 0:48][::-1] - 23.5) / (24 / np.tan(np.radians(32.5)))
-        points = np.stack([place[0] * metres, place[1] * metres, metres], axis=-1)
+        points = np.stack([place[0] * meters, place[1] * meters, meters], axis=-1)
         across, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
         normal = np.cross(down, across)
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True)

@@ -101,7 +101,7 @@ def test_scattered_points_lie_where_their_pixels_come_to_lie() -> None:
     assert found(larger) == {(1, 1): [2, 6], (1, 7): [10, 18], (7, 1): [6, 12], (10, 7): [14, 24]}
 
 
-def test_of_points_that_meet_the_nearest_to_the_centre_stays() -> None:
+def test_of_points_that_meet_the_nearest_to_the_center_stays() -> None:
     """5 columns become 2: centres 0.2, 0.6, 1.0, 1.4, 1.8; of the first two 0.6 is nearer to 0.5, of the rest 1.4 to 1.5."""
     points = {(0, column): (float(column + 1), 0.0) for column in range(5)}
     smaller = resize(sparse(points, (2, 5)), (2, 2))
@@ -165,7 +165,7 @@ def test_flips_come_as_often_as_told() -> None:
     assert np.mean(signs, axis=0).tolist() == [pytest.approx(0.5, abs=0.08), pytest.approx(0.1, abs=0.05)]
 
 
-def test_colours_are_mostly_the_same_in_both_images() -> None:
+def test_colors_are_mostly_the_same_in_both_images() -> None:
     sample = pair_of(8, 8)
     sample["image2"] = sample["image1"]
     augment = replace(FlowAugment((8, 8)), resized=0.0, flipped=0.0, upended=0.0)

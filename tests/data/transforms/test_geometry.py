@@ -46,7 +46,7 @@ def test_the_smallest_maps_that_cover_the_size(
     assert moved["depth_m"].dtype == np.float32
 
 
-def test_depths_are_picked_and_colours_are_mixed() -> None:
+def test_depths_are_picked_and_colors_are_mixed() -> None:
     sample = coded(40, 60)
     moved = geometry.resize(sample, (27, 31))
     assert np.isin(moved["depth_m"], sample["depth_m"]).all()
@@ -55,7 +55,7 @@ def test_depths_are_picked_and_colours_are_mixed() -> None:
     assert len(np.unique(geometry.resize({"image": image}, (27, 31))["image"])) > 2
 
 
-def test_bilinear_uses_pixel_centres() -> None:
+def test_bilinear_uses_pixel_centers() -> None:
     ramp = np.repeat(np.arange(0, 80, 2, dtype=np.uint8)[:, None, None], 3, axis=2).repeat(8, axis=1)
     moved = geometry.resize({"image": ramp}, (20, 8))["image"][:, 0, 0].astype(float)
     np.testing.assert_allclose(moved, 4 * np.arange(20) + 1, atol=0.5)
@@ -68,7 +68,7 @@ def test_crops_and_flips_move_everything_together() -> None:
     agree(geometry.flip(sample))
     assert geometry.flip(sample)["image"][0, 0, 1] == 59
     np.testing.assert_array_equal(geometry.flip(geometry.flip(sample))["depth_m"], sample["depth_m"])
-    middle = geometry.centre_crop(sample, (20, 31))
+    middle = geometry.center_crop(sample, (20, 31))
     agree(middle)
     assert middle["image"][0, 0].tolist()[:2] == [10, 14]
     for _ in range(20):
@@ -85,7 +85,7 @@ def test_random_crops_reach_every_place_equally() -> None:
     agree(geometry.random_crop(sample, (12, 10), random))
 
 
-def test_colours_follow_the_generator_and_nothing_else() -> None:
+def test_colors_follow_the_generator_and_nothing_else() -> None:
     image = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
     jitter = ColorJitter((0.5, 1.5), (0.5, 1.5), (0.5, 1.5), (-0.2, 0.2))
     before = image.copy()
@@ -98,7 +98,7 @@ def test_colours_follow_the_generator_and_nothing_else() -> None:
     np.testing.assert_array_equal(ColorJitter()(image, np.random.default_rng(5)), image)
 
 
-def test_each_colour_change_is_the_one_it_is_called() -> None:
+def test_each_color_change_is_the_one_it_is_called() -> None:
     image = np.full((4, 4, 3), (200, 100, 50), np.uint8)
     random = np.random.default_rng(0)
     assert ColorJitter(brightness=(0.5, 0.5))(image, random)[0, 0].tolist() == [100, 50, 25]

@@ -10,7 +10,7 @@ from croco_bench.data.transforms.stereo import StereoAugment
 
 Array = NDArray[Any]
 Sample = dict[str, Any]
-CROP = StereoAugment((20, 30), stretched=0.0, spare=0, upended=0.0, shaken=0.0, coloured=0.0)
+CROP = StereoAugment((20, 30), stretched=0.0, spare=0, upended=0.0, shaken=0.0, colored=0.0)
 
 
 def sample_of(height: int = 40, width: int = 60) -> Sample:
@@ -92,10 +92,10 @@ def test_only_the_right_view_is_shaken_and_by_a_little() -> None:
     assert len({found["image2"].tobytes() for found in draws(replace(CROP, shaken=0.0), 1)}) == 1
 
 
-def test_colours_change_in_both_views_and_sometimes_apart() -> None:
+def test_colors_change_in_both_views_and_sometimes_apart() -> None:
     whole = {**sample_of(20, 30), "image1": np.full((20, 30, 3), (90, 120, 60), np.uint8)}
     whole["image2"] = whole["image1"].copy()
-    augment = replace(CROP, coloured=0.5)
+    augment = replace(CROP, colored=0.5)
     same = changed = 0
     for seed in range(200):
         found = augment(whole, np.random.default_rng(seed))
