@@ -17,11 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.errors import CheckpointError
-from croco_bench.metrics.meter import Array, Meter
-
-Size = tuple[int, int]
-Sample = dict[str, Any]
-Batch = dict[str, Any]
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array, Batch, Sample, Size
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = tuple[int, int]
+from croco_bench.types import Size
 
 
 def offsets(length: int, window: int, overlap: float) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.ade20k import UNLABELED, ADE20KReader
 from croco_bench.data.datasets.ade20k_classes import NAMES, PALETTE
 from croco_bench.data.splitting import carve
@@ -21,9 +21,9 @@ from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms import segmentation as maps
 from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.errors import DivergedError, UsageError
-from croco_bench.metrics.meter import Array
 from croco_bench.metrics.segmentation_meter import SegmentationMeter
 from croco_bench.tiling import slide
+from croco_bench.types import Array, Batch, Sample, Size
 
 _JITTER = ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1))
 # Pixels predicted at once in one forward pass, and classes enlarged at once: bounds of memory, no number depends on them.

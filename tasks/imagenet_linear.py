@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.imagenet import open_split, titles
 from croco_bench.data.splitting import carve
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.metrics.classification_meter import ClassificationMeter
-from croco_bench.metrics.meter import Array
+from croco_bench.types import Array, Batch, Sample, Size
 
 # Images predicted at once; no number depends on it.
 _EVAL_BATCH = 64

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.nyuv2 import open_split
 from croco_bench.data.splitting import Subset, carve
 from croco_bench.data.transforms import geometry
@@ -22,8 +22,8 @@ from croco_bench.data.transforms.color import ColorJitter, to_gray, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.depth_meter import MIN_DEPTH_M, DepthMeter
-from croco_bench.metrics.meter import Array
 from croco_bench.tiling import slide
+from croco_bench.types import Array, Batch, Sample, Size
 
 log = logging.getLogger(__name__)
 

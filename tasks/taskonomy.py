@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.taskonomy import DOMAINS, Layout, block_dilated, open_split, softened
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import UsageError
 from croco_bench.metrics.dense_meter import DenseMeter
-from croco_bench.metrics.meter import Array
+from croco_bench.types import Array, Batch, Sample, Size
 
 # Images predicted at once; no number depends on it.
 _EVAL_BATCH = 16

@@ -11,8 +11,9 @@ from croco_bench.backbones.architecture import Architecture, Decoder
 from croco_bench.backbones.attention import Rotation
 from croco_bench.backbones.blocks import Block, CrossBlock, layer_norm
 from croco_bench.backbones.vit import ViT, check_size
-from croco_bench.contracts import Origin, PairBackbone, Size
+from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.errors import FitError
+from croco_bench.types import Size
 
 _DECODER_PARTS = ("decoder_embed", "dec_positions", "dec_blocks", "dec_norm")
 

@@ -20,9 +20,10 @@ from croco_bench.backbones.position_tables import resample
 from croco_bench.backbones.timm_vit import TimmViT
 from croco_bench.backbones.vit import ViT, grid_of
 from croco_bench.backbones.weights import OWN, PRETRAINED, Finetuned, as_finetuned, fill, read_checkpoint
-from croco_bench.contracts import Backbone, Origin, Size
+from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import CheckpointError, FitError, UsageError, unknown
 from croco_bench.seeding import derive
+from croco_bench.types import Size
 
 # The first that matches wins: special cases stand before the general.
 FORMATS: tuple[Format, ...] = (*multimae.FORMATS, *croco.FORMATS, *vit.FORMATS)

@@ -14,8 +14,9 @@ from croco_bench.backbones.croco import CroCo, CrossView
 from croco_bench.backbones.position_tables import sincos
 from croco_bench.backbones.timm_vit import TimmViT
 from croco_bench.backbones.vit import ViT, grid_of
-from croco_bench.contracts import Backbone, Origin, PairBackbone, Size
+from croco_bench.contracts import Backbone, Origin, PairBackbone
 from croco_bench.errors import FitError
+from croco_bench.types import Size
 
 
 class TimmPair(TimmViT, CrossView):

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from croco_bench.backbones.blocks import drop_path
 from croco_bench.backbones.locate import hub_reason
 from croco_bench.backbones.vit import check_size, grid_of
-from croco_bench.contracts import Backbone, Origin, Size
+from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import CheckpointError, FitError
+from croco_bench.types import Size
 
 
 class TimmViT(Backbone):

@@ -12,8 +12,9 @@ from croco_bench.backbones.architecture import Architecture, Grid
 from croco_bench.backbones.attention import Rotation, rotation
 from croco_bench.backbones.blocks import Block, initialize, layer_norm, set_drop_path
 from croco_bench.backbones.position_tables import sincos
-from croco_bench.contracts import Backbone, Origin, Size
+from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import FitError
+from croco_bench.types import Size
 
 
 def grid_of(size: Size, patch_size: int) -> Grid:

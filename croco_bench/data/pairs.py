@@ -19,8 +19,6 @@ from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
 
-Array = NDArray[Any]
-
 
 class Pair(Protocol):
     """Two views of one scene."""

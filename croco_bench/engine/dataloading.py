@@ -13,10 +13,11 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from croco_bench.config.tables import Loop
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample
+from croco_bench.contracts import Evaluation, Reader
 from croco_bench.engine.devices import usable_workers
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import derive, generator
+from croco_bench.types import Batch, Sample
 
 Key = tuple[int, int]
 

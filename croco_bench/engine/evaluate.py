@@ -16,7 +16,8 @@ from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.devices import usable_workers
 from croco_bench.engine.network import Network, Unlearned
 from croco_bench.errors import BenchError, DataError, DivergedError
-from croco_bench.metrics.meter import Array, Rows, stack
+from croco_bench.metrics.meter import Rows, stack
+from croco_bench.types import Array
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from croco_bench.contracts import Backbone, Batch, Features, FeatureSpec, Head, PairBackbone
+from croco_bench.contracts import Backbone, Features, FeatureSpec, Head, PairBackbone
 from croco_bench.errors import FitError
+from croco_bench.types import Batch
 
 Outputs = list[tuple[float, Tensor]]
 

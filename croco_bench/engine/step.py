@@ -16,12 +16,12 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from croco_bench.contracts import Batch
 from croco_bench.engine.dataloading import to_device
 from croco_bench.engine.optim import Schedule
 from croco_bench.errors import DivergedError, RecordError
 from croco_bench.files import atomic
 from croco_bench.seeding import derive
+from croco_bench.types import Batch
 
 State = dict[str, Any]
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from croco_bench.config.recipe import Recipe
-from croco_bench.contracts import Batch, Splits, Task
+from croco_bench.contracts import Splits, Task
 from croco_bench.engine.dataloading import Plan, training_batches
 from croco_bench.engine.evaluate import evaluate
 from croco_bench.engine.network import Network, Outputs, inputs
@@ -21,6 +21,7 @@ from croco_bench.engine.optim import Schedule, build_optimizer
 from croco_bench.engine.step import State, Stepper, load_state, save_state
 from croco_bench.engine.training_log import RunLog
 from croco_bench.progress import Bar, say
+from croco_bench.types import Batch
 
 
 @dataclass(frozen=True)

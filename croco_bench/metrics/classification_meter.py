@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from croco_bench.metrics.classification import ALL
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array
 
 
 class ClassificationMeter(Meter):

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from croco_bench.metrics.depth import ALL
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array
 
 MIN_DEPTH_M, MAX_DEPTH_M = 1e-3, 10.0
 

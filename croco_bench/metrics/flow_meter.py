@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from croco_bench.metrics.flow import ALL
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array
 
 
 class FlowMeter(Meter):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.metrics import Metric
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 Rows = dict[str, Array]
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from croco_bench.metrics.meter import Array
 from croco_bench.metrics.pose_errors import failed
+from croco_bench.types import Array
 
 _ITERATIONS = 100
 _CLOSE_ENOUGH = 1e-7

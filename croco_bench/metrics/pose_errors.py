@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from croco_bench.errors import BenchError
-from croco_bench.metrics.meter import Array
+from croco_bench.types import Array
 
 # A translation shorter than this has no direction.
 ZERO_BASELINE_M = 1e-6

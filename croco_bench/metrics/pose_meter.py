@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from croco_bench.metrics import Metric
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Meter
 from croco_bench.metrics.pose import LOCALIZATION, PAIR_TRANSLATION_M, PAIRS
 from croco_bench.metrics.pose_averaging import locate
 from croco_bench.metrics.pose_errors import (
@@ -18,6 +18,7 @@ from croco_bench.metrics.pose_errors import (
     rotation_error_deg,
     translation_error_m,
 )
+from croco_bench.types import Array
 
 _CLOSE_M, _CLOSE_DEG = 0.05, 5.0
 

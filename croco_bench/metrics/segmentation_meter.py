@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Meter
 from croco_bench.metrics.segmentation import ALL
+from croco_bench.types import Array
 
 IGNORED = 255
 

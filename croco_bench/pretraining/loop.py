@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from croco_bench.backbones.blocks import Block, CrossBlock
-from croco_bench.contracts import Batch
 from croco_bench.engine.dataloading import Plan, training_batches
 from croco_bench.engine.optim import Schedule
 from croco_bench.engine.step import Stepper, load_state, save_state, shard
@@ -30,6 +29,7 @@ from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.pretraining.sources import Source
 from croco_bench.pretraining.validation import Check
 from croco_bench.progress import Bar, say
+from croco_bench.types import Batch
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from croco_bench.contracts import Reader, Sample, Size
+from croco_bench.contracts import Reader
 from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader
 from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.data.pairs import open_pairs
@@ -20,6 +20,7 @@ from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.recipe import Data
 from croco_bench.pretraining.transforms import Augmentation, ModalitySamples, PairSamples
 from croco_bench.seeding import generator
+from croco_bench.types import Sample, Size
 
 Prepare = Callable[[Sample, np.random.Generator], Sample]
 ROOMS = "rooms"

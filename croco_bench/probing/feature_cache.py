@@ -25,8 +25,8 @@ from croco_bench.engine.devices import usable_workers
 from croco_bench.engine.network import Network
 from croco_bench.errors import DivergedError, RecordError
 from croco_bench.files import atomic
-from croco_bench.metrics.meter import Array
 from croco_bench.progress import say
+from croco_bench.types import Array
 
 # Rises when vectors of one key would come out different.
 _VERSION = 2

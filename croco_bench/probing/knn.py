@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from croco_bench.metrics.meter import Array
+from croco_bench.types import Array
 
 # Similarities in memory at once.
 _QUERIES, _LIBRARY = 1024, 65536

@@ -19,12 +19,13 @@ from croco_bench.engine.evaluate import Scores
 from croco_bench.engine.train import Job, Trained
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError
-from croco_bench.metrics.meter import Array, stack
+from croco_bench.metrics.meter import stack
 from croco_bench.probing.feature_cache import FeatureCache, Kept
 from croco_bench.probing.knn import neighbor_scores
 from croco_bench.progress import Bar
 from croco_bench.runs.report import Scored
 from croco_bench.seeding import derive, generator
+from croco_bench.types import Array
 
 # Rows of vectors that are taken from disk at once where all are needed.
 _CHUNK = 8192

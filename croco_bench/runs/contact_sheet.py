@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from croco_bench.contracts import Evaluation, Sample, Task
+from croco_bench.contracts import Evaluation, Task
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.network import Network
 from croco_bench.files import atomic
-from croco_bench.metrics.meter import Array
+from croco_bench.types import Array, Sample
 
 ROWS = 6
 # What fits above a panel in the smallest print.

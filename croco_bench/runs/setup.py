@@ -18,13 +18,13 @@ from croco_bench.backbones.paired import with_decoder
 from croco_bench.backbones.weights import OWN, fill, read_finetuned
 from croco_bench.config import recipe as recipes
 from croco_bench.config.recipe import FreshDecoder, Recipe
-from croco_bench.contracts import Backbone, Batch, Evaluation, Head, Origin, PairBackbone, PooledHead, Splits, Task
+from croco_bench.contracts import Backbone, Evaluation, Head, Origin, PairBackbone, PooledHead, Splits, Task
 from croco_bench.data.catalogue import data_folder
 from croco_bench.data.splitting import limit
 from croco_bench.engine.network import Network, Unlearned, spec_for
 from croco_bench.errors import CheckpointError, UsageError, unknown
-from croco_bench.metrics.meter import Array
 from croco_bench.seeding import derive
+from croco_bench.types import Array, Batch
 
 Baseline = Callable[[Batch], list[Array]]
 _CLASSICAL = "classical:"

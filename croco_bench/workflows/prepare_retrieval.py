@@ -24,8 +24,8 @@ from croco_bench.data.posed.retrieval_lists import PREPARED, TOP, write_list, wr
 from croco_bench.engine import devices
 from croco_bench.errors import BenchError, DataError
 from croco_bench.files import atomic
-from croco_bench.metrics.meter import Array
 from croco_bench.progress import Bar, say
+from croco_bench.types import Array
 
 _THREADS = 8
 

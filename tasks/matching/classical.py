@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from croco_bench.contracts import Batch
-from croco_bench.metrics.meter import Array
+from croco_bench.types import Array, Batch
 
 # Two grey images (H, W) uint8 -> what leads from the first to the second, pixel by pixel.
 Method = Callable[[Array, Array], Array]

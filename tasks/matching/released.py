@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from croco_bench.contracts import Size
 from croco_bench.errors import CheckpointError
+from croco_bench.types import Size
 
 # The authors' criteria, and this project's names for them.
 _LOSSES = {

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Task
+from croco_bench.contracts import Evaluation, Reader, Task
 from croco_bench.errors import UsageError
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Meter
 from croco_bench.tasks.matching.released import Released, check_settings, settings_of
 from croco_bench.tiling import confidence_weight, grid, slide_pairs
+from croco_bench.types import Array, Batch, Sample, Size
 
 
 class WindowOptions(Protocol):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import poselib
 
-from croco_bench.metrics.meter import Array
+from croco_bench.types import Array
 
 # (points of image 1 (n, 2), of image 2 (n, 2), K1, K2) -> [R | t] (3, 4) that maps camera 2 into camera 1; None: failed.
 Estimator = Callable[[Array, Array, Array, Array], Array | None]

@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from croco_bench.contracts import Sample
-from croco_bench.metrics.meter import Array
 from croco_bench.metrics.pose_averaging import locate
+from croco_bench.types import Array, Sample
 
 _DATABASE, _TRUTH, _PREDICTION = (150, 150, 150), (40, 150, 70), (210, 50, 40)
 _POINTS = ((228, 26, 28), (55, 126, 184), (255, 127, 0), (152, 78, 163), (255, 217, 47), (77, 175, 74))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.catalogue import data_folder
 from croco_bench.data.datasets.habitat_poses import HabitatPoses
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
@@ -25,7 +25,6 @@ from croco_bench.data.splitting import limit
 from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.data.transforms.view_fitting import fit
 from croco_bench.errors import DataError, UsageError
-from croco_bench.metrics.meter import Array
 from croco_bench.metrics.pose_errors import ZERO_BASELINE_M
 from croco_bench.metrics.pose_meter import LocalizationMeter, RelativePoseMeter
 from croco_bench.tasks.relative_pose.classical import Estimator, by_opencv, by_poselib, relative_poses
@@ -39,6 +38,7 @@ from croco_bench.tasks.relative_pose.rotations import (
     to_rotation,
 )
 from croco_bench.tiling import SharesImages
+from croco_bench.types import Array, Batch, Sample, Size
 
 # Reloc3r's.
 _JITTER = ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-0.1, 0.1))

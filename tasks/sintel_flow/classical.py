@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import Method
+from croco_bench.types import Array
 
 
 def zero(gray1: Array, _: Array) -> Array:

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torchvision.utils import flow_to_image
 
-from croco_bench.contracts import Sample
 from croco_bench.data.transforms.colormaps import colored
-from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import picture
+from croco_bench.types import Array, Sample
 
 _GRAY = 96
 # The legend's diameter as a share of the picture's shorter side; the error that a picture shows at its brightest.

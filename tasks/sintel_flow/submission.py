@@ -15,7 +15,8 @@ from croco_bench.data.datasets.matching import kitti, sintel
 from croco_bench.data.formats.flow import write_flo, write_kitti_flow
 from croco_bench.errors import DataError, unknown
 from croco_bench.metrics import Metric
-from croco_bench.metrics.meter import Array, Meter
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array
 
 # What 16 bits in steps of 1/64 px can say.
 _KITTI_MOST_PX = 511.0

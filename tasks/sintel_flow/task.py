@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits
+from croco_bench.contracts import Evaluation, Reader, Splits
 from croco_bench.data.datasets.matching.sintel import PASSES, SCENES, SELECT_SCENES, open_split, scenes_of
 from croco_bench.data.datasets.matching.sintel_passes import BothPasses
 from croco_bench.data.mixtures.flow import check_weights, open_mixture
@@ -20,13 +20,13 @@ from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.flow import FlowAugment
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.flow_meter import FlowMeter
-from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import on_batch
 from croco_bench.tasks.matching.losses import LOSSES, within
 from croco_bench.tasks.matching.released import FLOW
 from croco_bench.tasks.matching.tiled_task import WindowedTask
 from croco_bench.tasks.sintel_flow import classical, pictures
 from croco_bench.tasks.sintel_flow.submission import SERVERS, SubmissionMeter, open_submissions
+from croco_bench.types import Array, Batch, Sample, Size
 
 # Scenes that nothing is trained or selected on, so that they can be reported: ptlflow's validation scenes, but for
 # temple_2, which CroCo selects by.

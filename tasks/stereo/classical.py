@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import Method
+from croco_bench.types import Array
 
 # Disparities up to this share of the width are looked for: Middlebury's largest are about a quarter of theirs.
 _SEARCHED = 0.3

@@ -5,10 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from croco_bench.contracts import Sample
 from croco_bench.data.transforms.colormaps import colored, unit_range
-from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import picture
+from croco_bench.types import Array, Sample
 
 # The error that a picture shows at its brightest.
 _WORST_PX = 5.0

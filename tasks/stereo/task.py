@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from croco_bench.contracts import Batch, Evaluation, Reader, Sample, Size, Splits
+from croco_bench.contracts import Evaluation, Reader, Splits
 from croco_bench.data.mixtures.stereo import (
     REPORTS,
     Report,
@@ -25,12 +25,12 @@ from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.stereo import StereoAugment
 from croco_bench.errors import UsageError
 from croco_bench.metrics.disparity_meter import DisparityMeter
-from croco_bench.metrics.meter import Array
 from croco_bench.tasks.matching.classical import on_batch
 from croco_bench.tasks.matching.losses import LOSSES
 from croco_bench.tasks.matching.released import STEREO
 from croco_bench.tasks.matching.tiled_task import WindowedTask
 from croco_bench.tasks.stereo import classical, pictures
+from croco_bench.types import Array, Batch, Sample, Size
 
 _TRUTH = ("disparity_px", "valid", "occluded", "disparity4_px", "valid4")
 # exp(-x) of larger x, and of less than -x, would be 0 or overflow.

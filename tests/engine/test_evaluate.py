@@ -15,8 +15,9 @@ from croco_bench.engine.evaluate import evaluate
 from croco_bench.engine.network import Unlearned
 from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.metrics import Metric
-from croco_bench.metrics.meter import Array, Meter, bootstrap, stack
+from croco_bench.metrics.meter import Meter, bootstrap, stack
 from croco_bench.runs.report import Scored, require_headline
+from croco_bench.types import Array
 
 VALUE = Metric("value", "value", "", "lower", "image", 3, "|p - t|")
 

@@ -1,14 +1,12 @@
 import math
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.metrics.depth_meter import DepthMeter
 from croco_bench.metrics.meter import stack
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 NAMES = [metric.name for metric in DepthMeter.metrics]
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.datasets.matching.middlebury import open_evaluation
 from croco_bench.data.miniatures.crestereo import CREStereoMini
@@ -16,9 +15,8 @@ from croco_bench.data.transforms.stereo import StereoAugment
 from croco_bench.errors import UsageError
 from croco_bench.metrics.disparity_meter import DisparityMeter
 from croco_bench.metrics.meter import stack
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 SIZE = (40, 56)
 
 

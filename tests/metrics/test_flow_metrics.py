@@ -1,15 +1,10 @@
-from typing import Any
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.metrics.flow import ALL, CLEAN_EPE, EPE
 from croco_bench.metrics.flow_meter import FlowMeter
 from croco_bench.metrics.meter import bootstrap, stack
-
-Array = NDArray[Any]
-Sample = dict[str, Array]
+from croco_bench.types import Array, Sample
 
 
 def field(*vectors: tuple[float, float]) -> Array:

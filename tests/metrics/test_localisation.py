@@ -2,11 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
@@ -16,8 +14,7 @@ from croco_bench.metrics.pose import LOCALIZATION
 from croco_bench.metrics.pose_averaging import geometric_median, locate, nearest_to_lines, rotation_median
 from croco_bench.metrics.pose_meter import LocalizationMeter
 from croco_bench.runs.runner import run
-
-Array = NDArray[Any]
+from croco_bench.types import Array
 
 
 def poses(count: int, seed: int) -> Array:

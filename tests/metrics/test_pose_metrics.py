@@ -1,11 +1,9 @@
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 from evo.core.metrics import APE, RPE, PoseRelation, Unit
 from evo.core.trajectory import PosePath3D
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.errors import BenchError
@@ -17,8 +15,7 @@ from croco_bench.metrics.pose_errors import (
     translation_error_m,
 )
 from croco_bench.metrics.pose_meter import RelativePoseMeter, auc, mean_accuracy, pair_scores
-
-Array = NDArray[Any]
+from croco_bench.types import Array
 
 
 def poses(count: int, seed: int, *, turn: float = 3.0, move: float = 1.0) -> Array:

@@ -1,14 +1,12 @@
 import time
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.metrics.meter import bootstrap, stack
 from croco_bench.metrics.segmentation_meter import IGNORED, SegmentationMeter
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 NAMES = [metric.name for metric in SegmentationMeter.metrics]
 
 

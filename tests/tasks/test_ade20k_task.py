@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -23,9 +22,8 @@ from croco_bench.records.store import Slot, read
 from croco_bench.tables import make
 from croco_bench.tables.show import show
 from croco_bench.tasks.ade20k_seg import ADE20KSeg, ADE20KSegOptions, _labels
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 SIZE = (32, 32)
 
 

@@ -1,11 +1,9 @@
 """Poses from matches: exact ones on points, near ones on rendered rooms, none where there is nothing to match."""
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.rooms.camera import Camera, intrinsics, nudge, sample_camera
@@ -13,8 +11,8 @@ from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.metrics.pose_errors import direction_error_deg, rotation_error_deg
 from croco_bench.tasks.relative_pose.classical import Estimator, by_opencv, by_poselib, match, relative_poses, sift
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 SIZE = (240, 320)
 ESTIMATORS = pytest.mark.parametrize("estimate", [by_poselib, by_opencv])
 

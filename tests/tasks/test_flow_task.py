@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -22,9 +21,8 @@ from croco_bench.metrics.meter import stack
 from croco_bench.tasks.sintel_flow.pictures import flow_colors
 from croco_bench.tasks.sintel_flow.submission import SERVERS, SubmissionMeter
 from croco_bench.tasks.sintel_flow.task import HELD_OUT, SintelFlow, SintelFlowOptions
+from croco_bench.types import Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 SIZE = (32, 32)
 CHAIRS = {"flyingchairs": 1.0}
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -16,9 +15,8 @@ from croco_bench.data.splitting import limit
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.meter import stack
 from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions
+from croco_bench.types import Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 SIZE = (32, 32)
 
 

@@ -1,16 +1,13 @@
 """Drawings of poses: things are where they should be."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.tasks.relative_pose.pictures import _epipolar_line, _line, epipolar, from_above
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 GREEN, RED = (40, 150, 70), (210, 50, 40)
 # Looks along the world's y, z is up: a camera's x is right, y down, z ahead.
 AHEAD = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])

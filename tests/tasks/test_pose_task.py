@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import roma
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from torch.utils.data import default_collate
@@ -26,9 +25,8 @@ from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.heads.pose import Pose, PoseOptions
 from croco_bench.metrics.meter import stack
 from croco_bench.tasks.relative_pose.task import RelativePose, RelativePoseOptions
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 SIZE = (24, 32)
 
 

@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -18,9 +17,8 @@ from croco_bench.engine.dataloading import _collate_evaluation
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.tasks.stereo.classical import METHODS, filled
 from croco_bench.tasks.stereo.task import Stereo, StereoOptions
+from croco_bench.types import Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 SIZE = (32, 32)
 CREST = {"crestereo": 1.0}
 

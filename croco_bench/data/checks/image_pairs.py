@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import Finding, is_miniature
 from croco_bench.data.datasets.matching.image_pairs import MatchingReader
 from croco_bench.errors import DataError
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
 _LOOKED_AT = 5
 # Shares of pixels that a mask of what is hidden or unreliable has at most, on average.
 _MOST_MASKED = 0.5

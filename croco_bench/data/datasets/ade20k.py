@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.datasets.ade20k_classes import NAMES
 from croco_bench.data.formats.images import read_gray, read_rgb
 from croco_bench.errors import DataError
+from croco_bench.types import Sample
 
 Split = Literal["train", "test"]
 FOLDER = "ADEChallengeData2016"

@@ -11,9 +11,9 @@ import numpy as np
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.pairs import open_pairs
-from croco_bench.data.posed.reader import Array
 from croco_bench.data.posed.sequences import is_rigid
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
 _KEYS = {"camera_intrinsics": (3, 3), "R_cam2world": (3, 3), "t_cam2world": (3,)}
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.datasets.imagenet_items import LINK, TARS, Item, Split
 from croco_bench.data.datasets.imagenet_tars import read_tars
 from croco_bench.errors import DataError
+from croco_bench.types import Sample
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 

@@ -14,7 +14,6 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import Finding, is_miniature
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.errors import DataError
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
 Window = tuple[int, int, int, int]
 KINDS = ("rgb", "depth", "semseg")
 _ENDINGS = {"jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jpx", "jp2"}

@@ -17,10 +17,11 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from croco_bench.contracts import Reader, Sample
+from croco_bench.contracts import Reader
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.formats.images import read_gray, read_rgb
 from croco_bench.errors import DataError
+from croco_bench.types import Sample
 
 Split = Literal["train", "test"]
 Validity = Literal["raw", "all"]

@@ -9,9 +9,10 @@ import numpy as np
 
 from croco_bench.data.catalogue import Finding, is_miniature
 from croco_bench.data.formats.images import read_rgb
-from croco_bench.data.posed.reader import Array, PosedViews, PoseReader
+from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.sequences import read_intrinsics, read_pose
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
 _PAIRS, _SCENES = 1500, 100
 # Depth maps' size. Colour images, which see the same, are resized to it, and depth's intrinsics are used.

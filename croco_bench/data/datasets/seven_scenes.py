@@ -8,11 +8,12 @@ import numpy as np
 
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.posed.overlap import Overlap, draw_pairs
-from croco_bench.data.posed.reader import Array, PosedViews, PoseReader
+from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.retrieval_lists import choose, find_lists
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import generator
+from croco_bench.types import Array
 
 
 class SevenScenes:

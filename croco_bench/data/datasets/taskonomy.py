@@ -13,18 +13,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.formats.images import read_any, read_rgb
 from croco_bench.errors import DataError, UsageError, unknown
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
 Split = Literal["train", "val", "test"]
 Layout = Literal["auto", "tasks", "buildings"]
 Row = tuple[str, int, int]  # building, point, view

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # Compressed HDF5 can promise any size: eight times the largest image of all datasets is enough.
 _MOST_PIXELS = 100_000_000
 

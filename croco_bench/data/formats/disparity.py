@@ -7,7 +7,6 @@ Disparity is (H, W) float32 in pixels: what the left view shows at x, the right 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ from croco_bench.data.formats.arrays import read_hdf5, read_npy, write_hdf5, wri
 from croco_bench.data.formats.flow import read_pfm, write_pfm
 from croco_bench.data.formats.images import read_gray
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 Disparity = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 # Steps that a PNG of 16 bits has in a pixel.

@@ -10,7 +10,6 @@ import math
 import re
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,8 @@ from croco_bench.data.formats.arrays import (
 )
 from croco_bench.data.formats.images import read_any
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 Flow = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as a little-endian float32

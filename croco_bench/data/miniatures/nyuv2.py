@@ -6,12 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import scipy.io
-from numpy.typing import NDArray
 
 from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.classes import THINGS
@@ -19,8 +17,8 @@ from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, generator
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 _KINDS = ("bedroom", "living_room", "office", "dining_room", "study")
 _HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 ."
 

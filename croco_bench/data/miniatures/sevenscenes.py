@@ -6,11 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from croco_bench.data.posed.retrieval_lists import HLOC, TOP, write_list, write_maker
@@ -20,8 +18,8 @@ from croco_bench.data.rooms.render import render, seen_from
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, generator
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # A camera carried by hand: every so many frames it is about to be somewhere else.
 _FRAMES_PER_KNOT = 10
 _MAX_DEPTH_MM = 65534

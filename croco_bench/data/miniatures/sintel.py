@@ -7,10 +7,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.formats.flow import write_flo
 from croco_bench.data.miniatures.habitat import write_image
@@ -22,8 +20,8 @@ from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, generator
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # Official names, ordered so that the first four bring one scene to train on, both to select by, and one to report.
 TRAINING_SCENES = (
     *("alley_1", "temple_2", "temple_3", "market_2", "alley_2", "shaman_2", "bandage_1", "bamboo_2", "sleeping_1"),

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms import cues
@@ -19,8 +17,8 @@ from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, generator
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 _UNITS_PER_M = 512.0
 _PARTS = ("train", "val", "test")
 

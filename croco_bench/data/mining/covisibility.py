@@ -10,14 +10,12 @@ smaller share: at 120 rows, nearest pixel, and a tolerance of 5 cm + 3 % of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.posed.sequences import PosedFrame
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # 1/p and 1/p^2, p the real root of p^3 = p + 1.
 _PLASTIC = np.array([0.7548776662466927, 0.5698402909980532])
 

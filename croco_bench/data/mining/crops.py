@@ -6,16 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
 from pathlib import Path
-from typing import Any
 
 import cv2
-from numpy.typing import NDArray
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 _PAIRS_PER_FOLDER, _MOST_LEVELS = 500, 5
 _CHUNK = 64
 _QUALITY = 95

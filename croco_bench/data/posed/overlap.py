@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from croco_bench.data.posed.reader import Array, PosedViews
+from croco_bench.data.posed.reader import PosedViews
+from croco_bench.types import Array
 
 # Rows compared at once: so few that products stay in the cache, and in one thread.
 _CHUNK = 16

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
-
-Array = NDArray[Any]
+from croco_bench.types import Array
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from croco_bench.data.posed.reader import Array
 from croco_bench.errors import DataError, UsageError
 from croco_bench.files import atomic
+from croco_bench.types import Array
 
 HLOC, RELOC3R, PREPARED = "7scenes_densevlad_retrieval_top_10", "_db-q_pair_info", "retrieval-"
 FACTS = "retrieval.json"

@@ -7,10 +7,11 @@ from collections import defaultdict
 
 import numpy as np
 
-from croco_bench.data.posed.reader import Array, PosedViews, PoseReader
+from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.splitting import Subset
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import generator
+from croco_bench.types import Array
 
 # Of a scene's only sequence, its last part of this share takes the place of a second one.
 _END = 0.2

@@ -8,16 +8,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.formats.images import read_gray
 from croco_bench.errors import DataError
+from croco_bench.types import Array, Size
 
-Array = NDArray[Any]
-Size = tuple[int, int]
 SEVEN_SCENES_FOCAL = 525.0
 _SEVEN_SCENES_SIZE = (480, 640)
 _LAYOUTS = (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.rooms.scene import Scene
+from croco_bench.types import Array, Size
 
-Array = NDArray[Any]
-Size = tuple[int, int]
 FIELD_OF_VIEW_DEG = 65.0
 
 

@@ -6,17 +6,14 @@ constant given here.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.rooms.classes import ID
 from croco_bench.data.rooms.render import View
 from croco_bench.data.rooms.scene import Scene
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # A curvature of this (1/m) is shown half-way between none and the largest: balls and columns have 2.5 to 8.
 _HALF_CURVATURE = 5.0
 # Taskonomy shows no curvature as 127 of 255; everything that is curved here bulges, and is above.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.rooms.camera import Camera
 from croco_bench.data.rooms.motion import Shot
 from croco_bench.data.rooms.render import display, radiance
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # Of the time from one frame to the next, centred on the frame's own time: flow is that of the middle of the exposure.
 SHUTTER = 0.5
 _EXPOSURES = 16

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import trimesh
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.rooms.camera import Camera
@@ -17,8 +15,8 @@ from croco_bench.data.rooms.classes import ID
 from croco_bench.data.rooms.motion import Motion, Shot
 from croco_bench.data.rooms.scene import Scene
 from croco_bench.data.rooms.textures import Textures
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 _KINDS = ("stripes", "checks", "blobs", "bricks")
 # They are smaller than furniture, and so are their textures' periods.
 _PERIOD = 0.3

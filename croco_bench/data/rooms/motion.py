@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from embreex.rtcore_scene import EmbreeScene
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.rooms.camera import Camera
 from croco_bench.data.rooms.render import SUBPIXELS, seen_from
 from croco_bench.data.rooms.scene import Scene, structure
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # Where rays of one pixel end further apart than this (pixels), no single vector is the pixel's flow.
 _MIXED_PX = 1.0
 _NEAREST_M = 0.05

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from croco_bench.data.rooms.camera import Camera, Size, has_free_sight, nudge, sample_camera
+from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
 from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError
+from croco_bench.types import Array, Size
 
-Array = NDArray[Any]
 # Four rays a pixel on a rotated grid, where neighbours differ by more than this in linear colour.
 _CONTRAST = 0.03
 SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))

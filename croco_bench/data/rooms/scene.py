@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import trimesh
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
-from numpy.typing import NDArray
 
 from croco_bench.data.rooms.classes import ID
 from croco_bench.data.rooms.textures import Textures
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 _WALL = ("plain", "stripes", "bricks", "blobs", "gradient", "checks")
 _FLOOR = ("checks", "stripes", "blobs", "bricks")
 _PLAIN = ("plain", "gradient")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from croco_bench.data.rooms.camera import Camera, Size, has_free_sight, sample_camera
+from croco_bench.data.rooms.camera import Camera, has_free_sight, sample_camera
 from croco_bench.data.rooms.render import View, occlusion, render
 from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError
+from croco_bench.types import Array, Size
 
-Array = NDArray[Any]
 # The median disparity of a pair is drawn from here, in pixels at a width of 96: what cross-view pre-training on rooms saw.
 _MEDIAN_PX = (2.5, 8.0)
 _WIDTH = 96

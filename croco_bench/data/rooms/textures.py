@@ -7,12 +7,11 @@ learn no correspondence.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from croco_bench.types import Array
+
 KINDS = ("plain", "stripes", "checks", "blobs", "bricks", "gradient")
 _PLAIN, _STRIPES, _CHECKS, _BLOBS, _BRICKS, _GRADIENT = range(len(KINDS))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from croco_bench.types import Array
+
 _GRAY = 96
 
 

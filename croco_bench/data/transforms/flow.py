@@ -7,17 +7,13 @@ All randomness comes from the generator that is passed in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from croco_bench.data.transforms.color import ColorJitter
+from croco_bench.types import Array, Sample, Size
 
-Sample = dict[str, Any]
-Size = tuple[int, int]
-Array = NDArray[Any]
 _IMAGES = ("image1", "image2")
 _MAPS = (*_IMAGES, "flow_px", "valid")
 JITTER = ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.5 / 3.14, 0.5 / 3.14))

@@ -6,15 +6,10 @@ neighbour, which keeps depths and labels true.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Sample = dict[str, Any]
-Size = tuple[int, int]
-Array = NDArray[Any]
+from croco_bench.types import Array, Sample, Size
 
 
 def _is_map(value: object, size: Size) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.data.transforms import geometry
-from croco_bench.data.transforms.geometry import Sample, Size
+from croco_bench.types import Sample, Size
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]

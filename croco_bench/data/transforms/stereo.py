@@ -15,15 +15,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as color
 
 from croco_bench.data.transforms.color import to_tensor
 from croco_bench.data.transforms.flow import crop
+from croco_bench.types import Array, Sample, Size
 
-Sample = dict[str, Any]
-Size = tuple[int, int]
-Array = NDArray[Any]
 _IMAGES = ("image1", "image2")
 _MAPS = (*_IMAGES, "disparity_px", "valid")
 # Each with the range of its amount; in CroCo-Stereo's order.

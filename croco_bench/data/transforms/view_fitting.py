@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from croco_bench.data.transforms import geometry
-from croco_bench.data.transforms.geometry import Array, Size
+from croco_bench.types import Array, Size
 
 
 def fit(image: Array, K: Array, size: Size) -> tuple[Array, Array]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from croco_bench.contracts import Reader
@@ -16,8 +15,8 @@ from croco_bench.data.datasets.ade20k import ADE20KReader, base_of
 from croco_bench.data.datasets.ade20k_classes import NAMES, PALETTE
 from croco_bench.data.miniatures.ade20k import ADE20KMini, write_ade20k
 from croco_bench.errors import DataError, UsageError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 PARTS = {"train": ("training", "train", 5), "test": ("validation", "val", 3)}
 
 

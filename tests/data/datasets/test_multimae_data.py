@@ -2,11 +2,9 @@ import pickle
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader, check, standardised
@@ -15,8 +13,8 @@ from croco_bench.data.miniatures.multimae import DEPTH_UNITS_PER_M, write_multim
 from croco_bench.data.rooms.classes import THINGS
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 SPEC = HabitatMini(pairs=3, pairs_per_scene=2, side=40)
 
 

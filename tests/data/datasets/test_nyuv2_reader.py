@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from croco_bench.data.catalogue import MARKER
@@ -18,8 +17,8 @@ from croco_bench.data.datasets.nyuv2 import MAT, SPLITS, layout_of, open_mat, op
 from croco_bench.data.formats.images import read_gray
 from croco_bench.errors import DataError
 from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 COUNT, HEIGHT, WIDTH = 24, 12, 16
 TRAIN = np.array([n for n in range(1, COUNT + 1) if n % 3], dtype=np.uint16)[:, None]
 TEST = np.array([n for n in range(1, COUNT + 1) if n % 3 == 0], dtype=np.uint16)[:, None]

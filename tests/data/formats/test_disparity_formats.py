@@ -9,7 +9,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.formats.disparity import (
     read_crestereo_disparity,
@@ -25,8 +24,7 @@ from croco_bench.data.formats.disparity import (
     write_pfm_disparity,
 )
 from croco_bench.errors import DataError
-
-Array = NDArray[Any]
+from croco_bench.types import Array
 
 
 def png(numbers: Array, bits: int) -> bytes:

@@ -12,7 +12,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.formats.flow import (
     read_flo,
@@ -28,8 +27,8 @@ from croco_bench.data.formats.flow import (
     write_pfm_flow,
 )
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 # (H, W, 2) with H = 2, W = 3: u counts, v is its negative and a quarter.
 FLOW = np.stack([np.arange(6.0), -np.arange(6.0) - 0.25], axis=-1).reshape(2, 3, 2).astype(np.float32)
 

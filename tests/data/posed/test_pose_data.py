@@ -4,12 +4,10 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.contracts import Reader
@@ -23,8 +21,7 @@ from croco_bench.data.posed.overlap import Overlap
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
 from croco_bench.errors import BenchError, DataError, UsageError
-
-Array = NDArray[Any]
+from croco_bench.types import Array
 
 
 def pose(x: float, y: float, yaw_deg: float) -> Array:

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from croco_bench.backbones import load_backbone
 from croco_bench.data.catalogue import place
@@ -19,9 +18,9 @@ from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.posed.retrieval_lists import HLOC, RELOC3R, find_lists
 from croco_bench.data.posed.sequences import seven_scenes_intrinsics
 from croco_bench.errors import BenchError, DataError, UsageError
+from croco_bench.types import Array
 from croco_bench.workflows import prepare_retrieval
 
-Array = NDArray[Any]
 DATABASE, QUERIES = ("seq-01", "seq-02"), "seq-03"
 
 

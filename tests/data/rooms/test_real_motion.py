@@ -3,11 +3,9 @@
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.catalogue import place
 from croco_bench.data.checks.image_pairs import differences, motion_of
@@ -15,8 +13,6 @@ from croco_bench.data.datasets.matching import flyingchairs, kitti, middlebury
 from croco_bench.data.formats.disparity import write_kitti_disparity
 from croco_bench.data.formats.flow import write_flo, write_kitti_flow
 from croco_bench.data.formats.images import read_rgb
-
-Array = NDArray[Any]
 
 
 @pytest.fixture(scope="module")

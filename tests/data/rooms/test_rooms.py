@@ -6,11 +6,9 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.miniatures.nyuv2 import NYUv2Mini, _jobs
 from croco_bench.data.miniatures.sevenscenes import (
@@ -37,8 +35,8 @@ from croco_bench.data.rooms.render import (
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.data.rooms.textures import KINDS, Textures
 from croco_bench.seeding import derive, generator
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 SIZE = (60, 80)
 SEEDS = range(8)
 

@@ -6,7 +6,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.datasets.matching import flyingchairs, sintel
 from croco_bench.data.miniatures.flyingchairs import FlyingChairsMini, make_flow_pair, write_flyingchairs
@@ -24,7 +23,6 @@ from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive
 
-Array = NDArray[Any]
 SINTEL = SintelMini(4, 3, 1, 40, 56)
 CHAIRS = FlyingChairsMini(6, 2, 2, 40, 56)
 

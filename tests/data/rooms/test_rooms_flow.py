@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
-from numpy.typing import NDArray
 
 from croco_bench.data.rooms.camera import Camera, look, sample_camera
 from croco_bench.data.rooms.film import SHUTTER, Film
@@ -15,8 +14,8 @@ from croco_bench.data.rooms.motion import Frame, Motion, Shot, flow_truth, mixed
 from croco_bench.data.rooms.render import View, display, flow_between, occlusion, render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.data.rooms.textures import Textures
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 SIZE = (48, 64)
 ROOM = 41
 

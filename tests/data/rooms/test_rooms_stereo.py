@@ -2,12 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.checks.stereo import check_crestereo, check_middlebury
 from croco_bench.data.datasets.matching import crestereo, middlebury
@@ -20,7 +18,6 @@ from croco_bench.data.rooms.scene import make_scene
 from croco_bench.data.rooms.stereo import StereoPair, make_stereo
 from croco_bench.errors import UsageError
 
-Array = NDArray[Any]
 SIZE = (48, 64)
 
 

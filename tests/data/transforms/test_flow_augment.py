@@ -1,15 +1,12 @@
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.transforms.flow import JITTER, FlowAugment, mirror, resize
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 SIZE = (40, 56)
 PLAIN = FlowAugment(SIZE, jitter=None)
 

@@ -1,12 +1,9 @@
-from typing import Any
-
 import numpy as np
 import pytest
 
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.color import ColorJitter, to_gray, to_unit
-
-Sample = dict[str, Any]
+from croco_bench.types import Sample
 
 
 def coded(height: int, width: int) -> Sample:

@@ -1,15 +1,12 @@
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.transforms.stereo import StereoAugment
+from croco_bench.types import Sample
 
-Array = NDArray[Any]
-Sample = dict[str, Any]
 CROP = StereoAugment((20, 30), stretched=0.0, spare=0, upended=0.0, shaken=0.0, colored=0.0)
 
 

@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from croco_bench.contracts import Sample
 from croco_bench.data.formats.images import read_gray, read_rgb
 from croco_bench.errors import DataError
+from croco_bench.types import Array, Sample
 
-Array = NDArray[Any]
 # Files of so many pairs, spread over the split, give their sizes to the fingerprint.
 _WEIGHED = 64
 

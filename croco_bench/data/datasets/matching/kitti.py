@@ -6,11 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from numpy.typing import NDArray
-
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.datasets.matching.flow import FlowReader
 from croco_bench.data.datasets.matching.image_pairs import ViewPair
@@ -18,10 +15,10 @@ from croco_bench.data.datasets.matching.stereo import DisparityReader
 from croco_bench.data.formats.disparity import read_kitti_disparity
 from croco_bench.data.formats.flow import read_kitti_flow
 from croco_bench.data.formats.layout import base_of, match, numbered
+from croco_bench.types import Array, Sample
 
 Split = Literal["train", "test"]
 Year = Literal[2012, 2015]
-Array = NDArray[Any]
 PARTS: dict[Split, str] = {"train": "training", "test": "testing"}
 
 

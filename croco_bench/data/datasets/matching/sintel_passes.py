@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from croco_bench.contracts import Sample
 from croco_bench.data.datasets.matching.sintel import PASSES, Split, open_split
+from croco_bench.types import Sample
 
 
 class BothPasses:

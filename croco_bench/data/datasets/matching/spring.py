@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.datasets.matching.flow import FlowReader
 from croco_bench.data.datasets.matching.image_pairs import ViewPair
@@ -23,9 +21,9 @@ from croco_bench.data.formats.disparity import read_dsp5
 from croco_bench.data.formats.flow import read_flo5
 from croco_bench.data.formats.layout import base_of, chosen, match, numbered, require, steps, subfolders
 from croco_bench.errors import DataError
+from croco_bench.types import Array, Sample
 
 Split = Literal["train", "test"]
-Array = NDArray[Any]
 LINK = "https://spring-benchmark.org"
 DIRECTIONS, CAMERAS = ("FW", "BW"), ("left", "right")
 # CroCo v2 selects by this sequence and trains on the others.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from croco_bench.contracts import Sample
 from croco_bench.data.datasets.matching.image_pairs import MatchingReader, ViewPair
 from croco_bench.data.formats.disparity import read_pfm_disparity
 from croco_bench.data.formats.images import read_gray
+from croco_bench.types import Sample
 
 _SEEN_TWICE = 255
 

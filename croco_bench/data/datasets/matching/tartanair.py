@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from croco_bench.contracts import Sample
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.datasets.matching.flow import FlowReader
 from croco_bench.data.datasets.matching.image_pairs import ViewPair
@@ -15,6 +14,7 @@ from croco_bench.data.formats.arrays import read_npy
 from croco_bench.data.formats.flow import read_npy_flow
 from croco_bench.data.formats.layout import chosen, file_names, match, steps, subfolders
 from croco_bench.errors import DataError
+from croco_bench.types import Sample
 
 LINK = "https://theairlab.org/tartanair-dataset"
 DIFFICULTIES = ("Easy", "Hard")

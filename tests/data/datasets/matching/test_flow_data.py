@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.contracts import Reader
 from croco_bench.data.catalogue import MARKER, place
@@ -29,8 +27,8 @@ from croco_bench.data.datasets.matching import (
 )
 from croco_bench.data.datasets.matching.flow import FlowReader
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 H, W = 12, 16
 
 

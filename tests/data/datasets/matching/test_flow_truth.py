@@ -7,15 +7,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.data.catalogue import MARKER
 from croco_bench.data.checks.flow import check_flyingchairs, check_sintel
 from croco_bench.data.datasets.matching import hd1k, kitti, sintel, spring, tartanair
 from croco_bench.data.formats.flow import write_flo, write_flo5, write_kitti_flow
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 H, W = 12, 16
 
 

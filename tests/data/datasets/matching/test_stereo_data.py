@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from croco_bench.contracts import Reader
 from croco_bench.data.catalogue import MARKER, place
@@ -20,8 +18,8 @@ from croco_bench.data.datasets.matching.stereo import DisparityReader
 from croco_bench.data.formats.flow import write_flo5
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError, UsageError
+from croco_bench.types import Array
 
-Array = NDArray[Any]
 H, W, D = 12, 16, 3
 
 

@@ -1,0 +1,17 @@
+"""Types that many modules share. Imports numpy only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+# (height, width) in pixels, or in patches.
+Size = tuple[int, int]
+# One item of a dataset, and a batch of them: arrays or tensors by name, and what identifies them.
+Sample = dict[str, Any]
+Batch = dict[str, Any]
+
+Rng = np.random.Generator
