@@ -35,10 +35,10 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def ours(recipe: str) -> tuple[torch.nn.Module, Forward]:
     """This project's objective, its masks drawn as the loader draws them."""
-    objective, random = build(recipes.load(recipe), seed=0), np.random.default_rng(0)
+    objective, rng = build(recipes.load(recipe), seed=0), np.random.default_rng(0)
 
     def forward(view1: torch.Tensor, view2: torch.Tensor) -> torch.Tensor:
-        visible = torch.stack([objective.draw(random)["visible"] for _ in view1]).to(view1.device)
+        visible = torch.stack([objective.draw(rng)["visible"] for _ in view1]).to(view1.device)
         loss: torch.Tensor = objective({"view1": view1, "view2": view2, "visible": visible})
         return loss
 
@@ -142,12 +142,12 @@ def loader_rate() -> float:
         )
         torch.set_num_threads(1)
         source = open_source(recipe.data, build(recipe, 0), recipe.train.image_size, Path(folder))
-        random = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         for index in range(24):
-            source.training(source.train[index], random)
+            source.training(source.train[index], rng)
         began = time.perf_counter()
         for index in range(96):
-            source.training(source.train[index % 24], random)
+            source.training(source.train[index % 24], rng)
         return 96 / (time.perf_counter() - began)
 
 

@@ -317,8 +317,8 @@ class Task(ABC):
         )
 
     @abstractmethod
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """A raw sample -> a training sample of tensors (`image` in [0, 1], (3, H, W)), all randomness from `generator`."""
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A raw sample -> a training sample of tensors (`image` in [0, 1], (3, H, W)), all randomness from `rng`."""
 
     @abstractmethod
     def loss(self, output: Tensor, batch: Batch) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -13,5 +12,3 @@ Size = tuple[int, int]
 # One item of a dataset, and a batch of them: arrays or tensors by name, and what identifies them.
 Sample = dict[str, Any]
 Batch = dict[str, Any]
-
-Rng = np.random.Generator

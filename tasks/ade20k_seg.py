@@ -71,29 +71,29 @@ class ADE20KSeg(Task):
         train, select = carve(ADE20KReader(root, "train"), self.options.select_fraction, seed=seed)
         return Splits(train, select, ADE20KReader(root, "test"))
 
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """`image` and `label` of the network's size; what lies outside the photograph has no class."""
         change = self._as_mmseg if self.options.augment == "mmseg" else self._as_multimae
-        moved = change({name: sample[name] for name in ("image", "label")}, generator)
+        moved = change({name: sample[name] for name in ("image", "label")}, rng)
         return {"image": to_unit(moved["image"]), "label": torch.from_numpy(np.ascontiguousarray(moved["label"]))}
 
-    def _as_mmseg(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def _as_mmseg(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Size, crop, flip, colour, padding."""
-        factor = maps.covering(sample["label"].shape, self.image_size) * generator.uniform(0.5, 2.0)
-        moved = maps.varied_crop(maps.rescale(sample, factor), self.image_size, generator, most=0.75)
-        if generator.random() < 0.5:
+        factor = maps.covering(sample["label"].shape, self.image_size) * rng.uniform(0.5, 2.0)
+        moved = maps.varied_crop(maps.rescale(sample, factor), self.image_size, rng, most=0.75)
+        if rng.random() < 0.5:
             moved = geometry.flip(moved)
-        moved["image"] = maps.distort(moved["image"], generator)
+        moved["image"] = maps.distort(moved["image"], rng)
         return maps.pad(moved, self.image_size, maps.MEAN_COLOR)
 
-    def _as_multimae(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def _as_multimae(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Flip, longer side to the network's, colour, size, padding, crop."""
-        moved = geometry.flip(sample) if generator.random() < 0.5 else sample
+        moved = geometry.flip(sample) if rng.random() < 0.5 else sample
         moved = maps.rescale(moved, maps.fitting(sample["label"].shape, self.image_size))
-        if generator.random() < 0.5:
-            moved["image"] = _JITTER(moved["image"], generator)
-        moved = maps.pad(maps.rescale(moved, generator.uniform(0.1, 2.0)), self.image_size, maps.GRAY)
-        return geometry.random_crop(moved, self.image_size, generator)
+        if rng.random() < 0.5:
+            moved["image"] = _JITTER(moved["image"], rng)
+        moved = maps.pad(maps.rescale(moved, rng.uniform(0.1, 2.0)), self.image_size, maps.GRAY)
+        return geometry.random_crop(moved, self.image_size, rng)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, its mean over the labelled pixels of the batch."""

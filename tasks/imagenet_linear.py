@@ -63,13 +63,13 @@ class ImageNetLinear(Task):
         train, select = carve(whole, self.options.select_fraction, seed=seed)
         return Splits(train, select, test)
 
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """MAE's for probes: a random box resized (bicubic), drawn once as in its TensorFlow original, and a flip."""
         image = Image.fromarray(sample["image"])
-        box = _random_box(image.size, generator)
+        box = _random_box(image.size, rng)
         resized = image.resize(self.image_size[::-1], Image.Resampling.BICUBIC, box=box)
         pixels = np.array(resized)
-        if generator.random() < 0.5:
+        if rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         return {"image": to_unit(pixels), "label": sample["label"]}
 
@@ -128,12 +128,12 @@ class ImageNetLinear(Task):
         return {"image": image, f"{named} (is {self.titles[label]})": bars}
 
 
-def _random_box(size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:
+def _random_box(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of 8 to 100 % of the area and an aspect of 3/4 to 4/3, cut where it would reach out."""
     width, height = size
-    area = width * height * generator.uniform(*_AREA)
-    aspect = np.exp(generator.uniform(*np.log(_ASPECT)))
+    area = width * height * rng.uniform(*_AREA)
+    aspect = np.exp(rng.uniform(*np.log(_ASPECT)))
     wide = int(np.clip(round(np.sqrt(area * aspect)), 1, width))
     tall = int(np.clip(round(np.sqrt(area / aspect)), 1, height))
-    left, top = (int(generator.integers(0, free, endpoint=True)) for free in (width - wide, height - tall))
+    left, top = (int(rng.integers(0, free, endpoint=True)) for free in (width - wide, height - tall))
     return left, top, left + wide, top + tall

@@ -125,17 +125,17 @@ class NYUv2Depth(Task):
             )
         self.state = {"mean_m": mean, "std_m": float(np.sqrt(variance))}
 
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """MultiMAE's order: shorter side to the network's, flip, colour, grey, random crop."""
         moved = geometry.smallest_side(_maps(sample), self.image_size)
-        if generator.random() < 0.5:
+        if rng.random() < 0.5:
             moved = geometry.flip(moved)
         if self.options.color:
-            if generator.random() < 0.5:
-                moved["image"] = _JITTER(moved["image"], generator)
-            if generator.random() < 0.3:
+            if rng.random() < 0.5:
+                moved["image"] = _JITTER(moved["image"], rng)
+            if rng.random() < 0.3:
                 moved["image"] = to_gray(moved["image"])
-        moved = geometry.random_crop(moved, self.image_size, generator)
+        moved = geometry.random_crop(moved, self.image_size, rng)
         return {**moved, "image": to_unit(moved["image"])}
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:

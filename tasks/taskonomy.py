@@ -69,7 +69,7 @@ class Taskonomy(Task):
             open_split(root, "test", domain=self.domain, layout=options.layout),
         )
 
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Nothing is augmented, as in MultiMAE."""
         return self._prepare(sample)
 

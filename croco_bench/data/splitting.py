@@ -11,7 +11,7 @@ import numpy as np
 
 from croco_bench.contracts import Reader
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 
 
 class Subset:
@@ -81,5 +81,5 @@ def limit(reader: Reader, count: int, seed: int) -> Reader:
         raise UsageError(f"a limit of {count} images leaves nothing to do; give at least 1")
     if count >= len(reader):
         return reader
-    chosen = generator(seed, "limit", reader.split).choice(len(reader), count, replace=False)
+    chosen = make_rng(seed, "limit", reader.split).choice(len(reader), count, replace=False)
     return Subset(reader, sorted(int(index) for index in chosen), reader.split)

@@ -16,7 +16,7 @@ from croco_bench.config.tables import Loop
 from croco_bench.contracts import Evaluation, Reader
 from croco_bench.engine.devices import usable_workers
 from croco_bench.errors import BenchError, DataError, UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Batch, Sample
 
 Key = tuple[int, int]
@@ -79,7 +79,7 @@ class MicroBatches:
         for step in range(self._start, self._plan.steps):
             epoch, position = divmod(step, self._plan.steps_per_epoch)
             if epoch != epoch_of_order:
-                order, epoch_of_order = generator(self._seed, "order", epoch).permutation(self._images), epoch
+                order, epoch_of_order = make_rng(self._seed, "order", epoch).permutation(self._images), epoch
             for part in range(self._plan.accumulate):
                 first = (position * parts + part * self._processes + self._process) * size
                 yield [(int(i), derive(self._seed, "augment", epoch, int(i))) for i in order[first : first + size]]

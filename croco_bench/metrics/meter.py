@@ -66,10 +66,10 @@ def bootstrap(
         metric name -> (low, high), in the metric's unit; None where a draw has no finite value.
     """
     count = len(next(iter(rows.values())))
-    generator = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     results: list[dict[str, float]] = []
     for _ in range(draws):
-        chosen = generator.integers(0, count, count)
+        chosen = rng.integers(0, count, count)
         results.append(meter.reduce({key: values[chosen] for key, values in rows.items()}))
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in results[0]:

@@ -59,20 +59,20 @@ class MultimodalOptions:
 MINI = MultimodalOptions(visible=32, classes=17, semseg_stride=2, decoder_width=96, decoder_depth=2, decoder_heads=3)
 
 
-def draw_visible(count: int, visible: int, concentration: float, random: np.random.Generator) -> Tensor:
+def draw_visible(count: int, visible: int, concentration: float, rng: np.random.Generator) -> Tensor:
     """Which tokens of all modalities to show: `visible` sorted indices (K,) int64, each modality having `count`.
 
     Every modality's share of K is drawn, rounded, and filled with random patches, as far as it has as many; what is then
     too much or lacks is taken away or added at random.
     """
-    shares = random.dirichlet([concentration] * len(MODALITIES))
+    shares = rng.dirichlet([concentration] * len(MODALITIES))
     budgets = np.rint(shares * visible).astype(int)
-    chosen = np.concatenate([place * count + random.permutation(count)[:k] for place, k in enumerate(budgets)])
+    chosen = np.concatenate([place * count + rng.permutation(count)[:k] for place, k in enumerate(budgets)])
     if len(chosen) > visible:
-        chosen = random.choice(chosen, visible, replace=False)
+        chosen = rng.choice(chosen, visible, replace=False)
     elif len(chosen) < visible:
         rest = np.setdiff1d(np.arange(len(MODALITIES) * count), chosen)
-        chosen = np.concatenate([chosen, random.choice(rest, visible - len(chosen), replace=False)])
+        chosen = np.concatenate([chosen, rng.choice(rest, visible - len(chosen), replace=False)])
     return torch.from_numpy(np.sort(chosen).astype(np.int64))
 
 
@@ -122,9 +122,9 @@ class MultimodalAutoencoder(Objective):
         for adapters in (self.input_adapters, self.output_adapters):
             initialize_adapter(adapters)
 
-    def draw(self, random: np.random.Generator) -> dict[str, Tensor]:
+    def draw(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """The mask of one sample: `visible`, (K,) sorted indices into the tokens of colour, depth, classes in a row."""
-        return {"visible": draw_visible(self._count, self.options.visible, self.options.concentration, random)}
+        return {"visible": draw_visible(self._count, self.options.visible, self.options.concentration, rng)}
 
     def forward(self, batch: Images) -> Tensor:
         """The sum of all modalities' losses, () float32."""

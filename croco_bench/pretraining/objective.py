@@ -29,7 +29,7 @@ class Objective(nn.Module, ABC):
     options: Any
 
     @abstractmethod
-    def draw(self, random: np.random.Generator) -> Batch:
+    def draw(self, rng: np.random.Generator) -> Batch:
         """The mask of one sample; a function of the sample's own generator, so that processes and workers change nothing."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Objective(nn.Module, ABC):
         """All weights that aren't the backbone's, under the names of the authors' own files."""
 
 
-def draw_visible(tokens: int, mask_ratio: float, random: np.random.Generator) -> Tensor:
+def draw_visible(tokens: int, mask_ratio: float, rng: np.random.Generator) -> Tensor:
     """Which patches stay visible: sorted indices (K,), int(mask_ratio * tokens) of them being hidden (CroCo's floor).
 
     Raises:
@@ -59,7 +59,7 @@ def draw_visible(tokens: int, mask_ratio: float, random: np.random.Generator) ->
         raise UsageError(
             f"mask_ratio={mask_ratio:g} hides {hidden} of {tokens} patches; choose one that leaves both kinds"
         )
-    return torch.from_numpy(np.sort(random.permutation(tokens)[hidden:]))
+    return torch.from_numpy(np.sort(rng.permutation(tokens)[hidden:]))
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
@@ -141,10 +141,10 @@ class MaskedPixels(Objective):
     def predict(self, batch: Batch) -> Tensor:
         """Every patch of view 1, (B, N, p*p*3), from what is visible."""
 
-    def draw(self, random: np.random.Generator) -> Batch:
+    def draw(self, rng: np.random.Generator) -> Batch:
         """`visible` (K,): the patches of view 1 that stay."""
         grid = self.backbone.grid
-        return {"visible": draw_visible(grid[0] * grid[1], self.options.mask_ratio, random)}
+        return {"visible": draw_visible(grid[0] * grid[1], self.options.mask_ratio, rng)}
 
     def forward(self, batch: Batch) -> Tensor:
         """See `Objective.forward`."""

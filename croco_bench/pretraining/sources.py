@@ -19,7 +19,7 @@ from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.recipe import Data
 from croco_bench.pretraining.transforms import Augmentation, ModalitySamples, PairSamples
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 from croco_bench.types import Sample, Size
 
 Prepare = Callable[[Sample, np.random.Generator], Sample]
@@ -111,7 +111,7 @@ def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Rea
             )
         share = max(count / len(reader), min(SCENES / scenes, 0.1))
         rest, part = carve(reader, min(share, 0.5), seed=0, split="held out")
-        chosen = generator(0, "held out").permutation(len(part))[:count]
+        chosen = make_rng(0, "held out").permutation(len(part))[:count]
         train.append(rest)
         held.append(Subset(part, sorted(int(index) for index in chosen), part.split))
     return train, held

@@ -40,18 +40,18 @@ class Augmentation:
     homography: float = 0.0
     rotation_deg: float = 0.0
 
-    def __call__(self, image: Image, random: np.random.Generator) -> Image:
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         """(H, W, 3) -> a randomly changed (size, 3)."""
         image = self._fit(image)
-        top, left = (int(random.integers(0, free + 1)) for free in self._free(image))
+        top, left = (int(rng.integers(0, free + 1)) for free in self._free(image))
         if self.homography or self.rotation_deg:
-            cropped = self._warp(image, top, left, random)
+            cropped = self._warp(image, top, left, rng)
         else:
             cropped = image[top : top + self.size[0], left : left + self.size[1]]
         if not self.color:
             return cropped
         span = (1 - self.color, 1 + self.color)
-        return ColorJitter(span, span, span)(cropped, random)
+        return ColorJitter(span, span, span)(cropped, rng)
 
     def middle(self, image: Image) -> Image:
         """The crop from the middle, unchanged: for looking at, and for held-out pairs."""
@@ -78,14 +78,14 @@ class Augmentation:
             )
         return image
 
-    def _warp(self, image: Image, top: int, left: int, random: np.random.Generator) -> Image:
+    def _warp(self, image: Image, top: int, left: int, rng: np.random.Generator) -> Image:
         """A crop seen in perspective: its corners, turned and moved, become the corners of the result."""
         height, width = self.size
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-        middle, angle = corners.mean(axis=0), np.radians(random.uniform(-self.rotation_deg, self.rotation_deg))
+        middle, angle = corners.mean(axis=0), np.radians(rng.uniform(-self.rotation_deg, self.rotation_deg))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         moved = (corners - middle) @ turn.T + middle
-        moved += random.uniform(-1, 1, (4, 2)) * self.homography * middle + (left, top)
+        moved += rng.uniform(-1, 1, (4, 2)) * self.homography * middle + (left, top)
         matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         seen: Image = cv2.warpPerspective(
@@ -101,20 +101,16 @@ class PairSamples:
     objective: Objective
     augmentation: Augmentation
 
-    def training(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+    def training(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """A random crop of each view, and a random mask."""
-        numbers = (1, 2) if self.objective.views == 2 else (int(random.integers(1, 3)),)
-        views = [
-            self._view(sample["pair"], number, lambda image: self.augmentation(image, random)) for number in numbers
-        ]
-        return self._finish(views, random)
+        numbers = (1, 2) if self.objective.views == 2 else (int(rng.integers(1, 3)),)
+        views = [self._view(sample["pair"], number, lambda image: self.augmentation(image, rng)) for number in numbers]
+        return self._finish(views, rng)
 
-    def held_out(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+    def held_out(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """The middle of each view; the mask is the only thing drawn."""
         numbers = range(1, self.objective.views + 1)
-        return self._finish(
-            [self._view(sample["pair"], number, self.augmentation.middle) for number in numbers], random
-        )
+        return self._finish([self._view(sample["pair"], number, self.augmentation.middle) for number in numbers], rng)
 
     def _view(self, pair: Pair, number: int, change: Callable[[Image], Image]) -> Image:
         image = pair.image(number)
@@ -123,7 +119,7 @@ class PairSamples:
         except DataError as error:  # a crop doesn't know which file it was given
             raise DataError(f"{pair.name(number)}: {error}") from error
 
-    def _finish(self, views: list[Image], random: np.random.Generator) -> dict[str, Any]:
+    def _finish(self, views: list[Image], rng: np.random.Generator) -> dict[str, Any]:
         backbone = self.objective.backbone
         tensors = {}
         for number, view in enumerate(views, start=1):
@@ -131,7 +127,7 @@ class PairSamples:
             for channel, (mean, std) in enumerate(zip(backbone.mean, backbone.std, strict=True)):
                 pixels[channel].sub_(mean).div_(std)
             tensors[f"view{number}"] = pixels
-        return {**tensors, **self.objective.draw(random)}
+        return {**tensors, **self.objective.draw(rng)}
 
 
 @dataclass(frozen=True)
@@ -142,10 +138,10 @@ class ModalitySamples:
     crop: JointCrop
     middle: JointCrop
 
-    def training(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+    def training(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """A random crop of all modalities together, and a random mask."""
-        return {**self.crop(sample, random), **self.objective.draw(random)}
+        return {**self.crop(sample, rng), **self.objective.draw(rng)}
 
-    def held_out(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+    def held_out(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """The middle of the image; the mask is the only thing drawn."""
-        return {**self.middle(sample, random), **self.objective.draw(random)}
+        return {**self.middle(sample, rng), **self.objective.draw(rng)}

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 from croco_bench.engine.dataloading import to_device
 from croco_bench.pretraining.objective import Batch, Objective, hidden_patches, patchify, unpatchify
 from croco_bench.pretraining.sources import Source
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 
 ROWS = 8
 
@@ -89,7 +89,7 @@ class Check:
 
     def _sample(self, index: int) -> dict[str, Any]:
         assert self._source.held_out is not None
-        return self._source.checking(self._source.held_out[index], generator(0, "check", index))
+        return self._source.checking(self._source.held_out[index], make_rng(0, "check", index))
 
 
 def _of_other_groups(groups: Sequence[str]) -> list[int]:

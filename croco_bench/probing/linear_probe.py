@@ -24,7 +24,7 @@ from croco_bench.probing.feature_cache import FeatureCache, Kept
 from croco_bench.probing.knn import neighbor_scores
 from croco_bench.progress import Bar
 from croco_bench.runs.report import Scored
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
 # Rows of vectors that are taken from disk at once where all are needed.
@@ -140,7 +140,7 @@ def train_grid(job: Job, kept: Kept, device: torch.device) -> list[tuple[Classif
         for step in range(plan.steps):
             epoch, position = divmod(step, plan.steps_per_epoch)
             if position == 0:
-                order = generator(job.seed, "order", epoch).permutation(len(kept))
+                order = make_rng(job.seed, "order", epoch).permutation(len(kept))
             rows = np.sort(order[position * job.recipe.train.batch_size :][: job.recipe.train.batch_size])
             batch = normed(torch.from_numpy(vectors[rows]).to(device).float(), mean, variance)
             gradient = torch.baddbmm(bias, batch.expand(len(rates), -1, -1), weight).softmax(dim=-1)

@@ -157,11 +157,11 @@ class RelativePose(Task):
             )
         self.state = {"scale_m": mean}
 
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The whole image where its shape allows, else its middle; the colours of each view changed. Never mirrored."""
         images = [fit(sample[f"image{view}"], sample[f"K{view}"], self.image_size)[0] for view in "12"]
         if self.options.color:
-            images = [_JITTER(image, generator) for image in images]
+            images = [_JITTER(image, rng) for image in images]
         one, two = (to_unit(image) for image in images)
         return {"image1": one, "image2": two, "relative": torch.from_numpy(sample["relative"]).float()}
 

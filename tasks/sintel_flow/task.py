@@ -122,9 +122,9 @@ class SintelFlow(WindowedTask):
             return None
         return _present(root, HELD_OUT if report == "held-out" else SELECT_SCENES)
 
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """As `augment` says; `flow_px` becomes (2, H, W)."""
-        moved = self._augment(sample, generator)
+        moved = self._augment(sample, rng)
         return {
             **{name: to_unit(moved[name]) for name in ("image1", "image2")},
             "flow_px": torch.from_numpy(moved["flow_px"]).permute(2, 0, 1),

@@ -130,9 +130,9 @@ class Stereo(WindowedTask):
         """The scenes that are reported; of MiddEval3 and ETH3D, only the training scenes have public truth."""
         return open_reported(root.parent, self.options.report, self.options.resolution)
 
-    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """As `augment` says; `disparity_px` becomes (1, H, W)."""
-        moved = self._augment(sample, generator)
+        moved = self._augment(sample, rng)
         return {
             **{name: to_unit(moved[name]) for name in ("image1", "image2")},
             "disparity_px": torch.from_numpy(moved["disparity_px"])[None],

@@ -83,11 +83,11 @@ def test_flipped_bytes_never_end_in_a_traceback(legacy: bool, tmp_path: Path) ->
     whole = saved(
         {"model": {"a": torch.zeros(3)}, "args": argparse.Namespace(lr=0.1)}, tmp_path / "a.pth", legacy=legacy
     )
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(150):
         bad = bytearray(whole)
-        for place in generator.integers(0, len(whole), 3):
-            bad[place] = generator.integers(256)
+        for place in rng.integers(0, len(whole), 3):
+            bad[place] = rng.integers(256)
         (tmp_path / "given.pth").write_bytes(bytes(bad))
         try:
             read_checkpoint(tmp_path / "given.pth")

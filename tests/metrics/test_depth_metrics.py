@@ -38,11 +38,11 @@ def by_loops(prediction: Array, depth: Array, valid: Array, low: float, high: fl
 
 @pytest.mark.parametrize(("low", "high"), [(1e-3, 10.0), (0.5, 4.0)])
 def test_equals_a_pixel_by_pixel_computation(low: float, high: float) -> None:
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(5):
-        depth = random.uniform(-0.2, 12, (17, 23)).astype(np.float32)
-        prediction = (depth * random.lognormal(0, 0.4, depth.shape)).astype(np.float32)
-        valid = random.random(depth.shape) < 0.7
+        depth = rng.uniform(-0.2, 12, (17, 23)).astype(np.float32)
+        prediction = (depth * rng.lognormal(0, 0.4, depth.shape)).astype(np.float32)
+        valid = rng.random(depth.shape) < 0.7
         row = DepthMeter(min_m=low, max_m=high).measure(prediction, sample(depth, valid))
         assert row == pytest.approx(by_loops(prediction, depth, valid, low, high), rel=1e-12, abs=1e-12)
 

@@ -116,8 +116,8 @@ def test_of_four_truths_the_nearest_counts() -> None:
 
 def rolled(height: int, width: int, disparity: int = 4) -> Sample:
     """A texture that lies `disparity` further left in the right view; unknown on the left."""
-    random = np.random.default_rng(height)
-    wide = random.integers(0, 256, (height, width + disparity, 3), dtype=np.uint8)
+    rng = np.random.default_rng(height)
+    wide = rng.integers(0, 256, (height, width + disparity, 3), dtype=np.uint8)
     valid = np.ones((height, width), np.bool_)
     valid[:, :disparity] = False
     truth = np.where(valid, np.float32(disparity), np.float32(0))

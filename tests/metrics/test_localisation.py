@@ -18,10 +18,10 @@ from croco_bench.types import Array
 
 
 def poses(count: int, seed: int) -> Array:
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = np.tile(np.eye(4), (count, 1, 1))
-    found[:, :3, :3] = Rotation.random(count, rng=random).as_matrix()
-    found[:, :3, 3] = random.normal(0, 2, (count, 3))
+    found[:, :3, :3] = Rotation.random(count, rng=rng).as_matrix()
+    found[:, :3, 3] = rng.normal(0, 2, (count, 3))
     return found
 
 
@@ -31,10 +31,10 @@ def angle_deg(one: Array, two: Array) -> float:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_geometric_median_has_the_least_sum_of_distances(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    points = random.normal(0, 1, (random.integers(1, 12), 3)) * 10 ** random.uniform(-2, 2)
+    rng = np.random.default_rng(seed)
+    points = rng.normal(0, 1, (rng.integers(1, 12), 3)) * 10 ** rng.uniform(-2, 2)
     if seed % 3 == 0:
-        points[random.integers(0, len(points), len(points) // 2)] = points[0]
+        points[rng.integers(0, len(points), len(points) // 2)] = points[0]
 
     def total(point: Array) -> float:
         return float(np.linalg.norm(points - point, axis=1).sum())
@@ -55,9 +55,9 @@ def test_medians_stay_where_most_are() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_rotation_median_has_the_least_sum_of_angles(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    center = Rotation.random(rng=random)
-    given = center * Rotation.from_rotvec(random.normal(0, 0.4, (random.integers(1, 12), 3)))
+    rng = np.random.default_rng(seed)
+    center = Rotation.random(rng=rng)
+    given = center * Rotation.from_rotvec(rng.normal(0, 0.4, (rng.integers(1, 12), 3)))
 
     def total(vector: Array) -> float:
         return float((given.inv() * Rotation.from_rotvec(vector) * center).magnitude().sum())
@@ -68,7 +68,7 @@ def test_the_rotation_median_has_the_least_sum_of_angles(seed: int) -> None:
     solved = minimize(total, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
     singles = min(float((given.inv() * one).magnitude().sum()) for one in given)
     assert reached <= min(float(solved.fun), singles) * (1 + 1e-6) + 1e-7
-    turn = Rotation.random(rng=random)
+    turn = Rotation.random(rng=rng)
     assert angle_deg(rotation_median((turn * given).as_matrix()), turn.as_matrix() @ found) < 1e-3
 
 
@@ -85,8 +85,8 @@ def test_signs_of_quaternions_do_not_matter() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_the_nearest_point_to_lines_equals_stacked_least_squares(seed: int) -> None:
     """As Reloc3r solves it: the rows of all (I - d dᵀ) x = (I - d dᵀ) c."""
-    random = np.random.default_rng(seed)
-    centers, directions = random.normal(0, 2, (2, random.integers(2, 11), 3))
+    rng = np.random.default_rng(seed)
+    centers, directions = rng.normal(0, 2, (2, rng.integers(2, 11), 3))
     units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     across = np.eye(3) - units[:, :, None] * units[:, None]
     solved, *_ = np.linalg.lstsq(across.reshape(-1, 3), np.einsum("kij,kj->ki", across, centers).ravel(), rcond=None)

@@ -20,10 +20,10 @@ from croco_bench.types import Array
 
 def poses(count: int, seed: int, *, turn: float = 3.0, move: float = 1.0) -> Array:
     """(count, 4, 4): rotations by normal vectors of `turn` radians, translations of `move` metres."""
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = np.tile(np.eye(4), (count, 1, 1))
-    found[:, :3, :3] = Rotation.from_rotvec(random.normal(0, turn, (count, 3))).as_matrix()
-    found[:, :3, 3] = random.normal(0, move, (count, 3))
+    found[:, :3, :3] = Rotation.from_rotvec(rng.normal(0, turn, (count, 3))).as_matrix()
+    found[:, :3, 3] = rng.normal(0, move, (count, 3))
     return found
 
 
@@ -56,14 +56,14 @@ def test_errors_are_those_of_evo() -> None:
 
 @pytest.mark.parametrize("degrees", [0, 1e-7, 1e-4, 1, 90, 179, 179.9999, 180])
 def test_angles_are_exact_near_none_and_half_a_turn(degrees: float) -> None:
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(20):
-        axis, start = random.normal(size=3), Rotation.random(rng=random)
+        axis, start = rng.normal(size=3), Rotation.random(rng=rng)
         axis /= np.linalg.norm(axis)
         turned = (start * Rotation.from_rotvec(np.radians(degrees) * axis)).as_matrix()
         assert rotation_error_deg(turned, start.as_matrix()) == pytest.approx(degrees, abs=2e-8)
-        across = np.cross(axis, random.normal(size=3))
-        across *= random.uniform(0.1, 10) / np.linalg.norm(across)
+        across = np.cross(axis, rng.normal(size=3))
+        across *= rng.uniform(0.1, 10) / np.linalg.norm(across)
         beside = 3 * Rotation.from_rotvec(np.radians(degrees) * axis).apply(across)
         assert direction_error_deg(beside, across) == pytest.approx(degrees, abs=2e-8)
         assert folded(direction_error_deg(beside, across)) == pytest.approx(min(degrees, 180 - degrees), abs=2e-8)
@@ -133,10 +133,10 @@ def by_thresholds(errors: Array, limit: int) -> float:
 @pytest.mark.parametrize("seed", range(20))
 def test_areas_equal_brute_force(seed: int) -> None:
     """With failures, ties, zeros, and errors that are exactly a limit."""
-    random = np.random.default_rng(seed)
-    errors = random.gamma(1, 10, random.integers(1, 300))
+    rng = np.random.default_rng(seed)
+    errors = rng.gamma(1, 10, rng.integers(1, 300))
     for value in (np.inf, 0.0, 5.0, 10.0, 29.0, 30.0, float(errors[0])):
-        errors[random.random(len(errors)) < 0.05] = value
+        errors[rng.random(len(errors)) < 0.05] = value
     if seed == 0:
         errors[:] = np.inf
     for limit in (5, 10, 20, 30):

@@ -10,11 +10,11 @@ from croco_bench.types import Array
 NAMES = [metric.name for metric in SegmentationMeter.metrics]
 
 
-def draw(random: np.random.Generator, classes: int, shape: tuple[int, int]) -> tuple[Array, Array]:
+def draw(rng: np.random.Generator, classes: int, shape: tuple[int, int]) -> tuple[Array, Array]:
     """A label map with holes, and a prediction that is right in about half of the pixels."""
-    label = random.integers(0, classes, shape)
-    guess = np.where(random.random(shape) < 0.5, label, random.integers(0, classes, shape))
-    label[random.random(shape) < 0.2] = IGNORED
+    label = rng.integers(0, classes, shape)
+    guess = np.where(rng.random(shape) < 0.5, label, rng.integers(0, classes, shape))
+    label[rng.random(shape) < 0.2] = IGNORED
     return guess.astype(np.int64), label.astype(np.uint8)
 
 
@@ -46,8 +46,8 @@ def by_confusion(pairs: list[tuple[Array, Array]], classes: int) -> dict[str, fl
 
 @pytest.mark.parametrize("classes", [3, 12, 150])
 def test_equals_a_confusion_matrix_made_pixel_by_pixel(classes: int) -> None:
-    random, meter = np.random.default_rng(classes), meter_of(classes)
-    pairs = [draw(random, classes, (int(random.integers(5, 20)), 17)) for _ in range(6)]
+    rng, meter = np.random.default_rng(classes), meter_of(classes)
+    pairs = [draw(rng, classes, (int(rng.integers(5, 20)), 17)) for _ in range(6)]
     rows = [meter.measure(guess, {"label": label}) for guess, label in pairs]
     assert meter.reduce(stack(rows)) == pytest.approx(by_confusion(pairs, classes), rel=1e-12)
     for row, pair in zip(rows, pairs, strict=True):  # a row alone is the metric of its image
@@ -86,8 +86,8 @@ def test_areas_are_summed_before_they_are_divided() -> None:
 
 
 def test_an_image_without_labels_changes_nothing() -> None:
-    meter, random = meter_of(5), np.random.default_rng(0)
-    guess, label = draw(random, 5, (8, 8))
+    meter, rng = meter_of(5), np.random.default_rng(0)
+    guess, label = draw(rng, 5, (8, 8))
     empty = meter.measure(guess, {"label": np.full((8, 8), 255, np.uint8)})
     assert all(np.isnan(empty[name]) for name in ("miou", "macc", "aacc")) and empty["classes"] == 0
     one = meter.measure(guess, {"label": label})
@@ -112,9 +112,9 @@ def test_the_number_of_pixels_is_no_problem() -> None:
 
 def test_intervals_hold_the_value_and_take_seconds_at_most() -> None:
     """A tenth of the draws for a fifth of ADE20K's validation images, all 150 classes."""
-    random, meter = np.random.default_rng(1), meter_of(150)
+    rng, meter = np.random.default_rng(1), meter_of(150)
     rows = stack(
-        [meter.measure(guess, {"label": label}) for guess, label in (draw(random, 150, (30, 30)) for _ in range(400))]
+        [meter.measure(guess, {"label": label}) for guess, label in (draw(rng, 150, (30, 30)) for _ in range(400))]
     )
     began = time.process_time()
     intervals = bootstrap(meter, rows, draws=100)

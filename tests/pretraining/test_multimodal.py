@@ -32,13 +32,13 @@ def objective(side: Any = 64, options: MultimodalOptions = MINI, seed: int = 0) 
 
 
 def make_batch(model: MultimodalAutoencoder, count: int = 4, seed: int = 0) -> dict[str, Tensor]:
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     size = model.backbone.image_size
     return {
-        "view1": torch.from_numpy(random.standard_normal((count, 3, *size))).float(),
-        "depth": torch.from_numpy(random.standard_normal((count, 1, *size))).float(),
-        "semseg": torch.from_numpy(random.integers(0, model.options.classes, (count, *size))),
-        "visible": torch.stack([model.draw(random)["visible"] for _ in range(count)]),
+        "view1": torch.from_numpy(rng.standard_normal((count, 3, *size))).float(),
+        "depth": torch.from_numpy(rng.standard_normal((count, 1, *size))).float(),
+        "semseg": torch.from_numpy(rng.integers(0, model.options.classes, (count, *size))),
+        "visible": torch.stack([model.draw(rng)["visible"] for _ in range(count)]),
     }
 
 
@@ -52,10 +52,10 @@ def cells(token: int, modality: int) -> Any:
     ("visible", "concentration"), [(32, 1.0), (1, 1.0), (150, 1.0), (191, 0.5), (32, 0.05), (32, 50)]
 )
 def test_budgets_sum_to_what_was_asked_and_fit_every_modality(visible: int, concentration: float) -> None:
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     shares = []
     for _ in range(300):
-        drawn = draw_visible(COUNT, visible, concentration, random)
+        drawn = draw_visible(COUNT, visible, concentration, rng)
         assert drawn.dtype == torch.int64 and drawn.shape == (visible,)
         assert bool((drawn.diff() > 0).all()) and drawn[0] >= 0 and drawn[-1] < 3 * COUNT
         shares.append(np.bincount(drawn.numpy() // COUNT, minlength=3))
@@ -64,10 +64,10 @@ def test_budgets_sum_to_what_was_asked_and_fit_every_modality(visible: int, conc
 
 
 def test_low_concentration_shows_one_modality_and_high_shows_all_alike() -> None:
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     largest = {
         concentration: np.mean(
-            [np.bincount(draw_visible(COUNT, 30, concentration, random) // COUNT).max() for _ in range(200)]
+            [np.bincount(draw_visible(COUNT, 30, concentration, rng) // COUNT).max() for _ in range(200)]
         )
         for concentration in (0.02, 1.0, 200.0)
     }
@@ -75,8 +75,8 @@ def test_low_concentration_shows_one_modality_and_high_shows_all_alike() -> None
 
 
 def test_within_a_modality_every_patch_is_drawn_as_often() -> None:
-    random = np.random.default_rng(0)
-    counts = np.bincount(np.concatenate([draw_visible(COUNT, 32, 1.0, random) for _ in range(3000)]), minlength=192)
+    rng = np.random.default_rng(0)
+    counts = np.bincount(np.concatenate([draw_visible(COUNT, 32, 1.0, rng) for _ in range(3000)]), minlength=192)
     assert counts.min() > 400 and counts.max() < 600  # 500 expected
 
 

@@ -45,10 +45,10 @@ def tiny(kind: str, *changes: str) -> MaskedPixels:
 
 
 def batch_for(objective: Objective, count: int = 2) -> dict[str, Tensor]:
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     size = objective.backbone.image_size
     visible = torch.stack([objective.draw(np.random.default_rng(item))["visible"] for item in range(count)])
-    views = {f"view{number}": torch.randn(count, 3, *size, generator=random) for number in (1, 2)}
+    views = {f"view{number}": torch.randn(count, 3, *size, generator=rng) for number in (1, 2)}
     return {**views, "visible": visible}
 
 
@@ -89,8 +89,8 @@ def test_patches_are_row_column_channel() -> None:
 
 @pytest.mark.parametrize("normalise", [True, False])
 def test_the_error_pixel_by_pixel(normalise: bool) -> None:
-    random = np.random.default_rng(0)
-    images, predicted = random.normal(size=(2, 3, 8, 8)), random.normal(size=(2, 4, 48))
+    rng = np.random.default_rng(0)
+    images, predicted = rng.normal(size=(2, 3, 8, 8)), rng.normal(size=(2, 4, 48))
     visible = [[0], [3]]
     errors = []
     for item in range(2):
@@ -266,7 +266,7 @@ class Scenes(Objective):
 
     backbone: Any = None
 
-    def draw(self, random: Any) -> dict[str, Tensor]:
+    def draw(self, rng: Any) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def reconstruct(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from croco_bench.probing import feature_cache
 from croco_bench.probing.feature_cache import FeatureCache, Kept
 from croco_bench.probing.knn import neighbor_scores
 from croco_bench.probing.linear_probe import Classifier, _fit, apply, moments, train_grid
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 CPU = torch.device("cpu")
 
@@ -209,7 +209,7 @@ def test_the_grid_is_sgd_with_momentum_and_cosine_for_every_rate() -> None:
         solver = torch.optim.SGD(layer.parameters(), lr=1.0, momentum=0.9)
         for step in range(plan.steps):
             epoch, position = divmod(step, 5)
-            rows = np.sort(generator(7, "order", epoch).permutation(40)[8 * position : 8 * position + 8])
+            rows = np.sort(make_rng(7, "order", epoch).permutation(40)[8 * position : 8 * position + 8])
             solver.param_groups[0]["lr"] = rate * 8 / 256 * 0.5 * (1 + np.cos(np.pi * step / plan.steps))
             solver.zero_grad()
             torch.autograd.backward(F.cross_entropy(layer(data[rows]), torch.from_numpy(labels[rows])))

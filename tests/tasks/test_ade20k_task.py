@@ -176,8 +176,8 @@ def test_logits_that_are_not_finite_are_noticed(bad: float) -> None:
 def test_augmented_samples_fit_and_stay_true(
     augment: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maps, "distort", lambda image, generator: image)
-    monkeypatch.setattr("croco_bench.tasks.ade20k_seg._JITTER", lambda image, generator: image)
+    monkeypatch.setattr(maps, "distort", lambda image, rng: image)
+    monkeypatch.setattr("croco_bench.tasks.ade20k_seg._JITTER", lambda image, rng: image)
     task, reader = task_of(size, augment=augment), Halves(3)
     samples = [task.augment(reader[index % 3], np.random.default_rng(index)) for index in range(24)]
     batch = default_collate(samples)

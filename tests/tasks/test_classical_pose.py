@@ -19,9 +19,9 @@ ESTIMATORS = pytest.mark.parametrize("estimate", [by_poselib, by_opencv])
 
 def motion(seed: int = 0) -> Array:
     """Points of camera 2 into camera 1: 30 cm and 12 degrees."""
-    random = np.random.default_rng(seed)
-    pose, step = np.eye(4), random.normal(size=3)
-    pose[:3, :3] = Rotation.from_rotvec(np.radians(12) * _unit(random.normal(size=3))).as_matrix()
+    rng = np.random.default_rng(seed)
+    pose, step = np.eye(4), rng.normal(size=3)
+    pose[:3, :3] = Rotation.from_rotvec(np.radians(12) * _unit(rng.normal(size=3))).as_matrix()
     pose[:3, 3] = 0.3 * _unit(step)
     return pose
 
@@ -32,8 +32,8 @@ def _unit(vector: Array) -> Array:
 
 def projected(relative: Array, K1: Array, K2: Array, count: int = 60) -> tuple[Array, Array]:
     """Random points in front of both cameras, in the pixels of each."""
-    random = np.random.default_rng(1)
-    second = random.uniform([-1.5, -1, 2], [1.5, 1, 5], (count, 3))
+    rng = np.random.default_rng(1)
+    second = rng.uniform([-1.5, -1, 2], [1.5, 1, 5], (count, 3))
     first = second @ relative[:3, :3].T + relative[:3, 3]
     pixels = [points @ K.T for points, K in ((first, K1), (second, K2))]
     return pixels[0][:, :2] / pixels[0][:, 2:], pixels[1][:, :2] / pixels[1][:, 2:]
@@ -42,9 +42,9 @@ def projected(relative: Array, K1: Array, K2: Array, count: int = 60) -> tuple[A
 @cache
 def rooms() -> tuple[Array, Array, Camera, Camera, Array]:
     """Two views of a room, their cameras, and a view of another room."""
-    scene, random = make_scene(5), np.random.default_rng(5)
-    first = sample_camera(scene, SIZE, random)
-    second = nudge(first, random)
+    scene, rng = make_scene(5), np.random.default_rng(5)
+    first = sample_camera(scene, SIZE, rng)
+    second = nudge(first, rng)
     one, two = (render(scene, camera).rgb for camera in (first, second))
     return one, two, first, second, render(make_scene(6), first).rgb
 
@@ -56,9 +56,9 @@ def test_points_give_the_motion_of_camera_2_into_camera_1(estimate: Estimator, n
     truth, K1, K2 = motion(), intrinsics(SIZE), intrinsics(SIZE, 50.0)
     K1[0, 0], K2[0, 2] = 1.1 * K1[0, 0], K2[0, 2] + 9
     points1, points2 = projected(truth, K1, K2)
-    random = np.random.default_rng(7)
-    points1 += random.normal(0, noise, points1.shape)
-    points1[:12] = random.uniform((0, 0), SIZE[::-1], (12, 2))
+    rng = np.random.default_rng(7)
+    points1 += rng.normal(0, noise, points1.shape)
+    points1[:12] = rng.uniform((0, 0), SIZE[::-1], (12, 2))
     found = estimate(points1, points2, K1, K2)
     assert found is not None and found.shape == (3, 4)
     limit = 0.001 if noise == 0 else 1.0
@@ -92,8 +92,8 @@ def test_too_few_or_random_matches_are_a_failure(estimate: Estimator) -> None:
     gray = np.full_like(one, 128)
     for reference, query in ((gray, two), (one, gray), (gray, gray), (one[:5, :5], two)):
         assert np.isnan(relative_poses([reference], query, first.K[None], second.K, estimate)).all()
-    random = np.random.default_rng(0)
-    points = random.uniform((0, 0), SIZE[::-1], (2, 9, 2))
+    rng = np.random.default_rng(0)
+    points = rng.uniform((0, 0), SIZE[::-1], (2, 9, 2))
     assert estimate(points[0], points[1], first.K, second.K) is None
 
 

@@ -162,8 +162,8 @@ def test_targets_that_are_not_standardised_are_noticed(
     target: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     task, reader = task_of(target=target), Rooms(9, "train")
-    random = np.random.default_rng(0)
-    batch = default_collate([task.augment(reader[index], random) for index in range(9)])
+    rng = np.random.default_rng(0)
+    batch = default_collate([task.augment(reader[index], rng) for index in range(9)])
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
             task.loss(torch.zeros(9, 1, *SIZE), batch)

@@ -48,11 +48,11 @@ def test_a_pose_that_was_not_found_is_not_drawn_and_a_far_one_lies_at_the_edge()
 
 
 def test_a_point_lies_on_its_epipolar_line() -> None:
-    random, motion = np.random.default_rng(0), np.eye(4)
+    rng, motion = np.random.default_rng(0), np.eye(4)
     motion[:3, :3] = Rotation.from_rotvec([0.1, -0.2, 0.05]).as_matrix()
     motion[:3, 3] = 0.3, 0.1, -0.2
     K1, K2 = np.array([[50.0, 0, 30], [0, 55, 20], [0, 0, 1]]), np.array([[40.0, 0, 25], [0, 40, 22], [0, 0, 1]])
-    for point in random.uniform([-1, -1, 2], [1, 1, 4], (5, 3)):
+    for point in rng.uniform([-1, -1, 2], [1, 1, 4], (5, 3)):
         first, second = K1 @ (motion[:3, :3] @ point + motion[:3, 3]), K2 @ point
         line = _epipolar_line(first / first[2], motion, K1, K2)
         assert abs(line @ (second / second[2])) / np.linalg.norm(line[:2]) < 1e-9

@@ -49,10 +49,10 @@ class Cameras:
         return "cameras"
 
     def pose(self, index: int) -> Array:
-        random = np.random.default_rng(index)
+        rng = np.random.default_rng(index)
         pose = np.eye(4)
-        pose[:3, :3] = Rotation.from_rotvec(random.normal(0, 0.4, 3)).as_matrix()
-        pose[:3, 3] = random.uniform(-1, 1, 3)
+        pose[:3, :3] = Rotation.from_rotvec(rng.normal(0, 0.4, 3)).as_matrix()
+        pose[:3, 3] = rng.uniform(-1, 1, 3)
         return pose
 
     def image(self, index: int) -> Array:

@@ -196,8 +196,8 @@ def test_impossible_settings_are_refused(options: dict[str, Any], words: str) ->
 
 def test_methods_without_learning_see_a_wall_and_a_box_before_it() -> None:
     """A wall at 4 px, a box at 12 px before it."""
-    random = np.random.default_rng(0)
-    wall, box = (random.integers(0, 256, (64, width), dtype=np.uint8) for width in (160, 40))
+    rng = np.random.default_rng(0)
+    wall, box = (rng.integers(0, 256, (64, width), dtype=np.uint8) for width in (160, 40))
     left, right = wall[:, 4:132].copy(), wall[:, 8:136].copy()
     left[20:44, 60:100], right[20:44, 48:88] = box[20:44], box[20:44]
     truth = np.full((64, 128), 4.0)

@@ -252,22 +252,22 @@ class JointCrop:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
-    def __call__(self, sample: Sample, random: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """`view1` (3, side, side) normalised, `depth` (1, side, side) standardised, `semseg` (side, side) int64."""
-        window = self.window(sample["depth"].shape, random)
-        mirror = bool(random.random() < self.flip)
+        window = self.window(sample["depth"].shape, rng)
+        mirror = bool(rng.random() < self.flip)
         return self.cut(sample, window, mirror=mirror)
 
-    def window(self, size: tuple[int, int], random: np.random.Generator) -> Window:
+    def window(self, size: tuple[int, int], rng: np.random.Generator) -> Window:
         """Top, left, height, width of a part of an image (H, W). Ten tries; then the largest of an allowed aspect."""
         height, width = size
         for _ in range(10):
-            area = height * width * random.uniform(*self.area)
-            aspect = math.exp(random.uniform(*np.log(self.aspect)))
+            area = height * width * rng.uniform(*self.area)
+            aspect = math.exp(rng.uniform(*np.log(self.aspect)))
             tall, wide = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
             if 0 < tall <= height and 0 < wide <= width:
-                top = int(random.integers(height - tall, endpoint=True))
-                left = int(random.integers(width - wide, endpoint=True))
+                top = int(rng.integers(height - tall, endpoint=True))
+                left = int(rng.integers(width - wide, endpoint=True))
                 return top, left, tall, wide
         aspect = min(max(width / height, self.aspect[0]), self.aspect[1])
         tall, wide = min(round(width / aspect), height), min(round(height * aspect), width)

@@ -12,7 +12,7 @@ from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.retrieval_lists import choose, find_lists
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 from croco_bench.types import Array
 
 
@@ -46,7 +46,7 @@ class SevenScenes:
                 f"a point {overlap.depth_m:g} m ahead; all should be above 0, and distances rise"
             )
         drawn = [
-            draw_pairs(self.views, rows, overlap, per_frame, generator(seed, "pose pairs", scene))
+            draw_pairs(self.views, rows, overlap, per_frame, make_rng(seed, "pose pairs", scene))
             for scene in self.scenes
             if (rows := self.rows(scene, test=False)).size
         ]

@@ -17,7 +17,7 @@ from croco_bench.data.rooms.classes import ID, THINGS
 from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 _NUMBERS = np.array([thing.ade20k for thing in THINGS], dtype=np.uint8)
 _SHELL = [ID["wall"], ID["floor"], ID["ceiling"]]
@@ -59,22 +59,22 @@ def write_ade20k(folder: Path, spec: ADE20KMini, seed: int, pool: Executor, adva
 
 def _write_photograph(job: Job) -> None:
     root, part, name, seed, spec = job
-    base, random = Path(root) / "ADEChallengeData2016", generator(seed, "photograph")
+    base, rng = Path(root) / "ADEChallengeData2016", make_rng(seed, "photograph")
     scene = make_scene(seed)
-    view = render(scene, sample_camera(scene, _size(spec, random), random))
+    view = render(scene, sample_camera(scene, _size(spec, rng), rng))
     write_image(base / "images" / part / f"{name}.jpg", view.rgb[:, :, ::-1])
-    write_image(base / "annotations" / part / f"{name}.png", _annotation(view, random))
+    write_image(base / "annotations" / part / f"{name}.png", _annotation(view, rng))
 
 
-def _size(spec: ADE20KMini, random: np.random.Generator) -> tuple[int, int]:
-    height, width = np.rint(random.uniform(0.85, 1.2, 2) * (spec.height, spec.width)).astype(int)
-    return (int(width), int(height)) if random.random() < 0.2 else (int(height), int(width))
+def _size(spec: ADE20KMini, rng: np.random.Generator) -> tuple[int, int]:
+    height, width = np.rint(rng.uniform(0.85, 1.2, 2) * (spec.height, spec.width)).astype(int)
+    return (int(width), int(height)) if rng.random() < 0.2 else (int(height), int(width))
 
 
-def _annotation(view: View, random: np.random.Generator) -> NDArray[Any]:
+def _annotation(view: View, rng: np.random.Generator) -> NDArray[Any]:
     """(H, W) uint8; in a third of the photographs one piece of furniture is unlabelled."""
     numbers = _NUMBERS[view.semantic]
     furniture = np.unique(view.instance[~np.isin(view.semantic, _SHELL)])
-    if furniture.size and random.random() < 1 / 3:
-        numbers[view.instance == random.choice(furniture)] = 0
+    if furniture.size and rng.random() < 1 / 3:
+        numbers[view.instance == rng.choice(furniture)] = 0
     return numbers

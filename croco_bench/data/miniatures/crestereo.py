@@ -14,7 +14,7 @@ from croco_bench.data.formats.disparity import write_crestereo_disparity
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.data.rooms.stereo import make_stereo
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 # As the files of rooms' other JPEGs.
 _QUALITY = 95
@@ -52,7 +52,7 @@ def write_crestereo(
 def _write_pair(job: Job) -> None:
     root, number, seed, spec = job
     stem = Path(root) / KINDS[number % len(KINDS)] / f"{number:06d}"
-    pair = make_stereo(make_scene(seed), (spec.height, spec.width), generator(seed, "stereo"))
+    pair = make_stereo(make_scene(seed), (spec.height, spec.width), make_rng(seed, "stereo"))
     for side, view in (("left", pair.left), ("right", pair.right)):
         path = stem.with_name(f"{stem.name}_{side}.jpg")
         if not cv2.imwrite(str(path), view.rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):

@@ -19,7 +19,7 @@ from croco_bench.data.rooms.motion import FlowTruth, Frame, Motion, Shot, flow_t
 from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 # With it, flow has the size that the pairs of `rooms/habitat` have, whose focal length is less.
 _STRENGTH = 0.7
@@ -77,9 +77,9 @@ def _splits(spec: FlyingChairsMini) -> list[int]:
 def _write_room(job: Job) -> int:
     """Renders and writes the pairs of one room; returns how many."""
     folder, seed, numbers, spec = job
-    scene, random = make_scene(seed), generator(seed, "pairs")
+    scene, rng = make_scene(seed), make_rng(seed, "pairs")
     for number in numbers:
-        first, second, truth = make_flow_pair(scene, (spec.height, spec.width), random)
+        first, second, truth = make_flow_pair(scene, (spec.height, spec.width), rng)
         for which, frame in enumerate((first, second), start=1):
             image = render(frame.scene, frame.camera).rgb
             write_image(Path(folder) / f"{number:05d}_img{which}.ppm", image[:, :, ::-1])
@@ -87,19 +87,19 @@ def _write_room(job: Job) -> int:
     return len(numbers)
 
 
-def make_flow_pair(scene: Scene, size: tuple[int, int], random: np.random.Generator) -> tuple[Frame, Frame, FlowTruth]:
+def make_flow_pair(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> tuple[Frame, Frame, FlowTruth]:
     """Two frames between which one to four things and the camera have moved, and the flow, known everywhere.
 
     Raises:
         DataError: two hundred tries found none, which no room of the generator should cause.
     """
     for _ in range(200):
-        camera = sample_camera(scene, size, random)
-        later = nudge(camera, random, _STRENGTH)
+        camera = sample_camera(scene, size, rng)
+        later = nudge(camera, rng, _STRENGTH)
         if not has_free_sight(scene, later):
             continue
         still = Shot.of(scene, camera, _between(camera, later))
-        shot = with_flyers(still, (0, 1), _FLYING, random)
+        shot = with_flyers(still, (0, 1), _FLYING, rng)
         first, second = shot.frame(0), shot.frame(1)
         if all(has_free_sight(frame.scene, frame.camera) for frame in (first, second)):
             truth = flow_truth(shot, first, second)

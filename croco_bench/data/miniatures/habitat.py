@@ -18,7 +18,7 @@ from croco_bench.data.rooms.camera import FIELD_OF_VIEW_DEG, Camera
 from croco_bench.data.rooms.render import ViewPair, make_pair
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def room_jobs(folder: Path, spec: HabitatMini, seed: int) -> list[Job]:
 def pairs_of(scene: Scene, job: Job) -> Iterator[tuple[str, ViewPair]]:
     """The pairs of a job's room, each with the beginning of its files' names: the same ones for every layout."""
     _, _, seed, count, side = job
-    random = generator(seed, "pairs")
+    rng = make_rng(seed, "pairs")
     for index in range(count):
-        yield f"{index:08d}", make_pair(scene, (side, side), random)
+        yield f"{index:08d}", make_pair(scene, (side, side), rng)
 
 
 def write_image(path: Path, image: NDArray[Any]) -> None:

@@ -17,7 +17,7 @@ from croco_bench.data.rooms.classes import ID
 from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 # WordNet's numbers of what rooms hold; folders sort as the labels do.
 WNIDS = {
@@ -87,16 +87,16 @@ def _write_picture(job: Job) -> None:
 
 def _picture(name: str, seed: int, side: int) -> NDArray[Any]:
     """(side, side, 3) uint8 around a piece of this class; rooms are tried until one shows it large enough."""
-    random = generator(seed, "picture")
+    rng = make_rng(seed, "picture")
     for attempt in range(_TRIES):
         scene = make_scene(derive(seed, attempt) % 2**32)
         if ID[name] not in scene.semantic:
             continue
         for _ in range(4):
-            camera = sample_camera(scene, _RENDERED, random)
+            camera = sample_camera(scene, _RENDERED, rng)
             if not _shows(scene, camera, name):
                 continue
-            square = _around(render(scene, camera), name, random)
+            square = _around(render(scene, camera), name, rng)
             if square is not None:
                 picture: NDArray[Any] = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
                 return picture
@@ -111,16 +111,16 @@ def _shows(scene: Scene, camera: Camera, name: str) -> bool:
     return int((scene.semantic[scene.owner_of(triangle)] == ID[name]).sum()) >= _LEAST // 25
 
 
-def _around(view: View, name: str, random: np.random.Generator) -> NDArray[Any] | None:
+def _around(view: View, name: str, rng: np.random.Generator) -> NDArray[Any] | None:
     """A square of the view around one piece of this class, or None where none is large and whole enough."""
     pieces, areas = np.unique(view.instance[view.semantic == ID[name]], return_counts=True)
     large = pieces[areas >= _LEAST]
     if not large.size:
         return None
-    rows, columns = np.nonzero(view.instance == random.choice(large))
+    rows, columns = np.nonzero(view.instance == rng.choice(large))
     middle = np.array([rows.min() + rows.max(), columns.min() + columns.max()]) / 2
-    wanted = max(np.ptp(rows), np.ptp(columns)) * (1 + 2 * _MARGIN) * random.uniform(1.0, 1.3)
+    wanted = max(np.ptp(rows), np.ptp(columns)) * (1 + 2 * _MARGIN) * rng.uniform(1.0, 1.3)
     span = int(min(max(wanted, 24), *view.rgb.shape[:2]))
-    corner = np.rint(middle + random.normal(0, 0.04 * span, 2) - span / 2).astype(int)
+    corner = np.rint(middle + rng.normal(0, 0.04 * span, 2) - span / 2).astype(int)
     top, left = np.clip(corner, 0, np.array(view.rgb.shape[:2]) - span)
     return view.rgb[top : top + span, left : left + span]

@@ -14,7 +14,7 @@ from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.data.rooms.stereo import StereoPair, make_stereo
 from croco_bench.errors import UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 # Official names; the first is the one that CroCo v2 selects by.
 TRAINING_SCENES = (
@@ -78,7 +78,7 @@ def _write_scene(job: Job) -> None:
     root, part, name, seed, spec = job
     folder = Path(root) / "MiddEval3" / part / name
     folder.mkdir(parents=True)
-    pair = make_stereo(make_scene(seed), (spec.height, spec.width), generator(seed, "stereo"))
+    pair = make_stereo(make_scene(seed), (spec.height, spec.width), make_rng(seed, "stereo"))
     for number, view in enumerate((pair.left, pair.right)):
         write_image(folder / f"im{number}.png", view.rgb[:, :, ::-1])
     (folder / "calib.txt").write_text(_calibration(pair), encoding="utf-8")

@@ -16,7 +16,7 @@ from croco_bench.data.rooms.classes import THINGS
 from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
 _KINDS = ("bedroom", "living_room", "office", "dining_room", "study")
@@ -82,14 +82,14 @@ def _jobs(spec: NYUv2Mini, split: str, seed: int) -> list[Job]:
 def _views(job: Job) -> list[dict[str, Array]]:
     """The images of one room, axes reversed as the file wants them."""
     _, seed, count, spec = job
-    scene, random = make_scene(seed), generator(seed, "cameras")
-    views = [render(scene, sample_camera(scene, (spec.height, spec.width), random)) for _ in range(count)]
-    return [_reversed(view, random) for view in views]
+    scene, rng = make_scene(seed), make_rng(seed, "cameras")
+    views = [render(scene, sample_camera(scene, (spec.height, spec.width), rng)) for _ in range(count)]
+    return [_reversed(view, rng) for view in views]
 
 
-def _reversed(view: View, random: np.random.Generator) -> dict[str, Array]:
+def _reversed(view: View, rng: np.random.Generator) -> dict[str, Array]:
     depth = np.where(np.isfinite(view.depth_m), view.depth_m, 9.99)
-    raw = np.where(_holes(view, random), 0, depth)
+    raw = np.where(_holes(view, rng), 0, depth)
     return {
         "images": view.rgb.transpose(2, 1, 0),
         "depths": depth.T.astype(np.float32),
@@ -99,7 +99,7 @@ def _reversed(view: View, random: np.random.Generator) -> dict[str, Array]:
     }
 
 
-def _holes(view: View, random: np.random.Generator) -> Array:
+def _holes(view: View, rng: np.random.Generator) -> Array:
     """Where a depth sensor would measure nothing."""
     depth = view.depth_m
     rise, run = np.gradient(depth)
@@ -111,7 +111,7 @@ def _holes(view: View, random: np.random.Generator) -> Array:
     border = np.ones_like(edges)
     edge = max(round(0.012 * depth.shape[0]), 1)
     border[edge:-edge, edge:-edge] = False
-    speckles = random.random(depth.shape) < 0.005
+    speckles = rng.random(depth.shape) < 0.005
     holes: Array = edges | (cosine < 0.12) | border | speckles | ~np.isfinite(depth)
     return holes
 

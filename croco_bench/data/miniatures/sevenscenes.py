@@ -17,7 +17,7 @@ from croco_bench.data.rooms.camera import Camera, has_free_sight, look, sample_c
 from croco_bench.data.rooms.render import render, seen_from
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
 # A camera carried by hand: every so many frames it is about to be somewhere else.
@@ -108,9 +108,9 @@ def _write_sequence(job: Job) -> int:
 
 def _cameras(scene: Scene, room: int, number: int, spec: SevenScenesMini) -> list[Camera]:
     """Those of one sequence."""
-    stage = Stage.draw(scene, generator(room, "stage"))
-    random = generator(room, "trajectory", number)
-    return trajectory(scene, spec.frames, (spec.height, spec.width), random, stage, reach=spec.reach / 100)
+    stage = Stage.draw(scene, make_rng(room, "stage"))
+    rng = make_rng(room, "trajectory", number)
+    return trajectory(scene, spec.frames, (spec.height, spec.width), rng, stage, reach=spec.reach / 100)
 
 
 def _retrieved(job: Job) -> dict[str, list[str]]:
@@ -158,9 +158,9 @@ class Stage:
     heading: float
 
     @classmethod
-    def draw(cls, scene: Scene, random: np.random.Generator) -> Stage:
+    def draw(cls, scene: Scene, rng: np.random.Generator) -> Stage:
         """A place from which there is something to see."""
-        camera = sample_camera(scene, (24, 32), random)
+        camera = sample_camera(scene, (24, 32), rng)
         return cls(camera.center, float(np.arctan2(camera.cam2world[1, 2], camera.cam2world[0, 2])))
 
 
@@ -168,7 +168,7 @@ def trajectory(
     scene: Scene,
     frames: int,
     size: tuple[int, int],
-    random: np.random.Generator,
+    rng: np.random.Generator,
     stage: Stage | None = None,
     *,
     reach: float = 1.0,
@@ -179,31 +179,31 @@ def trajectory(
         DataError: no free way was found, which no room of the generator should cause.
     """
     K = seven_scenes_intrinsics(size)
-    stage = stage or Stage.draw(scene, random)
+    stage = stage or Stage.draw(scene, rng)
     tries = 300
     for attempt in range(tries):
         # Ever shorter walks, so that a crowded room has one too.
-        path = _path(scene, stage, frames, reach, 1 - attempt / tries, random)
+        path = _path(scene, stage, frames, reach, 1 - attempt / tries, rng)
         cameras = [replace(look(pose[:3], float(pose[3]), float(pose[4]), float(pose[5]), size), K=K) for pose in path]
         if all(has_free_sight(scene, camera) for camera in cameras):
             return cameras
     raise DataError(f"no way for a camera was found through {scene.name}")
 
 
-def _path(scene: Scene, stage: Stage, frames: int, reach: float, shorter: float, random: np.random.Generator) -> Array:
+def _path(scene: Scene, stage: Stage, frames: int, reach: float, shorter: float, rng: np.random.Generator) -> Array:
     """(frames, 6): x, y, z in metres, yaw, pitch, roll in radians. A spline through places between which it wanders."""
     knots, far = max(-(-frames // _FRAMES_PER_KNOT), 2) + 1, reach * shorter
     walls = np.array([[0.5, 0.5, 1.1], [scene.size[0] - 0.5, scene.size[1] - 0.5, 1.8]])
     low, high = np.clip(stage.home + far * _AROUND_M * np.array([[-1], [1]]), *walls)
-    place, pan = random.uniform(low, high), float(random.uniform(-_PAN_DEG, _PAN_DEG))
+    place, pan = rng.uniform(low, high), float(rng.uniform(-_PAN_DEG, _PAN_DEG))
     poses = []
     for _ in range(knots):
-        pitch = np.radians(random.uniform(-reach * _PITCH_DEG, reach * _PITCH_DEG) - _DOWN_DEG)
-        roll = np.radians(random.normal(0, reach * _ROLL_DEG))
+        pitch = np.radians(rng.uniform(-reach * _PITCH_DEG, reach * _PITCH_DEG) - _DOWN_DEG)
+        roll = np.radians(rng.normal(0, reach * _ROLL_DEG))
         poses.append([*place, stage.heading + far * np.radians(pan), pitch, roll])
-        step = random.normal(0, 1, 3) * (1, 1, 0.3)
-        place = np.clip(place + far * random.uniform(*_STEP_M) * step / np.linalg.norm(step), low, high)
-        pan += float(np.clip(random.uniform(-_PAN_DEG, _PAN_DEG) - pan, -_PAN_DEG, _PAN_DEG))
+        step = rng.normal(0, 1, 3) * (1, 1, 0.3)
+        place = np.clip(place + far * rng.uniform(*_STEP_M) * step / np.linalg.norm(step), low, high)
+        pan += float(np.clip(rng.uniform(-_PAN_DEG, _PAN_DEG) - pan, -_PAN_DEG, _PAN_DEG))
     times = np.arange(knots) * _FRAMES_PER_KNOT
     path: Array = CubicSpline(times, np.array(poses))(np.arange(frames))
     return path

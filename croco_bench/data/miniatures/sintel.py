@@ -19,7 +19,7 @@ from croco_bench.data.rooms.motion import FlowTruth, Motion, Shot, flow_truth, m
 from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
 # Official names, ordered so that the first four bring one scene to train on, both to select by, and one to report.
@@ -88,8 +88,8 @@ def write_sintel(folder: Path, spec: SintelMini, seed: int, pool: Executor, adva
 def _write_scene(job: Job) -> int:
     """Renders and writes one scene; returns how many frames."""
     root, split, name, seed, spec = job
-    shot, random = make_shot(seed, spec), generator(seed, "film")
-    film = Film.draw(random)
+    shot, rng = make_shot(seed, spec), make_rng(seed, "film")
+    film = Film.draw(rng)
     kinds = ("clean", "final", "flow", "occlusions", "invalid") if split == "training" else ("clean", "final")
     folders = {kind: Path(root) / split / kind / name for kind in kinds}
     for folder in folders.values():
@@ -98,7 +98,7 @@ def _write_scene(job: Job) -> int:
     for number, time in enumerate(times, start=1):
         frame, image = shot.frame(time), f"frame_{number:04d}.png"
         write_image(folders["clean"] / image, render(frame.scene, frame.camera).rgb[:, :, ::-1])
-        write_image(folders["final"] / image, film.expose(shot, time, random)[:, :, ::-1])
+        write_image(folders["final"] / image, film.expose(shot, time, rng)[:, :, ::-1])
         if split == "training":
             following = shot.frame(time + 1)
             write_image(folders["invalid"] / image, _mask(mixed_pixels(shot, frame, following)))
@@ -124,15 +124,15 @@ def make_shot(seed: int, spec: SintelMini) -> Shot:
     Raises:
         DataError: two hundred tries found none, which no room of the generator should cause.
     """
-    scene, random = make_scene(seed), generator(seed, "shot")
+    scene, rng = make_scene(seed), make_rng(seed, "shot")
     times = _times(spec)
     scale = spec.width / _PACE_WIDTH
     for _ in range(200):
-        shot = _paced(_camera_alone(scene, spec, random), scale * float(random.uniform(*_PACE_PX)))
+        shot = _paced(_camera_alone(scene, spec, rng), scale * float(rng.uniform(*_PACE_PX)))
         if not all(has_free_sight(scene, shot.camera_at(time)) for time in times):
             continue
         flying = replace(_FLYING, speed_px=scale * _FLYING.speed_px)
-        shot = with_flyers(shot, (times[0], times[-1]), flying, random)
+        shot = with_flyers(shot, (times[0], times[-1]), flying, rng)
         frames = [shot.frame(time) for time in times]
         if shot.scene is not scene and all(has_free_sight(frame.scene, frame.camera) for frame in frames):
             truths = [flow_truth(shot, *pair) for pair in pairwise(frames)]
@@ -141,16 +141,16 @@ def make_shot(seed: int, spec: SintelMini) -> Shot:
     raise DataError(f"no way for a camera was found through {scene.name}")
 
 
-def _camera_alone(scene: Scene, spec: SintelMini, random: np.random.Generator) -> Shot:
+def _camera_alone(scene: Scene, spec: SintelMini, rng: np.random.Generator) -> Shot:
     """A camera that travels through a room and turns, at some speed."""
-    camera = sample_camera(scene, (spec.height, spec.width), random)
-    move = random.normal(0, 1, 3) * (1, 1, 0.4)
-    velocity = random.uniform(0.03, 0.09) * move / np.linalg.norm(move)
-    turn = np.radians(random.normal(0, (1.0, 2.0, 0.6)))
+    camera = sample_camera(scene, (spec.height, spec.width), rng)
+    move = rng.normal(0, 1, 3) * (1, 1, 0.4)
+    velocity = rng.uniform(0.03, 0.09) * move / np.linalg.norm(move)
+    turn = np.radians(rng.normal(0, (1.0, 2.0, 0.6)))
     carriage = Motion(
         pivot=camera.center[None],
         velocity=velocity[None],
-        acceleration=np.linalg.norm(velocity) * random.normal(0, 0.08, (1, 3)),
+        acceleration=np.linalg.norm(velocity) * rng.normal(0, 0.08, (1, 3)),
         spin=(camera.cam2world[:3, :3] @ turn)[None],
     )
     return Shot.of(scene, camera, carriage)

@@ -16,7 +16,7 @@ from croco_bench.data.rooms.classes import ID
 from croco_bench.data.rooms.render import View, render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import UsageError
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
 _UNITS_PER_M = 512.0
@@ -63,9 +63,9 @@ def write_taskonomy(
 
 def _write_building(job: Job) -> int:
     root, building, seed, count, side = job
-    scene, random = make_scene(seed), generator(seed, "cameras")
+    scene, rng = make_scene(seed), make_rng(seed, "cameras")
     for point in range(count):
-        view = render(scene, sample_camera(scene, (side, side), random))
+        view = render(scene, sample_camera(scene, (side, side), rng))
         for (domain, name), image in _images(scene, view).items():
             place = Path(root) / domain / building
             place.mkdir(parents=True, exist_ok=True)

@@ -42,10 +42,10 @@ class Chosen:
     estimates: tuple[float, float] | None
 
 
-def choose(surfaces: list[Surface], wanted: Wanted, matching: Matching, random: np.random.Generator) -> Chosen:
-    """Pairs within `wanted`, each compared in full; in an order that depends on `random` alone."""
+def choose(surfaces: list[Surface], wanted: Wanted, matching: Matching, rng: np.random.Generator) -> Chosen:
+    """Pairs within `wanted`, each compared in full; in an order that depends on `rng` alone."""
     candidates = np.argwhere(np.triu(_share_frusta(surfaces), 1))
-    candidates = candidates[random.permutation(len(candidates))[:_MOST_ESTIMATES]]
+    candidates = candidates[rng.permutation(len(candidates))[:_MOST_ESTIMATES]]
     estimates = _estimates(surfaces, candidates, matching)
     near = (estimates >= wanted.low - _MARGIN) & (estimates <= wanted.high + _MARGIN)
     order = _in_turns(estimates[near], wanted)

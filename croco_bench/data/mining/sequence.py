@@ -14,7 +14,7 @@ from croco_bench.data.mining.selection import Wanted, choose
 from croco_bench.data.posed.sequences import PosedFrame, PosedSequence
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 
 Split = Literal["train", "test", "all"]
 # Frames with less known depth than this share of their pixels are left out.
@@ -41,13 +41,13 @@ def mine_sequence(source: Path, sequence: PosedSequence, path: Path, settings: M
         DataError: a depth map or a pose can't be read.
     """
     frames, surfaces, lost, blind = _read(sequence, settings)
-    random = generator(settings.seed, "pairs", sequence.name)
-    chosen = choose(surfaces, settings.wanted, settings.matching, random)
+    rng = make_rng(settings.seed, "pairs", sequence.name)
+    chosen = choose(surfaces, settings.wanted, settings.matching, rng)
     pairs = []
     for first, second, share1, share2 in chosen.pairs:
         # The network reconstructs the first view: it shouldn't always be the earlier one.
         views, both = ((first, second), (share1, share2))
-        if random.random() < 0.5:
+        if rng.random() < 0.5:
             views, both = views[::-1], both[::-1]
         pairs.append(_pair(source, [frames[view] for view in views], both, [surfaces[view].valid for view in views]))
     part = {

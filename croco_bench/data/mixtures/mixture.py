@@ -11,7 +11,7 @@ import numpy as np
 
 from croco_bench.contracts import Reader
 from croco_bench.errors import DataError, UsageError, unknown
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 
 # Where none of a mixture's datasets has a part to select by: the share of the first that is kept from training.
 HELD_OUT = 0.05
@@ -33,7 +33,7 @@ class Mixture:
         counts = [max(round(weight * len(reader)), 1) for reader, weight in zip(readers, weights, strict=True)]
         self._ends = np.cumsum(counts)
         self._orders = [
-            generator(seed, "mixture", place).permutation(len(reader)).astype(np.int64)
+            make_rng(seed, "mixture", place).permutation(len(reader)).astype(np.int64)
             for place, reader in enumerate(readers)
         ]
         self.available = int(self._ends[-1])

@@ -35,7 +35,7 @@ class Overlap:
 
 
 def draw_pairs(
-    views: PosedViews, rows: Array, overlap: Overlap, per_frame: int, random: np.random.Generator
+    views: PosedViews, rows: Array, overlap: Overlap, per_frame: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """References and queries (m,): each row of `rows`, views of one scene, is a query at most `per_frame` times.
 
@@ -45,7 +45,7 @@ def draw_pairs(
     references, queries = [], []
     for first in range(0, len(rows), _CHUNK):
         fits = near.overlapping(np.arange(first, min(first + _CHUNK, len(rows))))
-        lots = np.where(fits, random.random(fits.shape, dtype=np.float32), np.float32(2))
+        lots = np.where(fits, rng.random(fits.shape, dtype=np.float32), np.float32(2))
         count = min(per_frame, len(rows))
         drawn = np.argpartition(lots, count - 1, axis=1)[:, :count] if count < len(rows) else np.argsort(lots, axis=1)
         drawn = np.sort(drawn, axis=1)

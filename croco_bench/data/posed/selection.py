@@ -10,7 +10,7 @@ import numpy as np
 from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.splitting import Subset
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 from croco_bench.types import Array
 
 # Of a scene's only sequence, its last part of this share takes the place of a second one.
@@ -64,7 +64,7 @@ def to_select(pairs: PoseReader, *, most: int, seed: int) -> Subset:
 
 def _selection(pairs: PoseReader, rows: Array, most: int, seed: int) -> Subset:
     if rows.size > most:
-        rows = np.sort(generator(seed, "selection pairs").choice(rows, most, replace=False))
+        rows = np.sort(make_rng(seed, "selection pairs").choice(rows, most, replace=False))
     return Subset(pairs, rows.tolist(), f"select (of {pairs.split})")
 
 

@@ -60,17 +60,15 @@ def look(center: Array, yaw: float, pitch: float, roll: float, size: Size) -> Ca
     return Camera(intrinsics(size), pose, size)
 
 
-def sample_camera(scene: Scene, size: Size, generator: np.random.Generator) -> Camera:
+def sample_camera(scene: Scene, size: Size, rng: np.random.Generator) -> Camera:
     """A camera at eye height that looks into the room, with at least half a metre of free sight in most directions."""
     width, length, _ = scene.size
     camera = None
     for _ in range(50):
-        center = np.array(
-            [generator.uniform(0.4, width - 0.4), generator.uniform(0.4, length - 0.4), generator.uniform(1.1, 1.8)]
-        )
-        middle = np.array([width / 2, length / 2]) + generator.normal(0, 0.8, 2)
-        yaw = float(np.arctan2(middle[1] - center[1], middle[0] - center[0]) + generator.normal(0, 0.3))
-        pitch, roll = np.radians(generator.uniform(-25, 3)), np.radians(generator.normal(0, 3))
+        center = np.array([rng.uniform(0.4, width - 0.4), rng.uniform(0.4, length - 0.4), rng.uniform(1.1, 1.8)])
+        middle = np.array([width / 2, length / 2]) + rng.normal(0, 0.8, 2)
+        yaw = float(np.arctan2(middle[1] - center[1], middle[0] - center[0]) + rng.normal(0, 0.3))
+        pitch, roll = np.radians(rng.uniform(-25, 3)), np.radians(rng.normal(0, 3))
         camera = look(center, yaw, float(pitch), float(roll), size)
         if has_free_sight(scene, camera):
             return camera
@@ -90,12 +88,12 @@ def has_free_sight(scene: Scene, camera: Camera) -> bool:
     )
 
 
-def nudge(camera: Camera, generator: np.random.Generator, strength: float = 1.0) -> Camera:
+def nudge(camera: Camera, rng: np.random.Generator, strength: float = 1.0) -> Camera:
     """A second viewpoint nearby: up to about 40 cm and 12 degrees away at strength 1."""
-    move = generator.normal(0, 1, 3)
-    move *= strength * generator.uniform(0.12, 0.40) / np.linalg.norm(move)
+    move = rng.normal(0, 1, 3)
+    move *= strength * rng.uniform(0.12, 0.40) / np.linalg.norm(move)
     move[2] *= 0.5
-    yaw, pitch, roll = np.radians(strength * generator.normal(0, (6.0, 3.0, 2.0)))
+    yaw, pitch, roll = np.radians(strength * rng.normal(0, (6.0, 3.0, 2.0)))
     turn_yaw = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])

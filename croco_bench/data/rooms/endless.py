@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from croco_bench.data.rooms.render import ViewPair, make_pair
 from croco_bench.data.rooms.scene import make_scene
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class EndlessRooms:
     def __getitem__(self, index: int) -> dict[str, Any]:
         scene = make_scene(derive(self._seed, "endless", index) % 2**32)
         size = (self._side, self._side)
-        return {"pair": RenderedPair(make_pair(scene, size, generator(self._seed, "endless", index, "pair")))}
+        return {"pair": RenderedPair(make_pair(scene, size, make_rng(self._seed, "endless", index, "pair")))}
 
     @property
     def groups(self) -> Sequence[str]:

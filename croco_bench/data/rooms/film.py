@@ -33,17 +33,17 @@ class Film:
     noise: float
 
     @classmethod
-    def draw(cls, random: np.random.Generator) -> Film:
+    def draw(cls, rng: np.random.Generator) -> Film:
         """That of one shot."""
         return cls(
-            fog=float(random.uniform(0.04, 0.16)),
-            fog_color=random.uniform(0.35, 0.6) * random.uniform(0.85, 1.0, 3),
-            focus_m=float(random.uniform(1.5, 3.5)),
-            aperture_m=float(random.uniform(0.004, 0.014)),
-            noise=float(random.uniform(1.0, 2.5)),
+            fog=float(rng.uniform(0.04, 0.16)),
+            fog_color=rng.uniform(0.35, 0.6) * rng.uniform(0.85, 1.0, 3),
+            focus_m=float(rng.uniform(1.5, 3.5)),
+            aperture_m=float(rng.uniform(0.004, 0.014)),
+            noise=float(rng.uniform(1.0, 2.5)),
         )
 
-    def expose(self, shot: Shot, time: float, random: np.random.Generator) -> Array:
+    def expose(self, shot: Shot, time: float, rng: np.random.Generator) -> Array:
         """(H, W, 3) uint8: the light of `SHUTTER` frames about a time, gathered by 16 rays a pixel."""
         total = np.zeros((*shot.camera.size, 3))
         for number in range(_EXPOSURES):
@@ -54,7 +54,7 @@ class Film:
             color, depth = radiance(frame.scene, camera, (float(spread[0]) - 0.5, float(spread[1]) - 0.5))
             clear = np.exp(-self.fog * depth)[:, :, None]
             total += clear * color + (1 - clear) * self.fog_color
-        image = display(total / _EXPOSURES) + self.noise * random.normal(0, 1, total.shape)
+        image = display(total / _EXPOSURES) + self.noise * rng.normal(0, 1, total.shape)
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
     def _through_lens(self, camera: Camera, spread: Array) -> Camera:

@@ -47,40 +47,40 @@ class _Flyer:
         return place
 
 
-def with_flyers(shot: Shot, times: tuple[float, float], flying: Flying, random: np.random.Generator) -> Shot:
+def with_flyers(shot: Shot, times: tuple[float, float], flying: Flying, rng: np.random.Generator) -> Shot:
     """The shot with one to `flying.most` things more, in sight at time 0, in free space then and at both `times`.
 
     There are fewer, or none, where there is no room for them.
     """
     flyers: list[_Flyer] = []
-    for _ in range(int(random.integers(1, flying.most + 1))):
+    for _ in range(int(rng.integers(1, flying.most + 1))):
         for _ in range(10):
-            flyer = _draw(shot.camera, flying, random)
+            flyer = _draw(shot.camera, flying, rng)
             if all(_is_free(shot.still, flyers, flyer, time) for time in (0.0, *times)):
                 flyers.append(flyer)
                 break
     for flyer in flyers:
-        shot = _added(shot, flyer, random)
+        shot = _added(shot, flyer, rng)
     return shot
 
 
-def _draw(camera: Camera, flying: Flying, random: np.random.Generator) -> _Flyer:
+def _draw(camera: Camera, flying: Flying, rng: np.random.Generator) -> _Flyer:
     """Something in sight of the camera."""
     height, width = camera.size
     focal = camera.K[0, 0]
-    depth = float(random.uniform(1.1, 2.6))
-    pixel = np.array([random.uniform(0.12, 0.88) * width, random.uniform(0.15, 0.85) * height, 1.0])
+    depth = float(rng.uniform(1.1, 2.6))
+    pixel = np.array([rng.uniform(0.12, 0.88) * width, rng.uniform(0.15, 0.85) * height, 1.0])
     center = camera.center + camera.cam2world[:3, :3] @ (np.linalg.inv(camera.K) @ pixel * depth)
-    speed = np.append(random.normal(0, flying.speed_px, 2), random.normal(0, 0.4 * flying.speed_px))
+    speed = np.append(rng.normal(0, flying.speed_px, 2), rng.normal(0, 0.4 * flying.speed_px))
     velocity = camera.cam2world[:3, :3] @ speed * depth / focal
     motion = Motion(
         pivot=center[None],
         velocity=velocity[None],
-        acceleration=np.linalg.norm(velocity) * random.normal(0, 0.06, (1, 3)),
-        spin=np.radians(random.normal(0, flying.turn_deg / np.sqrt(3), (1, 3))),
+        acceleration=np.linalg.norm(velocity) * rng.normal(0, 0.06, (1, 3)),
+        spin=np.radians(rng.normal(0, flying.turn_deg / np.sqrt(3), (1, 3))),
     )
-    radius = float(random.uniform(0.09, 0.22)) * depth * min(height, width) / focal
-    return _Flyer(tuple(_SHAPES)[int(random.integers(len(_SHAPES)))], radius, motion)
+    radius = float(rng.uniform(0.09, 0.22)) * depth * min(height, width) / focal
+    return _Flyer(tuple(_SHAPES)[int(rng.integers(len(_SHAPES)))], radius, motion)
 
 
 def _is_free(scene: Scene, flyers: list[_Flyer], flyer: _Flyer, time: float) -> bool:
@@ -92,11 +92,11 @@ def _is_free(scene: Scene, flyers: list[_Flyer], flyer: _Flyer, time: float) -> 
     return bool(np.isfinite(distance).all() and distance.min() > 1.1 * flyer.radius)
 
 
-def _added(shot: Shot, flyer: _Flyer, random: np.random.Generator) -> Shot:
+def _added(shot: Shot, flyer: _Flyer, rng: np.random.Generator) -> Shot:
     scene = shot.scene
-    turn = Rotation.from_quat(random.normal(0, 1, 4)).as_matrix()
+    turn = Rotation.from_quat(rng.normal(0, 1, 4)).as_matrix()
     triangles = _triangles(flyer.shape) @ turn.T * flyer.radius + flyer.motion.pivot
-    texture = Textures.draw([_KINDS], random)
+    texture = Textures.draw([_KINDS], rng)
     return replace(
         shot,
         scene=replace(

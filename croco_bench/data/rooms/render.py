@@ -159,15 +159,15 @@ def covisibility(scene: Scene, camera1: Camera, camera2: Camera) -> tuple[float,
     return shares[0], shares[1]
 
 
-def make_pair(scene: Scene, size: Size, generator: np.random.Generator) -> ViewPair:
+def make_pair(scene: Scene, size: Size, rng: np.random.Generator) -> ViewPair:
     """Two nearby views that see at least 45 % of each other.
 
     Raises:
         DataError: two hundred tries found none, which no room of the generator should cause.
     """
     for _ in range(200):
-        first = sample_camera(scene, size, generator)
-        second = nudge(first, generator)
+        first = sample_camera(scene, size, rng)
+        second = nudge(first, rng)
         if not has_free_sight(scene, second):
             continue
         shares = covisibility(scene, first, second)

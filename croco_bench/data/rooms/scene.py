@@ -76,8 +76,8 @@ def structure(triangles: Array) -> EmbreeScene:
 class _Builder:
     """Collects objects."""
 
-    def __init__(self, generator: np.random.Generator) -> None:
-        self.random = generator
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
         self._triangles: list[Array] = []
         self._owner: list[Array] = []
         self.semantic: list[int] = [0]
@@ -114,11 +114,11 @@ class _Builder:
         """A free spot on the floor for a round footprint and a turn; None when the room is full."""
         width, length, _ = size
         for _ in range(20):
-            x = self.random.uniform(radius + 0.1, max(width - radius - 0.1, radius + 0.2))
-            y = self.random.uniform(radius + 0.1, max(length - radius - 0.1, radius + 0.2))
-            turn = float(self.random.uniform(0, 2 * np.pi))
+            x = self.rng.uniform(radius + 0.1, max(width - radius - 0.1, radius + 0.2))
+            y = self.rng.uniform(radius + 0.1, max(length - radius - 0.1, radius + 0.2))
+            turn = float(self.rng.uniform(0, 2 * np.pi))
             if by_wall:
-                side = int(self.random.integers(4))
+                side = int(self.rng.integers(4))
                 gap = radius * 0.75
                 x, y = ((gap, y), (width - gap, y), (x, gap), (x, length - gap))[side]
                 turn = (0.5 * np.pi, -0.5 * np.pi, np.pi, 0.0)[side]
@@ -129,32 +129,32 @@ class _Builder:
 
     def finish(self, name: str, size: tuple[float, float, float]) -> Scene:
         """The scene, with textures and lights."""
-        random = self.random
-        count = int(random.integers(1, 4))
-        spots = random.uniform((0.2, 0.2, 0.75), (0.8, 0.8, 0.95), (count, 3)) * np.array(size)
+        rng = self.rng
+        count = int(rng.integers(1, 4))
+        spots = rng.uniform((0.2, 0.2, 0.75), (0.8, 0.8, 0.95), (count, 3)) * np.array(size)
         return Scene(
             name=name,
             size=size,
             triangles=np.concatenate(self._triangles),
             owner=np.concatenate(self._owner),
             semantic=np.array(self.semantic),
-            textures=Textures.draw(self.kinds, random),
+            textures=Textures.draw(self.kinds, rng),
             lights=spots.astype(np.float32),
-            power=(random.uniform(0.5, 1.0, count) * 1.6 / count).astype(np.float32),
-            ambient=float(random.uniform(0.35, 0.55)),
+            power=(rng.uniform(0.5, 1.0, count) * 1.6 / count).astype(np.float32),
+            ambient=float(rng.uniform(0.35, 0.55)),
         )
 
 
 def make_scene(seed: int) -> Scene:
     """The room of a seed: always the same."""
-    random = np.random.default_rng(seed)
-    size = (float(random.uniform(3.6, 6.5)), float(random.uniform(3.6, 6.5)), float(random.uniform(2.4, 3.1)))
-    builder = _Builder(random)
+    rng = np.random.default_rng(seed)
+    size = (float(rng.uniform(3.6, 6.5)), float(rng.uniform(3.6, 6.5)), float(rng.uniform(2.4, 3.1)))
+    builder = _Builder(rng)
     _shell(builder, size)
     pieces = list(_FURNITURE)
-    for _ in range(int(random.integers(6, 12))):
-        _FURNITURE[pieces[int(random.integers(len(pieces)))]](builder, size)
-    for layer in range(int(random.integers(2, 6))):
+    for _ in range(int(rng.integers(6, 12))):
+        _FURNITURE[pieces[int(rng.integers(len(pieces)))]](builder, size)
+    for layer in range(int(rng.integers(2, 6))):
         _on_wall(builder, size, layer)
     return builder.finish(f"room_{seed:06d}", size)
 
@@ -179,8 +179,8 @@ def _shell(builder: _Builder, size: tuple[float, float, float]) -> None:
 
 
 def _table(builder: _Builder, size: tuple[float, float, float]) -> None:
-    random = builder.random
-    width, depth, height = random.uniform(0.8, 1.5), random.uniform(0.6, 0.9), random.uniform(0.55, 0.8)
+    rng = builder.rng
+    width, depth, height = rng.uniform(0.8, 1.5), rng.uniform(0.6, 0.9), rng.uniform(0.55, 0.8)
     spot = builder.place(size, float(np.hypot(width, depth)) / 2, by_wall=False)
     if spot is None:
         return
@@ -191,15 +191,15 @@ def _table(builder: _Builder, size: tuple[float, float, float]) -> None:
         for y in (-1, 1):
             leg = (x * (width / 2 - 0.06), y * (depth / 2 - 0.06), height / 2 - 0.015)
             builder.box(number, (0.07, 0.07, height - 0.03), leg, turn, origin)
-    if random.random() < 0.7:
+    if rng.random() < 0.7:
         _thing_on(builder, origin, height + 0.03)
 
 
 def _thing_on(builder: _Builder, origin: tuple[float, float], height: float) -> None:
     """A box, a ball or a lamp that stands at this height."""
-    random = builder.random
-    choice, extent = int(random.integers(3)), float(random.uniform(0.12, 0.22))
-    x, y = origin[0] + random.uniform(-0.15, 0.15), origin[1] + random.uniform(-0.15, 0.15)
+    rng = builder.rng
+    choice, extent = int(rng.integers(3)), float(rng.uniform(0.12, 0.22))
+    x, y = origin[0] + rng.uniform(-0.15, 0.15), origin[1] + rng.uniform(-0.15, 0.15)
     if choice == 0:
         builder.box(
             builder.start("box", _ANY), (2 * extent, 1.4 * extent, extent), (0, 0, height + extent / 2), 0.4, (x, y)
@@ -216,14 +216,14 @@ def _thing_on(builder: _Builder, origin: tuple[float, float], height: float) -> 
 
 
 def _cabinet(builder: _Builder, size: tuple[float, float, float]) -> None:
-    random = builder.random
-    width, depth, height = random.uniform(0.6, 1.4), random.uniform(0.4, 0.6), random.uniform(0.7, 2.0)
+    rng = builder.rng
+    width, depth, height = rng.uniform(0.6, 1.4), rng.uniform(0.4, 0.6), rng.uniform(0.7, 2.0)
     spot = builder.place(size, max(width, depth) / 2 + 0.05, by_wall=True)
     if spot is None:
         return
     origin, turn = spot
     builder.box(builder.start("cabinet", _ANY), (width, depth, height), (0, 0, height / 2), turn, origin)
-    if height < 1.2 and random.random() < 0.6:
+    if height < 1.2 and rng.random() < 0.6:
         _thing_on(builder, origin, height)
 
 
@@ -232,7 +232,7 @@ def _bed(builder: _Builder, size: tuple[float, float, float]) -> None:
     if spot is None:
         return
     origin, turn = spot
-    height = float(builder.random.uniform(0.35, 0.55))
+    height = float(builder.rng.uniform(0.35, 0.55))
     builder.box(builder.start("bed", _ANY), (1.2, 1.8, height), (0, -0.2, height / 2), turn, origin)
     builder.box(builder.start("pillow", _PLAIN), (0.8, 0.4, 0.14), (0, 0.45, height + 0.07), turn, origin)
 
@@ -263,17 +263,17 @@ def _chair(builder: _Builder, size: tuple[float, float, float]) -> None:
 
 
 def _column(builder: _Builder, size: tuple[float, float, float]) -> None:
-    radius = float(builder.random.uniform(0.12, 0.3))
+    radius = float(builder.rng.uniform(0.12, 0.3))
     spot = builder.place(size, radius, by_wall=False)
     if spot is None:
         return
-    height = size[2] if builder.random.random() < 0.4 else float(builder.random.uniform(0.4, 1.2))
+    height = size[2] if builder.rng.random() < 0.4 else float(builder.rng.uniform(0.4, 1.2))
     mesh = trimesh.creation.cylinder(radius=radius, height=height, sections=48)
     builder.add(builder.start("column", _ANY), mesh, spot[1], (*spot[0], height / 2))
 
 
 def _ball(builder: _Builder, size: tuple[float, float, float]) -> None:
-    radius = float(builder.random.uniform(0.15, 0.4))
+    radius = float(builder.rng.uniform(0.15, 0.4))
     spot = builder.place(size, radius, by_wall=False)
     if spot is not None:
         mesh = trimesh.creation.icosphere(subdivisions=4, radius=radius)
@@ -281,25 +281,25 @@ def _ball(builder: _Builder, size: tuple[float, float, float]) -> None:
 
 
 def _boxes(builder: _Builder, size: tuple[float, float, float]) -> None:
-    side = float(builder.random.uniform(0.3, 0.6))
+    side = float(builder.rng.uniform(0.3, 0.6))
     spot = builder.place(size, side * 0.75, by_wall=False)
     if spot is None:
         return
     origin, turn = spot
     builder.box(builder.start("box", _ANY), (side, side, side * 0.8), (0, 0, side * 0.4), turn, origin)
-    if builder.random.random() < 0.5:
+    if builder.rng.random() < 0.5:
         builder.box(builder.start("box", _ANY), (side * 0.7,) * 3, (0, 0, side * 1.15), turn + 0.5, origin)
 
 
 def _on_wall(builder: _Builder, size: tuple[float, float, float], layer: int) -> None:
     """A picture, a window or a door: a thin box on a wall, thicker than earlier ones, so that no two share a surface."""
-    random = builder.random
+    rng = builder.rng
     width, length, height = size
-    thing = ("picture", "picture", "window", "door")[int(random.integers(4))]
-    across, tall = (0.9, 2.0) if thing == "door" else (random.uniform(0.5, 1.3), random.uniform(0.4, 0.9))
-    middle = tall / 2 if thing == "door" else float(random.uniform(1.2, min(1.7, height - tall / 2 - 0.1)))
-    side = int(random.integers(4))
-    along = float(random.uniform(0.7, (length if side < 2 else width) - 0.7))
+    thing = ("picture", "picture", "window", "door")[int(rng.integers(4))]
+    across, tall = (0.9, 2.0) if thing == "door" else (rng.uniform(0.5, 1.3), rng.uniform(0.4, 0.9))
+    middle = tall / 2 if thing == "door" else float(rng.uniform(1.2, min(1.7, height - tall / 2 - 0.1)))
+    side = int(rng.integers(4))
+    along = float(rng.uniform(0.7, (length if side < 2 else width) - 0.7))
     at = ((0, along), (width, along), (along, 0), (along, length))[side]
     kinds = _PLAIN if thing == "window" else _ANY
     builder.box(

@@ -30,16 +30,16 @@ class StereoPair:
     occluded: Array
 
 
-def make_stereo(scene: Scene, size: Size, random: np.random.Generator) -> StereoPair:
+def make_stereo(scene: Scene, size: Size, rng: np.random.Generator) -> StereoPair:
     """Two cameras side by side, the right one shifted along the rows of both.
 
     Raises:
         DataError: two hundred tries found none, which no room of the generator should cause.
     """
     for _ in range(200):
-        camera = sample_camera(scene, size, random)
+        camera = sample_camera(scene, size, rng)
         left = render(scene, camera)
-        wanted = float(random.uniform(*_MEDIAN_PX)) * size[1] / _WIDTH
+        wanted = float(rng.uniform(*_MEDIAN_PX)) * size[1] / _WIDTH
         baseline = float(np.clip(wanted * np.median(left.depth_m) / camera.K[0, 0], *_BASELINE_M))
         other = shifted(camera, baseline)
         if not (np.isfinite(left.depth_m).all() and has_free_sight(scene, other)):

@@ -28,22 +28,22 @@ class Textures:
     phase: Array
 
     @classmethod
-    def draw(cls, kinds: list[tuple[str, ...]], generator: np.random.Generator) -> Textures:
+    def draw(cls, kinds: list[tuple[str, ...]], rng: np.random.Generator) -> Textures:
         """One texture per entry, its kind out of those allowed for it."""
         count = len(kinds)
-        chosen = np.array([KINDS.index(str(generator.choice(allowed))) for allowed in kinds])
-        hue, other = generator.random(count), generator.uniform(0.08, 0.5, count)
-        value = generator.uniform(0.35, 0.95, count)
-        darker = np.clip(value + generator.choice([-1, 1], count) * generator.uniform(0.25, 0.5, count), 0.08, 1.0)
-        saturation = generator.uniform(0.1, 0.75, count)
-        turns = generator.uniform(0, np.pi / 2, (count, 2)) * (generator.random((count, 1)) < 0.5)
+        chosen = np.array([KINDS.index(str(rng.choice(allowed))) for allowed in kinds])
+        hue, other = rng.random(count), rng.uniform(0.08, 0.5, count)
+        value = rng.uniform(0.35, 0.95, count)
+        darker = np.clip(value + rng.choice([-1, 1], count) * rng.uniform(0.25, 0.5, count), 0.08, 1.0)
+        saturation = rng.uniform(0.1, 0.75, count)
+        turns = rng.uniform(0, np.pi / 2, (count, 2)) * (rng.random((count, 1)) < 0.5)
         return cls(
             kind=chosen,
-            period=generator.uniform(0.5, 1.4, count),
+            period=rng.uniform(0.5, 1.4, count),
             first=_rgb(hue, saturation, value),
             second=_rgb((hue + other) % 1, saturation, darker),
             frame=np.stack([_turn(around_z, around_x) for around_z, around_x in turns]),
-            phase=generator.uniform(0.1, 0.9, (count, 3)),
+            phase=rng.uniform(0.1, 0.9, (count, 3)),
         )
 
     def joined(self, others: Textures) -> Textures:

@@ -23,16 +23,16 @@ class ColorJitter:
     saturation: Range = (1.0, 1.0)
     hue: Range = (0.0, 0.0)
 
-    def __call__(self, image: Image, generator: np.random.Generator) -> Image:
+    def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         """A jittered copy."""
         tensor = to_tensor(image)
         steps: list[tuple[Any, float]] = [
-            (color.adjust_brightness, generator.uniform(*self.brightness)),
-            (color.adjust_contrast, generator.uniform(*self.contrast)),
-            (color.adjust_saturation, generator.uniform(*self.saturation)),
-            (color.adjust_hue, generator.uniform(*self.hue)),
+            (color.adjust_brightness, rng.uniform(*self.brightness)),
+            (color.adjust_contrast, rng.uniform(*self.contrast)),
+            (color.adjust_saturation, rng.uniform(*self.saturation)),
+            (color.adjust_hue, rng.uniform(*self.hue)),
         ]
-        for index in generator.permutation(len(steps)):
+        for index in rng.permutation(len(steps)):
             change, amount = steps[index]
             if change is not color.adjust_hue or amount:  # a hue shift of 0 would cost two colour conversions
                 tensor = change(tensor, amount)

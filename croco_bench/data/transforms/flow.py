@@ -47,37 +47,37 @@ class FlowAugment:
     jitter: ColorJitter | None = JITTER
     asymmetric: float = 0.2
 
-    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A changed copy of size `size`, with the keys named above."""
         moved = {name: sample[name] for name in _MAPS}
-        moved = resize(moved, self._new_size(moved["valid"].shape, generator))
-        if generator.random() < self.flipped:
+        moved = resize(moved, self._new_size(moved["valid"].shape, rng))
+        if rng.random() < self.flipped:
             moved = mirror(moved, axis=1)
-        if generator.random() < self.upended:
+        if rng.random() < self.upended:
             moved = mirror(moved, axis=0)
-        moved = crop(moved, self.size, generator)
+        moved = crop(moved, self.size, rng)
         if self.jitter:
-            moved |= self._colored(moved, self.jitter, generator)
+            moved |= self._colored(moved, self.jitter, rng)
         return moved
 
-    def _new_size(self, old: Size, generator: np.random.Generator) -> Size:
+    def _new_size(self, old: Size, rng: np.random.Generator) -> Size:
         """Both axes are scaled by at least the factor that makes the image cover the crop."""
-        if generator.random() >= self.resized:
+        if rng.random() >= self.resized:
             least = max(self.size[0] / old[0], self.size[1] / old[1])
             factors = np.full(2, max(least, 1.0))
         else:
             least = max((self.size[axis] + self.spare) / old[axis] for axis in (0, 1))
-            exponents = np.full(2, generator.uniform(*self.scale))
-            if generator.random() < self.stretched:
-                exponents += generator.uniform(-self.stretch, self.stretch, 2)
+            exponents = np.full(2, rng.uniform(*self.scale))
+            if rng.random() < self.stretched:
+                exponents += rng.uniform(-self.stretch, self.stretch, 2)
             factors = np.maximum(2.0**exponents, least)
         height, width = (max(round(old[axis] * factors[axis]), self.size[axis]) for axis in (0, 1))
         return height, width
 
-    def _colored(self, sample: Sample, jitter: ColorJitter, generator: np.random.Generator) -> Sample:
-        if generator.random() < self.asymmetric:
-            return {name: jitter(sample[name], generator) for name in _IMAGES}
-        both = jitter(np.concatenate([sample["image1"], sample["image2"]]), generator)
+    def _colored(self, sample: Sample, jitter: ColorJitter, rng: np.random.Generator) -> Sample:
+        if rng.random() < self.asymmetric:
+            return {name: jitter(sample[name], rng) for name in _IMAGES}
+        both = jitter(np.concatenate([sample["image1"], sample["image2"]]), rng)
         return dict(zip(_IMAGES, np.split(both, 2), strict=True))
 
 
@@ -118,9 +118,9 @@ def mirror(sample: Sample, *, axis: int) -> Sample:
     return {**moved, "flow_px": moved["flow_px"] * signs}
 
 
-def crop(sample: Sample, size: Size, generator: np.random.Generator) -> Sample:
+def crop(sample: Sample, size: Size, rng: np.random.Generator) -> Sample:
     """A window of all maps, one of them `valid` (H, W), at a uniformly drawn place, the last row and column included."""
     whole = sample["valid"].shape
-    top, left = (int(generator.integers(0, whole[axis] - size[axis], endpoint=True)) for axis in (0, 1))
+    top, left = (int(rng.integers(0, whole[axis] - size[axis], endpoint=True)) for axis in (0, 1))
     window = np.s_[top : top + size[0], left : left + size[1]]
     return {name: np.ascontiguousarray(value[window]) for name, value in sample.items()}

@@ -56,11 +56,11 @@ def center_crop(sample: Sample, size: Size) -> Sample:
     return crop(sample, (height - size[0]) // 2, (width - size[1]) // 2, size)
 
 
-def random_crop(sample: Sample, size: Size, generator: np.random.Generator) -> Sample:
+def random_crop(sample: Sample, size: Size, rng: np.random.Generator) -> Sample:
     """A window at a uniformly drawn place, the last row and column included."""
     height, width = _size(sample)
-    top = int(generator.integers(0, height - size[0], endpoint=True))
-    left = int(generator.integers(0, width - size[1], endpoint=True))
+    top = int(rng.integers(0, height - size[0], endpoint=True))
+    left = int(rng.integers(0, width - size[1], endpoint=True))
     return crop(sample, top, left, size)
 
 

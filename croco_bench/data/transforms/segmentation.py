@@ -52,7 +52,7 @@ def pad(sample: Sample, size: Size, color: Color) -> Sample:
     return {**sample, **padded}
 
 
-def varied_crop(sample: Sample, size: Size, generator: np.random.Generator, *, most: float, tries: int = 10) -> Sample:
+def varied_crop(sample: Sample, size: Size, rng: np.random.Generator, *, most: float, tries: int = 10) -> Sample:
     """A random window of at most `size` with two classes or more, none above the share `most` of its labelled pixels.
 
     After `tries` windows without success, the last one.
@@ -60,36 +60,36 @@ def varied_crop(sample: Sample, size: Size, generator: np.random.Generator, *, m
     height, width = sample["image"].shape[:2]
     window = min(size[0], height), min(size[1], width)
     for _ in range(tries):
-        found = geometry.random_crop(sample, window, generator)
+        found = geometry.random_crop(sample, window, rng)
         areas = np.bincount(found["label"].ravel(), minlength=NO_CLASS + 1)[:NO_CLASS]
         if np.count_nonzero(areas) > 1 and areas.max() < most * areas.sum():
             break
     return found
 
 
-def distort(image: Image, generator: np.random.Generator) -> Image:
+def distort(image: Image, rng: np.random.Generator) -> Image:
     """mmsegmentation's photometric distortion: brightness, saturation, hue, and contrast first or last, half the time each."""
     changed = image
-    if generator.random() < 0.5:
-        changed = _clipped(changed + np.float32(generator.uniform(-32, 32)))
-    early = generator.random() < 0.5
+    if rng.random() < 0.5:
+        changed = _clipped(changed + np.float32(rng.uniform(-32, 32)))
+    early = rng.random() < 0.5
     if early:
-        changed = _contrast(changed, generator)
-    if generator.random() < 0.5:
+        changed = _contrast(changed, rng)
+    if rng.random() < 0.5:
         hsv = cv2.cvtColor(changed, cv2.COLOR_RGB2HSV)
-        hsv[:, :, 1] = _clipped(hsv[:, :, 1] * np.float32(generator.uniform(0.5, 1.5)))
+        hsv[:, :, 1] = _clipped(hsv[:, :, 1] * np.float32(rng.uniform(0.5, 1.5)))
         changed = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    if generator.random() < 0.5:
+    if rng.random() < 0.5:
         hsv = cv2.cvtColor(changed, cv2.COLOR_RGB2HSV)
         # OpenCV counts hue in steps of two degrees.
-        hsv[:, :, 0] = (hsv[:, :, 0].astype(np.int16) + int(generator.integers(-18, 18))) % 180
+        hsv[:, :, 0] = (hsv[:, :, 0].astype(np.int16) + int(rng.integers(-18, 18))) % 180
         changed = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return changed if early else _contrast(changed, generator)
+    return changed if early else _contrast(changed, rng)
 
 
-def _contrast(image: Image, generator: np.random.Generator) -> Image:
-    if generator.random() < 0.5:
-        return _clipped(image * np.float32(generator.uniform(0.5, 1.5)))
+def _contrast(image: Image, rng: np.random.Generator) -> Image:
+    if rng.random() < 0.5:
+        return _clipped(image * np.float32(rng.uniform(0.5, 1.5)))
     return image
 
 

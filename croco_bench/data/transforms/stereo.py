@@ -67,46 +67,46 @@ class StereoAugment:
     single: float = 0.5
     asymmetric: float = 0.5
 
-    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A changed copy of size `size`, with the keys named above."""
         moved = {name: sample[name] for name in _MAPS}
-        moved = _stretch(moved, self._new_size(moved["valid"].shape, generator))
-        moved = crop(moved, self.size, generator)
-        if generator.random() < self.upended:
+        moved = _stretch(moved, self._new_size(moved["valid"].shape, rng))
+        moved = crop(moved, self.size, rng)
+        if rng.random() < self.upended:
             moved = {name: np.ascontiguousarray(value[::-1]) for name, value in moved.items()}
-        if generator.random() < self.shaken:
-            moved["image2"] = self._shaken(moved["image2"], generator)
+        if rng.random() < self.shaken:
+            moved["image2"] = self._shaken(moved["image2"], rng)
         if self.colored:
-            moved |= self._colored(moved, generator)
+            moved |= self._colored(moved, rng)
         return moved
 
-    def _new_size(self, old: Size, generator: np.random.Generator) -> Size:
+    def _new_size(self, old: Size, rng: np.random.Generator) -> Size:
         height = max(old[0], self.size[0])
         wide = old[1]
-        if generator.random() < self.stretched:
+        if rng.random() < self.stretched:
             exponents = self.small if min(old) < self.large_from else self.large
-            wide = round(wide * 2.0 ** generator.uniform(*exponents))
+            wide = round(wide * 2.0 ** rng.uniform(*exponents))
         return height, max(wide, self.size[1] + self.spare)
 
-    def _shaken(self, image: Array, generator: np.random.Generator) -> Array:
+    def _shaken(self, image: Array, rng: np.random.Generator) -> Array:
         """A right view that is shifted along columns and rotated about a random point; what comes in is black."""
         height, width = image.shape[:2]
-        center = (float(generator.uniform(0, width)), float(generator.uniform(0, height)))
-        motion = cv2.getRotationMatrix2D(center, float(generator.uniform(-self.turn_deg, self.turn_deg)), 1.0)
-        motion[1, 2] += generator.uniform(-self.shift_px, self.shift_px)
+        center = (float(rng.uniform(0, width)), float(rng.uniform(0, height)))
+        motion = cv2.getRotationMatrix2D(center, float(rng.uniform(-self.turn_deg, self.turn_deg)), 1.0)
+        motion[1, 2] += rng.uniform(-self.shift_px, self.shift_px)
         return np.asarray(cv2.warpAffine(image, motion, (width, height), flags=cv2.INTER_LINEAR))
 
-    def _colored(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    def _colored(self, sample: Sample, rng: np.random.Generator) -> Sample:
         images = [to_tensor(sample[name]) for name in _IMAGES]
-        order = generator.permutation(len(_COLORS))
-        if generator.random() < self.single:
+        order = rng.permutation(len(_COLORS))
+        if rng.random() < self.single:
             order = order[:1]
         for change, low, high in (_COLORS[place] for place in order):
-            if generator.random() >= self.colored:
+            if rng.random() >= self.colored:
                 continue
-            draw = partial(generator.uniform, low, high)
+            draw = partial(rng.uniform, low, high)
             left = draw()
-            right = draw() if generator.random() < self.asymmetric else left
+            right = draw() if rng.random() < self.asymmetric else left
             images = [change(image, amount) for image, amount in zip(images, (left, right), strict=True)]
         return {
             name: np.ascontiguousarray(image.permute(1, 2, 0).numpy())

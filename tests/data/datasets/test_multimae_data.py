@@ -32,11 +32,11 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def maps(size: tuple[int, int] = (12, 16), seed: int = 0) -> dict[str, Array]:
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return {
-        "rgb": random.integers(0, 256, (*size, 3)).astype(np.uint8),
-        "depth": random.integers(0, 65536, size).astype(np.uint16),
-        "semseg": random.integers(0, 20, size).astype(np.uint8),
+        "rgb": rng.integers(0, 256, (*size, 3)).astype(np.uint8),
+        "depth": rng.integers(0, 65536, size).astype(np.uint16),
+        "semseg": rng.integers(0, 20, size).astype(np.uint8),
     }
 
 
@@ -279,17 +279,17 @@ def test_ids_are_never_mixed() -> None:
 
 
 def test_windows_lie_inside_and_have_the_drawn_area_and_aspect() -> None:
-    crop, random = JointCrop(), np.random.default_rng(0)
+    crop, rng = JointCrop(), np.random.default_rng(0)
     shares, aspects = [], []
     for _ in range(2000):
-        top, left, height, width = crop.window((300, 400), random)
+        top, left, height, width = crop.window((300, 400), rng)
         assert 0 <= top <= top + height <= 300 and 0 <= left <= left + width <= 400
         shares.append(height * width / (300 * 400))
         aspects.append(width / height)
     assert 0.19 < min(shares) < 0.23 and 0.9 < max(shares) <= 1
     assert 0.74 < min(aspects) < 0.78 and 1.29 < max(aspects) < 1.35
-    assert JointCrop().window((10, 1000), random) == (0, 493, 10, 13)  # no window of a fifth fits: the middle
-    assert JointCrop(area=(1, 1), aspect=(1, 1)).window((30, 50), random) == (0, 10, 30, 30)
+    assert JointCrop().window((10, 1000), rng) == (0, 493, 10, 13)  # no window of a fifth fits: the middle
+    assert JointCrop(area=(1, 1), aspect=(1, 1)).window((30, 50), rng) == (0, 10, 30, 30)
 
 
 def test_a_crop_is_a_function_of_its_generator() -> None:
@@ -300,8 +300,8 @@ def test_a_crop_is_a_function_of_its_generator() -> None:
 
 
 def test_half_of_the_crops_are_mirrored() -> None:
-    random = np.random.default_rng(0)
-    views = [PLAIN(ramps(60, 80), random)["view1"][0].numpy() for _ in range(200)]
+    rng = np.random.default_rng(0)
+    views = [PLAIN(ramps(60, 80), rng)["view1"][0].numpy() for _ in range(200)]
     assert 75 < sum(view[:, 0].mean() > view[:, -1].mean() for view in views) < 125
 
 
@@ -320,8 +320,8 @@ def test_standardised_depth() -> None:
 
 
 def test_a_written_room_survives_the_whole_way(rooms: Path) -> None:
-    reader, random = MultimaeReader(rooms / "multimae", classes=len(THINGS)), np.random.default_rng(0)
+    reader, rng = MultimaeReader(rooms / "multimae", classes=len(THINGS)), np.random.default_rng(0)
     for index in range(len(reader)):
-        sample = JointCrop(side=32)(reader[index], random)
+        sample = JointCrop(side=32)(reader[index], rng)
         assert bool(sample["view1"].isfinite().all()) and float(sample["view1"].abs().max()) < 3
         assert float(sample["depth"].abs().max()) < 20 and int(sample["semseg"].max()) < len(THINGS)

@@ -109,9 +109,9 @@ def test_springs_disparity_may_be_0_but_not_nan(tmp_path: Path) -> None:
     ],
 )
 def test_known_disparity_comes_back_bit_by_bit(read: Any, write: Any, tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    disparity = np.exp(random.normal(0, 20, (21, 34))).astype(np.float32)
-    valid = random.random((21, 34)) < 0.7
+    rng = np.random.default_rng(0)
+    disparity = np.exp(rng.normal(0, 20, (21, 34))).astype(np.float32)
+    valid = rng.random((21, 34)) < 0.7
     disparity[~valid] = np.nan
     path = tmp_path / "file"
     for mask in (valid, None):

@@ -158,10 +158,10 @@ def test_flo5_and_npy_hold_floats_of_any_width(tmp_path: Path) -> None:
 
 def hard_numbers() -> tuple[Array, Array]:
     """Flow of every size, least and largest numbers and negative zero among it, and where it is known."""
-    random = np.random.default_rng(1)
-    flow = (random.normal(size=(37, 50, 2)) * 10.0 ** random.integers(-30, 8, (37, 50, 1))).astype(np.float32)
+    rng = np.random.default_rng(1)
+    flow = (rng.normal(size=(37, 50, 2)) * 10.0 ** rng.integers(-30, 8, (37, 50, 1))).astype(np.float32)
     flow[0, :4] = [[-0.0, 1e-45], [1e9, -1e9], [1e-38, 0.1], [3.4e-39, -7.0]]
-    return flow, random.random((37, 50)) < 0.8
+    return flow, rng.random((37, 50)) < 0.8
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from croco_bench.data.rooms import render
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import BenchError, DataError, UsageError
-from croco_bench.seeding import generator
+from croco_bench.seeding import make_rng
 
 SIZE = (120, 160)
 FRAMES = 18
@@ -69,10 +69,10 @@ def surface(scene: Scene, camera: Camera, matching: Matching = MATCHING) -> Surf
 
 def some_pairs(count: int) -> Iterator[tuple[Scene, Camera, Camera]]:
     for seed in range(count):
-        scene, random = make_scene(100 + seed), generator(seed, "covisibility")
-        first = sample_camera(scene, SIZE, random)
+        scene, rng = make_scene(100 + seed), make_rng(seed, "covisibility")
+        first = sample_camera(scene, SIZE, rng)
         for strength in (1.0, 3.0):
-            second = nudge(first, random, strength)
+            second = nudge(first, rng, strength)
             if has_free_sight(scene, second):
                 yield scene, first, second
 
@@ -149,7 +149,7 @@ def test_cheap_tests_lose_no_pair() -> None:
     """All pairs in the range are found, when nothing but the range limits them; sizes whose rows could alias included."""
     scene = make_scene(7)
     for size in ((60, 80), (48, 128), (50, 64)):
-        cameras = trajectory(scene, 22, size, generator(size[0], "walk"))
+        cameras = trajectory(scene, 22, size, make_rng(size[0], "walk"))
         surfaces = [surface(scene, camera) for camera in cameras]
         all_of_them = {
             (i, j): min(shares(surfaces[i], surfaces[j], MATCHING)) for j in range(len(surfaces)) for i in range(j)
@@ -164,7 +164,7 @@ def test_cheap_tests_lose_no_pair() -> None:
 
 def test_pairs_spread_over_the_range() -> None:
     scene = make_scene(8)
-    cameras = [camera for k in range(2) for camera in trajectory(scene, 50, (48, 64), generator(k, "walk"))]
+    cameras = [camera for k in range(2) for camera in trajectory(scene, 50, (48, 64), make_rng(k, "walk"))]
     surfaces = [surface(scene, camera) for camera in cameras]
     chosen = choose(surfaces, Wanted(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
     least = [min(pair[2:]) for pair in chosen.pairs]

@@ -34,7 +34,7 @@ from croco_bench.data.rooms.render import (
 )
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.data.rooms.textures import KINDS, Textures
-from croco_bench.seeding import derive, generator
+from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
 SIZE = (60, 80)
@@ -209,9 +209,9 @@ def test_depth_and_labels_stay_in_their_ranges() -> None:
     things = set()
     for seed in range(16):
         scene = make_scene(seed)
-        random = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         for size in ((24, 32), (24, 24)):
-            view = render(scene, sample_camera(scene, size, random))
+            view = render(scene, sample_camera(scene, size, rng))
             assert np.isfinite(view.depth_m).all()
             assert view.depth_m.min() > 0.2 and view.depth_m.max() < 10
             assert view.rgb.dtype == np.uint8 and view.rgb.shape == (*size, 3) and view.rgb.std() > 2
@@ -266,13 +266,13 @@ def test_a_point_looks_the_same_from_both_views(pairs: list[tuple[Scene, ViewPai
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_textures_are_functions_of_the_point_alone(kind: str) -> None:
-    random = np.random.default_rng(3)
-    textures = Textures.draw([(kind,)] * 4, random)
-    points = random.uniform(0, 6, (2000, 3)).astype(np.float32)
-    owner = random.integers(0, 4, 2000)
+    rng = np.random.default_rng(3)
+    textures = Textures.draw([(kind,)] * 4, rng)
+    points = rng.uniform(0, 6, (2000, 3)).astype(np.float32)
+    owner = rng.integers(0, 4, 2000)
     colors = textures.color(points, owner)
     assert colors.min() >= 0 and colors.max() <= 1
-    order = random.permutation(2000)
+    order = rng.permutation(2000)
     assert np.array_equal(textures.color(points[order], owner[order]), colors[order])
     assert np.array_equal(textures.color(points[:1], owner[:1]), colors[:1])
     for number in range(4):
@@ -314,9 +314,9 @@ def test_sequences_of_one_scene_see_the_same() -> None:
     fifth: list[float] = []
     for seed in range(40, 46):
         scene = make_scene(seed)
-        stage = Stage.draw(scene, generator(seed, "stage"))
+        stage = Stage.draw(scene, make_rng(seed, "stage"))
         walks = [
-            trajectory(scene, 40, (24, 32), generator(seed, "walk", k), stage, reach=SevenScenesMini().reach / 100)
+            trajectory(scene, 40, (24, 32), make_rng(seed, "walk", k), stage, reach=SevenScenesMini().reach / 100)
             for k in (1, 2, 3)
         ]
         shared = np.sort(shared_view(scene, walks[2], walks[0] + walks[1]), axis=1)[:, ::-1]
@@ -329,8 +329,8 @@ def test_sequences_of_one_scene_see_the_same() -> None:
 
 def test_shared_views_are_near_the_exact_covisibility() -> None:
     scene = make_scene(3)
-    stage = Stage.draw(scene, generator(3, "stage"))
-    one, other = (trajectory(scene, 12, (60, 80), generator(3, "walk", k), stage) for k in (1, 2))
+    stage = Stage.draw(scene, make_rng(3, "stage"))
+    one, other = (trajectory(scene, 12, (60, 80), make_rng(3, "walk", k), stage) for k in (1, 2))
     found = shared_view(scene, one[::4], other[::3])
     exact = np.array([[min(covisibility(scene, a, b)) for b in other[::3]] for a in one[::4]])
     assert found.shape == exact.shape == (3, 4) and np.ptp(exact) > 0.05

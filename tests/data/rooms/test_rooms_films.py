@@ -155,11 +155,11 @@ def test_pairs_of_flying_chairs_are_of_rooms_that_are_in_one_split(
 
 
 def test_pairs_of_flying_chairs_fit_together() -> None:
-    random = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     moved = 0
     for seed in range(4):
         scene = make_scene(seed)
-        first, second, truth = make_flow_pair(scene, (48, 64), random)
+        first, second, truth = make_flow_pair(scene, (48, 64), rng)
         view, other = (render(frame.scene, frame.camera) for frame in (first, second))
         assert truth.known.all() and 0 < truth.occluded.mean() < 0.5
         room = view.instance < len(scene.semantic)

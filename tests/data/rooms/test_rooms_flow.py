@@ -26,8 +26,8 @@ def room_with_a_box(
     """A camera that looks along x at an upright white box `at` metres from it and, 4 m away, at a dark wall."""
     shell = trimesh.creation.box(extents=(8, 8, 8))
     box = trimesh.creation.box(extents=(side, side, side))
-    random = np.random.default_rng(0)
-    textures = Textures.draw([("plain",), ("plain",), ("plain",)], random)
+    rng = np.random.default_rng(0)
+    textures = Textures.draw([("plain",), ("plain",), ("plain",)], rng)
     colors = np.array([[0, 0, 0], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], dtype=np.float32)
     scene = Scene(
         name="box",
@@ -47,18 +47,18 @@ def room_with_a_box(
 
 def shot_with_flyers(seed: int, *, lamps: bool = True) -> Shot:
     """Several things fly and turn before a camera that moves and turns."""
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     scene = make_scene(ROOM + seed)
     if not lamps:
         scene = replace(scene, power=np.zeros_like(scene.power), ambient=1.0)
-    camera = sample_camera(scene, SIZE, random)
+    camera = sample_camera(scene, SIZE, rng)
     carriage = Motion(
         camera.center[None],
-        random.normal(0, 0.04, (1, 3)),
-        random.normal(0, 0.01, (1, 3)),
-        random.normal(0, 0.03, (1, 3)),
+        rng.normal(0, 0.04, (1, 3)),
+        rng.normal(0, 0.01, (1, 3)),
+        rng.normal(0, 0.03, (1, 3)),
     )
-    return with_flyers(Shot.of(scene, camera, carriage), (0, 1), Flying(most=6, speed_px=4.0, turn_deg=15.0), random)
+    return with_flyers(Shot.of(scene, camera, carriage), (0, 1), Flying(most=6, speed_px=4.0, turn_deg=15.0), rng)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def grid(size: tuple[int, int] = SIZE) -> Array:
 
 
 def test_bodies_move_as_their_numbers_say() -> None:
-    random = np.random.default_rng(0)
-    motion = Motion(*random.normal(0, 1, (4, 3, 3)))
+    rng = np.random.default_rng(0)
+    motion = Motion(*rng.normal(0, 1, (4, 3, 3)))
     for time in (-1.5, 0.0, 2.0):
         rotation, translation = motion.poses(time)
         for body in range(3):
@@ -333,18 +333,18 @@ def test_motion_blurs_around_the_middle_of_the_exposure() -> None:
 
 def test_fog_lens_and_noise() -> None:
     shot = room_with_a_box((0.0, 0.0, 0.0))
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     clean = render(shot.scene, shot.camera).rgb
-    foggy = film(fog=0.2).expose(shot, 0.0, random)
+    foggy = film(fog=0.2).expose(shot, 0.0, rng)
     for row, column, depth, own in ((24, 32, 1.25, 0.9), (2, 32, 4.0, 0.1)):
         clear = np.exp(-0.2 * depth)
         expected = display(clear * own + (1 - clear) * np.array([0.2, 0.4, 0.6]))
         assert np.abs(foggy[row, column].astype(int) - expected).max() <= 1
-    noisy = film(noise=2.0).expose(shot, 0.0, random).astype(float)
+    noisy = film(noise=2.0).expose(shot, 0.0, rng).astype(float)
     assert np.std((noisy - clean)[step_of(clean) == 0]) == pytest.approx(2.0, abs=0.15)
     # In focus the outline is as sharp as without a lens, out of focus it spreads.
     plain, near, far = (
-        step_of(film(**lens).expose(shot, 0.0, random)) > 20
+        step_of(film(**lens).expose(shot, 0.0, rng)) > 20
         for lens in ({}, {"aperture_m": 0.1}, {"aperture_m": 0.1, "focus_m": 3.9})
     )
     assert abs(int(near.sum()) - int(plain.sum())) < 0.1 * plain.sum() and far.sum() > 1.3 * plain.sum()

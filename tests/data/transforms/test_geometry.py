@@ -60,7 +60,7 @@ def test_bilinear_uses_pixel_centers() -> None:
 
 def test_crops_and_flips_move_everything_together() -> None:
     sample = coded(40, 60)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     agree(geometry.crop(sample, 3, 5, (20, 30)))
     agree(geometry.flip(sample))
     assert geometry.flip(sample)["image"][0, 0, 1] == 59
@@ -69,17 +69,17 @@ def test_crops_and_flips_move_everything_together() -> None:
     agree(middle)
     assert middle["image"][0, 0].tolist()[:2] == [10, 14]
     for _ in range(20):
-        agree(geometry.random_crop(geometry.flip(sample), (13, 7), random))
+        agree(geometry.random_crop(geometry.flip(sample), (13, 7), rng))
 
 
 def test_random_crops_reach_every_place_equally() -> None:
     sample = coded(12, 10)
-    random = np.random.default_rng(1)
-    places = [tuple(geometry.random_crop(sample, (9, 9), random)["image"][0, 0, :2]) for _ in range(1600)]
+    rng = np.random.default_rng(1)
+    places = [tuple(geometry.random_crop(sample, (9, 9), rng)["image"][0, 0, :2]) for _ in range(1600)]
     counts = {place: places.count(place) for place in set(places)}
     assert set(counts) == {(row, column) for row in range(4) for column in range(2)}
     assert all(140 < count < 260 for count in counts.values())
-    agree(geometry.random_crop(sample, (12, 10), random))
+    agree(geometry.random_crop(sample, (12, 10), rng))
 
 
 def test_colors_follow_the_generator_and_nothing_else() -> None:
@@ -97,11 +97,11 @@ def test_colors_follow_the_generator_and_nothing_else() -> None:
 
 def test_each_color_change_is_the_one_it_is_called() -> None:
     image = np.full((4, 4, 3), (200, 100, 50), np.uint8)
-    random = np.random.default_rng(0)
-    assert ColorJitter(brightness=(0.5, 0.5))(image, random)[0, 0].tolist() == [100, 50, 25]
-    assert np.ptp(ColorJitter(saturation=(0, 0))(image, random)[0, 0]) == 0
-    assert np.ptp(ColorJitter(contrast=(0, 0))(image, random)) == 0
-    red_to_green = ColorJitter(hue=(1 / 3, 1 / 3))(np.full((2, 2, 3), (255, 0, 0), np.uint8), random)
+    rng = np.random.default_rng(0)
+    assert ColorJitter(brightness=(0.5, 0.5))(image, rng)[0, 0].tolist() == [100, 50, 25]
+    assert np.ptp(ColorJitter(saturation=(0, 0))(image, rng)[0, 0]) == 0
+    assert np.ptp(ColorJitter(contrast=(0, 0))(image, rng)) == 0
+    red_to_green = ColorJitter(hue=(1 / 3, 1 / 3))(np.full((2, 2, 3), (255, 0, 0), np.uint8), rng)
     assert red_to_green[0, 0].tolist() == [0, 255, 0]
     assert to_gray(image)[0, 0].tolist() == pytest.approx([0.299 * 200 + 0.587 * 100 + 0.114 * 50] * 3, abs=1)
 
