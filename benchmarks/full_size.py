@@ -21,7 +21,7 @@ from croco_bench.engine import devices
 from croco_bench.engine.dataloading import evaluation_batches
 from croco_bench.engine.devices import peak_memory_mb
 from croco_bench.engine.evaluate import evaluate
-from croco_bench.runs.setup import Assembly, Request, assemble
+from croco_bench.runs.setup import RunRequest, RunSetup, set_up
 
 TASK = "nyuv2-depth"
 
@@ -38,7 +38,7 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> f
     return sorted(times[1:])[repeats // 2]
 
 
-def training_step(assembly: Assembly, device: torch.device, batch: int, repeats: int) -> None:
+def training_step(assembly: RunSetup, device: torch.device, batch: int, repeats: int) -> None:
     """Forward, loss, backward, without the optimiser."""
     network, size = assembly.network.to(device), assembly.network.backbone.image_size
     images = torch.rand(batch, 3, *size, device=device)
@@ -60,7 +60,7 @@ def training_step(assembly: Assembly, device: torch.device, batch: int, repeats:
     )
 
 
-def evaluation_overhead(assembly: Assembly, accelerator: devices.Accelerator, workers: int) -> None:
+def evaluation_overhead(assembly: RunSetup, accelerator: devices.Accelerator, workers: int) -> None:
     """The whole centre-crop evaluation against the forward passes of the same batches."""
     network, device = assembly.network.to(accelerator.device).eval(), accelerator.device
     evaluation = assembly.task.evaluations(assembly.splits.test)[0]
@@ -95,8 +95,8 @@ def main() -> None:
         sizes = ["nyuv2.height=480", "nyuv2.width=640", "nyuv2.train=10", f"nyuv2.test={arguments.images}"]
         make_mini(folder, datasets=["nyuv2"], changes=sizes)
         accelerator = devices.start(arguments.device, recipe.train.precision, seed=0)
-        request = Request(TASK, arguments.ckpt, recipe, Path(folder), None, 0, None, eval_only=False)
-        assembly = assemble(request, processes=1)
+        request = RunRequest(TASK, arguments.ckpt, recipe, Path(folder), None, 0, None, eval_only=False)
+        assembly = set_up(request, processes=1)
         print(f"{arguments.ckpt} on {accelerator.device}, {torch.get_num_threads()} threads, {recipe.train.precision}")
         training_step(assembly, accelerator.device, arguments.batch, arguments.repeats)
         evaluation_overhead(assembly, accelerator, arguments.workers)

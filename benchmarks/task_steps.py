@@ -40,7 +40,7 @@ def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
         backbone = with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
     options = recipes.options_of(head_type.Options, loaded.head.options, "[head]")
     head = head_type(spec_for(backbone, views), channels, options)
-    network = Network(backbone, head, views=views, frozen=loaded.train.frozen, both_orders=task_type.both_orders)
+    network = Network(backbone, head, views=views, frozen=loaded.train.frozen, symmetric=task_type.symmetric)
     keep_freed_memory(torch.device("cpu"))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)

@@ -113,10 +113,10 @@ class Backbone(nn.Module, ABC):
         """Stochastic depth in the encoder, rising linearly from 0 at the first block to `rate` at the last."""
 
     @abstractmethod
-    def blueprint(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """What `load_backbone` needs, besides the weights, to build this network again: metadata of a weight file."""
 
-    def keep_encoder(self) -> None:
+    def drop_decoder(self) -> None:
         """Drops what `encode` never runs (a decoder), so that counts, memory and optimiser state are those of the task."""
 
 
@@ -207,7 +207,7 @@ class PooledHead(Head):
         """One vector (B, C) per image."""
 
     @abstractmethod
-    def settle(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
+    def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
         """Takes what was trained elsewhere: a pooling, the vectors' mean and variance (C,), the classifier (K, C), (K,)."""
 
 
@@ -270,7 +270,7 @@ class Task(ABC):
     """A benchmark entry. `Options` is a frozen dataclass of the settings a recipe's [task] table may give.
 
     `dense` says which heads fit: those with one output per pixel, or those with one per image (or pair).
-    `both_orders`: of two views, training shows the network both orders, so that `loss` gets outputs (2B, ...): those of
+    `symmetric`: of two views, training shows the network both orders, so that `loss` gets outputs (2B, ...): those of
     (image1, image2), then those of (image2, image1).
     `state` holds facts measured on the training split (depth mean and std, say): kept with fine-tuned weights, so that
     these can be evaluated without the training data.
@@ -279,7 +279,7 @@ class Task(ABC):
     Options: ClassVar[type]
     views: ClassVar[Literal[1, 2]] = 1
     dense: ClassVar[bool] = True
-    both_orders: ClassVar[bool] = False
+    symmetric: ClassVar[bool] = False
     state: dict[str, float]
 
     @abstractmethod
@@ -306,7 +306,7 @@ class Task(ABC):
         """Facts that follow from rules and from what is scored (a grid of windows, say), stored in the result."""
         return {}
 
-    def adopt(self, metadata: Mapping[str, Any], source: str) -> None:
+    def use_released_settings(self, metadata: Mapping[str, Any], source: str) -> None:
         """Takes over weights that their authors fine-tuned for this task; `metadata` is what their file says of that.
 
         Raises:

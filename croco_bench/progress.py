@@ -50,10 +50,10 @@ class Bar:
         if self._shown and not self._live and (now - self._last_line > _LINE_SECONDS or self._done >= self._total):
             self._last_line = now
             left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
-            say(f"{self._what} {self._done}/{self._total}, {_clock(left)} left  {text}".rstrip())
+            log(f"{self._what} {self._done}/{self._total}, {_clock(left)} left  {text}".rstrip())
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """One line to the person who watches: on stderr, above any live bar."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 

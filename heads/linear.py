@@ -76,8 +76,8 @@ class Linear(PooledHead):
         assert features.cls is not None, "a backbone whose spec has_cls hands out the token"
         return features.cls
 
-    def settle(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
-        """See `PooledHead.settle`."""
+    def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
+        """See `PooledHead.load_probe`."""
         self.from_cls.fill_(how == "cls")
         assert self.norm.running_mean is not None and self.norm.running_var is not None
         self.norm.running_mean.copy_(mean)

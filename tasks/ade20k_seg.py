@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.ade20k import UNLABELED, ADE20KReader
 from croco_bench.data.datasets.ade20k_classes import NAMES, PALETTE
-from croco_bench.data.splitting import carve
+from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms import segmentation as maps
 from croco_bench.data.transforms.color import ColorJitter, to_unit
@@ -68,7 +68,7 @@ class ADE20KSeg(Task):
 
     def splits(self, root: Path, *, seed: int) -> Splits:
         """See `Task.splits`; a fixed part of the training images is set aside for selection."""
-        train, select = carve(ADE20KReader(root, "train"), self.options.select_fraction, seed=seed)
+        train, select = split_by_group(ADE20KReader(root, "train"), self.options.select_fraction, seed=seed)
         return Splits(train, select, ADE20KReader(root, "test"))
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:

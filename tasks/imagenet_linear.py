@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.imagenet import open_split, titles
-from croco_bench.data.splitting import carve
+from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.metrics.classification_meter import ClassificationMeter
 from croco_bench.types import Array, Batch, Sample, Size
@@ -60,7 +60,7 @@ class ImageNetLinear(Task):
         """See `Task.splits`; the validation images are only scored, never chosen by."""
         whole, test = open_split(root, "train"), open_split(root, "val")
         self.classes, self.titles = whole.classes, titles(root, whole.classes)
-        train, select = carve(whole, self.options.select_fraction, seed=seed)
+        train, select = split_by_group(whole, self.options.select_fraction, seed=seed)
         return Splits(train, select, test)
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:

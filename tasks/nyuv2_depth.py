@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.nyuv2 import open_split
-from croco_bench.data.splitting import Subset, carve
+from croco_bench.data.splitting import Subset, split_by_group
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.color import ColorJitter, to_gray, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
@@ -60,12 +60,12 @@ class NYUv2DepthOptions:
     loss: Literal["berhu", "l1"] = "berhu"
     target: Literal["standardised", "metres", "multimae"] = "standardised"
     validity: Literal["raw", "all"] = "raw"
-    layout: Literal["auto", "mat", "folders", "bts"] = field(default="auto", metadata={"scientific": False})
+    layout: Literal["auto", "mat", "folders", "bts"] = field(default="auto", metadata={"affects_score": False})
     select_fraction: float = 0.1
     max_depth_m: float = 10.0
     color: bool = True
     overlap: float = 0.5
-    hundred: bool = field(default=False, metadata={"scientific": False})
+    hundred: bool = field(default=False, metadata={"affects_score": False})
 
 
 class NYUv2Depth(Task):
@@ -96,7 +96,7 @@ class NYUv2Depth(Task):
         """See `Task.splits`; whole scenes of the training split are set aside for selection."""
         validity, layout = self.options.validity, self.options.layout
         whole, test = (open_split(root, split, validity=validity, layout=layout) for split in ("train", "test"))
-        train, select = carve(whole, self.options.select_fraction, seed=seed)
+        train, select = split_by_group(whole, self.options.select_fraction, seed=seed)
         return Splits(train, select, test)
 
     def measure_state(self, train: Reader) -> None:

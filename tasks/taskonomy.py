@@ -36,7 +36,7 @@ class TaskonomyOptions:
 
     train_rows: int = 800
     val_rows: int = 200
-    layout: Layout = field(default="auto", metadata={"scientific": False})
+    layout: Layout = field(default="auto", metadata={"affects_score": False})
 
 
 class Taskonomy(Task):

@@ -38,7 +38,7 @@ class CrossView(PairBackbone):
         """Rotary tables for heads of this width; none unless a subclass has them."""
         return None
 
-    def keep_encoder(self) -> None:
+    def drop_decoder(self) -> None:
         """Deletes the decoder; `encode_pair` is gone for good."""
         for part in _DECODER_PARTS:
             if hasattr(self, part):
@@ -130,9 +130,9 @@ class CroCo(ViT, CrossView):
         self.add_decoder(architecture.decoder)
         self._add_positions("dec_positions", self.decoder_dim)
 
-    def keep_encoder(self) -> None:
+    def drop_decoder(self) -> None:
         """Deletes the decoder; `encode_pair` is gone for good."""
-        CrossView.keep_encoder(self)
+        CrossView.drop_decoder(self)
         self.architecture = replace(self.architecture, decoder=None)
 
     @property

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from croco_bench.backbones import zoo
 from croco_bench.errors import CheckpointError
-from croco_bench.progress import Bar, say
+from croco_bench.progress import Bar, log
 
 _CHUNK = 1 << 20
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
@@ -127,7 +127,7 @@ def _receive(response: HTTPResponse, url: str, partial: Path, have: int) -> None
     version = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
     _tag(partial).write_text(version, encoding="utf-8") if version else _tag(partial).unlink(missing_ok=True)
     length = int(response.headers.get("Content-Length") or 0)
-    say(f"downloading {url}" + (f" from byte {have}" if have else ""))
+    log(f"downloading {url}" + (f" from byte {have}" if have else ""))
     with partial.open("ab" if have else "wb") as stream, Bar("download", have + length, start=have) as bar:
         while chunk := response.read(_CHUNK):
             stream.write(chunk)

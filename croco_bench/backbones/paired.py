@@ -41,9 +41,9 @@ class TimmPair(TimmViT, CrossView):
         layer = self.decoder_layer_of(parameter)
         return TimmViT.layer_of(self, parameter) if layer is None else layer
 
-    def blueprint(self) -> dict[str, str]:
-        """See `Backbone.blueprint`."""
-        return {**super().blueprint(), "decoder": json.dumps(vars(self.decoder))}
+    def metadata(self) -> dict[str, str]:
+        """See `Backbone.metadata`."""
+        return {**super().metadata(), "decoder": json.dumps(vars(self.decoder))}
 
 
 def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:

@@ -88,8 +88,8 @@ class TimmViT(Backbone):
                 if hasattr(block, name):
                     setattr(block, name, drop_path(share, block))
 
-    def blueprint(self) -> dict[str, str]:
-        """See `Backbone.blueprint`."""
+    def metadata(self) -> dict[str, str]:
+        """See `Backbone.metadata`."""
         return {
             "timm": self.timm_name,
             "image_size": json.dumps(self.image_size),

@@ -105,8 +105,8 @@ class ViT(Backbone):
         """Stochastic depth over the encoder blocks."""
         set_drop_path(self.blocks, rate)
 
-    def blueprint(self) -> dict[str, str]:
-        """See `Backbone.blueprint`."""
+    def metadata(self) -> dict[str, str]:
+        """See `Backbone.metadata`."""
         plan = replace(self.architecture, grid=self.grid)
         return {
             "architecture": json.dumps(plan.to_plain()),

@@ -275,7 +275,7 @@ def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Ma
         for name, tensor in module.state_dict().items()
     }
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, **backbone.blueprint(), "format": OWN})
+        save_file(tensors, temporary, metadata={**metadata, **backbone.metadata(), "format": OWN})
 
 
 def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, str]) -> None:
@@ -290,4 +290,4 @@ def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, str]) -
     }
     whole = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        save_file(whole, temporary, metadata={**metadata, **backbone.blueprint(), "format": PRETRAINED})
+        save_file(whole, temporary, metadata={**metadata, **backbone.metadata(), "format": PRETRAINED})

@@ -21,9 +21,9 @@ DataRoot = Annotated[
 @data_app.command("list")
 def data_list() -> None:
     """Show layout, size, licence and link of every dataset."""
-    from croco_bench.data.catalogue import PLACES
+    from croco_bench.data.catalogue import CATALOGUE
 
-    for place in PLACES.values():
+    for place in CATALOGUE.values():
         typer.echo(
             f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.license}\n  get it   {place.link}"
         )
@@ -36,9 +36,9 @@ def data_check(
     data_root: DataRoot = None,
 ) -> None:
     """Check the files of a dataset: layout, counts, ranges, a look at samples."""
-    from croco_bench.data.catalogue import data_folder, is_miniature, place
+    from croco_bench.data.catalogue import data_folder, dataset_info, is_miniature
 
-    card = place(name)
+    card = dataset_info(name)
     root = data_folder(data_root, card.name)
     findings = card.check(root)
     typer.echo(f"{card.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
@@ -128,7 +128,7 @@ def data_prepare(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Make what a release leaves to its users: the list of Habitat pairs, the retrieval lists of 7-Scenes."""
-    from croco_bench.data.catalogue import data_folder, place
+    from croco_bench.data.catalogue import data_folder, dataset_info
 
-    card = place(name)
+    card = dataset_info(name)
     typer.echo(f"wrote {card.prepare(data_folder(data_root, card.name), ckpt, device)}")

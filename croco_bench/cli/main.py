@@ -69,7 +69,7 @@ def run_command(
 ) -> None:
     """Fine-tune and evaluate one checkpoint on a task, or on a group of them; an interrupted run goes on where it stopped."""
     from croco_bench import registry
-    from croco_bench.records.store import Slot
+    from croco_bench.records.store import ResultPaths
     from croco_bench.runs.runner import run
     from croco_bench.tables.show import show
 
@@ -99,7 +99,7 @@ def run_command(
             failures.setdefault(str(error), []).append(member)
             continue
         if result is not None:
-            typer.echo(show(Slot(results, result.recipe.name, member, result.model.name, seed).json))
+            typer.echo(show(ResultPaths(results, result.recipe.name, member, result.model.name, seed).json))
     if failures:
         count = sum(len(failed) for failed in failures.values())
         told = "; ".join(f"{', '.join(failed)}: {text}" for text, failed in failures.items())

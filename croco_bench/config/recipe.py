@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from croco_bench.config.tables import HABITS, Length, Loop, Table, keys_of, read_tables, readable
+from croco_bench.config.tables import NOT_IN_FINGERPRINT, Length, Loop, Table, keys_of, read_tables, readable
 from croco_bench.errors import UsageError, unknown
 from croco_bench.registry import tasks
 
@@ -105,16 +105,16 @@ class Recipe(Table):
 
 
 # Settings that change speed or what is written, never a number: they don't enter the fingerprint.
-_UNSCIENTIFIC: dict[str, set[str]] = {"train": set(HABITS)}
+_UNSCIENTIFIC: dict[str, set[str]] = {"train": set(NOT_IN_FINGERPRINT)}
 
 
 def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
     """Twelve hex digits over every setting that can change a headline number.
 
     `settings` is what `resolve` returned. A task marks options that only add numbers, or say how files lie, with
-    `field(metadata={"scientific": False})`.
+    `field(metadata={"affects_score": False})`.
     """
-    marked = {item.name for item in fields(task_options) if not item.metadata.get("scientific", True)}
+    marked = {item.name for item in fields(task_options) if not item.metadata.get("affects_score", True)}
     ignored = {**_UNSCIENTIFIC, "task": marked}
     kept = {
         table: {key: value for key, value in settings[table].items() if key not in ignored.get(table, ())}

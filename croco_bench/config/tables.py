@@ -49,7 +49,7 @@ class Loop(Table):
 
 
 # Settings of `Loop` that change speed or what is written, never a number.
-HABITS = ("workers", "save_seconds", "tracker")
+NOT_IN_FINGERPRINT = ("workers", "save_seconds", "tracker")
 
 
 def read_tables(source: Traversable, changes: Iterable[str]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Subset:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def carve(reader: Reader, fraction: float, *, seed: int, split: str = "select") -> tuple[Subset, Subset]:
+def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "select") -> tuple[Subset, Subset]:
     """Train and selection parts: whole groups (scenes) go to one side, about `fraction` of the items to selection.
 
     Which groups go depends on their names and the seed alone, so that all backbones are selected on the same images.

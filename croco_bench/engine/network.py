@@ -28,7 +28,7 @@ def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
 class Network(nn.Module):
     """Backbone -> head. Takes images in [0, 1] and applies the backbone's own normalisation.
 
-    A frozen backbone stays in eval mode and gets no gradient. `both_orders`: in training mode, two views give outputs
+    A frozen backbone stays in eval mode and gets no gradient. `symmetric`: in training mode, two views give outputs
     (2B, ...): those of the order given, then those of the other one. Each image is encoded once.
     """
 
@@ -36,13 +36,13 @@ class Network(nn.Module):
     std: Tensor
 
     def __init__(
-        self, backbone: Backbone, head: Head, *, views: int = 1, frozen: bool = False, both_orders: bool = False
+        self, backbone: Backbone, head: Head, *, views: int = 1, frozen: bool = False, symmetric: bool = False
     ) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
-        self.views, self.frozen, self.both_orders = views, frozen, both_orders
+        self.views, self.frozen, self.symmetric = views, frozen, symmetric
         if views == 1:
-            backbone.keep_encoder()
+            backbone.drop_decoder()
         self.grid = spec_for(backbone, views).grid
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
@@ -104,7 +104,7 @@ class Network(nn.Module):
             tokens, cls = self.backbone.encode_with_cls(views[0])
             return Features(tokens, self.grid, cls)
         assert isinstance(self.backbone, PairBackbone)
-        encode = self.backbone.encode_both if self.both_orders and self.training else self.backbone.encode_pair
+        encode = self.backbone.encode_both if self.symmetric and self.training else self.backbone.encode_pair
         return Features(encode(views[0], views[1]), self.grid)
 
 

@@ -20,7 +20,7 @@ from croco_bench.engine.network import Network, Outputs, inputs
 from croco_bench.engine.optim import Schedule, build_optimizer
 from croco_bench.engine.step import State, Stepper, load_state, save_state
 from croco_bench.engine.training_log import RunLog
-from croco_bench.progress import Bar, say
+from croco_bench.progress import Bar, log
 from croco_bench.types import Batch
 
 
@@ -39,7 +39,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """How training went. `selected` are the network's weights at `step`; the network itself holds the last ones."""
 
     step: int
@@ -71,7 +71,7 @@ class Trainer:
         self.seconds = 0.0
         self.start = self._resume()
 
-    def run(self) -> Trained:
+    def run(self) -> TrainResult:
         """Trains to the end, choosing weights on the selection split on the way.
 
         Raises:
@@ -104,7 +104,7 @@ class Trainer:
         self.seconds += time.monotonic() - began
         accelerator.wait_for_everyone()
         trained_images = job.plan.steps * job.recipe.train.batch_size
-        return Trained(
+        return TrainResult(
             step=self.best["step"],
             metric=job.task.selection_metric,
             value=self.best["value"],
@@ -164,5 +164,5 @@ class Trainer:
         self.stepper.restore(state)
         self.best, self.seconds = state["best"], state["seconds"]
         if self.accelerator.is_main_process and state["step"] < self.job.plan.steps:
-            say(f"going on from step {state['step']} of {self.job.plan.steps}")
+            log(f"going on from step {state['step']} of {self.job.plan.steps}")
         return int(state["step"])

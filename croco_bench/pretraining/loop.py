@@ -28,7 +28,7 @@ from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.pretraining.sources import Source
 from croco_bench.pretraining.validation import Check
-from croco_bench.progress import Bar, say
+from croco_bench.progress import Bar, log
 from croco_bench.types import Batch
 
 
@@ -148,7 +148,7 @@ class Pretrainer:
                 said = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
                 title = f"{self.job.recipe.objective}, recipe {self.job.recipe.name}, step {done}: {said}"
                 self.output.sheet(done, panels, title)
-                say(f"step {done} of {self.job.plan.steps}: {said}")
+                log(f"step {done} of {self.job.plan.steps}: {said}")
         self._write(self.output.latest)
         return scores
 
@@ -180,7 +180,7 @@ class Pretrainer:
             self.average.load_state_dict(state["average"])
         self.seconds, self.cpu_seconds, self.scores = state["seconds"], state["cpu_seconds"], state["scores"]
         if self.accelerator.is_main_process and state["step"] < self.job.plan.steps:
-            say(f"going on from step {state['step']} of {self.job.plan.steps}")
+            log(f"going on from step {state['step']} of {self.job.plan.steps}")
         return int(state["step"])
 
 

@@ -27,7 +27,7 @@ from croco_bench.pretraining.loop import Job, Pretrainer
 from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import Pretraining
 from croco_bench.pretraining.sources import Source, open_source
-from croco_bench.progress import say
+from croco_bench.progress import log
 
 
 def pretrain(
@@ -142,9 +142,9 @@ def _work(job: Job, facts: dict[str, Any], accelerator: Accelerator) -> Path:
     if accelerator.is_main_process and (trainer.start < job.plan.steps or not path.is_file()):
         timing = {"seconds": trainer.seconds, "cpu_seconds": trainer.cpu_seconds, "finished": _now()}
         trainer.output.finish(model, {**facts, "scores": trainer.scores, "timing": timing})
-        say(f"wrote {path}; try croco-bench run TASK --ckpt {path}")
+        log(f"wrote {path}; try croco-bench run TASK --ckpt {path}")
     elif accelerator.is_main_process:
-        say(f"already done: {path} (start over with --fresh)")
+        log(f"already done: {path} (start over with --fresh)")
     return path
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from croco_bench.config.recipe import Protocol
-from croco_bench.config.tables import HABITS, Length, Loop, Table, keys_of, read_tables, readable
+from croco_bench.config.tables import NOT_IN_FINGERPRINT, Length, Loop, Table, keys_of, read_tables, readable
 from croco_bench.errors import UsageError, unknown
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -162,7 +162,7 @@ def settings_of(recipe: Pretraining, options: dict[str, Any]) -> dict[str, Any]:
 
 def fingerprint(settings: dict[str, Any]) -> str:
     """Twelve hex digits over every setting that can change the weights."""
-    ignored = {"train": {*HABITS, "check_every", "keep_every"}, "protocol": {"citation", "deviations"}}
+    ignored = {"train": {*NOT_IN_FINGERPRINT, "check_every", "keep_every"}, "protocol": {"citation", "deviations"}}
     kept = {
         key: {name: item for name, item in value.items() if name not in ignored.get(key, ())}
         if isinstance(value, dict)

@@ -13,7 +13,7 @@ from croco_bench.contracts import Reader
 from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader
 from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.data.pairs import open_pairs
-from croco_bench.data.splitting import Subset, carve
+from croco_bench.data.splitting import Subset, split_by_group
 from croco_bench.errors import DataError, UsageError
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
@@ -110,7 +110,7 @@ def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Rea
                 "trains on all of it"
             )
         share = max(count / len(reader), min(SCENES / scenes, 0.1))
-        rest, part = carve(reader, min(share, 0.5), seed=0, split="held out")
+        rest, part = split_by_group(reader, min(share, 0.5), seed=0, split="held out")
         chosen = make_rng(0, "held out").permutation(len(part))[:count]
         train.append(rest)
         held.append(Subset(part, sorted(int(index) for index in chosen), part.split))

@@ -25,7 +25,7 @@ from croco_bench.engine.devices import usable_workers
 from croco_bench.engine.network import Network
 from croco_bench.errors import DivergedError, RecordError
 from croco_bench.files import atomic
-from croco_bench.progress import say
+from croco_bench.progress import log
 from croco_bench.types import Array
 
 # Rises when vectors of one key would come out different.
@@ -37,7 +37,7 @@ _LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedFeatures:
     """Vectors of one split: per pooling (N, C) float16 on disk, labels (N,), and how long the extraction took."""
 
     vectors: dict[str, Array]
@@ -59,7 +59,7 @@ class FeatureCache:
     workers: int
     advance: Callable[[int], None] = field(default=lambda images: None)
 
-    def keep(self, evaluation: Evaluation) -> Kept:
+    def keep(self, evaluation: Evaluation) -> CachedFeatures:
         """The vectors of an evaluation's images, from the folder or extracted now.
 
         Files are there whole or not at all: an extraction that was killed goes on where it stopped, one that is under
@@ -85,7 +85,7 @@ class FeatureCache:
         facts = facts or _facts(place / "done.json")
         assert facts is not None
         vectors = {how: np.load(place / f"{how}.npy", mmap_mode="r") for how in self._head.poolings}
-        return Kept(vectors, np.load(place / "labels.npy"), float(facts["seconds"]))
+        return CachedFeatures(vectors, np.load(place / "labels.npy"), float(facts["seconds"]))
 
     @property
     def _head(self) -> PooledHead:
@@ -100,40 +100,40 @@ class FeatureCache:
     def _prepare(self, place: Path, evaluation: Evaluation) -> None:
         """Sees to it that there are files of the final size, empty ones unless sound ones are there."""
         if (place / "begun").is_file():
-            if self._sound(place, evaluation):
+            if self._is_intact(place, evaluation):
                 return
-            say(f"the vectors kept in {place} are damaged, or the images have changed: they are extracted anew")
+            log(f"the vectors kept in {place} are damaged, or the images have changed: they are extracted anew")
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True, exist_ok=True)
-        for how, (kind, shape) in self._forms(evaluation).items():
+        for how, (kind, shape) in self._array_specs(evaluation).items():
             _reserve(place / f"{how}.npy", kind, shape)
         (place / "begun").touch()
 
-    def _forms(self, evaluation: Evaluation) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+    def _array_specs(self, evaluation: Evaluation) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
         """Name of a file -> type and shape of what it holds."""
         count, width = len(evaluation.reader), self.network.backbone.embed_dim
         forms: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
         forms |= dict.fromkeys(self._head.poolings, (np.float16, (count, width)))
         return {**forms, "labels": (np.int64, (count,))}
 
-    def _sound(self, place: Path, evaluation: Evaluation) -> bool:
+    def _is_intact(self, place: Path, evaluation: Evaluation) -> bool:
         """Whether the files are as they were written, and vectors are what the network gives today."""
-        files = {name: place / f"{name}.npy" for name in self._forms(evaluation)}
+        files = {name: place / f"{name}.npy" for name in self._array_specs(evaluation)}
         try:
             kept = {name: np.load(path, mmap_mode="r") for name, path in files.items()}
         except (OSError, ValueError, EOFError):
             return False
-        if any((kept[name].dtype, kept[name].shape) != form for name, form in self._forms(evaluation).items()):
+        if any((kept[name].dtype, kept[name].shape) != form for name, form in self._array_specs(evaluation).items()):
             return False
         if (facts := _facts(place / "done.json")) is not None:
             if facts["sums"] != {name: _sum(path) for name, path in files.items()}:
                 return False
-            return self._agrees(kept, evaluation, _spread(0, len(evaluation.reader)))
+            return self._matches_network(kept, evaluation, _spread(0, len(evaluation.reader)))
         blocks = [_facts(path) for path in place.glob("progress-*.json")]
         rows = [row for block in blocks if block is not None for row in _spread(block["first"], block["done"])]
-        return None not in blocks and self._agrees(kept, evaluation, rows)
+        return None not in blocks and self._matches_network(kept, evaluation, rows)
 
-    def _agrees(self, kept: dict[str, Array], evaluation: Evaluation, rows: Sequence[int]) -> bool:
+    def _matches_network(self, kept: dict[str, Array], evaluation: Evaluation, rows: Sequence[int]) -> bool:
         """Whether the kept vectors of these images are those of now; devices round differently, so nearly is enough."""
         self.network.eval()
         for batch in evaluation_batches(evaluation, list(rows), workers=0, pin=False):
@@ -154,7 +154,7 @@ class FeatureCache:
         progress = place / f"progress-{rank}-of-{processes}.json"
         facts = _facts(progress) or {"first": first, "done": first, "seconds": 0.0}
         done, earlier, told = facts["done"], facts["seconds"], 0
-        files = {name: np.load(place / f"{name}.npy", mmap_mode="r+") for name in self._forms(evaluation)}
+        files = {name: np.load(place / f"{name}.npy", mmap_mode="r+") for name in self._array_specs(evaluation)}
         workers, pin = usable_workers(self.workers), accelerator.device.type == "cuda"
         self.network.eval()
         indices = list(range(done, last))
@@ -201,7 +201,7 @@ def _locked(place: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"another run is extracting these vectors to {place}; waiting for it")
+            log(f"another run is extracting these vectors to {place}; waiting for it")
             lock.acquire()
     except OSError as error:
         raise RecordError(

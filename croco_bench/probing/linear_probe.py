@@ -16,14 +16,14 @@ from torch import Tensor
 from croco_bench.config.recipe import Probe
 from croco_bench.contracts import Evaluation, PooledHead
 from croco_bench.engine.evaluate import Scores
-from croco_bench.engine.train import Job, Trained
+from croco_bench.engine.train import Job, TrainResult
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError
 from croco_bench.metrics.meter import stack
-from croco_bench.probing.feature_cache import FeatureCache, Kept
+from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
 from croco_bench.probing.knn import neighbor_scores
 from croco_bench.progress import Bar
-from croco_bench.runs.report import Scored
+from croco_bench.runs.report import EvalResult
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
@@ -47,11 +47,11 @@ class Classifier:
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeResult:
     """The training as the runner knows it, further scores of the test split, and what was chosen."""
 
-    trained: Trained
-    others: list[Scored]
+    trained: TrainResult
+    others: list[EvalResult]
     chosen: dict[str, Any]
 
 
@@ -60,7 +60,7 @@ def normed(vectors: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return (vectors - mean) / (variance + 1e-6).sqrt()
 
 
-def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> Probed:
+def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> ProbeResult:
     """Extracts vectors of all three parts, trains on them, chooses on the selection part; the test part is only scored.
 
     Every process trains the same grid; the first one's choice counts.
@@ -91,7 +91,7 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
         _log(job, grid, accuracies)
     head = job.network.head
     assert isinstance(head, PooledHead)
-    head.settle(classifier.pooling, classifier.mean, classifier.variance, classifier.weight, classifier.bias)
+    head.load_probe(classifier.pooling, classifier.mean, classifier.variance, classifier.weight, classifier.bias)
     chosen: dict[str, Any] = {"grid": {"rate": rate, "pooling": classifier.pooling, "select_top1": accuracy}}
     others = []
     for name, (scores, facts) in {
@@ -100,10 +100,10 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
     }.items():
         chosen[name] = facts
         beside = replace(test, prefix=name, citation=_CITATIONS[name], deviations=())
-        others.append(Scored("", beside, _scores(test, tested, scores)))
+        others.append(EvalResult("", beside, _scores(test, tested, scores)))
     seconds = time.monotonic() - began
     weights = {name: tensor.detach().cpu().clone() for name, tensor in job.network.state_dict().items()}
-    result = Trained(
+    result = TrainResult(
         step=job.plan.steps,
         metric=job.task.selection_metric,
         value=accuracy,
@@ -111,7 +111,7 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
         seconds=seconds,
         images_per_s=len(trained) / trained.seconds if trained.seconds else 0.0,
     )
-    return Probed(result, others, chosen)
+    return ProbeResult(result, others, chosen)
 
 
 _CITATIONS = {
@@ -120,7 +120,7 @@ _CITATIONS = {
 }
 
 
-def train_grid(job: Job, kept: Kept, device: torch.device) -> list[tuple[Classifier, float]]:
+def train_grid(job: Job, kept: CachedFeatures, device: torch.device) -> list[tuple[Classifier, float]]:
     """A classifier per pooling and rate, with the rate. Heads don't touch each other: one product serves all of a pooling.
 
     Vectors are normed with mean and variance of the whole training split. SGD with momentum, cosine to 0, no decay.
@@ -191,7 +191,12 @@ def _log(job: Job, grid: list[tuple[Classifier, float]], accuracies: list[float]
 
 
 def _logistic(
-    settings: Probe, start: Classifier, trained: Kept, select: Kept, test: Kept, device: torch.device
+    settings: Probe,
+    start: Classifier,
+    trained: CachedFeatures,
+    select: CachedFeatures,
+    test: CachedFeatures,
+    device: torch.device,
 ) -> tuple[Array, dict[str, Any]]:
     """Test scores of the best cost; each begins where the one before ended, from strong to weak regularisation."""
     vectors, how = trained.vectors[start.pooling], start.pooling
@@ -235,7 +240,12 @@ def _fit(
 
 
 def _neighbors(
-    settings: Probe, like: Classifier, trained: Kept, select: Kept, test: Kept, device: torch.device
+    settings: Probe,
+    like: Classifier,
+    trained: CachedFeatures,
+    select: CachedFeatures,
+    test: CachedFeatures,
+    device: torch.device,
 ) -> tuple[Array, dict[str, Any]]:
     """Test scores with the best number of neighbours."""
     how, classes = like.pooling, len(like.bias)
@@ -248,7 +258,7 @@ def _neighbors(
     return scores, {"k": counts[index], "pooling": how, "select_top1": found[index]}
 
 
-def _scores(test: Evaluation, kept: Kept, scores: Array) -> Scores:
+def _scores(test: Evaluation, kept: CachedFeatures, scores: Array) -> Scores:
     """Rows and metrics of the test split's scores (N, classes)."""
     began = time.monotonic()
     rows = [

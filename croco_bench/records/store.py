@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Slot:
+class ResultPaths:
     """The place of one result: `<results>/<recipe>/<task>/<model>/seed<N>.json`, `.npz` beside it, and a work folder."""
 
     results: Path
@@ -31,7 +31,7 @@ class Slot:
     seed: int
 
     @classmethod
-    def of(cls, path: Path) -> Slot:
+    def of(cls, path: Path) -> ResultPaths:
         """The slot of a result file's path."""
         recipe, task, model = path.parts[-4:-1]
         return cls(path.parents[3], recipe, task, model, int(path.stem.removeprefix("seed")))
@@ -98,7 +98,7 @@ class Slot:
                 item.unlink()
 
 
-def write(slot: Slot, result: Result, rows: Mapping[str, Any]) -> None:
+def write(slot: ResultPaths, result: Result, rows: Mapping[str, Any]) -> None:
     """Writes rows, then the result, each atomically: a result is never there without its rows.
 
     Raises:
@@ -140,9 +140,9 @@ def read(path: Path) -> Result:
         ) from error
 
 
-def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[tuple[Slot, Result]], list[str]]:
+def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[tuple[ResultPaths, Result]], list[str]]:
     """All results below some folders, in the order of their paths, and a sentence for each file that can't be read."""
-    found: list[tuple[Slot, Result]] = []
+    found: list[tuple[ResultPaths, Result]] = []
     complaints: list[str] = []
     for folder in folders:
         if not folder.is_dir():
@@ -151,7 +151,7 @@ def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[t
             )
         for path in sorted(folder.glob(f"{recipe or '*'}/*/*/seed*.json")):
             try:
-                found.append((Slot.of(path), read(path)))
+                found.append((ResultPaths.of(path), read(path)))
             except (RecordError, ValueError) as error:
                 complaints.append(str(error))
     return found, complaints
@@ -181,7 +181,7 @@ _COLUMNS = (
 )
 
 
-def _flat(slot: Slot, result: Result) -> Iterator[tuple[Any, ...]]:
+def _flat(slot: ResultPaths, result: Result) -> Iterator[tuple[Any, ...]]:
     data, model = result.dataset, result.model
     for name, metric in result.metrics.items():
         low, high = metric.ci95 or (None, None)

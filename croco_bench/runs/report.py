@@ -18,16 +18,16 @@ from croco_bench import registry
 from croco_bench.contracts import Evaluation, Origin
 from croco_bench.engine.devices import peak_memory_mb
 from croco_bench.engine.evaluate import Scores
-from croco_bench.engine.train import Trained
+from croco_bench.engine.train import TrainResult
 from croco_bench.errors import BenchError
 from croco_bench.metrics.meter import Rows, bootstrap
 from croco_bench.records.schema import Result, environment
-from croco_bench.runs.setup import Assembly
+from croco_bench.runs.setup import RunSetup
 from croco_bench.seeding import derive
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvalResult:
     """Scores of one set of weights (`last/`, or "" for the reported ones) under one protocol."""
 
     weights: str
@@ -41,7 +41,11 @@ class Scored:
 
 
 def build_result(
-    assembly: Assembly, trained: Trained | None, scored: list[Scored], accelerator: Accelerator, started: datetime
+    assembly: RunSetup,
+    trained: TrainResult | None,
+    scored: list[EvalResult],
+    accelerator: Accelerator,
+    started: datetime,
 ) -> tuple[Result, Rows]:
     """The result record, validated, and the rows that stand beside it in the .npz file.
 
@@ -105,7 +109,7 @@ def build_result(
     return result, rows
 
 
-def breakdown(scored: list[Scored]) -> str:
+def breakdown(scored: list[EvalResult]) -> str:
     """What meters tell beyond the metrics, of the reported weights, as CSV; empty where they tell nothing."""
     lines: list[dict[str, str | float]] = [
         {"protocol": item.evaluation.prefix or "headline", **line}
@@ -121,7 +125,7 @@ def breakdown(scored: list[Scored]) -> str:
     return text.getvalue()
 
 
-def _metrics(item: Scored, seed: int) -> dict[str, Any]:
+def _metrics(item: EvalResult, seed: int) -> dict[str, Any]:
     meter, scores = item.evaluation.meter, item.scores
     intervals = bootstrap(meter, scores.rows, seed=derive(seed, "bootstrap"))
     return {
@@ -136,7 +140,7 @@ def _metrics(item: Scored, seed: int) -> dict[str, Any]:
     }
 
 
-def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[Scored]) -> None:
+def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[EvalResult]) -> None:
     """Other metrics of a network may lack a value; without its headline its result has no place in the table.
 
     Raises:
@@ -151,14 +155,14 @@ def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[Sco
             )
 
 
-def _citation(assembly: Assembly, scored: list[Scored]) -> str:
+def _citation(assembly: RunSetup, scored: list[EvalResult]) -> str:
     """Whom the recipe follows, and what each protocol is."""
     scorings = {item.evaluation.prefix or "headline": item.evaluation.citation for item in scored}
     parts = [assembly.request.recipe.protocol.citation, *(f"{name}: {text}" for name, text in scorings.items())]
     return "; ".join(parts)
 
 
-def _deviations(assembly: Assembly, scored: list[Scored]) -> list[str]:
+def _deviations(assembly: RunSetup, scored: list[EvalResult]) -> list[str]:
     """Of the recipe, of each protocol, of the weights, and of the changes that a user made, each once."""
     found = [*assembly.request.recipe.protocol.deviations]
     found += [f"changed from the recipe: {change}" for change in assembly.request.changes]

@@ -16,17 +16,17 @@ from croco_bench.config.recipe import load_recipe
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import evaluate
-from croco_bench.engine.train import Job, Trained, Trainer
+from croco_bench.engine.train import Job, Trainer, TrainResult
 from croco_bench.errors import RecordError
 from croco_bench.files import atomic
 from croco_bench.probing.feature_cache import FeatureCache
 from croco_bench.probing.linear_probe import probe
-from croco_bench.progress import Bar, say
+from croco_bench.progress import Bar, log
 from croco_bench.records.schema import Result
-from croco_bench.records.store import Slot, read, write
+from croco_bench.records.store import ResultPaths, read, write
 from croco_bench.runs.contact_sheet import contact_sheet
-from croco_bench.runs.report import Scored, breakdown, build_result
-from croco_bench.runs.setup import Assembly, Request, assemble
+from croco_bench.runs.report import EvalResult, breakdown, build_result
+from croco_bench.runs.setup import RunRequest, RunSetup, set_up
 
 
 def run(
@@ -72,12 +72,12 @@ def run(
     made = (*changes, *(["train.frozen=true"] if frozen else []))
     loaded = load_recipe(task, recipe, made)
     root = Path(data_root) if data_root is not None else None
-    request = Request(task, str(ckpt), loaded, root, name, seed, limit, eval_only, made)
+    request = RunRequest(task, str(ckpt), loaded, root, name, seed, limit, eval_only, made)
     accelerator = devices.start(device, loaded.train.precision, seed)
     with devices.advice(loaded.train):
-        assembly = assemble(request, accelerator.num_processes)
+        assembly = set_up(request, accelerator.num_processes)
         devices.keep_freed_memory(accelerator.device)
-        slot = Slot(Path(results), loaded.name, task, assembly.model.name, seed)
+        slot = ResultPaths(Path(results), loaded.name, task, assembly.model.name, seed)
         with slot.lock() if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:
                 slot.clear()
@@ -87,13 +87,13 @@ def run(
     return result if accelerator.is_main_process else None
 
 
-def _already_done(slot: Slot, assembly: Assembly) -> Result | None:
+def _already_done(slot: ResultPaths, assembly: RunSetup) -> Result | None:
     """The finished result of the very same run, if there is one."""
     if not slot.json.is_file():
         return None
     result = read(slot.json)
     if result.settings.get("key") == assembly.key:
-        say(f"already done: {slot.json} (start over with --fresh)")
+        log(f"already done: {slot.json} (start over with --fresh)")
         return result
     raise RecordError(
         f"{slot.json} holds a result with other settings, data or weights; give --name or --results to keep both, or "
@@ -101,7 +101,7 @@ def _already_done(slot: Slot, assembly: Assembly) -> Result | None:
     )
 
 
-def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
+def _work(assembly: RunSetup, slot: ResultPaths, accelerator: Accelerator) -> Result:
     """Trains (unless only evaluating), scores under every protocol, draws, records."""
     started = datetime.now(UTC)
     slot.folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def _work(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> Result:
     return result
 
 
-def _train(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> tuple[Trained, list[Scored]]:
+def _train(assembly: RunSetup, slot: ResultPaths, accelerator: Accelerator) -> tuple[TrainResult, list[EvalResult]]:
     """Fine-tunes, or trains on kept vectors; the latter scores the test split in further ways."""
     recipe, splits, seed = assembly.request.recipe, assembly.splits, assembly.request.seed
     plan = Plan.of(recipe.train, len(splits.train), accelerator.num_processes)
@@ -148,20 +148,20 @@ def _train(assembly: Assembly, slot: Slot, accelerator: Accelerator) -> tuple[Tr
     return probed.trained, probed.others
 
 
-def _score(assembly: Assembly, accelerator: Accelerator, trained: Trained | None) -> list[Scored]:
+def _score(assembly: RunSetup, accelerator: Accelerator, trained: TrainResult | None) -> list[EvalResult]:
     """The test split under every protocol: the last weights first, then the selected ones, which the network keeps."""
     network, workers = assembly.network, assembly.request.recipe.train.workers
     evaluations = assembly.evaluations()
     same = trained is None or trained.step == assembly.settings["resolved"]["train"]["steps"]
     rounds = [""] if same else ["last/", ""]
     total = len(rounds) * sum(len(evaluation.reader) for evaluation in evaluations)
-    scored: list[Scored] = []
+    scored: list[EvalResult] = []
     with Bar("evaluate", total, shown=accelerator.is_main_process) as bar:
         for weights in rounds:
             if weights == "" and trained is not None:
                 network.load_state_dict(trained.selected)
             scored += [
-                Scored(
+                EvalResult(
                     weights,
                     evaluation,
                     evaluate(network, evaluation, accelerator, workers=workers, advance=bar.advance),
@@ -169,11 +169,11 @@ def _score(assembly: Assembly, accelerator: Accelerator, trained: Trained | None
                 for evaluation in evaluations
             ]
     if same and trained is not None:
-        scored += [Scored("last/", item.evaluation, item.scores) for item in scored]
+        scored += [EvalResult("last/", item.evaluation, item.scores) for item in scored]
     return sorted(scored, key=lambda item: item.weights)  # stable: the reported weights ("") first
 
 
-def _export(assembly: Assembly, slot: Slot) -> None:
+def _export(assembly: RunSetup, slot: ResultPaths) -> None:
     """Fine-tuned weights that `--eval-only` and `load_backbone` read."""
     request = assembly.request
     metadata = {

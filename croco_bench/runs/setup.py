@@ -31,7 +31,7 @@ _CLASSICAL = "classical:"
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What a user asked for, its recipe read. See `croco_bench.runs.runner.run` for the fields."""
 
     task: str
@@ -60,13 +60,13 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Assembly:
+class RunSetup:
     """Everything opened and checked. `settings` is the resolved recipe; `key` is the same only for the very same run.
 
     `baseline` is the method that predicts in the network's place, where one without learning is tested.
     """
 
-    request: Request
+    request: RunRequest
     task: Task
     version: int
     model: Model
@@ -93,7 +93,7 @@ class Assembly:
         return [replace(one, predict=lambda network, batch: baseline(batch)) for one in suited]
 
 
-def assemble(request: Request, processes: int) -> Assembly:
+def set_up(request: RunRequest, processes: int) -> RunSetup:
     """Opens task, data, backbone and head and checks them against each other; cheap checks first.
 
     Raises:
@@ -135,10 +135,10 @@ def assemble(request: Request, processes: int) -> Assembly:
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     settings |= {"limit": request.limit, "key": key, "resolved": resolved}
     version = entry.card.version
-    return Assembly(request, task, version, model, splits, network, settings, fingerprint, key, baseline)
+    return RunSetup(request, task, version, model, splits, network, settings, fingerprint, key, baseline)
 
 
-def _network(request: Request, task: Task, splits: Splits, head_type: type[Head], head_options: Any) -> Network:
+def _network(request: RunRequest, task: Task, splits: Splits, head_type: type[Head], head_options: Any) -> Network:
     recipe = request.recipe
     backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name)
     if task.views == 2:
@@ -150,7 +150,7 @@ def _network(request: Request, task: Task, splits: Splits, head_type: type[Head]
     else:
         task.measure_state(splits.train)
         backbone.set_drop_path(recipe.optim.drop_path)
-    return Network(backbone, head, views=task.views, frozen=recipe.train.frozen, both_orders=task.both_orders)
+    return Network(backbone, head, views=task.views, frozen=recipe.train.frozen, symmetric=task.symmetric)
 
 
 def _wrong_head(task: str, task_type: type[Task], head: str) -> str:
@@ -159,7 +159,7 @@ def _wrong_head(task: str, task_type: type[Task], head: str) -> str:
     return f"{task} needs a head with an output per {one}, which {head} isn't; take one of {fit}"
 
 
-def _baseline(request: Request, task: Task) -> Baseline:
+def _baseline(request: RunRequest, task: Task) -> Baseline:
     name, known = request.ckpt.removeprefix(_CLASSICAL), task.baselines()
     if not known:
         raise UsageError(f"{request.task} knows no method without learning; give a checkpoint: croco-bench models")
@@ -173,7 +173,7 @@ def _paired(backbone: Backbone, fresh: FreshDecoder, seed: int) -> PairBackbone:
     return with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
 
 
-def _open(request: Request, task: Task, dataset: str) -> Splits:
+def _open(request: RunRequest, task: Task, dataset: str) -> Splits:
     folder = data_folder(request.data_root, dataset)
     if request.learns:
         # The selection split is part of the protocol, so it does not move with the run's seed.
@@ -190,7 +190,7 @@ def _open(request: Request, task: Task, dataset: str) -> Splits:
     )
 
 
-def _load_finetuned(request: Request, head: Head, task: Task) -> None:
+def _load_finetuned(request: RunRequest, head: Head, task: Task) -> None:
     ckpt = request.ckpt
     finetuned = read_finetuned(Path(ckpt)) if Path(ckpt).is_file() else None
     if finetuned is None:
@@ -199,7 +199,7 @@ def _load_finetuned(request: Request, head: Head, task: Task) -> None:
             "or leave --eval-only out to fine-tune"
         )
     if finetuned.format != OWN:
-        task.adopt(finetuned.metadata, ckpt)
+        task.use_released_settings(finetuned.metadata, ckpt)
         head.load_released(finetuned.head)
         return
     trained_on = finetuned.metadata.get("task", request.task)

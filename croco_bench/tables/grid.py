@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from croco_bench import registry
 from croco_bench.metrics import Metric
 from croco_bench.records.schema import Result
-from croco_bench.records.store import Slot
+from croco_bench.records.store import ResultPaths
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.published import Source, disagreements, sources
 
-Found = tuple[Slot, Result]
+Found = tuple[ResultPaths, Result]
 
 
 @dataclass(frozen=True)

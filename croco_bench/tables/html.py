@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from croco_bench.records.schema import Result
-from croco_bench.records.store import Slot
+from croco_bench.records.store import ResultPaths
 from croco_bench.tables.grid import Cell, Column, Grid, Row
 from croco_bench.tables.render import MISSING, footnotes, number
 
@@ -103,11 +103,11 @@ def _cell(cell: Cell | None, column: Column) -> str:
     return f'<td data-value="{cell.value if cell else ""}"{style}>{text}</td>'
 
 
-def _anchor(slot: Slot, index: int) -> str:
+def _anchor(slot: ResultPaths, index: int) -> str:
     return escape(f"run-{index}-{slot.task}-{slot.model}-{slot.seed}", quote=True)
 
 
-def _run(slot: Slot, result: Result, index: int) -> str:
+def _run(slot: ResultPaths, result: Result, index: int) -> str:
     picture = ""
     if slot.sheet.is_file():
         content = base64.b64encode(slot.sheet.read_bytes()).decode()
@@ -134,7 +134,7 @@ def _run(slot: Slot, result: Result, index: int) -> str:
     )
 
 
-def _breakdown(slot: Slot) -> str:
+def _breakdown(slot: ResultPaths) -> str:
     """The finer numbers of a run, folded up; nothing where there are none."""
     if not slot.breakdown.is_file():
         return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from croco_bench.errors import RecordError
 from croco_bench.records.schema import Result
-from croco_bench.records.store import Slot, read
+from croco_bench.records.store import ResultPaths, read
 
 
 def find(given: str, results: Path) -> Path:
@@ -26,7 +26,7 @@ def find(given: str, results: Path) -> Path:
 
 def show(path: Path) -> str:
     """Metrics with intervals and units, settings, deviations, environment, and where the pictures are."""
-    result, slot = read(path), Slot.of(path.resolve())
+    result, slot = read(path), ResultPaths.of(path.resolve())
     data, model = result.dataset, result.model
     lines = [
         f"{result.task.name}  {model.name}  recipe {result.recipe.name} ({result.recipe.fingerprint})  seed {result.seed}",
@@ -78,7 +78,7 @@ def _cost(result: Result) -> list[str]:
     ]
 
 
-def _files(slot: Slot) -> list[str]:
+def _files(slot: ResultPaths) -> list[str]:
     weights = slot.folder / "weights.safetensors"
     named = (
         *(("pictures", slot.sheet), ("breakdown", slot.breakdown)),

@@ -12,7 +12,7 @@ from croco_bench.config.recipe import names_of
 from croco_bench.data.miniatures.make import MINIATURES, make_mini
 from croco_bench.errors import BenchError, UsageError
 from croco_bench.files import atomic
-from croco_bench.progress import say
+from croco_bench.progress import log
 from croco_bench.runs.runner import run
 
 RECIPE = "mini"
@@ -39,7 +39,7 @@ def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: boo
     for entry in entries:
         for name, ckpt in backbones.items():
             for seed in range(seeds):
-                say(f"{entry.name}, {name}, seed {seed}")
+                log(f"{entry.name}, {name}, seed {seed}")
                 try:
                     run(
                         entry.name,
@@ -56,7 +56,7 @@ def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: boo
     page = out / "index.html"
     with atomic(page) as temporary:
         temporary.write_text(tables.make([out / "results"], format="html"), encoding="utf-8")
-    say(f"the page with all pictures: {page}")
+    log(f"the page with all pictures: {page}")
     if failures:
         raise BenchError(f"{len(failures)} runs failed: {'; '.join(failures)}")
     if open_page:

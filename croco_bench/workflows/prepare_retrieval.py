@@ -24,7 +24,7 @@ from croco_bench.data.posed.retrieval_lists import PREPARED, TOP, write_list, wr
 from croco_bench.engine import devices
 from croco_bench.errors import BenchError, DataError
 from croco_bench.files import atomic
-from croco_bench.progress import Bar, say
+from croco_bench.progress import Bar, log
 from croco_bench.types import Array
 
 _THREADS = 8
@@ -72,7 +72,7 @@ def _begin(partial: Path, whole: SevenScenes, backbone: Backbone, side: int) -> 
     noted = partial / "settings.json"
     if noted.is_file():
         if noted.read_text(encoding="utf-8") == json.dumps(settings):
-            say(f"going on in {partial}")
+            log(f"going on in {partial}")
             return
         shutil.rmtree(partial)
     (partial / "vectors").mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 from croco_bench import registry, tables
 from croco_bench.data.miniatures.make import MINIATURES, make_mini
 from croco_bench.errors import BenchError
-from croco_bench.progress import say
+from croco_bench.progress import log
 from croco_bench.records.schema import Result
-from croco_bench.records.store import Slot, read
+from croco_bench.records.store import ResultPaths, read
 from croco_bench.runs.runner import run
 from croco_bench.workflows.sample_checkpoints import write_samples
 
@@ -57,7 +57,7 @@ def smoke(*, device: str = "auto", keep: Path | None = None, reference: Path | N
             for task, name in _cells(list(samples))
         ]
         passed.append(_check("tables", lambda: _tables(bench)))
-    say(f"{sum(passed)} of {len(passed)} passed")
+    log(f"{sum(passed)} of {len(passed)} passed")
     return all(passed)
 
 
@@ -90,7 +90,7 @@ def _check(what: str, work: object) -> bool:
         complaint = str(error)
     except Exception as error:  # whatever broke, the remaining cells still say whether they work
         complaint = f"{type(error).__name__}: {error}"
-    say(
+    log(
         f"{'FAILED' if complaint else 'passed'}  {what}  {time.monotonic() - began:.1f} s{f'  {complaint}' if complaint else ''}"
     )
     return not complaint
@@ -99,7 +99,7 @@ def _check(what: str, work: object) -> bool:
 def _cell(bench: Bench, task: str, name: str, ckpt: str) -> str:
     """One task with one checkpoint; returns what is wrong, or nothing."""
     result = _run(bench, task, ckpt, name)
-    slot = Slot(bench.results, RECIPE, task, name, 0)
+    slot = ResultPaths(bench.results, RECIPE, task, name, 0)
     losses = [
         json.loads(line)["loss"] for line in (slot.folder / "log.jsonl").read_text().splitlines() if '"loss"' in line
     ]
@@ -130,11 +130,11 @@ def _run(bench: Bench, task: str, ckpt: str, name: str, *, eval_only: bool = Fal
     return result
 
 
-def _compare(bench: Bench, slot: Slot, result: Result) -> str:
+def _compare(bench: Bench, slot: ResultPaths, result: Result) -> str:
     """Headline numbers against the committed ones."""
     if bench.reference is None:
         return ""
-    path = Slot(bench.reference, slot.recipe, slot.task, slot.model, slot.seed).json
+    path = ResultPaths(bench.reference, slot.recipe, slot.task, slot.model, slot.seed).json
     if not path.is_file():
         return f"there is no {path} to compare with; make it with croco-bench smoke --keep DIR"
     known = read(path)

@@ -89,8 +89,8 @@ class WindowedTask(Task):
             "windows": {f"{height}x{width}": [rows, columns]},
         }
 
-    def adopt(self, metadata: Mapping[str, Any], source: str) -> None:
-        """See `Task.adopt`; the authors' files are taken where crop, criterion and weights of windows are those of the run."""
+    def use_released_settings(self, metadata: Mapping[str, Any], source: str) -> None:
+        """See `Task.use_released_settings`: crop, criterion and weights of windows must be those of the run."""
         check_settings(settings_of(metadata, source, self.released), self.image_size, self.options, source)
         self._trained_on = str(metadata.get("dataset", "data that the file doesn't tell"))
 

@@ -55,7 +55,7 @@ def rotation_distance(one: Tensor, two: Tensor) -> Tensor:
     return torch.atan2(axis.norm(dim=1) / 2, (between.diagonal(dim1=1, dim2=2).sum(dim=1) - 1) / 2)
 
 
-def direction_distance(one: Tensor, two: Tensor) -> Tensor:
+def angle_between(one: Tensor, two: Tensor) -> Tensor:
     """Angles (B,) in radians between unit vectors (B, 3); a quarter turn, without gradient, where one of them is zero."""
     sine, cosine = torch.linalg.cross(one, two).norm(dim=1), (one * two).sum(dim=1)
     void = sine + cosine.abs() < _TINY

@@ -17,10 +17,10 @@ from croco_bench.data.catalogue import data_folder
 from croco_bench.data.datasets.habitat_poses import HabitatPoses
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
-from croco_bench.data.posed.overlap import Overlap
+from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.reader import PoseReader
-from croco_bench.data.posed.selection import hold_out, to_select
+from croco_bench.data.posed.selection import hold_out, selection_pairs
 from croco_bench.data.splitting import limit
 from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.data.transforms.view_fitting import fit
@@ -32,7 +32,7 @@ from croco_bench.tasks.relative_pose.pictures import as_pixels, panels_of_pair, 
 from croco_bench.tasks.relative_pose.rotations import (
     WIDTHS,
     Rotation,
-    direction_distance,
+    angle_between,
     rotation_distance,
     to_direction,
     to_rotation,
@@ -84,7 +84,7 @@ class RelativePoseOptions:
     translation_weight: float = 1.0
     neighbours: int = 10
     lists: str = "auto"
-    also: tuple[str, ...] = field(default=(), metadata={"scientific": False})
+    also: tuple[str, ...] = field(default=(), metadata={"affects_score": False})
     pairs_per_frame: int = 10
     distance_m: tuple[float, float] = (0.05, 1.5)
     angle_deg: float = 45.0
@@ -104,7 +104,7 @@ class RelativePose(Task):
     Options = RelativePoseOptions
     views = 2
     dense = False
-    both_orders = True
+    symmetric = True
 
     def __init__(self, options: RelativePoseOptions, image_size: Size) -> None:
         if not options.translation_weight > 0:
@@ -134,12 +134,12 @@ class RelativePose(Task):
         dataset = open_seven_scenes(root, focal_px=options.focal_px)
         test = dataset.queries(neighbours=options.neighbours, lists=options.lists)
         self._notes, self._also = test.notes, _further(options.also, root.parent)
-        overlap = Overlap(options.distance_m, options.angle_deg, options.depth_m)
+        overlap = OverlapCriteria(options.distance_m, options.angle_deg, options.depth_m)
         pairs = dataset.train_pairs(per_frame=options.pairs_per_frame, overlap=overlap, seed=seed)
         if options.train_on == "7scenes":
             return Splits(*hold_out(pairs, options.select_fraction, most=options.select_pairs, seed=seed), test)
         train = HabitatPoses(data_folder(root.parent, options.train_on))
-        return Splits(train, to_select(pairs, most=options.select_pairs, seed=seed), test)
+        return Splits(train, selection_pairs(pairs, most=options.select_pairs, seed=seed), test)
 
     def measure_state(self, train: Reader) -> None:
         """The mean length (m) of training translations, from 256 pairs spread evenly.
@@ -179,7 +179,7 @@ class RelativePose(Task):
             moved = (translation - truth[:, :3, 3] / self.state["scale_m"]).norm(dim=1).mean()
         else:
             told = truth[:, :3, 3].norm(dim=1) > ZERO_BASELINE_M
-            angles = direction_distance(to_direction(translation), to_direction(truth[:, :3, 3]))
+            angles = angle_between(to_direction(translation), to_direction(truth[:, :3, 3]))
             moved = torch.where(told, angles, 0.0).sum() / told.sum().clamp(min=1)
         total: Tensor = turned + self.options.translation_weight * moved
         return total

@@ -68,8 +68,8 @@ class SintelFlowOptions:
     select_overlap: float = 0.7
     beta: float = 10.0
     gamma: float = 5.0
-    windows: int = field(default=8, metadata={"scientific": False})
-    submissions: dict[str, str] = field(default_factory=dict, metadata={"scientific": False})
+    windows: int = field(default=8, metadata={"affects_score": False})
+    submissions: dict[str, str] = field(default_factory=dict, metadata={"affects_score": False})
 
 
 class SintelFlow(WindowedTask):

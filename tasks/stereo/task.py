@@ -76,7 +76,7 @@ class StereoOptions:
     weights: Literal["sigmoid", "exponential"] = "sigmoid"
     beta: float = 15.0
     gamma: float = 3.0
-    windows: int = field(default=8, metadata={"scientific": False})
+    windows: int = field(default=8, metadata={"affects_score": False})
 
 
 class Stereo(WindowedTask):

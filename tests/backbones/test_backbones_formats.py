@@ -299,7 +299,7 @@ def test_a_monocular_croco_file(tmp_path: Path) -> None:
 def test_networks_that_official_formats_have_no_place_for(tmp_path: Path) -> None:
     oblong = load_backbone("random:mini-mae", image_size=(64, 96))
     alone = tiny("mini-croco")
-    alone.keep_encoder()
+    alone.drop_decoder()
     other = load(dust3r(tmp_path), tmp_path)
     for backbone in (oblong, alone, other):
         assert isinstance(backbone, ViT)

@@ -40,7 +40,7 @@ def count(backbone: torch.nn.Module) -> int:
 )
 def test_encoder_counts(name: str, expected: int) -> None:
     backbone = empty(name)
-    backbone.keep_encoder()
+    backbone.drop_decoder()
     assert count(backbone) == expected
 
 
@@ -129,7 +129,7 @@ def test_keeping_the_encoder_drops_the_decoder() -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         before = backbone.encode(images)
-        backbone.keep_encoder()
+        backbone.drop_decoder()
         after = backbone.encode(images)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not backbone.binocular

@@ -202,7 +202,7 @@ def test_fine_tuned_weights_survive_a_file(ckpt: str, size: tuple[int, int], tmp
 
 def test_a_dropped_decoder_stays_dropped(tmp_path: Path) -> None:
     backbone = load_backbone("random:mini-croco", image_size=64)
-    backbone.keep_encoder()
+    backbone.drop_decoder()
     save_finetuned(tmp_path / "w.safetensors", backbone, nn.Linear(1, 1), {})
     assert not load_backbone(tmp_path / "w.safetensors", image_size=64).binocular
 
@@ -248,7 +248,7 @@ def no_origin(metadata: dict[str, str]) -> None:
 def test_damaged_descriptions(damage: Callable[[dict[str, str]], None], tmp_path: Path) -> None:
     backbone, path = load_backbone("random:mini-mae", image_size=64), tmp_path / "w.safetensors"
     save_finetuned(path, backbone, nn.Linear(1, 1), {})
-    metadata = {"format": OWN, **backbone.blueprint()}
+    metadata = {"format": OWN, **backbone.metadata()}
     damage(metadata)
     save_file(load_file(path), path, metadata=metadata)
     with pytest.raises(CheckpointError, match="the description of the network is damaged"):
@@ -261,7 +261,7 @@ def test_missing_and_foreign_weights_of_a_fine_tuned_file(tmp_path: Path) -> Non
     tensors = load_file(path)
     del tensors["backbone.blocks.3.norm1.weight"]
     tensors["backbone.extra"] = torch.zeros(1)
-    save_file(tensors, path, metadata={"format": OWN, **backbone.blueprint()})
+    save_file(tensors, path, metadata={"format": OWN, **backbone.metadata()})
     with pytest.raises(CheckpointError, match=r"lacks blocks\.3\.norm1\.weight, has an unexpected extra"):
         load_backbone(path, image_size=64)
 

@@ -13,7 +13,7 @@ from croco_bench.engine.train import Trainer
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import BenchError, DataError, RecordError
 from croco_bench.files import atomic
-from croco_bench.records.store import Slot
+from croco_bench.records.store import ResultPaths
 
 
 def smoke(data: Path, results: Path, **options: Any) -> object:
@@ -89,7 +89,7 @@ def test_damaged_and_foreign_states_are_refused(
     monkeypatch.undo()
     with pytest.raises(RecordError, match="other settings"):
         smoke(tiny_data, tmp_path, changes=["optim.lr=1e-5"])
-    state = Slot(tmp_path, "smoke", "nyuv2-depth", "random-mini-croco", 0).folder / "last.pt"
+    state = ResultPaths(tmp_path, "smoke", "nyuv2-depth", "random-mini-croco", 0).folder / "last.pt"
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(RecordError, match="--fresh"):
         smoke(tiny_data, tmp_path)

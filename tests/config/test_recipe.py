@@ -14,7 +14,7 @@ class Options:
     loss: str = "l1"
     weight: float = 1.0
     hooks: tuple[int, ...] | None = None
-    extra: bool = field(default=False, metadata={"scientific": False})
+    extra: bool = field(default=False, metadata={"affects_score": False})
 
 
 def settings(*changes: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from croco_bench.data.splitting import Subset, carve, limit
+from croco_bench.data.splitting import Subset, limit, split_by_group
 from croco_bench.errors import DataError, UsageError
 
 
@@ -30,7 +30,7 @@ def scenes(count: int, each: int) -> list[str]:
 
 def test_no_scene_is_on_both_sides_and_none_is_lost() -> None:
     reader = Items(scenes(50, 8))
-    train, select = carve(reader, 0.1, seed=0)
+    train, select = split_by_group(reader, 0.1, seed=0)
     assert not set(train.groups) & set(select.groups)
     assert len(train) + len(select) == 400
     assert len(select) == 40
@@ -42,16 +42,16 @@ def test_no_scene_is_on_both_sides_and_none_is_lost() -> None:
 
 def test_the_choice_depends_on_names_and_seed_only() -> None:
     names = scenes(50, 8)
-    chosen = set(carve(Items(names), 0.1, seed=0)[1].groups)
-    assert set(carve(Items(names[::-1]), 0.1, seed=0)[1].groups) == chosen
-    assert set(carve(Items(names), 0.1, seed=1)[1].groups) != chosen
-    assert chosen <= set(carve(Items(names), 0.3, seed=0)[1].groups)
+    chosen = set(split_by_group(Items(names), 0.1, seed=0)[1].groups)
+    assert set(split_by_group(Items(names[::-1]), 0.1, seed=0)[1].groups) == chosen
+    assert set(split_by_group(Items(names), 0.1, seed=1)[1].groups) != chosen
+    assert chosen <= set(split_by_group(Items(names), 0.3, seed=0)[1].groups)
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.5, 0.999])
 def test_both_sides_keep_a_scene(fraction: float) -> None:
     for names in (["a", "b"], scenes(5, 3), ["big"] * 99 + ["small"]):
-        train, select = carve(Items(names), fraction, seed=0)
+        train, select = split_by_group(Items(names), fraction, seed=0)
         assert len(train)
         assert len(select)
 
@@ -59,12 +59,12 @@ def test_both_sides_keep_a_scene(fraction: float) -> None:
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0, float("nan")])
 def test_impossible_shares_are_refused(fraction: float) -> None:
     with pytest.raises(UsageError, match="from 0 to 1"):
-        carve(Items(["a", "b"]), fraction, seed=0)
+        split_by_group(Items(["a", "b"]), fraction, seed=0)
 
 
 def test_one_scene_can_not_be_carved() -> None:
     with pytest.raises(DataError, match="1 scene"):
-        carve(Items(["a"] * 9), 0.1, seed=0)
+        split_by_group(Items(["a"] * 9), 0.1, seed=0)
 
 
 def test_fingerprints_tell_choices_apart_and_subsets_can_be_pickled() -> None:

@@ -16,7 +16,7 @@ from croco_bench.engine.network import Unlearned
 from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import Meter, bootstrap, stack
-from croco_bench.runs.report import Scored, require_headline
+from croco_bench.runs.report import EvalResult, require_headline
 from croco_bench.types import Array
 
 VALUE = Metric("value", "value", "", "lower", "image", 3, "|p - t|")
@@ -165,6 +165,6 @@ def test_a_result_needs_its_headline() -> None:
     require_headline("nyuv2-depth", {"delta1": 1, "rmse": 1}, [])
     evaluation = Evaluation("", Numbers(7), FailureMeter(), dict, lambda network, items: [], 1, "")
     with pytest.raises(BenchError, match="nyuv2-depth has no delta1: too many predictions failed"):
-        require_headline("nyuv2-depth", {"rmse": 1}, [Scored("", evaluation, renamed)])
+        require_headline("nyuv2-depth", {"rmse": 1}, [EvalResult("", evaluation, renamed)])
     with pytest.raises(BenchError, match="has no delta1: no evaluation of the task gives it"):
         require_headline("nyuv2-depth", {"last/delta1": 1}, [])

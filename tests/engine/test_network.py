@@ -89,7 +89,7 @@ def test_timm_class_token_is_timms_own() -> None:
 def test_both_orders_are_two_passes_whose_images_are_encoded_once(ckpt: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     backbone = with_decoder(load_backbone(ckpt, image_size=32), Decoder(32, 2, 2, 64))
-    network = Network(backbone, TwoVoices(backbone.pair_spec(), 3, NoOptions()), views=2, both_orders=True)
+    network = Network(backbone, TwoVoices(backbone.pair_spec(), 3, NoOptions()), views=2, symmetric=True)
     one, two = torch.rand(2, 2, 3, 32, 32)
     network.eval()
     with torch.no_grad():

@@ -22,7 +22,7 @@ from croco_bench.engine.optim import build_optimizer
 from croco_bench.engine.train import Job
 from croco_bench.errors import DivergedError, RecordError, UsageError
 from croco_bench.probing import feature_cache
-from croco_bench.probing.feature_cache import FeatureCache, Kept
+from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
 from croco_bench.probing.knn import neighbor_scores
 from croco_bench.probing.linear_probe import Classifier, _fit, apply, moments, train_grid
 from croco_bench.seeding import derive, make_rng
@@ -132,7 +132,7 @@ def test_checksums_see_what_a_look_at_a_few_does_not(
 ) -> None:
     cache, evaluation = probed
     expected = np.array(cache.keep(evaluation).vectors["mean"])
-    monkeypatch.setattr(FeatureCache, "_agrees", lambda *_: True)
+    monkeypatch.setattr(FeatureCache, "_matches_network", lambda *_: True)
     (path,) = cache.folder.glob("*/mean.npy")
     file = np.load(path, mmap_mode="r+")
     file[2, 5] += 1
@@ -196,7 +196,7 @@ def test_the_grid_is_sgd_with_momentum_and_cosine_for_every_rate() -> None:
 
     nothing: Any = None
     job = Job(recipe, Task(), nothing, nothing, plan, 7, Path(), "")  # type: ignore[arg-type]
-    grid = train_grid(job, Kept({"mean": found}, labels, 0.0), CPU)
+    grid = train_grid(job, CachedFeatures({"mean": found}, labels, 0.0), CPU)
     assert [rate for _, rate in grid] == [0.5, 5.0]
     mean, variance = moments(found, CPU)
     data = (torch.from_numpy(found).float() - mean) / (variance + 1e-6).sqrt()
@@ -261,7 +261,7 @@ def test_the_chosen_classifier_becomes_the_head(probed: tuple[FeatureCache, Eval
     assert isinstance(head, PooledHead)
     mean, variance = moments(kept.vectors["mean"], CPU)
     classifier = Classifier("mean", mean, variance, torch.randn(3, 128), torch.randn(3))
-    head.settle("mean", mean, variance, classifier.weight, classifier.bias)
+    head.load_probe("mean", mean, variance, classifier.weight, classifier.bias)
     image = evaluation.prepare(evaluation.reader[4])["image"][None]
     with torch.no_grad():
         direct = cache.network.eval()(image)[0].numpy()

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from croco_bench import load_results
 from croco_bench.errors import RecordError
-from croco_bench.records.store import Slot, read, read_all, write
+from croco_bench.records.store import ResultPaths, read, read_all, write
 
 
-def slot_in(tmp_path: Path, **changes: Any) -> Slot:
-    return Slot(
+def slot_in(tmp_path: Path, **changes: Any) -> ResultPaths:
+    return ResultPaths(
         **{"results": tmp_path, "recipe": "paper", "task": "nyuv2-depth", "model": "croco-v1", "seed": 0, **changes}
     )
 
@@ -28,7 +28,7 @@ def test_a_result_comes_back_bit_for_bit(tmp_path: Path, result_of: Any) -> None
     write(slot, result, ROWS)
     assert slot.json == tmp_path / "paper/nyuv2-depth/croco-v1/seed0.json"
     assert read(slot.json) == result
-    assert Slot.of(slot.json) == slot
+    assert ResultPaths.of(slot.json) == slot
     with np.load(slot.rows) as rows:
         assert {name: rows[name].tolist() for name in rows.files} == {
             name: values.tolist() for name, values in ROWS.items()

@@ -15,7 +15,7 @@ import pytest
 from croco_bench import run
 from croco_bench.errors import BenchError, DivergedError, FitError, RecordError, UsageError
 from croco_bench.records.schema import Result
-from croco_bench.records.store import Slot, read
+from croco_bench.records.store import ResultPaths, read
 
 CKPT = "random:mini-croco"
 
@@ -38,8 +38,8 @@ def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return results, smoke(tiny_data, results)
 
 
-def slot_of(results: Path, model: str = "random-mini-croco") -> Slot:
-    return Slot(results, "smoke", "nyuv2-depth", model, 0)
+def slot_of(results: Path, model: str = "random-mini-croco") -> ResultPaths:
+    return ResultPaths(results, "smoke", "nyuv2-depth", model, 0)
 
 
 def test_a_run_leaves_all_it_promises(finished: tuple[Path, Result]) -> None:
@@ -134,7 +134,7 @@ def test_frozen_trains_the_head_only(tiny_data: Path, tmp_path: Path) -> None:
 
     result = smoke(tiny_data, tmp_path, frozen=True)
     before = load_backbone(CKPT, image_size=32)
-    before.keep_encoder()
+    before.drop_decoder()
     after = load_backbone(slot_of(tmp_path).folder / "weights.safetensors", image_size=32)
     assert all(
         torch.equal(a, b) for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True)

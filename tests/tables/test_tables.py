@@ -11,7 +11,7 @@ import pytest
 
 from croco_bench import tables
 from croco_bench.errors import RecordError
-from croco_bench.records.store import Slot, write
+from croco_bench.records.store import ResultPaths, write
 from croco_bench.tables.grid import build
 from croco_bench.tables.published import disagreements, sources
 from croco_bench.tables.show import find, show
@@ -26,7 +26,7 @@ def results(tmp_path: Path, result_of: Any) -> Path:
 
     def put(model: str, value: float, seed: int = 0, **changes: Any) -> None:
         result = result_of(model__name=model, metrics__delta1__value=value, seed=seed, **changes)
-        write(Slot(tmp_path, result.recipe.name, "nyuv2-depth", model, seed), result, rows)
+        write(ResultPaths(tmp_path, result.recipe.name, "nyuv2-depth", model, seed), result, rows)
 
     put("a", 80.0)
     put("a", 82.0, seed=1)
@@ -76,7 +76,7 @@ def test_miniatures_stand_apart_and_limited_runs_stay_out(results: Path) -> None
 
 def test_recipes_never_share_a_grid(results: Path, result_of: Any) -> None:
     result = result_of(model__name="a", recipe__name="mini")
-    write(Slot(results, "mini", "nyuv2-depth", "a", 0), result, {"index": [0.0]})
+    write(ResultPaths(results, "mini", "nyuv2-depth", "a", 0), result, {"index": [0.0]})
     assert [grid.title.split(",")[0] for grid in grids(results)] == ["recipe mini", "recipe paper", "recipe paper"]
     assert "recipe mini" not in tables.make([results], recipe="paper")
 
@@ -138,7 +138,7 @@ class _Balance(HTMLParser):
 
 
 def test_html_is_whole_self_contained_and_escaped(results: Path) -> None:
-    sheet = Slot(results, "paper", "nyuv2-depth", "a", 0).sheet
+    sheet = ResultPaths(results, "paper", "nyuv2-depth", "a", 0).sheet
     sheet.parent.mkdir()
     sheet.write_bytes(b"\x89PNG picture")
     text = tables.make([results], format="html")
@@ -151,7 +151,7 @@ def test_html_is_whole_self_contained_and_escaped(results: Path) -> None:
 
 
 def test_a_broken_file_is_named_and_the_rest_is_shown(results: Path) -> None:
-    bad = Slot(results, "paper", "nyuv2-depth", "b", 3).json
+    bad = ResultPaths(results, "paper", "nyuv2-depth", "b", 3).json
     bad.write_text("{")
     for format in ("terminal", "markdown", "latex", "html", "json"):
         assert "seed3.json" in tables.make([results], format=format).replace("\n", "")
@@ -184,14 +184,14 @@ def test_published_numbers_are_sourced_and_their_conflicts_are_told() -> None:
 DOMAINS = ("curvature", "depth", "edges", "keypoints2d", "keypoints3d", "normals", "occlusion", "reshading")
 
 
-PLACES = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
+CATALOGUE = {"croco": (1, 1, 1, 1, 1, 1, 2, 2), "mae": (3, 3, 3, 3, 3, 2, 3, 1), "multimae": (2, 2, 2, 2, 2, 3, 1, 3)}
 RANK = "taskonomy/mean_rank"
 
 
 @pytest.fixture
 def taskonomy(tmp_path: Path, result_of: Any) -> Path:
     """Errors in the places that give the 10/8, 21/8 and 17/8 of CroCo's paper; `partial` lacks a task."""
-    for model, places in PLACES.items():
+    for model, places in CATALOGUE.items():
         put_taskonomy(tmp_path, result_of, model, dict(zip(DOMAINS, (place / 100 for place in places), strict=True)))
     put_taskonomy(tmp_path, result_of, "partial", dict.fromkeys(DOMAINS[:7], 0.001))
     return tmp_path
@@ -204,7 +204,7 @@ def put_taskonomy(
         metric = {"value": value, "ci95": None, "unit": "", "higher_is_better": False}
         task = f"taskonomy-{domain}"
         result = result_of(model__name=model, task__name=task, metrics={"l1": metric}, seed=seed, **changes)
-        write(Slot(root, "paper", task, model, seed), result, {"index": [0.0], "l1": [value]})
+        write(ResultPaths(root, "paper", task, model, seed), result, {"index": [0.0], "l1": [value]})
 
 
 def test_taskonomy_is_a_mean_rank_among_complete_backbones(taskonomy: Path) -> None:

@@ -18,7 +18,7 @@ from croco_bench.data.datasets.ade20k_classes import NAMES
 from croco_bench.data.transforms import segmentation as maps
 from croco_bench.errors import DivergedError, UsageError
 from croco_bench.metrics.meter import stack
-from croco_bench.records.store import Slot, read
+from croco_bench.records.store import ResultPaths, read
 from croco_bench.tables import make
 from croco_bench.tables.show import show
 from croco_bench.tasks.ade20k_seg import ADE20KSeg, ADE20KSegOptions, _labels
@@ -294,7 +294,7 @@ def test_impossible_settings_are_refused(overlap: float) -> None:
 
 def test_a_run_from_the_files_to_the_numbers_of_every_class(tiny_data: Path, tmp_path: Path) -> None:
     run("ade20k-seg", "random:mini-mae", recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu")
-    slot = Slot(tmp_path, "smoke", "ade20k-seg", "random-mini-mae", 0)
+    slot = ResultPaths(tmp_path, "smoke", "ade20k-seg", "random-mini-mae", 0)
     result, text = read(slot.json), slot.breakdown.read_text()
     lines = list(csv.DictReader(text.splitlines()))
     assert [line["class"] for line in lines] == [*NAMES, *NAMES]

@@ -22,7 +22,7 @@ from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.engine.network import Network
 from croco_bench.errors import BenchError, CheckpointError
 from croco_bench.heads.dpt import DPT, DPTOptions
-from croco_bench.runs.setup import Request, assemble
+from croco_bench.runs.setup import RunRequest, set_up
 from croco_bench.tiling import confidence_weight, offsets
 
 CROP = (32, 48)
@@ -80,15 +80,15 @@ def write_file(network: Network, path: Path, **changes: Any) -> str:
     return str(path)
 
 
-def request_for(ckpt: str, data: Path, *changes: str, eval_only: bool = True) -> Request:
+def request_for(ckpt: str, data: Path, *changes: str, eval_only: bool = True) -> RunRequest:
     recipe = load_recipe("sintel-flow", "smoke", [*FITTING, *changes])
-    return Request("sintel-flow", ckpt, recipe, data, None, 0, None, eval_only)
+    return RunRequest("sintel-flow", ckpt, recipe, data, None, 0, None, eval_only)
 
 
 def test_the_network_is_the_files(tiny_data: Path, tmp_path: Path) -> None:
     network = network_of(3)
     ckpt = write_file(network, tmp_path / "crocoflow.pth")
-    adopted = assemble(request_for(ckpt, tiny_data), 1)
+    adopted = set_up(request_for(ckpt, tiny_data), 1)
     assert adopted.model.origin.format == "CroCo fine-tuned"
     draw = torch.Generator().manual_seed(0)
     one, two = torch.rand(2, 2, 3, *CROP, generator=draw)
@@ -124,7 +124,7 @@ def test_scores_are_those_of_the_files_network_in_weighted_windows(tiny_data: Pa
     result = run("sintel-flow", ckpt, changes=changes, eval_only=True, **options)
     assert result is not None
     request = replace(request_for(ckpt, tiny_data, "task.overlap=0.9"), limit=1)
-    assembly = assemble(request, 1)
+    assembly = set_up(request, 1)
     rows = np.load(next((tmp_path / "results").rglob("seed0.npz")))
     sample = assembly.splits.test[0]
     images = [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in sample["passes"]["final"]]
@@ -162,7 +162,7 @@ def test_files_for_something_else_are_one_sentence(
 ) -> None:
     ckpt = write_file(network_of(3), tmp_path / "file.pth", **changes)
     with pytest.raises(CheckpointError, match=words) as caught:
-        assemble(request_for(ckpt, tiny_data), 1)
+        set_up(request_for(ckpt, tiny_data), 1)
     assert "\n" not in str(caught.value)
 
 
@@ -170,8 +170,8 @@ def test_a_file_without_a_confidence_needs_the_loss_without_one(tiny_data: Path,
     network = network_of(2)
     ckpt = write_file(network, tmp_path / "l1.pth", criterion="L1Loss()")
     with pytest.raises(CheckpointError, match=r"add --set task\.loss=l1$"):
-        assemble(request_for(ckpt, tiny_data), 1)
-    adopted = assemble(request_for(ckpt, tiny_data, "task.loss=l1"), 1)
+        set_up(request_for(ckpt, tiny_data), 1)
+    adopted = set_up(request_for(ckpt, tiny_data, "task.loss=l1"), 1)
     assert torch.equal(adopted.network.head.state_dict()["after.2.weight"], network.head.state_dict()["after.2.weight"])
 
 
@@ -182,22 +182,22 @@ def test_damaged_heads_are_one_sentence(tiny_data: Path, tmp_path: Path) -> None
     del content["model"]["head.dpt.scratch.refinenet2.out_conv.bias"]
     torch.save(content, path)
     with pytest.raises(CheckpointError, match=r"nothing corresponds to fuse\.1\.project\.bias"):
-        assemble(request_for(str(path), tiny_data), 1)
+        set_up(request_for(str(path), tiny_data), 1)
 
 
 def test_tasks_and_heads_that_know_no_such_file_refuse_it(tiny_data: Path, tmp_path: Path) -> None:
     ckpt = write_file(network_of(3), tmp_path / "file.pth")
     recipe = load_recipe("nyuv2-depth", "smoke")
     with pytest.raises(CheckpointError, match="was fine-tuned by its authors, for another task"):
-        assemble(Request("nyuv2-depth", ckpt, recipe, tiny_data, None, 0, None, True), 1)
+        set_up(RunRequest("nyuv2-depth", ckpt, recipe, tiny_data, None, 0, None, True), 1)
     with pytest.raises(BenchError, match="head"):
-        assemble(request_for(ckpt, tiny_data, "head=convnext"), 1)
+        set_up(request_for(ckpt, tiny_data, "head=convnext"), 1)
 
 
 def test_fine_tuning_begins_with_the_files_backbone(tiny_data: Path, tmp_path: Path) -> None:
     network = network_of(3)
     ckpt = write_file(network, tmp_path / "file.pth", crop=[320, 384])
-    assembly = assemble(request_for(ckpt, tiny_data, eval_only=False), 1)
+    assembly = set_up(request_for(ckpt, tiny_data, eval_only=False), 1)
     (ours, theirs) = (one.state_dict() for one in (assembly.network, network))
     assert torch.equal(ours["backbone.patch_embed.weight"], theirs["backbone.patch_embed.weight"])
     assert not torch.equal(ours["head.before.weight"], theirs["head.before.weight"])
@@ -208,10 +208,10 @@ def test_only_the_scored_data_need_be_there(tiny_data: Path, tmp_path: Path) -> 
     (tmp_path / "data" / "sintel").symlink_to(tiny_data / "sintel")
     ckpt = write_file(network_of(3), tmp_path / "file.pth")
     wanted = "task.train_on={sintel = 40, flyingthings = 4, tartanair = 1}"
-    assembly = assemble(request_for(ckpt, tmp_path / "data", wanted), 1)
+    assembly = set_up(request_for(ckpt, tmp_path / "data", wanted), 1)
     assert assembly.splits.train is assembly.splits.test and not assembly.learns
     with pytest.raises(BenchError, match=r"leave it out with --set 'task\.train_on=\{sintel = 40, tartanair = 1\}'"):
-        assemble(request_for("random:mini-croco", tmp_path / "data", wanted, eval_only=False), 1)
+        set_up(request_for("random:mini-croco", tmp_path / "data", wanted, eval_only=False), 1)
 
 
 def test_arguments_that_are_no_plain_values_are_left_out(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_our_own_files_of_other_tasks_are_refused(tiny_data: Path, tmp_path: Pat
     network = network_of(3)
     save_finetuned(tmp_path / "weights.safetensors", network.backbone, network.head, {"task": "relative-pose"})
     with pytest.raises(CheckpointError, match="was fine-tuned on relative-pose, not on sintel-flow"):
-        assemble(request_for(str(tmp_path / "weights.safetensors"), tiny_data), 1)
+        set_up(request_for(str(tmp_path / "weights.safetensors"), tiny_data), 1)
 
 
 def stereo_file(path: Path, **changes: Any) -> str:
@@ -256,9 +256,9 @@ def stereo_file(path: Path, **changes: Any) -> str:
     return str(path)
 
 
-def stereo_request(ckpt: str, data: Path, *changes: str) -> Request:
+def stereo_request(ckpt: str, data: Path, *changes: str) -> RunRequest:
     fitting = ("train.image_size=[32,64]", FITTING[1], "task.overlap=0.7", *changes)
-    return Request("stereo", ckpt, load_recipe("stereo", "smoke", fitting), data, None, 0, None, True)
+    return RunRequest("stereo", ckpt, load_recipe("stereo", "smoke", fitting), data, None, 0, None, True)
 
 
 SUBMITTED = ("conf_expsigmoid_15_3", "LaplacianLossBounded2()", ())
@@ -287,7 +287,7 @@ def test_disparities_are_those_of_the_authors_code(
     """
     mode, criterion, changes = file
     ckpt = stereo_file(tmp_path / "crocostereo.pth", tile_conf_mode=mode, criterion=criterion)
-    assembly = assemble(stereo_request(ckpt, tiny_data, *changes), 1)
+    assembly = set_up(stereo_request(ckpt, tiny_data, *changes), 1)
     images = np.random.RandomState(7).uniform(size=(2, 1, 3, *size)).astype(np.float32)
     batch = dict(zip(("image1", "image2"), torch.from_numpy(images), strict=True))
     (evaluation,) = assembly.evaluations()
@@ -319,11 +319,11 @@ def test_stereo_files_for_something_else_are_one_sentence(
 ) -> None:
     ckpt = stereo_file(tmp_path / "file.pth", **changes)
     with pytest.raises(CheckpointError, match=words) as caught:
-        assemble(stereo_request(ckpt, tiny_data), 1)
+        set_up(stereo_request(ckpt, tiny_data), 1)
     assert "\n" not in str(caught.value)
 
 
 def test_results_of_the_authors_stereo_say_what_it_was_trained_on(tiny_data: Path, tmp_path: Path) -> None:
     ckpt = stereo_file(tmp_path / "file.pth", dataset="CREStereo('train')")
-    (evaluation,) = assemble(stereo_request(ckpt, tiny_data), 1).evaluations()
+    (evaluation,) = set_up(stereo_request(ckpt, tiny_data), 1).evaluations()
     assert any("CREStereo('train')" in text and "middlebury-subval" in text for text in evaluation.deviations)

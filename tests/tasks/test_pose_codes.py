@@ -12,7 +12,7 @@ from torch import Tensor
 from croco_bench.tasks.relative_pose.rotations import (
     WIDTHS,
     Rotation,
-    direction_distance,
+    angle_between,
     rotation_distance,
     to_direction,
     to_rotation,
@@ -146,14 +146,14 @@ def test_angles_between_directions_by_hand() -> None:
     x, y = torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 0]])
     for degrees in (0.0, 1e-3, 30.0, 90.0, 150.0, 180.0):
         turned = np.cos(np.radians(degrees)) * x + np.sin(np.radians(degrees)) * y
-        assert torch.rad2deg(direction_distance(turned.float(), x)).item() == pytest.approx(degrees, abs=1e-3)
+        assert torch.rad2deg(angle_between(turned.float(), x)).item() == pytest.approx(degrees, abs=1e-3)
     torch.testing.assert_close(to_direction(torch.tensor([[3.0, 0, 4.0]])), torch.tensor([[0.6, 0, 0.8]]))
 
 
 @pytest.mark.parametrize("raw", [(0, 0, 0), (1e-30, 0, 0), (1e-7, 1e-7, 0), (1, 0, 0), (-1, 0, 0), (1e9, 2e9, 0)])
 def test_directions_have_finite_gradients(raw: tuple[float, float, float]) -> None:
     given = torch.tensor([raw], dtype=torch.float32, requires_grad=True)
-    angle: Any = direction_distance(to_direction(given), torch.tensor([[1.0, 0, 0]]))
+    angle: Any = angle_between(to_direction(given), torch.tensor([[1.0, 0, 0]]))
     (gradient,) = torch.autograd.grad(angle.sum(), given)
     assert torch.isfinite(gradient).all() and torch.isfinite(angle).all()
     if not any(raw):

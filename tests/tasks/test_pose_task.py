@@ -183,7 +183,7 @@ def test_the_engine_gives_the_loss_both_orders() -> None:
     backbone, task = load_backbone("random:mini-croco", image_size=32), task_of((32, 32))
     assert isinstance(backbone, PairBackbone)
     head = Pose(backbone.pair_spec(), task.out_channels, PoseOptions(width=16))
-    network = Network(backbone, head, views=2, both_orders=task.both_orders)
+    network = Network(backbone, head, views=2, symmetric=task.symmetric)
     one, two = torch.rand(2, 3, 3, 32, 32)
     relative = torch.from_numpy(np.stack([Cameras(views=None)[index]["relative"] for index in range(3)])).float()
     trained = task.loss(network.train()(one, two), {"relative": relative})
@@ -334,7 +334,7 @@ def test_a_few_pairs_can_be_learned_by_heart() -> None:
     backbone, task = load_backbone("random:mini-croco", image_size=32), task_of((32, 32))
     assert isinstance(backbone, PairBackbone)
     head = Pose(backbone.pair_spec(), task.out_channels, PoseOptions(width=64))
-    network = Network(backbone, head, views=2, both_orders=True).train()
+    network = Network(backbone, head, views=2, symmetric=True).train()
     pairs = Cameras(views=None)
     relative = torch.from_numpy(np.stack([pairs[index]["relative"] for index in range(4)])).float()
     task.state = {"scale_m": float(relative[:, :3, 3].norm(dim=1).mean())}

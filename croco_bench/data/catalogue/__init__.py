@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from croco_bench.data.catalogue.dataset_info import Finding, Place
+from croco_bench.data.catalogue.dataset_info import DatasetInfo, Finding
 from croco_bench.data.catalogue.flow import FLOW
 from croco_bench.data.catalogue.stereo import STEREO
 from croco_bench.errors import DataError, unknown
 
-__all__ = ["MARKER", "PLACES", "Finding", "Place", "data_folder", "is_miniature", "place"]
+__all__ = ["CATALOGUE", "MARKER", "DatasetInfo", "Finding", "data_folder", "dataset_info", "is_miniature"]
 
 MARKER = "MINIATURE.json"
 
 
 _ALL = (
-    Place(
+    DatasetInfo(
         name="nyuv2",
         title="NYU Depth v2, labelled part",
         layout="""
@@ -34,7 +34,7 @@ or BTS's
         "http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat",
         checker="croco_bench.data.checks.nyuv2:check",
     ),
-    Place(
+    DatasetInfo(
         name="ade20k",
         title="ADE20K, scene parsing benchmark of 150 classes",
         layout="""
@@ -48,7 +48,7 @@ ade20k/
         link="http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
         checker="croco_bench.data.checks.ade20k:check",
     ),
-    Place(
+    DatasetInfo(
         name="taskonomy",
         title="Taskonomy, eight regression domains",
         layout="""
@@ -66,7 +66,7 @@ or as released, unpacked
         link="https://github.com/StanfordVL/taskonomy/tree/master/data",
         checker="croco_bench.data.checks.taskonomy:check",
     ),
-    Place(
+    DatasetInfo(
         name="imagenet",
         title="ImageNet-1K (ILSVRC 2012)",
         layout="""
@@ -80,7 +80,7 @@ or the archives, read in place
         link="https://image-net.org/challenges/LSVRC/2012/2012-downloads.php",
         checker="croco_bench.data.checks.imagenet:check",
     ),
-    Place(
+    DatasetInfo(
         name="habitat_release",
         title="CroCo's pairs of rendered indoor views (HM3D, ScanNet, Replica in Habitat)",
         layout="""
@@ -94,7 +94,7 @@ habitat_release/
         checker="croco_bench.data.datasets.habitat:check",
         preparer="croco_bench.data.pairs:list_habitat",
     ),
-    Place(
+    DatasetInfo(
         name="7scenes",
         title="7-Scenes: posed RGB-D video of seven rooms",
         layout="""
@@ -113,7 +113,7 @@ retrieval lists, for localisation: one of
         preparer="croco_bench.workflows.prepare_retrieval:list_seven_scenes",
         preparer_ckpt="timm:vit_small_patch16_224.dino",
     ),
-    Place(
+    DatasetInfo(
         name="scannet1500",
         title="ScanNet's 1500 test pairs for relative pose",
         layout="""
@@ -127,7 +127,7 @@ scannet1500/
         link="https://github.com/zju3dv/LoFTR (docs/TRAINING.md, assets/scannet_test_1500)",
         checker="croco_bench.data.datasets.scannet1500:check",
     ),
-    Place(
+    DatasetInfo(
         name="multimae",
         title="Images with depth and classes for MultiMAE's pre-training",
         layout="""
@@ -144,14 +144,14 @@ multimae/
     *FLOW,
     *STEREO,
 )
-PLACES: dict[str, Place] = {one.name: one for one in _ALL}
+CATALOGUE: dict[str, DatasetInfo] = {one.name: one for one in _ALL}
 
 
-def place(name: str) -> Place:
+def dataset_info(name: str) -> DatasetInfo:
     """The dataset called `name`."""
-    if name not in PLACES:
-        raise unknown("dataset", name, PLACES)
-    return PLACES[name]
+    if name not in CATALOGUE:
+        raise unknown("dataset", name, CATALOGUE)
+    return CATALOGUE[name]
 
 
 def is_miniature(root: Path) -> bool:

@@ -21,7 +21,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Place:
+class DatasetInfo:
     """A dataset. `name` is its folder under the data root.
 
     `checker` and `preparer` are "module:function", called with that folder: the former looks at what is there, the latter

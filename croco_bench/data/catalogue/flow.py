@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from croco_bench.data.catalogue.dataset_info import Place
+from croco_bench.data.catalogue.dataset_info import DatasetInfo
 
 FLOW = (
-    Place(
+    DatasetInfo(
         name="sintel",
         title="MPI-Sintel: optical flow of an animated film, in two passes",
         layout="""
@@ -21,7 +21,7 @@ or the same in a folder MPI-Sintel-complete of it
         link="http://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip",
         checker="croco_bench.data.checks.flow:check_sintel",
     ),
-    Place(
+    DatasetInfo(
         name="flyingchairs",
         title="FlyingChairs: optical flow of rendered chairs over photographs",
         layout="""
@@ -36,7 +36,7 @@ or the same in a folder FlyingChairs_release of it
         "https://lmb.informatik.uni-freiburg.de/data/FlyingChairs/FlyingChairs_train_val.txt",
         checker="croco_bench.data.checks.flow:check_flyingchairs",
     ),
-    Place(
+    DatasetInfo(
         name="flyingthings",
         title="FlyingThings3D: optical flow (and disparity) of things on random ways",
         layout="""
@@ -51,7 +51,7 @@ for stereo, the folder sceneflow/ holds Driving, Monkaa and a link FlyingThings 
         link="https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html",
         checker="croco_bench.data.checks.flow:check_flyingthings",
     ),
-    Place(
+    DatasetInfo(
         name="tartanair",
         title="TartanAir: optical flow of flights through rendered worlds",
         layout="""
@@ -64,7 +64,7 @@ tartanair/
         link="https://theairlab.org/tartanair-dataset",
         checker="croco_bench.data.checks.flow:check_tartanair",
     ),
-    Place(
+    DatasetInfo(
         name="autoflow",
         title="AutoFlow: optical flow of layered shapes, made to train on",
         layout="""
@@ -76,7 +76,7 @@ autoflow/
         link="https://autoflow-google.github.io",
         checker="croco_bench.data.checks.flow:check_autoflow",
     ),
-    Place(
+    DatasetInfo(
         name="kitti2012",
         title="KITTI 2012: optical flow and disparity of still streets, sparse",
         layout="""
@@ -91,7 +91,7 @@ or the same in a folder data_stereo_flow of it
         link="https://www.cvlibs.net/datasets/kitti/eval_stereo_flow.php",
         checker="croco_bench.data.checks.flow:check_kitti2012",
     ),
-    Place(
+    DatasetInfo(
         name="kitti2015",
         title="KITTI 2015: optical flow and disparity of streets with traffic, sparse",
         layout="""
@@ -106,7 +106,7 @@ or the same in a folder data_scene_flow of it
         link="https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php",
         checker="croco_bench.data.checks.flow:check_kitti2015",
     ),
-    Place(
+    DatasetInfo(
         name="hd1k",
         title="HD1K: optical flow of a street in all weathers",
         layout="""
@@ -121,7 +121,7 @@ or the same in a folder hd1k_full_package of it
         link="http://hci-benchmark.iwr.uni-heidelberg.de",
         checker="croco_bench.data.checks.flow:check_hd1k",
     ),
-    Place(
+    DatasetInfo(
         name="spring",
         title="Spring: optical flow and disparity of an animated film, four values for each pixel",
         layout="""

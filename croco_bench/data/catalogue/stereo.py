@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from croco_bench.data.catalogue.dataset_info import Place
+from croco_bench.data.catalogue.dataset_info import DatasetInfo
 
 STEREO = (
-    Place(
+    DatasetInfo(
         name="sceneflow",
         title="SceneFlow: disparity of Driving, Monkaa and FlyingThings",
         layout="""
@@ -21,7 +21,7 @@ FlyingThings may be a link to ../flyingthings, or be called FlyingThings3D
         link="https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html",
         checker="croco_bench.data.checks.stereo:check_sceneflow",
     ),
-    Place(
+    DatasetInfo(
         name="middlebury",
         title="Middlebury's stereo of 2005, 2006, 2014 and 2021, and MiddEval3",
         layout="""
@@ -38,7 +38,7 @@ any of these
         link="https://vision.middlebury.edu/stereo/data and https://vision.middlebury.edu/stereo/submit3",
         checker="croco_bench.data.checks.stereo:check_middlebury",
     ),
-    Place(
+    DatasetInfo(
         name="eth3d",
         title="ETH3D: stereo of low resolution, grey",
         layout="""
@@ -51,7 +51,7 @@ eth3d/
         link="https://www.eth3d.net/datasets",
         checker="croco_bench.data.checks.stereo:check_eth3d",
     ),
-    Place(
+    DatasetInfo(
         name="crestereo",
         title="CREStereo: stereo of rendered things, made to train on",
         layout="""
@@ -64,7 +64,7 @@ or the same in a folder stereo_trainset/crestereo of it
         link="https://github.com/megvii-research/CREStereo",
         checker="croco_bench.data.checks.stereo:check_crestereo",
     ),
-    Place(
+    DatasetInfo(
         name="booster",
         title="Booster: stereo of rooms with glass and mirrors",
         layout="""

@@ -17,11 +17,11 @@ from croco_bench.backbones.locate import cache_folder
 from croco_bench.data.datasets.imagenet_items import LINK, TARS, Item, Split
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
-from croco_bench.progress import say
+from croco_bench.progress import log
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 _CLASSES = 1000
-Place = tuple[str, int, int]  # name, offset, bytes
+DatasetInfo = tuple[str, int, int]  # name, offset, bytes
 
 
 class _Window(io.RawIOBase):
@@ -78,7 +78,7 @@ def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
     ]
 
 
-def _index(path: Path, *, nested: bool) -> list[Place]:
+def _index(path: Path, *, nested: bool) -> list[DatasetInfo]:
     """Where the images lie, sorted by name; from the cache if the archive is the one that was looked through."""
     try:
         facts = path.stat()
@@ -89,7 +89,7 @@ def _index(path: Path, *, nested: bool) -> list[Place]:
     if kept.is_file():
         with contextlib.suppress(ValueError, TypeError):  # a damaged list is made anew
             return [(name, offset, size) for name, offset, size in json.loads(kept.read_text(encoding="utf-8"))]
-    say(f"looking through {path}, once; the list is kept in {kept.parent}")
+    log(f"looking through {path}, once; the list is kept in {kept.parent}")
     try:
         with path.open("rb") as stream:
             places = sorted(_nested(stream) if nested else _images(stream, 0, facts.st_size, ""))
@@ -102,9 +102,9 @@ def _index(path: Path, *, nested: bool) -> list[Place]:
     return places
 
 
-def _nested(stream: BinaryIO) -> list[Place]:
+def _nested(stream: BinaryIO) -> list[DatasetInfo]:
     """The training archive: one archive per class."""
-    places: list[Place] = []
+    places: list[DatasetInfo] = []
     with tarfile.open(fileobj=stream, mode="r:") as outer:
         for member in outer:
             if member.isfile() and member.name.endswith(".tar"):
@@ -112,7 +112,7 @@ def _nested(stream: BinaryIO) -> list[Place]:
     return places
 
 
-def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Place]:
+def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[DatasetInfo]:
     window = io.BufferedReader(_Window(stream, offset, size))
     with tarfile.open(fileobj=window, mode="r:") as archive:
         found = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.posed.overlap import Overlap, draw_pairs
+from croco_bench.data.posed.overlap import OverlapCriteria, sample_pairs
 from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.retrieval_lists import choose, find_lists
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
@@ -32,21 +32,21 @@ class SevenScenes:
         """Sorted."""
         return tuple(sorted(set(self.views.scenes)))
 
-    def train_pairs(self, *, per_frame: int = 10, overlap: Overlap | None = None, seed: int = 0) -> PoseReader:
+    def train_pairs(self, *, per_frame: int = 10, overlap: OverlapCriteria | None = None, seed: int = 0) -> PoseReader:
         """Each training frame as the query of up to `per_frame` others of its scene, drawn once: the same at every call.
 
         Raises:
             UsageError: a setting is out of range.
             DataError: no two frames overlap.
         """
-        overlap = overlap or Overlap()
+        overlap = overlap or OverlapCriteria()
         if per_frame < 1 or not 0 <= overlap.distance_m[0] < overlap.distance_m[1] or overlap.depth_m <= 0:
             raise UsageError(
                 f"pairs for training: {per_frame} per frame, {overlap.distance_m[0]:g} to {overlap.distance_m[1]:g} m apart, "
                 f"a point {overlap.depth_m:g} m ahead; all should be above 0, and distances rise"
             )
         drawn = [
-            draw_pairs(self.views, rows, overlap, per_frame, make_rng(seed, "pose pairs", scene))
+            sample_pairs(self.views, rows, overlap, per_frame, make_rng(seed, "pose pairs", scene))
             for scene in self.scenes
             if (rows := self.rows(scene, test=False)).size
         ]

@@ -31,7 +31,7 @@ from croco_bench.data.miniatures.sintel import SintelMini, write_sintel
 from croco_bench.data.miniatures.taskonomy import TaskonomyMini, write_taskonomy
 from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
-from croco_bench.progress import Bar, say
+from croco_bench.progress import Bar, log
 
 # Rises when rooms of one seed look different, so that old miniatures are told from new.
 ROOMS_VERSION = 1
@@ -128,7 +128,7 @@ def make_mini(
     root = Path(root)
     specs = _specs(datasets, changes, tiny)
     for name, spec in specs.items():
-        with _failures_of(root / name), _only_one(root):
+        with _explain_errors(root / name), _only_one(root):
             _make_one(root, name, spec, seed, workers or os.cpu_count() or 1, overwrite)
 
 
@@ -169,7 +169,7 @@ def _make_one(root: Path, name: str, spec: Any, seed: int, workers: int, overwri
         target.rename(old)
     partial.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-    say(f"wrote {target}")
+    log(f"wrote {target}")
 
 
 def _is_free(target: Path, marker: dict[str, Any], overwrite: bool) -> bool:
@@ -179,7 +179,7 @@ def _is_free(target: Path, marker: dict[str, Any], overwrite: bool) -> bool:
     if not is_miniature(target):
         raise DataError(f"{target} exists and isn't a miniature; real data is never touched: choose another DIR")
     if _facts(target / MARKER, marker) == marker:
-        say(f"{target} is there already")
+        log(f"{target} is there already")
         return False
     if not overwrite:
         raise DataError(f"{target} is a miniature with other settings; give --overwrite to replace it, or another DIR")
@@ -214,7 +214,7 @@ def _only_one(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _failures_of(target: Path) -> Iterator[None]:
+def _explain_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:

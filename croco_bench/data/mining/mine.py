@@ -20,13 +20,13 @@ from croco_bench import __version__
 from croco_bench.data.mining.covisibility import Matching
 from croco_bench.data.mining.crops import write_crops
 from croco_bench.data.mining.report import draw_report, in_words, no_pairs, summarize
-from croco_bench.data.mining.selection import Wanted
+from croco_bench.data.mining.selection import PairCriteria
 from croco_bench.data.mining.sequence import MiningSettings, Split, mine_sequence
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
 from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.files import atomic
-from croco_bench.progress import Bar, say
+from croco_bench.progress import Bar, log
 
 # Rises when equal settings give other pairs.
 _VERSION = 1
@@ -75,14 +75,14 @@ def make_pairs(
         DataError: the source is damaged, no pair lies in the range, or `out` holds something else.
     """
     source, out = Path(source), Path(out)
-    wanted = Wanted(*covisibility, per_frame=per_frame, per_sequence=per_sequence)
+    wanted = PairCriteria(*covisibility, per_frame=per_frame, per_sequence=per_sequence)
     settings = MiningSettings(every, wanted, Matching(square=crop is not None), split, seed, focal_px, crop)
     _check(settings)
     sequences = [one for one in open_posed(source, focal_px=focal_px) if split == "all" or one.split in (split, None)]
     if not sequences:
         raise DataError(f"{source} has no sequence of the {split} split; choose another --split")
     facts = _facts(settings, sequences)
-    with _failures_of(out), _only_one(out):
+    with _explain_errors(out), _only_one(out):
         _prepare(out, facts, overwrite)
         with process_pool(workers or os.cpu_count() or 1) as pool:
             parts = _mine_all(source, out, sequences, settings, pool)
@@ -96,7 +96,7 @@ def make_pairs(
         draw_report(out / "report.png", source, pairs, square=crop is not None, title=in_words(summary))
         _write(out / "pairs.json", json.dumps(summary, indent=2) + "\n")
         _write(out / "pairs.txt", "".join(" ".join(pair["images"]) + "\n" for pair in pairs))
-    say(f"wrote {out / 'pairs.txt'}: {in_words(summary)}")
+    log(f"wrote {out / 'pairs.txt'}: {in_words(summary)}")
     return out / "pairs.txt"
 
 
@@ -182,7 +182,7 @@ def _mine_all(
     paths = [out / "parts" / f"{sequence.name}.json" for sequence in sequences]
     todo = [(sequence, path) for sequence, path in zip(sequences, paths, strict=True) if not path.is_file()]
     if len(todo) < len(paths):
-        say(f"{len(paths) - len(todo)} of {len(paths)} sequences are done already")
+        log(f"{len(paths) - len(todo)} of {len(paths)} sequences are done already")
     with Bar("pairs", len(paths), start=len(paths) - len(todo)) as bar:
         for done in as_completed([pool.submit(mine_sequence, source, *one, settings) for one in todo]):
             bar.advance(1, done.result())
@@ -221,7 +221,7 @@ def _only_one(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _failures_of(out: Path) -> Iterator[None]:
+def _explain_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.mining.crops import middle_square
-from croco_bench.data.mining.selection import Wanted
+from croco_bench.data.mining.selection import PairCriteria
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
 
@@ -46,7 +46,7 @@ def in_words(summary: dict[str, Any]) -> str:
     )
 
 
-def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: Wanted) -> DataError:
+def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: PairCriteria) -> DataError:
     """Why nothing was found: the range of co-visibility that was seen."""
     frames, asked = sum(part["frames"] for part in parts), f"co-visibility from {wanted.low:g} to {wanted.high:g}"
     ranges = [part["covisibility_seen"] for part in parts if part["covisibility_seen"]]

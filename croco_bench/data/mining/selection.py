@@ -23,7 +23,7 @@ _MOST_COMPARISONS = 10
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PairCriteria:
     """Pairs with a smaller share of co-visibility from `low` to `high`; at most `per_frame` and `per_sequence`."""
 
     low: float = 0.35
@@ -33,7 +33,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedPairs:
     """Pairs (i, j) with i < j and both shares; how many pairs were estimated and compared, and the range of estimates."""
 
     pairs: list[tuple[int, int, float, float]]
@@ -42,7 +42,9 @@ class Chosen:
     estimates: tuple[float, float] | None
 
 
-def choose(surfaces: list[Surface], wanted: Wanted, matching: Matching, rng: np.random.Generator) -> Chosen:
+def choose(
+    surfaces: list[Surface], wanted: PairCriteria, matching: Matching, rng: np.random.Generator
+) -> SelectedPairs:
     """Pairs within `wanted`, each compared in full; in an order that depends on `rng` alone."""
     candidates = np.argwhere(np.triu(_share_frusta(surfaces), 1))
     candidates = candidates[rng.permutation(len(candidates))[:_MOST_ESTIMATES]]
@@ -51,7 +53,7 @@ def choose(surfaces: list[Surface], wanted: Wanted, matching: Matching, rng: np.
     order = _in_turns(estimates[near], wanted)
     compared, kept = _compare(surfaces, candidates[near][order], wanted, matching)
     seen_range = (float(estimates.min()), float(estimates.max())) if len(estimates) else None
-    return Chosen(kept, len(estimates), compared, seen_range)
+    return SelectedPairs(kept, len(estimates), compared, seen_range)
 
 
 def _share_frusta(surfaces: list[Surface]) -> Array:
@@ -88,13 +90,13 @@ def _estimates(surfaces: list[Surface], pairs: Array, matching: Matching) -> Arr
     return result
 
 
-def _bin(share: Array | float, wanted: Wanted) -> Array:
+def _bin(share: Array | float, wanted: PairCriteria) -> Array:
     """Numbers of equal parts of the wanted range; what lies outside counts with the first or last."""
     width = max(wanted.high - wanted.low, 1e-9) / _BINS
     return np.clip((np.asarray(share) - wanted.low) // width, 0, _BINS - 1).astype(np.intp)
 
 
-def _in_turns(estimates: Array, wanted: Wanted) -> Array:
+def _in_turns(estimates: Array, wanted: PairCriteria) -> Array:
     """An order that takes one pair of each part of the range, then the next of each."""
     bins = _bin(estimates, wanted)
     turn = np.zeros(len(bins), dtype=np.intp)
@@ -104,7 +106,7 @@ def _in_turns(estimates: Array, wanted: Wanted) -> Array:
 
 
 def _compare(
-    surfaces: list[Surface], pairs: Array, wanted: Wanted, matching: Matching
+    surfaces: list[Surface], pairs: Array, wanted: PairCriteria, matching: Matching
 ) -> tuple[int, list[tuple[int, int, float, float]]]:
     """How many pairs were compared in full, and those kept: an equal number of each part of the range, then the rest."""
     kept: list[tuple[int, int, float, float]] = []

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from croco_bench.data.mining.covisibility import Matching, Surface, surface_of
-from croco_bench.data.mining.selection import Wanted, choose
+from croco_bench.data.mining.selection import PairCriteria, choose
 from croco_bench.data.posed.sequences import PosedFrame, PosedSequence
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
@@ -26,7 +26,7 @@ class MiningSettings:
     """What decides which pairs are found; kept in `settings.json`."""
 
     every: int
-    wanted: Wanted
+    wanted: PairCriteria
     matching: Matching
     split: Split
     seed: int

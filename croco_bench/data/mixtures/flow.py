@@ -19,7 +19,7 @@ from croco_bench.data.datasets.matching import (
 )
 from croco_bench.data.mixtures import mixture
 from croco_bench.data.mixtures.mixture import HELD_OUT, Mixture, folder_for
-from croco_bench.data.splitting import carve
+from croco_bench.data.splitting import split_by_group
 
 Opener = Callable[[Path], Reader]
 # What each name's training part is.
@@ -74,5 +74,5 @@ def open_mixture(
             select = SELECTION[chosen](data_root / chosen)
         else:
             first = next(iter(readers))
-            readers[first], select = carve(readers[first], HELD_OUT, seed=seed)
+            readers[first], select = split_by_group(readers[first], HELD_OUT, seed=seed)
     return Mixture(list(readers.values()), list(weights.values()), seed), select

@@ -17,7 +17,7 @@ from croco_bench.contracts import Reader
 from croco_bench.data.datasets.matching import booster, crestereo, eth3d, kitti, middlebury, sceneflow, spring
 from croco_bench.data.mixtures import mixture
 from croco_bench.data.mixtures.mixture import HELD_OUT, Mixture, folder_for
-from croco_bench.data.splitting import Subset, carve
+from croco_bench.data.splitting import Subset, split_by_group
 from croco_bench.errors import DataError
 
 Resolution = middlebury.Resolution
@@ -155,7 +155,7 @@ def open_mixture(
         selects += [select] if select else []
     if not selects:
         first = next(iter(readers))
-        readers[first], carved = carve(readers[first], HELD_OUT, seed=seed)
+        readers[first], carved = split_by_group(readers[first], HELD_OUT, seed=seed)
         selects = [carved]
     train = Mixture(list(readers.values()), list(weights.values()), seed)
     split = selects[0].split if len(selects) == 1 else "select"

@@ -19,7 +19,7 @@ _CHUNK = 16
 
 
 @dataclass(frozen=True)
-class Overlap:
+class OverlapCriteria:
     """When two views are taken to see enough of the same.
 
     Attributes:
@@ -34,14 +34,14 @@ class Overlap:
     depth_m: float = 2.0
 
 
-def draw_pairs(
-    views: PosedViews, rows: Array, overlap: Overlap, per_frame: int, rng: np.random.Generator
+def sample_pairs(
+    views: PosedViews, rows: Array, overlap: OverlapCriteria, per_frame: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """References and queries (m,): each row of `rows`, views of one scene, is a query at most `per_frame` times.
 
     Its references are drawn from all that overlap, each as likely as any other, from its own sequence or another.
     """
-    near = _Judge(views, rows, overlap)
+    near = OverlapTest(views, rows, overlap)
     references, queries = [], []
     for first in range(0, len(rows), _CHUNK):
         fits = near.overlapping(np.arange(first, min(first + _CHUNK, len(rows))))
@@ -55,10 +55,10 @@ def draw_pairs(
     return np.concatenate(references), np.concatenate(queries)
 
 
-class _Judge:
+class OverlapTest:
     """Compares all views of a scene, a block of rows at a time, by matrix products in float32."""
 
-    def __init__(self, views: PosedViews, rows: Array, overlap: Overlap) -> None:
+    def __init__(self, views: PosedViews, rows: Array, overlap: OverlapCriteria) -> None:
         self._overlap = overlap
         poses, K, sizes = views.cam2world[rows], views.K[rows], views.sizes[rows]
         rotations, centers = poses[:, :3, :3], poses[:, :3, 3] - poses[:, :3, 3].mean(axis=0)

@@ -51,7 +51,7 @@ def hold_out(pairs: PoseReader, fraction: float, *, most: int, seed: int) -> tup
     return Subset(pairs, training.tolist(), pairs.split), _selection(pairs, selecting, most, seed)
 
 
-def to_select(pairs: PoseReader, *, most: int, seed: int) -> Subset:
+def selection_pairs(pairs: PoseReader, *, most: int, seed: int) -> Subset:
     """At most `most` of all pairs, drawn; for networks that are trained on none of them.
 
     Raises:

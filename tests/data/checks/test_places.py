@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from croco_bench.data.catalogue import MARKER, PLACES, Finding, data_folder, is_miniature, place
+from croco_bench.data.catalogue import CATALOGUE, MARKER, Finding, data_folder, dataset_info, is_miniature
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.make import MINIATURES
 from croco_bench.errors import DataError, UsageError
@@ -21,7 +21,7 @@ def pairs(tiny_data: Path, tmp_path: Path) -> Path:
 
 
 def wrong(root: Path) -> list[Finding]:
-    return [finding for finding in place("habitat_release").check(root) if not finding.ok]
+    return [finding for finding in dataset_info("habitat_release").check(root) if not finding.ok]
 
 
 def only(root: Path) -> Finding:
@@ -32,9 +32,9 @@ def only(root: Path) -> Finding:
     return findings[0]
 
 
-@pytest.mark.parametrize("name", sorted(PLACES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_place_describes_itself_and_has_a_checker(name: str) -> None:
-    one = place(name)
+    one = dataset_info(name)
     assert one.name == name and f"{name}/\n" in one.layout
     assert one.title and one.size and one.license and "http" in one.link
     module, _, function = one.checker.partition(":")
@@ -43,7 +43,7 @@ def test_every_place_describes_itself_and_has_a_checker(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(MINIATURES))
 def test_the_miniatures_are_in_order(tiny_data: Path, name: str) -> None:
-    findings = place(name).check(tiny_data / name)
+    findings = dataset_info(name).check(tiny_data / name)
     # CREStereo has one split and no masks, so less is said of it.
     assert len(findings) >= (3 if name == "crestereo" else 4)
     assert [finding for finding in findings if not finding.ok] == []
@@ -77,16 +77,16 @@ def test_pairs_have_their_images_cameras_and_metadata(tiny_data: Path) -> None:
     assert {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()} == expected
 
 
-@pytest.mark.parametrize("name", sorted(PLACES))
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_an_empty_folder_is_a_finding(tmp_path: Path, name: str) -> None:
-    findings = place(name).check(tmp_path)
+    findings = dataset_info(name).check(tmp_path)
     assert [finding.ok for finding in findings] == [False]
     assert str(tmp_path) in findings[0].what and findings[0].advice
 
 
 def test_a_place_nobody_knows() -> None:
     with pytest.raises(UsageError, match=r"no dataset is called 'nyuv3'; did you mean nyuv2\?"):
-        place("nyuv3")
+        dataset_info("nyuv3")
 
 
 def test_a_missing_list_is_reported(pairs: Path) -> None:

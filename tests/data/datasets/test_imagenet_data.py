@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from croco_bench.data.catalogue import place
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.imagenet import open_split, titles
 from croco_bench.errors import DataError
 
@@ -163,7 +163,7 @@ def test_classes_are_called_what_people_call_them(root: Path) -> None:
 
 
 def test_the_checker_counts(root: Path) -> None:
-    findings = place("imagenet").check(root)
+    findings = dataset_info("imagenet").check(root)
     assert all(finding.ok for finding in findings)
     assert [finding.what for finding in findings if "classes" in finding.what] == [
         "train: 24 images of 3 classes",

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from croco_bench.data.catalogue import place
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.taskonomy import DOMAINS, block_dilated, open_split, softened
 from croco_bench.errors import DataError, UsageError
 
@@ -173,15 +173,15 @@ def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
 
 
 def test_the_checker_looks_at_every_domain(root: Path) -> None:
-    findings = place("taskonomy").check(root)
+    findings = dataset_info("taskonomy").check(root)
     assert all(finding.ok for finding in findings)
     assert len(findings) == 3 + 3 * 9
     (root / "MINIATURE.json").unlink()
-    wrong = [finding for finding in place("taskonomy").check(root) if not finding.ok]
+    wrong = [finding for finding in dataset_info("taskonomy").check(root) if not finding.ok]
     assert [finding.what.partition(":")[0] for finding in wrong] == ["val", "test"]
     with (root / "tiny_val.csv").open("a") as stream:
         stream.write("roomtest0000,0,0\n")
-    wrong = [finding for finding in place("taskonomy").check(root) if not finding.ok]
+    wrong = [finding for finding in dataset_info("taskonomy").check(root) if not finding.ok]
     assert "1 buildings of the test list are in another list" in [finding.what for finding in wrong]
 
 

@@ -21,7 +21,7 @@ from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, trajectory,
 from croco_bench.data.mining.covisibility import Matching, Surface, covisibility, shares, surface_of
 from croco_bench.data.mining.crops import stems_of
 from croco_bench.data.mining.mine import make_pairs
-from croco_bench.data.mining.selection import Wanted, choose
+from croco_bench.data.mining.selection import PairCriteria, choose
 from croco_bench.data.posed.sequences import PosedFrame, open_posed, seven_scenes_intrinsics
 from croco_bench.data.rooms import render
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
@@ -156,7 +156,7 @@ def test_cheap_tests_lose_no_pair() -> None:
         }
         exact = {pair for pair, share in all_of_them.items() if 0.35 <= share <= 0.65}
         assert 10 < len(exact) < 300
-        unlimited = Wanted(per_frame=10_000, per_sequence=10_000)
+        unlimited = PairCriteria(per_frame=10_000, per_sequence=10_000)
         chosen = choose(surfaces, unlimited, MATCHING, np.random.default_rng(0))
         assert {pair[:2] for pair in chosen.pairs} == exact
         assert chosen.compared < 0.9 * len(all_of_them) or len(exact) > 0.7 * len(all_of_them)
@@ -166,7 +166,7 @@ def test_pairs_spread_over_the_range() -> None:
     scene = make_scene(8)
     cameras = [camera for k in range(2) for camera in trajectory(scene, 50, (48, 64), make_rng(k, "walk"))]
     surfaces = [surface(scene, camera) for camera in cameras]
-    chosen = choose(surfaces, Wanted(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
+    chosen = choose(surfaces, PairCriteria(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
     least = [min(pair[2:]) for pair in chosen.pairs]
     counts, _ = np.histogram(least, bins=6, range=(0.35, 0.65))
     assert len(least) == 60 and counts.min() >= 7 and counts.max() <= 14

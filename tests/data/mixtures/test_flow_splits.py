@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from croco_bench.data.catalogue import place
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.checks import flow, stereo
 from croco_bench.data.datasets.matching import (
     autoflow,
@@ -113,7 +113,7 @@ def test_scenes_and_passes_that_dont_exist(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no .*clean/temple_2 .2 files are missing.; get"):
         sintel.open_split(tmp_path, "train", scenes=sintel.SELECT_SCENES)
     # The check says so too, and goes no further.
-    findings = place("sintel").check(tmp_path)
+    findings = dataset_info("sintel").check(tmp_path)
     assert not findings[-1].ok and "\n" not in findings[-1].what and findings[-1].advice
 
 
@@ -139,7 +139,7 @@ def test_checks_expect_the_counts_of_the_releases(tmp_path: Path, monkeypatch: p
         "booster": [228, 191],
         "sceneflow": [35_454, 35_454, 4_370, 4_370],
     }
-    assert {name: list(place(name).check(tmp_path)) for name in expected} == expected
+    assert {name: list(dataset_info(name).check(tmp_path)) for name in expected} == expected
 
 
 def write_chairs(root: Path, marks: Iterable[str], count: int) -> None:
@@ -184,7 +184,7 @@ def test_the_list_of_flyingchairs_must_be_that_of_the_pairs(tmp_path: Path) -> N
     (tmp_path / "FlyingChairs_train_val.txt").unlink()
     with pytest.raises(DataError, match=r"there is no .*chairs_split.txt; get it from http"):
         flyingchairs.open_split(tmp_path, "train")
-    assert not place("flyingchairs").check(tmp_path)[-1].ok
+    assert not dataset_info("flyingchairs").check(tmp_path)[-1].ok
 
 
 def test_test1024_are_every_seventh_of_the_sorted_list_less_its_end() -> None:

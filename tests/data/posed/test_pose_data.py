@@ -11,13 +11,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from croco_bench.contracts import Reader
-from croco_bench.data.catalogue import place
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.sevenscenes import SevenScenesMini
 from croco_bench.data.mining.covisibility import Matching, shares, surface_of
-from croco_bench.data.posed.overlap import Overlap
+from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
 from croco_bench.errors import BenchError, DataError, UsageError
@@ -90,14 +90,14 @@ def test_training_pairs_overlap_within_and_across_sequences(chess: Path) -> None
 @pytest.mark.parametrize(
     ("overlap", "steps"),
     [
-        (Overlap(distance_m=(0.3, 0.5)), {1}),
-        (Overlap(distance_m=(0.5, 9)), {2, 3}),
-        (Overlap(distance_m=(0, 9)), {0, 1, 2, 3}),
+        (OverlapCriteria(distance_m=(0.3, 0.5)), {1}),
+        (OverlapCriteria(distance_m=(0.5, 9)), {2, 3}),
+        (OverlapCriteria(distance_m=(0, 9)), {0, 1, 2, 3}),
         # At a depth of 1 m, half of the view is 64 / 2 / 52.5 = 0.61 m wide.
-        (Overlap(distance_m=(0.3, 9), depth_m=1), {1}),
+        (OverlapCriteria(distance_m=(0.3, 9), depth_m=1), {1}),
     ],
 )
-def test_each_criterion_counts(chess: Path, overlap: Overlap, steps: set[int]) -> None:
+def test_each_criterion_counts(chess: Path, overlap: OverlapCriteria, steps: set[int]) -> None:
     reader = open_seven_scenes(chess).train_pairs(per_frame=50, overlap=overlap)
     samples = [reader[index] for index in range(len(reader))]
     straight = [one for one in samples if "4.color" not in one["id"]]
@@ -109,7 +109,7 @@ def test_each_criterion_counts(chess: Path, overlap: Overlap, steps: set[int]) -
 def test_angles_count(chess: Path) -> None:
     write_sequence(chess / "chess" / "seq-02", [pose(0.2, 0, yaw) for yaw in (20, 30, 40, 50, 60)])
     for limit, below in ((45, 41), (25, 21)):
-        overlap = Overlap(distance_m=(0.15, 0.25), angle_deg=limit, depth_m=0.3)
+        overlap = OverlapCriteria(distance_m=(0.15, 0.25), angle_deg=limit, depth_m=0.3)
         reader = open_seven_scenes(chess).train_pairs(per_frame=50, overlap=overlap)
         turns = [Rotation.from_matrix(reader[i]["relative"][:3, :3]).magnitude() for i in range(len(reader))]
         assert below - 2 < np.degrees(max(turns)) < below
@@ -158,7 +158,7 @@ def test_samples_of_pairs_are_what_the_files_say(chess: Path) -> None:
 def test_the_relative_pose_moves_points_of_view_2_into_view_1(tiny_data: Path) -> None:
     """Rendered depths, unprojected from one view, moved, and looked up in the other."""
     root = tiny_data / "7scenes"
-    reader = open_seven_scenes(root).train_pairs(overlap=Overlap(distance_m=(0.1, 1.5)))
+    reader = open_seven_scenes(root).train_pairs(overlap=OverlapCriteria(distance_m=(0.1, 1.5)))
     depths = {
         frame.image.relative_to(root).as_posix(): frame.depth_m()
         for sequence in open_posed(root)
@@ -178,8 +178,12 @@ def test_the_relative_pose_moves_points_of_view_2_into_view_1(tiny_data: Path) -
 def test_what_cannot_be_paired_is_said(chess: Path, tmp_path: Path) -> None:
     scenes = open_seven_scenes(chess)
     with pytest.raises(DataError, match=r"no two training frames of a scene are 5 to 6 m apart"):
-        scenes.train_pairs(overlap=Overlap(distance_m=(5, 6)))
-    for setting in ({"per_frame": 0}, {"overlap": Overlap((1.0, 0.5))}, {"overlap": Overlap(depth_m=0)}):
+        scenes.train_pairs(overlap=OverlapCriteria(distance_m=(5, 6)))
+    for setting in (
+        {"per_frame": 0},
+        {"overlap": OverlapCriteria((1.0, 0.5))},
+        {"overlap": OverlapCriteria(depth_m=0)},
+    ):
         with pytest.raises(UsageError, match="all should be above 0"):
             scenes.train_pairs(**setting)
     for name in ("TrainSplit.txt", "TestSplit.txt"):
@@ -204,18 +208,18 @@ def test_damaged_poses_are_one_sentence(chess: Path, damage: Callable[[Path], ob
     with pytest.raises(DataError) as error:
         open_seven_scenes(chess)
     assert words in str(error.value) and "seq-02" in str(error.value) and "\n" not in str(error.value)
-    findings = [finding for finding in place("7scenes").check(chess) if "seq-02" in finding.what]
+    findings = [finding for finding in dataset_info("7scenes").check(chess) if "seq-02" in finding.what]
     assert [finding.ok for finding in findings] == [False]
 
 
 def test_the_check_counts_scenes_and_splits(chess: Path, tiny_data: Path) -> None:
-    findings = place("7scenes").check(chess)
+    findings = dataset_info("7scenes").check(chess)
     told = {finding.what: finding.advice for finding in findings if not finding.ok}
     assert "chess: 10 training and 5 test frames" in told and "redkitchen: 0 training and 0 test frames" in told
     assert "7000 and 5000" in told["redkitchen: 0 training and 0 test frames"]
     assert "26000" in told["train: 10 frames"] and "17000" in told["test: 5 frames"]
     assert "holds no retrieval lists" in findings[-1].what and not findings[-1].ok
-    assert all(finding.ok for finding in place("7scenes").check(tiny_data / "7scenes"))
+    assert all(finding.ok for finding in dataset_info("7scenes").check(tiny_data / "7scenes"))
     assert SevenScenesMini().sequences > 1
 
 
@@ -287,11 +291,11 @@ def test_damaged_scannet_is_one_sentence(scannet: Path, damage: Callable[[Path],
 
 
 def test_the_check_of_scannet(scannet: Path) -> None:
-    wrong = [finding.what for finding in place("scannet1500").check(scannet) if not finding.ok]
+    wrong = [finding.what for finding in dataset_info("scannet1500").check(scannet) if not finding.ok]
     assert wrong == ["test.npz: 3 pairs", "2 scenes"]
     (scannet / "scannet_test_1500/scene0806_01/color/15.jpg").unlink()
     write_image(scannet / "scannet_test_1500/scene0707_00/color/585.jpg", 480, 500, 0)
-    wrong = [finding.what for finding in place("scannet1500").check(scannet) if not finding.ok]
+    wrong = [finding.what for finding in dataset_info("scannet1500").check(scannet) if not finding.ok]
     assert "images: 1 of 4 are missing, such as scannet_test_1500/scene0806_01/color/15.jpg" in wrong
     assert any(text.startswith("pair 0: images of (968, 1296, 3) and (480, 500, 3)") for text in wrong)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from croco_bench.backbones import load_backbone
-from croco_bench.data.catalogue import place
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.posed.retrieval_lists import HLOC, RELOC3R, find_lists
@@ -294,8 +294,8 @@ def test_vectors_are_unit_means_of_normalized_pictures(root: Path) -> None:
 
 def test_preparation_is_asked_for_by_name(root: Path) -> None:
     with pytest.raises(UsageError, match="habitat_release is prepared without a network; leave --ckpt out"):
-        place("habitat_release").prepare(root, "random:mini-mae")
-    assert "retrieval-random-mini-mae" in place("7scenes").prepare(root, "random:mini-mae", "cpu")
+        dataset_info("habitat_release").prepare(root, "random:mini-mae")
+    assert "retrieval-random-mini-mae" in dataset_info("7scenes").prepare(root, "random:mini-mae", "cpu")
     (root / "red" / frame("seq-01", 2)).write_bytes(b"")
     with pytest.raises(BenchError, match=r"frame-000002\.color\.png can't be decoded"):
-        place("7scenes").prepare(root, "random:mini-croco", "cpu")
+        dataset_info("7scenes").prepare(root, "random:mini-croco", "cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from croco_bench.data.catalogue import place
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.checks.image_pairs import differences, motion_of
 from croco_bench.data.datasets.matching import flyingchairs, kitti, middlebury
 from croco_bench.data.formats.disparity import write_kitti_disparity
@@ -45,7 +45,7 @@ def test_a_real_disparity_leads_from_the_left_view_to_the_right(scene: Path) -> 
     for other in (-disparity, disparity[::-1], disparity[:, ::-1], disparity * 1.1, disparity * 0.9):
         wrong, _ = differences(sample, motion_of({"disparity_px": other}))
         assert wrong > 1.5 * moved
-    findings = place("middlebury").check(scene)
+    findings = dataset_info("middlebury").check(scene)
     assert [finding.ok for finding in findings] == [False, True]  # there are 3 pairs, not 138
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from croco_bench.contracts import Reader
-from croco_bench.data.catalogue import MARKER, place
+from croco_bench.data.catalogue import MARKER, dataset_info
 from croco_bench.data.datasets.matching import (
     autoflow,
     flyingchairs,
@@ -383,12 +383,12 @@ def test_check_counts_the_release_and_is_content_with_a_miniature(name: str, tmp
     CASES[name].write(tmp_path)
     for kind in tmp_path.glob("training/*/alley_1"):  # both scenes that CroCo selects by
         kind.rename(kind.with_name("temple_3"))
-    wrong = [finding for finding in place(name).check(tmp_path) if not finding.ok]
+    wrong = [finding for finding in dataset_info(name).check(tmp_path) if not finding.ok]
     assert all(finding.advice.startswith("expected ") for finding in wrong)
     few = {"sintel": 5, "flyingthings": 6, "spring": 3, "tartanair": 1, "autoflow": 1, "hd1k": 0}
     assert len(wrong) == few.get(name, 2)
     (tmp_path / MARKER).write_text("{}")
-    findings = place(name).check(tmp_path)
+    findings = dataset_info(name).check(tmp_path)
     assert len(findings) >= 3 and all(finding.ok and "\n" not in finding.what for finding in findings)
     seen = [
         re.search(r"% known, 2\.2 pixels .* differ by (\S+) along it, by (\S+)", finding.what) for finding in findings

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from croco_bench.contracts import Reader
-from croco_bench.data.catalogue import MARKER, place
+from croco_bench.data.catalogue import MARKER, dataset_info
 from croco_bench.data.datasets.matching import booster, crestereo, eth3d, kitti, middlebury, sceneflow, spring
 from croco_bench.data.datasets.matching.stereo import DisparityReader
 from croco_bench.data.formats.flow import write_flo5
@@ -317,10 +317,10 @@ def test_check_is_content_with_a_miniature_and_counts_the_release(name: str, tmp
                 name_of = path.stem.replace("frame", f"flow_{way}")
                 (path.parents[1] / name_of[:-5]).mkdir(exist_ok=True)
                 write_flo5(path.parents[1] / name_of[:-5] / f"{name_of}.flo5", np.zeros((2 * H, 2 * W, 2)))
-    wrong = [finding for finding in place(CASES[name].place).check(tmp_path) if not finding.ok]
+    wrong = [finding for finding in dataset_info(CASES[name].place).check(tmp_path) if not finding.ok]
     assert wrong and all(finding.advice.startswith("expected ") for finding in wrong)
     (tmp_path / MARKER).write_text("{}")
-    findings = place(CASES[name].place).check(tmp_path)
+    findings = dataset_info(CASES[name].place).check(tmp_path)
     assert [finding.what for finding in findings if not finding.ok] == []
     assert any("% known, 3.0 pixels in the median; grey values differ by" in finding.what for finding in findings)
 
