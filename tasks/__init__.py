@@ -5,13 +5,18 @@ if __name__ != "croco_bench.tasks":
         "this folder is the package croco_bench.tasks: install the project (pip install -e .) and import that"
     )
 
-from croco_bench.metrics.classification import TOP1
-from croco_bench.metrics.dense import L1
-from croco_bench.metrics.depth import DELTA1
-from croco_bench.metrics.disparity import AVGERR, BAD2
-from croco_bench.metrics.flow import CLEAN_EPE, FINAL_EPE
-from croco_bench.metrics.pose import ROTATION_DEG, TRANSLATION_M
-from croco_bench.metrics.segmentation import MIOU
+from croco_bench.metrics.definitions import (
+    AVGERR,
+    BAD2,
+    CLEAN_EPE,
+    DELTA1,
+    FINAL_EPE,
+    L1,
+    MIOU,
+    ROTATION_DEG,
+    TOP1,
+    TRANSLATION_M,
+)
 from croco_bench.registry import TaskCard
 
 

@@ -21,7 +21,7 @@ from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms import segmentation as maps
 from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.errors import DivergedError, UsageError
-from croco_bench.metrics.segmentation_meter import SegmentationMeter
+from croco_bench.metrics.segmentation import SegmentationMeter
 from croco_bench.tiling import slide
 from croco_bench.types import Array, Batch, Sample, Size
 

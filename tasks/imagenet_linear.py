@@ -15,7 +15,7 @@ from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.imagenet import open_split, titles
 from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms.color import to_unit
-from croco_bench.metrics.classification_meter import ClassificationMeter
+from croco_bench.metrics.classification import ClassificationMeter
 from croco_bench.types import Array, Batch, Sample, Size
 
 # Images predicted at once; no number depends on it.

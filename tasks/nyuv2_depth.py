@@ -21,7 +21,7 @@ from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.color import ColorJitter, to_gray, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import DataError, UsageError
-from croco_bench.metrics.depth_meter import MIN_DEPTH_M, DepthMeter
+from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
 from croco_bench.tiling import slide
 from croco_bench.types import Array, Batch, Sample, Size
 

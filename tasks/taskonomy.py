@@ -17,7 +17,7 @@ from croco_bench.data.datasets.taskonomy import DOMAINS, Layout, block_dilated, 
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import UsageError
-from croco_bench.metrics.dense_meter import DenseMeter
+from croco_bench.metrics.dense import DenseMeter
 from croco_bench.types import Array, Batch, Sample, Size
 
 # Images predicted at once; no number depends on it.

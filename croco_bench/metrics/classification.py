@@ -1,10 +1,22 @@
-"""Classification of whole images."""
+"""Scores classifications, per image."""
 
 from __future__ import annotations
 
-from croco_bench.metrics import Metric
+from collections.abc import Mapping
+from typing import ClassVar
 
-TOP1 = Metric("top1", "top-1", "%", "higher", "image", 1, "100 * mean[the true class has the highest score]")
-TOP5 = Metric("top5", "top-5", "%", "higher", "image", 1, "100 * mean[fewer than five classes score higher]")
+from croco_bench.metrics.definitions import CLASSIFICATION
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array
 
-ALL = (TOP1, TOP5)
+
+class ClassificationMeter(Meter):
+    """Scores class scores (classes,) against `sample["label"]`. Of classes that score alike, the true one comes last."""
+
+    metrics: ClassVar = CLASSIFICATION
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one image."""
+        label = int(sample["label"])
+        ahead = int((prediction >= prediction[label]).sum()) - 1
+        return {"top1": 100.0 * (ahead < 1), "top5": 100.0 * (ahead < 5), "label": float(label)}

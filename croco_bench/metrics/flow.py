@@ -1,40 +1,70 @@
-"""Optical flow: endpoint errors e = ‖p - t‖₂ of every known pixel of the set, pooled (Baker et al. 2011, Butler et al. 2012)."""
+"""Scores optical flow: sums and counts per image, means over all pixels of the set, in float64."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import ClassVar
 
-from croco_bench.metrics import Metric
+import numpy as np
 
-
-def _mean(name: str, label: str, pixels: str) -> Metric:
-    return Metric(name, label, "px", "lower", "pixel", 2, f"mean[e], {pixels}")
-
-
-def _share(name: str, label: str, when: str) -> Metric:
-    return Metric(name, label, "%", "lower", "pixel", 2, f"100 * mean[{when}]")
+from croco_bench.metrics.definitions import FLOW
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array
 
 
-EPE = _mean("epe", "EPE", "all known pixels")
-EPE_MATCHED = _mean("epe_matched", "EPE matched", "pixels that view 2 shows")
-EPE_UNMATCHED = _mean("epe_unmatched", "EPE unmatched", "pixels that view 2 doesn't show")
-EPE_MASKED = _mean("epe_masked", "EPE masked", "without the pixels whose truth isn't to be relied on")
-EPE_MATCHED_MASKED = _mean("epe_matched_masked", "EPE matched, masked", "reliable pixels that view 2 shows")
-EPE_UNMATCHED_MASKED = _mean(
-    "epe_unmatched_masked", "EPE unmatched, masked", "reliable pixels that view 2 doesn't show"
-)
-SLOW = _mean("s0-10", "s0-10", "‖t‖ < 10 px")
-MEDIUM = _mean("s10-40", "s10-40", "10 <= ‖t‖ < 40 px")
-FAST = _mean("s40+", "s40+", "‖t‖ >= 40 px")
-BAD1 = _share("bad1", "> 1 px", "e > 1 px")
-BAD3 = _share("bad3", "> 3 px", "e > 3 px")
-BAD5 = _share("bad5", "> 5 px", "e > 5 px")
-FL_ALL = _share("fl_all", "Fl-all", "e > 3 px and e > 0.05 ‖t‖")
+class FlowMeter(Meter):
+    """Scores a flow (H, W, 2) in pixels against `sample["flow_px"]` where `sample["valid"]` (H, W) holds.
 
-ALL = (
-    *(EPE, EPE_MATCHED, EPE_UNMATCHED, EPE_MASKED, EPE_MATCHED_MASKED, EPE_UNMATCHED_MASKED),
-    *(SLOW, MEDIUM, FAST, BAD1, BAD3, BAD5, FL_ALL),
-)
-# What tables show of Sintel.
-CLEAN_EPE = replace(EPE, name="clean/epe", label="EPE clean")
-FINAL_EPE = replace(EPE, name="final/epe", label="EPE final")
+    `occluded` and `invalid` (H, W) of the sample, if it has them, part the pixels further. Where a sample has four truths of
+    every pixel, `flow4_px` (H, W, 4, 2) and `valid4` (H, W, 4), as Spring's have, an error is the least of those to the known
+    ones, and the speed is the mean of the four; a pixel of which one is unknown is in no bin of speeds.
+
+    A row holds `sums` and `counts`, one entry per metric, and the metrics of this image alone. Metrics of a set come from
+    the summed sums and counts: every pixel weighs the same. What no pixel belongs to is NaN.
+    """
+
+    metrics: ClassVar = FLOW
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one image."""
+        error, speed = _errors(prediction.astype(np.float64), sample)
+        known, nothing = np.isfinite(error), np.zeros(error.shape, dtype=np.bool_)
+        occluded, invalid = sample.get("occluded"), sample.get("invalid")
+        matched, unmatched = (nothing, nothing) if occluded is None else (~occluded, occluded)
+        reliable = nothing if invalid is None else ~invalid
+        pixels = {
+            **{"epe": known, "epe_matched": matched, "epe_unmatched": unmatched, "epe_masked": reliable},
+            **{"epe_matched_masked": matched & reliable, "epe_unmatched_masked": unmatched & reliable},
+            **{"s0-10": speed < 10, "s10-40": (speed >= 10) & (speed < 40), "s40+": speed >= 40},
+        }
+        wrong = {
+            **{f"bad{most}": error > most for most in (1, 3, 5)},
+            "fl_all": (error > 3) & (error > 0.05 * np.nan_to_num(speed)),
+        }
+        sums = {name: error[where & known].sum() for name, where in pixels.items()}
+        counts = {name: float((where & known).sum()) for name, where in pixels.items()}
+        sums |= {name: 100.0 * (bad & known).sum() for name, bad in wrong.items()}
+        counts |= dict.fromkeys(wrong, float(known.sum()))
+        row = {key: np.array([of[metric.name] for metric in FLOW]) for key, of in (("sums", sums), ("counts", counts))}
+        return {**row, **_means(row["sums"], row["counts"])}
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Means over the pixels of all images together."""
+        return _means(rows["sums"].sum(axis=0), rows["counts"].sum(axis=0))
+
+
+def _means(sums: Array, counts: Array) -> dict[str, float]:
+    means = np.divide(sums, counts, out=np.full(len(FLOW), np.nan), where=counts > 0)
+    return {metric.name: float(mean) for metric, mean in zip(FLOW, means, strict=True)}
+
+
+def _errors(prediction: Array, sample: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Endpoint error and true speed (H, W) of every pixel, NaN where unknown."""
+    four = "flow4_px" in sample
+    truth, valid = (sample[key] for key in (("flow4_px", "valid4") if four else ("flow_px", "valid")))
+    truth = np.where(valid[..., None], truth.astype(np.float64), np.nan)
+    if not four:
+        return np.linalg.norm(prediction - truth, axis=-1), np.linalg.norm(truth, axis=-1)
+    errors = np.linalg.norm(prediction[:, :, None] - truth, axis=-1)
+    least = np.where(valid, errors, np.inf).min(axis=-1)
+    return np.where(np.isinf(least), np.nan, least), np.linalg.norm(truth, axis=-1).mean(axis=-1)

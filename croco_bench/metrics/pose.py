@@ -1,65 +1,172 @@
-"""Relative pose of two views, and visual localisation from several such poses.
-
-Angles of translation directions are not folded: opposite directions are 180 degrees apart. Metrics whose names end in
-`_folded` take the smaller one of the angle and its supplement, as SuperGlue, LoFTR, PoseDiffusion and VGGT do.
-"""
+"""Scores relative poses of pairs, and poses of queries made from them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from croco_bench.metrics import Metric
-
-_ANGLES = "max(∠R, ∠t)"
-
-
-def _share(name: str, label: str, formula: str) -> Metric:
-    return Metric(name, label, "%", "higher", "pair", 1, f"100 * {formula}")
-
-
-def _auc(degrees: int) -> Metric:
-    formula = f"area under the recall of {_ANGLES}, straight between errors, from 0 to {degrees}° / {degrees}°"
-    return _share(f"auc{degrees}", f"AUC@{degrees}°", formula)
-
-
-def _folded(metric: Metric) -> Metric:
-    formula = f"{metric.formula}; ∠t = min(∠t, 180° - ∠t)"
-    return replace(metric, name=f"{metric.name}_folded", label=f"{metric.label} folded", formula=formula)
-
-
-TRANSLATION_M = Metric(
-    "translation_m",
-    "t",
-    "m",
-    "lower",
-    "scene",
-    3,
-    "mean over scenes of median over queries of ‖c_p - c_t‖, centres in m",
+from croco_bench.metrics.definitions import LOCALIZATION, PAIR_TRANSLATION_M, PAIRS
+from croco_bench.metrics.meter import Meter
+from croco_bench.metrics.pose_averaging import locate
+from croco_bench.metrics.pose_errors import (
+    check_rotations,
+    direction_error_deg,
+    failed,
+    folded,
+    rotation_error_deg,
+    translation_error_m,
 )
-ROTATION_DEG = Metric(
-    "rotation_deg", "R", "deg", "lower", "scene", 2, "mean over scenes of median over queries of ∠(R_pᵀ R_t)"
-)
-SUCCESS = Metric(
-    *("success_5cm_5deg", "5 cm, 5°", "%", "higher", "scene", 1),
-    formula="100 * mean over scenes of mean over queries of [‖c_p - c_t‖ <= 0.05 m and ∠(R_pᵀ R_t) <= 5°]",
-)
+from croco_bench.types import Array
 
-PAIR_ROTATION_DEG = Metric("pair_rotation_deg", "∠R", "deg", "lower", "pair", 2, "median of ∠R = ∠(R_pᵀ R_t)")
-PAIR_DIRECTION_DEG = Metric("pair_direction_deg", "∠t", "deg", "lower", "pair", 2, "median of ∠t = ∠(t_p, t_t)")
-PAIR_TRANSLATION_M = Metric("pair_translation_m", "‖t‖", "m", "lower", "pair", 3, "median of ‖t_p - t_t‖")
-AUC5, AUC10, AUC20 = _auc(5), _auc(10), _auc(20)
-MAA30 = _share("maa30", "mAA@30°", f"mean over τ = 1°, ..., 30° of mean[{_ANGLES} < τ]")
-RRA15 = _share("rra15", "RRA@15°", "mean[∠R < 15°]")
-RTA15 = _share("rta15", "RTA@15°", "mean[∠t < 15°]")
-FAILED = Metric(
-    "failed_pairs", "failed", "%", "lower", "pair", 1, "100 * mean[no pose was found]; their errors are infinite"
-)
-STILL = Metric(
-    *("zero_baselines", "zero baselines", "", "lower", "pair", 0),
-    formula="#{‖t_t‖ < 1 µm}, pairs without a true direction: rotation alone is scored",
-)
+_CLOSE_M, _CLOSE_DEG = 0.05, 5.0
 
-_DIRECTED = (PAIR_DIRECTION_DEG, AUC5, AUC10, AUC20, MAA30, RTA15)
-# The first has a value for each single pair, which pictures show.
-PAIRS = (PAIR_ROTATION_DEG, *_DIRECTED, RRA15, *(_folded(metric) for metric in _DIRECTED), FAILED, STILL)
-LOCALIZATION = (TRANSLATION_M, ROTATION_DEG, SUCCESS)
+
+class RelativePoseMeter(Meter):
+    """Scores a pose (4, 4), points of camera 2 into camera 1, against `sample["relative"]` (4, 4).
+
+    A row holds the pair's `pair_rotation_deg`, `pair_direction_deg` (NaN where the true baseline is zero) and, where
+    `meters` says that translations have a length, `pair_translation_m`. A pose with NaN is a failure: infinite errors.
+    """
+
+    scores_failures = True
+
+    def __init__(self, *, meters: bool) -> None:
+        self.meters = meters
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of pairs."""
+        return _pair_metrics(self.meters)
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one pair."""
+        return {**_pair_errors(prediction, sample["relative"], self.meters)}
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Metrics over all pairs."""
+        return pair_scores(rows)
+
+
+class LocalizationMeter(Meter):
+    """Scores a query's poses relative to K views (K, 4, 4), as `locate` makes one of them, and each pair by itself.
+
+    The sample has `relative` and `cam2world1` (K, 4, 4), `cam2world2` (4, 4) and `scene`, one of `scenes`. A row holds
+    the query's `translation_m` and `rotation_deg` (infinite where no pair gave a pose), its scene's number, and errors
+    (K,) of its pairs. Medians are taken within scenes, and the mean over scenes then, so that each scene counts the same;
+    `breakdown` tells those of each scene.
+    """
+
+    scores_failures = True
+
+    def __init__(self, scenes: Sequence[str], *, meters: bool) -> None:
+        self.scenes, self.meters = tuple(scenes), meters
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of queries, and of pairs."""
+        return (*LOCALIZATION, *_pair_metrics(self.meters))
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one query."""
+        pairs = _pair_errors(prediction, sample["relative"], self.meters)
+        pose, truth = locate(sample["cam2world1"], prediction, meters=self.meters), sample["cam2world2"]
+        return {
+            "translation_m": float(translation_error_m(pose[:3, 3], truth[:3, 3])),
+            "rotation_deg": float(rotation_error_deg(pose[:3, :3], truth[:3, :3])),
+            "scene": float(self.scenes.index(str(sample["scene"]))),
+            **pairs,
+        }
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Metrics over all queries; a scene without any leaves the mean over scenes."""
+        found = list(self._by_scene(rows).values())
+        means = {metric.name: float(np.mean([one[metric.name] for one in found])) for metric in LOCALIZATION}
+        return {**means, **pair_scores(rows)}
+
+    def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
+        """A line per scene."""
+        return [{"scene": scene, **found} for scene, found in self._by_scene(rows).items()]
+
+    def _by_scene(self, rows: Mapping[str, Array]) -> dict[str, dict[str, float]]:
+        found = {}
+        for number, scene in enumerate(self.scenes):
+            inside = rows["scene"] == number
+            if inside.any():
+                found[scene] = _localized(rows["translation_m"][inside], rows["rotation_deg"][inside])
+        return found
+
+
+def pair_scores(rows: Mapping[str, Array]) -> dict[str, float]:
+    """Metrics of pairs from their errors, arrays of any one shape."""
+    rotation, direction = rows["pair_rotation_deg"].ravel(), rows["pair_direction_deg"].ravel()
+    found = {
+        "pair_rotation_deg": float(np.median(rotation)),
+        "rra15": 100 * float((rotation < 15).mean()),
+        **_directed(rotation, direction, ""),
+        **_directed(rotation, folded(direction), "_folded"),
+        "failed_pairs": 100 * float(np.isinf(rotation).mean()),
+        "zero_baselines": float(np.isnan(direction).sum()),
+    }
+    if "pair_translation_m" in rows:
+        found["pair_translation_m"] = float(np.median(rows["pair_translation_m"]))
+    return found
+
+
+def _directed(rotation: Array, direction: Array, ending: str) -> dict[str, float]:
+    """Scores that look at directions. Pairs without a true one are scored by rotation alone, or not at all."""
+    both, told = np.fmax(rotation, direction), direction[~np.isnan(direction)]
+    found = {
+        "pair_direction_deg": float(np.median(told)) if told.size else float("nan"),
+        "rta15": 100 * float((told < 15).mean()) if told.size else float("nan"),
+        **{f"auc{limit}": 100 * auc(both, limit) for limit in (5, 10, 20)},
+        "maa30": 100 * mean_accuracy(both, 30),
+    }
+    return {f"{name}{ending}": value for name, value in found.items()}
+
+
+def auc(errors: Array, limit: float) -> float:
+    """Area under the recall of errors (n,) from 0 to `limit`, straight between errors, divided by `limit`.
+
+    SuperGlue's trapezoids in closed form: errors below the limit contribute what they leave to it, and the largest of them
+    half of itself, as recall rises before an error is reached.
+    """
+    below = errors[errors < limit]
+    if not below.size:
+        return 0.0
+    return float((limit - below).sum() + below.max() / 2) / (limit * len(errors))
+
+
+def mean_accuracy(errors: Array, limit: int) -> float:
+    """Mean over thresholds 1, 2, ..., `limit` of the share of errors (n,) below them; an error of `limit` counts as below."""
+    inside = errors[errors <= limit]
+    return float(np.maximum(limit - np.floor(inside), 1).sum()) / (limit * len(errors))
+
+
+def _localized(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
+    """Of the queries of one scene."""
+    close = (translation_m <= _CLOSE_M) & (rotation_deg <= _CLOSE_DEG)
+    return {
+        "queries": float(len(translation_m)),
+        "translation_m": float(np.median(translation_m)),
+        "rotation_deg": float(np.median(rotation_deg)),
+        "success_5cm_5deg": 100 * float(close.mean()),
+    }
+
+
+def _pair_metrics(meters: bool) -> tuple[Metric, ...]:
+    return (*PAIRS, PAIR_TRANSLATION_M) if meters else PAIRS
+
+
+def _pair_errors(predicted: Array, truth: Array, meters: bool) -> dict[str, Array]:
+    """Errors (...) of poses (..., 4, 4)."""
+    check_rotations(predicted)
+    predicted = np.where(failed(predicted)[..., None, None], np.nan, predicted)
+    errors = {
+        "pair_rotation_deg": rotation_error_deg(predicted[..., :3, :3], truth[..., :3, :3]),
+        "pair_direction_deg": direction_error_deg(predicted[..., :3, 3], truth[..., :3, 3]),
+    }
+    if meters:
+        errors["pair_translation_m"] = translation_error_m(predicted[..., :3, 3], truth[..., :3, 3])
+    return errors

@@ -1,12 +1,83 @@
-"""Semantic segmentation: overlap of classes, from areas summed over the whole set (Long et al. 2015)."""
+"""Scores label maps: areas per image and class, ratios over the whole set, in float64."""
 
 from __future__ import annotations
 
-from croco_bench.metrics import Metric
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-MIOU = Metric("miou", "mIoU", "%", "higher", "class", 1, "100 * mean_c[ΣI_c / ΣU_c], classes with ΣU_c > 0")
-MACC = Metric("macc", "mAcc", "%", "higher", "class", 1, "100 * mean_c[ΣI_c / ΣL_c], classes with ΣL_c > 0")
-AACC = Metric("aacc", "aAcc", "%", "higher", "pixel", 1, "100 * Σ_c ΣI_c / Σ_c ΣL_c")
-CLASSES = Metric("classes", "classes", "", "higher", "class", 0, "#{c: ΣU_c > 0}, the classes that mIoU is a mean of")
+import numpy as np
 
-ALL = (MIOU, MACC, AACC, CLASSES)
+from croco_bench.metrics.definitions import SEGMENTATION
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array
+
+IGNORED = 255
+
+
+class SegmentationMeter(Meter):
+    """Scores a label map (H, W) against `sample["label"]`, both with classes from 0; label 255 isn't scored.
+
+    A row holds, per class, the pixels of `intersection`, `union` and `truth` (vectors), and the metrics of this image
+    alone. Metrics of a set come from the summed areas, never from the rows' own metrics. A class that is neither
+    predicted nor labelled has no IoU and leaves the mean; `classes` counts those that stay. `breakdown` has the IoU of
+    each class.
+    """
+
+    metrics: ClassVar = SEGMENTATION
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.classes = names, len(names)
+
+    def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
+        """Row of one image."""
+        scored = sample["label"] != IGNORED
+        guess, truth = prediction[scored], sample["label"][scored]
+        intersection, predicted, labeled = (
+            np.bincount(values, minlength=self.classes)[: self.classes].astype(np.float64)
+            for values in (truth[guess == truth], guess, truth)
+        )
+        areas = {"intersection": intersection, "union": predicted + labeled - intersection, "truth": labeled}
+        return {**areas, **_metrics(**areas)}
+
+    def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
+        """Metrics of the areas of all images together; NaN where nothing is labelled."""
+        return _metrics(*_sums(rows))
+
+    def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
+        """IoU, accuracy and share of the labelled pixels (all in percent) of every class, over all images."""
+        intersection, union, truth = _sums(rows)
+        columns = 100 * _ratio(intersection, union), 100 * _ratio(intersection, truth), 100 * _share(truth)
+        return [
+            {"class": name, "iou": float(iou), "accuracy": float(accuracy), "labelled": float(share)}
+            for name, iou, accuracy, share in zip(self.names, *columns, strict=True)
+        ]
+
+
+def _sums(rows: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+    intersection, union, truth = (rows[key].sum(axis=0) for key in ("intersection", "union", "truth"))
+    return intersection, union, truth
+
+
+def _share(areas: Array) -> Array:
+    share: Array = areas / max(areas.sum(), 1)
+    return share
+
+
+def _metrics(intersection: Array, union: Array, truth: Array) -> dict[str, float]:
+    return {
+        "miou": 100 * _mean(_ratio(intersection, union)),
+        "macc": 100 * _mean(_ratio(intersection, truth)),
+        "aacc": 100 * float(_ratio(intersection.sum(), truth.sum())),
+        "classes": float(np.count_nonzero(union)),
+    }
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """NaN where `whole` is 0."""
+    ratio: Array = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return ratio
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

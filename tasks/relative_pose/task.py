@@ -25,8 +25,8 @@ from croco_bench.data.splitting import limit
 from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.data.transforms.view_fitting import fit
 from croco_bench.errors import DataError, UsageError
+from croco_bench.metrics.pose import LocalizationMeter, RelativePoseMeter
 from croco_bench.metrics.pose_errors import ZERO_BASELINE_M
-from croco_bench.metrics.pose_meter import LocalizationMeter, RelativePoseMeter
 from croco_bench.tasks.relative_pose.classical import Estimator, by_opencv, by_poselib, relative_poses
 from croco_bench.tasks.relative_pose.pictures import as_pixels, panels_of_pair, panels_of_query
 from croco_bench.tasks.relative_pose.rotations import (

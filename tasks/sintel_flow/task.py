@@ -19,7 +19,7 @@ from croco_bench.data.mixtures.flow import check_weights, open_mixture
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.flow import FlowAugment
 from croco_bench.errors import DataError, UsageError
-from croco_bench.metrics.flow_meter import FlowMeter
+from croco_bench.metrics.flow import FlowMeter
 from croco_bench.tasks.matching.classical import on_batch
 from croco_bench.tasks.matching.losses import LOSSES, within
 from croco_bench.tasks.matching.released import FLOW

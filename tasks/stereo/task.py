@@ -24,7 +24,7 @@ from croco_bench.data.mixtures.stereo import (
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.stereo import StereoAugment
 from croco_bench.errors import UsageError
-from croco_bench.metrics.disparity_meter import DisparityMeter
+from croco_bench.metrics.disparity import DisparityMeter
 from croco_bench.tasks.matching.classical import on_batch
 from croco_bench.tasks.matching.losses import LOSSES
 from croco_bench.tasks.matching.released import STEREO

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from croco_bench.metrics.depth_meter import DepthMeter
+from croco_bench.metrics.depth import DepthMeter
 from croco_bench.metrics.meter import stack
 from croco_bench.types import Array
 

@@ -13,7 +13,7 @@ from croco_bench.data.rooms.scene import make_scene
 from croco_bench.data.rooms.stereo import StereoPair, make_stereo
 from croco_bench.data.transforms.stereo import StereoAugment
 from croco_bench.errors import UsageError
-from croco_bench.metrics.disparity_meter import DisparityMeter
+from croco_bench.metrics.disparity import DisparityMeter
 from croco_bench.metrics.meter import stack
 from croco_bench.types import Array, Sample
 

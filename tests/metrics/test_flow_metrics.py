@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from croco_bench.metrics.flow import ALL, CLEAN_EPE, EPE
-from croco_bench.metrics.flow_meter import FlowMeter
+from croco_bench.metrics.definitions import CLEAN_EPE, EPE, FLOW
+from croco_bench.metrics.flow import FlowMeter
 from croco_bench.metrics.meter import bootstrap, stack
 from croco_bench.types import Array, Sample
 
@@ -21,7 +21,7 @@ def score(*pairs: tuple[Array, Sample]) -> dict[str, float]:
     """Metrics that have a value."""
     meter = FlowMeter()
     found = meter.reduce(stack([meter.measure(prediction, sample) for prediction, sample in pairs]))
-    assert set(found) == {metric.name for metric in ALL}
+    assert set(found) == {metric.name for metric in FLOW}
     return {name: value for name, value in found.items() if not np.isnan(value)}
 
 

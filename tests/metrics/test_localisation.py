@@ -9,10 +9,10 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.miniatures.make import make_mini
+from croco_bench.metrics.definitions import LOCALIZATION
 from croco_bench.metrics.meter import Rows, bootstrap, stack
-from croco_bench.metrics.pose import LOCALIZATION
+from croco_bench.metrics.pose import LocalizationMeter
 from croco_bench.metrics.pose_averaging import geometric_median, locate, nearest_to_lines, rotation_median
-from croco_bench.metrics.pose_meter import LocalizationMeter
 from croco_bench.runs.runner import run
 from croco_bench.types import Array
 
@@ -107,7 +107,7 @@ def test_lines_that_never_meet_and_lines_that_are_none() -> None:
     assert np.isnan(nearest_to_lines(centers, np.zeros((3, 3)))).all()
 
 
-@pytest.mark.parametrize("metres", [True, False])
+@pytest.mark.parametrize("meters", [True, False])
 def test_true_relative_poses_give_the_true_pose(meters: bool) -> None:
     for seed in range(20):
         query, *known = poses(6, seed)

@@ -8,13 +8,13 @@ from scipy.spatial.transform import Rotation
 
 from croco_bench.errors import BenchError
 from croco_bench.metrics.meter import Rows, bootstrap, stack
+from croco_bench.metrics.pose import RelativePoseMeter, auc, mean_accuracy, pair_scores
 from croco_bench.metrics.pose_errors import (
     direction_error_deg,
     folded,
     rotation_error_deg,
     translation_error_m,
 )
-from croco_bench.metrics.pose_meter import RelativePoseMeter, auc, mean_accuracy, pair_scores
 from croco_bench.types import Array
 
 
@@ -164,7 +164,7 @@ def test_by_hand() -> None:
     assert scores["pair_translation_m"] == pytest.approx(0, abs=1e-12) and scores["rta15_folded"] == 100
 
 
-@pytest.mark.parametrize("metres", [True, False])
+@pytest.mark.parametrize("meters", [True, False])
 def test_metrics_are_what_is_declared(meters: bool) -> None:
     meter = RelativePoseMeter(meters=meters)
     scores = meter.reduce(measured(poses(9, 8), poses(9, 9), meters=meters))

@@ -40,8 +40,7 @@ def test_ranks_are_shown_as_the_paper_rounds_them() -> None:
 
 
 def test_a_group_may_hold_metrics_of_both_directions() -> None:
-    from croco_bench.metrics.dense import L1
-    from croco_bench.metrics.depth import DELTA1
+    from croco_bench.metrics.definitions import DELTA1, L1
 
     group = Group("both", ("t", "u"), (L1, DELTA1))
     values = {"x": {"t": 0.1, "u": 90.0}, "y": {"t": 0.2, "u": 80.0}, "z": {"u": 99.0}}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from croco_bench.metrics.meter import bootstrap, stack
-from croco_bench.metrics.segmentation_meter import IGNORED, SegmentationMeter
+from croco_bench.metrics.segmentation import IGNORED, SegmentationMeter
 from croco_bench.types import Array
 
 NAMES = [metric.name for metric in SegmentationMeter.metrics]

@@ -84,8 +84,8 @@ def test_a_failed_write_keeps_the_old_result_and_rescues_the_new(
 def test_two_runs_on_one_slot(tmp_path: Path) -> None:
     slot = slot_in(tmp_path)
     code = (
-        "import sys, time; from pathlib import Path; from croco_bench.records.store import Slot;"
-        f"s = Slot(Path({str(tmp_path)!r}), 'paper', 'nyuv2-depth', 'croco-v1', 0)\n"
+        "import sys, time; from pathlib import Path; from croco_bench.records.store import ResultPaths;"
+        f"s = ResultPaths(Path({str(tmp_path)!r}), 'paper', 'nyuv2-depth', 'croco-v1', 0)\n"
         "with s.lock():\n print('locked', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:

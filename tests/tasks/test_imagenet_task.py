@@ -9,7 +9,7 @@ import torch
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from croco_bench import registry, run
-from croco_bench.metrics.classification_meter import ClassificationMeter
+from croco_bench.metrics.classification import ClassificationMeter
 from croco_bench.metrics.meter import stack
 
 

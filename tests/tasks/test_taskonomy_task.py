@@ -16,7 +16,7 @@ from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Task
 from croco_bench.data.datasets.taskonomy import DOMAINS
 from croco_bench.errors import DataError, UsageError
-from croco_bench.metrics.dense_meter import DenseMeter
+from croco_bench.metrics.dense import DenseMeter
 from croco_bench.metrics.meter import stack
 from croco_bench.runs import runner
 from croco_bench.tasks.taskonomy import TaskonomyOptions

@@ -13,7 +13,7 @@ from sklearn.metrics import jaccard_score
 from croco_bench import run
 from croco_bench.data.datasets.ade20k import ADE20KReader
 from croco_bench.metrics.meter import stack
-from croco_bench.metrics.segmentation_meter import SegmentationMeter
+from croco_bench.metrics.segmentation import SegmentationMeter
 
 
 @pytest.fixture(scope="module")
