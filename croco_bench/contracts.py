@@ -313,7 +313,8 @@ class Task(ABC):
             CheckpointError: they are for another task, or for other settings: the sentence names those to give.
         """
         raise CheckpointError(
-            f"{source} was fine-tuned by its authors, for another task; leave --eval-only out to fine-tune its backbone"
+            f"{source} was fine-tuned by its authors, for another task",
+            "leave --eval-only out to fine-tune its backbone",
         )
 
     @abstractmethod

@@ -7,9 +7,16 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """What was given, what was expected, what to do: one clear sentence. Exit code 1."""
+    """What was given and what was expected, and `advice`: what to do. Printed as one sentence, "what; advice". Exit code 1."""
 
     exit_code = 1
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what, advice)
+        self.what, self.advice = what, advice
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}" if self.advice else self.what
 
 
 class UsageError(BenchError):
@@ -43,4 +50,4 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
-    return UsageError(f"no {kind} is called {given!r}; {hint}")
+    return UsageError(f"no {kind} is called {given!r}", hint)

@@ -34,7 +34,7 @@ def atomic(path: Path) -> Iterator[Path]:
         if reason is None:
             raise
         raise RecordError(
-            f"can't write {path}: {reason}; free space or choose another place, then run the same command again"
+            f"can't write {path}: {reason}", "free space or choose another place, then run the same command again"
         ) from error
     finally:
         if temporary is not None:

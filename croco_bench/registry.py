@@ -77,14 +77,14 @@ class Registry(Generic[Card]):
             catalogue: Mapping[str, Card] = point.load()
         except Exception as error:
             raise BenchError(
-                f"the {self.kind}s announced by {distribution} ({point.value}) can't be imported: {error}; "
-                f"repair or uninstall {distribution}"
+                f"the {self.kind}s announced by {distribution} ({point.value}) can't be imported: {error}",
+                f"repair or uninstall {distribution}",
             ) from error
         for name, card in catalogue.items():
             if name in self._entries:
                 raise BenchError(
-                    f"{self.kind} {name!r} is announced by both {self._entries[name].distribution} and {distribution}; "
-                    "rename one or uninstall one"
+                    f"{self.kind} {name!r} is announced by both {self._entries[name].distribution} and {distribution}",
+                    "rename one or uninstall one",
                 )
             self._entries[name] = Entry(name, card, distribution)
 
@@ -96,7 +96,7 @@ class Registry(Generic[Card]):
     def _absent(self, name: str) -> UsageError:
         shared = [entry.name for entry in self if isinstance(entry.card, TaskCard) and entry.card.group == name]
         if shared:
-            return UsageError(f"{name!r} is a group of {len(shared)} tasks; name one: {', '.join(shared)}")
+            return UsageError(f"{name!r} is a group of {len(shared)} tasks", f"name one: {', '.join(shared)}")
         return unknown(self.kind, name, self._entries)
 
     def __iter__(self) -> Any:

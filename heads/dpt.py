@@ -129,7 +129,8 @@ class DPT(Head):
             fits = "x".join(str(-(-side // multiple) * multiple) for side in spec.image_size)
             raise FitError(
                 f"the DPT head needs an image size that is a multiple of {multiple} (twice the patch size), but "
-                f"train.image_size is {'x'.join(map(str, spec.image_size))}; the next that fits is {fits}"
+                f"train.image_size is {'x'.join(map(str, spec.image_size))}",
+                f"the next that fits is {fits}",
             )
 
     def resolved(self) -> dict[str, Any]:
@@ -151,8 +152,8 @@ class DPT(Head):
                 raise CheckpointError(f"the weights of the DPT head are incomplete: nothing corresponds to {name}")
             if renamed[name].shape != tensor.shape:
                 raise CheckpointError(
-                    f"{name} of the DPT head is {list(renamed[name].shape)} in the file, but {list(tensor.shape)} "
-                    "here; give the head the file's output width, layer widths and hooks"
+                    f"{name} of the DPT head is {list(renamed[name].shape)} in the file, but {list(tensor.shape)} here",
+                    "give the head the file's output width, layer widths and hooks",
                 )
         lacking = sorted(set(renamed) - set(own))
         if lacking:
@@ -202,7 +203,7 @@ def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for original, tensor in state.items():
         name = _renamed(original)
         if name in renamed and not torch.equal(renamed[name], tensor):
-            raise CheckpointError(f"{original} and its alias hold different values; the file is damaged")
+            raise CheckpointError(f"{original} and its alias hold different values", "the file is damaged")
         renamed[name] = tensor
     return renamed
 
@@ -217,4 +218,6 @@ def _renamed(original: str) -> str:
         if re.match(pattern, name):
             name = re.sub(pattern, new, name, count=1)
             return re.sub(r"<(\d)>", lambda match: str(int(match[1]) - 1), name)
-    raise CheckpointError(f"{original} isn't a weight of the DPT head; expected act_postprocess, scratch and head only")
+    raise CheckpointError(
+        f"{original} isn't a weight of the DPT head", "expected act_postprocess, scratch and head only"
+    )

@@ -44,7 +44,7 @@ class Linear(PooledHead):
         super().__init__(spec, out_channels, options)
         if options.pool == "cls" and not spec.has_cls:
             raise FitError(
-                "head.pool='cls' needs a class or global token, but the backbone has none; take head.pool=mean"
+                "head.pool='cls' needs a class or global token, but the backbone has none", "take head.pool=mean"
             )
         self.poolings = ("cls", "mean") if spec.has_cls else ("mean",)
         how = self.poolings[0] if options.pool == "auto" else options.pool
@@ -90,8 +90,8 @@ class Linear(PooledHead):
         """Pooled vectors (B, C) -> (B, out_channels)."""
         if self.training and len(pooled) == 1 and isinstance(self.norm, nn.BatchNorm1d):
             raise FitError(
-                "the linear head can't train on one image at a time, because its norm averages over the batch; raise "
-                "train.batch_size, or lower train.accumulate, until a process gets two images"
+                "the linear head can't train on one image at a time, because its norm averages over the batch",
+                "raise train.batch_size, or lower train.accumulate, until a process gets two images",
             )
         output: Tensor = self.linear(self.norm(pooled))
         return output

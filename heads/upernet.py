@@ -161,7 +161,8 @@ class UPerNet(Head):
             fits = "x".join(str(max(side, 2 * spec.patch_size)) for side in spec.image_size)
             raise FitError(
                 f"the UPerNet head needs at least two patches of {spec.patch_size} along each side, but "
-                f"train.image_size is {'x'.join(map(str, spec.image_size))}; the next that fits is {fits}"
+                f"train.image_size is {'x'.join(map(str, spec.image_size))}",
+                f"the next that fits is {fits}",
             )
 
     def resolved(self) -> dict[str, Any]:
@@ -189,8 +190,8 @@ class UPerNet(Head):
         synchronised = isinstance(self.fuse[1], nn.SyncBatchNorm)
         if self.training and not synchronised and images * self.fewest_values == 1:
             raise FitError(
-                "the UPerNet head can't train on one image at a time, because its norms average over the batch; raise "
-                "train.batch_size, or lower train.accumulate, until a process gets two images"
+                "the UPerNet head can't train on one image at a time, because its norms average over the batch",
+                "raise train.batch_size, or lower train.accumulate, until a process gets two images",
             )
 
     def auxiliary(self, features: Features) -> Sequence[tuple[float, Tensor]]:

@@ -195,8 +195,8 @@ def _labels(logits: Tensor, size: Size) -> list[Array]:
     value, winner = torch.stack(best).max(dim=0)
     if not value.isfinite().all():
         raise DivergedError(
-            "the predicted logits aren't finite: the network diverged; lower --set optim.lr or use --set "
-            "train.precision=fp32"
+            "the predicted logits aren't finite: the network diverged",
+            "lower --set optim.lr or use --set train.precision=fp32",
         )
     chosen = winner * _CLASSES_AT_ONCE + torch.stack(labels).gather(0, winner[None])[0]
     return list(chosen.to(torch.uint8).cpu().numpy())

@@ -117,11 +117,12 @@ class NYUv2Depth(Task):
                 first.append(depth.mean())
                 second.append((depth**2).mean())
         if not first:
-            raise DataError("no training image has a valid depth pixel; croco-bench data check nyuv2 says more")
+            raise DataError("no training image has a valid depth pixel", "croco-bench data check nyuv2 says more")
         mean, variance = float(np.mean(first)), float(np.mean(second) - np.mean(first) ** 2)
         if variance < 1e-8:
             raise DataError(
-                f"all valid training depths are {mean:.3f} m; the depth files are damaged: croco-bench data check nyuv2"
+                f"all valid training depths are {mean:.3f} m",
+                "the depth files are damaged: croco-bench data check nyuv2",
             )
         self.state = {"mean_m": mean, "std_m": float(np.sqrt(variance))}
 

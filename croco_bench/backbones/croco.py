@@ -82,7 +82,7 @@ class CrossView(PairBackbone):
 
     def _check_pair(self, view2: Tensor) -> None:
         if not self.binocular:
-            raise FitError(f"{self.name} has no decoder any more; load it again to encode pairs")
+            raise FitError(f"{self.name} has no decoder any more", "load it again to encode pairs")
         check_size(view2, self.image_size, self.name)
 
     def embed_for_decoder(self, tokens: Tensor) -> Tensor:

@@ -47,7 +47,9 @@ def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str |
     """
     size, text = _checked_size(image_size), str(ckpt)
     if not text:
-        raise UsageError("the checkpoint's name is empty; give a file, a URL, hf://repo/file, timm:NAME or random:ARCH")
+        raise UsageError(
+            "the checkpoint's name is empty", "give a file, a URL, hf://repo/file, timm:NAME or random:ARCH"
+        )
     called = name or default_name(text)
     if text.startswith("timm:"):
         architecture_name = text.removeprefix("timm:")
@@ -117,7 +119,7 @@ def recognize(raw: RawCheckpoint) -> Format:
         some = ", ".join(sorted(names)[:3])
         known = ", ".join(one.name for one in FORMATS)
         raise CheckpointError(
-            f"{raw.source} holds weights of no known network (such as {some}); known formats: {known}"
+            f"{raw.source} holds weights of no known network (such as {some})", f"known formats: {known}"
         )
     return found
 
@@ -144,14 +146,15 @@ def _from_finetuned(finetuned: Finetuned, raw: RawCheckpoint, size: Size, name: 
         plan = _described(raw) if "architecture" in described else None
         timm_name = None if plan else str(described["timm"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{raw.source}: the description of the network is damaged; fine-tune again") from error
+        raise CheckpointError(f"{raw.source}: the description of the network is damaged", "fine-tune again") from error
     notes = (f"fine-tuned on {described.get('task', 'an unnamed task')} from {before.source}", *before.notes)
     origin = Origin(raw.source, OWN, raw.sha256, before.license, notes)
     if plan:
         return from_converted(Converted(plan, finetuned.backbone), size, origin, name)
     if trained_size != size:
         raise FitError(
-            f"{raw.source} was fine-tuned at {trained_size}, which timm's networks keep; use image_size={trained_size}"
+            f"{raw.source} was fine-tuned at {trained_size}, which timm's networks keep",
+            f"use image_size={trained_size}",
         )
     backbone = _timm(str(timm_name), size, origin, name, described.get("decoder"))
     fill(backbone, finetuned.backbone, raw.source)
@@ -173,4 +176,6 @@ def _described(raw: RawCheckpoint) -> Architecture:
     try:
         return Architecture.from_plain(raw.extras["architecture"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{raw.source}: the description of the network is damaged; get the file again") from error
+        raise CheckpointError(
+            f"{raw.source}: the description of the network is damaged", "get the file again"
+        ) from error

@@ -44,8 +44,9 @@ def locate(ckpt: str) -> tuple[Path, str | None]:
         names = [entry.name for entry in zoo.entries()]
         near = difflib.get_close_matches(ckpt, names, n=3, cutoff=0.5) or names
         raise CheckpointError(
-            f"{ckpt!r} is neither a file nor a known model; known: {', '.join(near)} (croco-bench models), or give a "
-            "path, a URL, hf://repo/file, timm:NAME or random:ARCH"
+            f"{ckpt!r} is neither a file nor a known model",
+            f"known: {', '.join(near)} (croco-bench models), or give a "
+            "path, a URL, hf://repo/file, timm:NAME or random:ARCH",
         )
     return (Path.home() / path.relative_to("~") if path.parts[:1] == ("~",) else path), None
 
@@ -79,12 +80,12 @@ def download(url: str, sha256: str | None = None) -> Path:
         raise CheckpointError(f"{url} can't be downloaded: the server says {error.code} {error.reason}") from error
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         raise CheckpointError(
-            f"{url} can't be downloaded ({getattr(error, 'reason', None) or error}); the same command goes on from "
-            "what has arrived, or fetch the file yourself and give its path"
+            f"{url} can't be downloaded ({getattr(error, 'reason', None) or error})",
+            "the same command goes on from what has arrived, or fetch the file yourself and give its path",
         ) from error
     except OSError as error:
         raise CheckpointError(
-            f"{target} can't be written ({error.strerror or error}); free space or set CROCO_BENCH_CACHE"
+            f"{target} can't be written ({error.strerror or error})", "free space or set CROCO_BENCH_CACHE"
         ) from error
     return target
 
@@ -146,11 +147,11 @@ def _verify(path: Path, sha256: str | None, url: str) -> None:
         found = hashlib.file_digest(stream, "sha256").hexdigest() if sha256 else None
     if start.startswith((b"<!doctype", b"<html")):
         _discard(path)
-        raise CheckpointError(f"{url} leads to a web page, not to a checkpoint; give the address of the file itself")
+        raise CheckpointError(f"{url} leads to a web page, not to a checkpoint", "give the address of the file itself")
     if found != sha256:
         _discard(path)
         raise CheckpointError(
-            f"{url} has SHA-256 {str(found)[:12]}…, expected {str(sha256)[:12]}…; the copy was removed: try again"
+            f"{url} has SHA-256 {str(found)[:12]}…, expected {str(sha256)[:12]}…", "the copy was removed: try again"
         )
 
 

@@ -66,7 +66,7 @@ def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
         plan = replace(backbone.architecture, grid=backbone.grid, decoder=decoder)
         paired = CroCo(plan, backbone.image_size, origin, backbone.name)
     else:
-        raise FitError(f"{backbone.name} can't be given a decoder; this task needs a ViT or a network with its own")
+        raise FitError(f"{backbone.name} can't be given a decoder", "this task needs a ViT or a network with its own")
     known = backbone.state_dict()
     missing = paired.load_state_dict(known, strict=False).missing_keys
     assert {name.partition(".")[0] for name in missing} <= {"decoder_embed", "dec_positions", "dec_blocks", "dec_norm"}

@@ -34,7 +34,8 @@ class TimmViT(Backbone):
         patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
         if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or patch is None or patch[0] != patch[1]:
             raise FitError(
-                f"timm:{architecture} isn't a plain ViT with square patches; give one such as timm:vit_base_patch16_224"
+                f"timm:{architecture} isn't a plain ViT with square patches",
+                "give one such as timm:vit_base_patch16_224",
             )
         self.patch_size, self.embed_dim, self.depth = int(patch[0]), int(self.model.embed_dim), len(blocks)
         grid_of(image_size, self.patch_size)
@@ -102,12 +103,12 @@ def _create(architecture: str, image_size: Size, pretrained: bool) -> Any:
     if base not in timm.list_models():
         near = timm.list_models(f"*{base[:12]}*")[:3] if base else []
         hint = f"timm has {', '.join(near)}" if near else "timm.list_models('vit*') names them all"
-        raise CheckpointError(f"timm has no model {architecture!r}; {hint}")
+        raise CheckpointError(f"timm has no model {architecture!r}", f"{hint}")
     try:
         return timm.create_model(architecture, pretrained=pretrained, img_size=image_size, num_classes=0)
     except TypeError as error:
         raise FitError(
-            f"timm:{architecture} takes no image size, so it isn't a ViT; give one such as vit_base_patch16_224"
+            f"timm:{architecture} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
         ) from error
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"timm:{architecture} can't be loaded: {hub_reason(error)}") from error

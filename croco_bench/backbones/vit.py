@@ -27,8 +27,8 @@ def grid_of(size: Size, patch_size: int) -> Grid:
     if height % patch_size or width % patch_size or min(height, width) <= 0:
         fits = tuple(max(round(side / patch_size), 1) * patch_size for side in size)
         raise FitError(
-            f"image size {height}x{width} isn't a multiple of the patch size {patch_size}; the nearest that fits is "
-            f"{fits[0]}x{fits[1]}"
+            f"image size {height}x{width} isn't a multiple of the patch size {patch_size}",
+            f"the nearest that fits is {fits[0]}x{fits[1]}",
         )
     return height // patch_size, width // patch_size
 
@@ -38,8 +38,8 @@ def check_size(images: Tensor, expected: Size, name: str) -> None:
     given = tuple(images.shape[-2:])
     if given != tuple(expected):
         raise FitError(
-            f"{name} was loaded for images of {expected[0]}x{expected[1]}, but got {'x'.join(map(str, given))}; "
-            f"load it with image_size={given}"
+            f"{name} was loaded for images of {expected[0]}x{expected[1]}, but got {'x'.join(map(str, given))}",
+            f"load it with image_size={given}",
         )
 
 

@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
         return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path))
     except OSError as error:
         raise CheckpointError(
-            f"{path} can't be read: {error.strerror or error}; check the path and its permissions"
+            f"{path} can't be read: {error.strerror or error}", "check the path and its permissions"
         ) from error
 
 
@@ -80,9 +80,9 @@ def _first_bytes(path: Path) -> bytes:
         names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
         hint = f"did you mean {folder / near[0]}?" if near else "check the path"
-        raise CheckpointError(f"there is no file {path}; {hint}")
+        raise CheckpointError(f"there is no file {path}", f"{hint}")
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder, not a checkpoint; name the .pth or .safetensors file in it")
+        raise CheckpointError(f"{path} is a folder, not a checkpoint", "name the .pth or .safetensors file in it")
     with path.open("rb") as stream:
         return stream.read(512)
 
@@ -103,7 +103,7 @@ def _what_else(head: bytes) -> str:
 
 def _read_torch(path: Path) -> Any:
     if _is_foreign_archive(path):
-        raise CheckpointError(f"{path} is an archive, but not one of torch.save; expected a file with a state dict")
+        raise CheckpointError(f"{path} is an archive, but not one of torch.save", "expected a file with a state dict")
     try:
         # torch warns on stderr about pickles of other versions; whatever can't be read is said below.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_HARMLESS):
@@ -114,10 +114,10 @@ def _read_torch(path: Path) -> Any:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
-                f"{path} wants to run code on loading ({refused.group(1)}), which is refused; ask its authors for a "
-                "file with tensors only, or convert it to .safetensors where you trust it"
+                f"{path} wants to run code on loading ({refused.group(1)}), which is refused",
+                "ask its authors for a file with tensors only, or convert it to .safetensors where you trust it",
             ) from error
-        raise CheckpointError(f"{path} is truncated or damaged; download it again") from error
+        raise CheckpointError(f"{path} is truncated or damaged", "download it again") from error
 
 
 def _is_foreign_archive(path: Path) -> bool:
@@ -136,7 +136,7 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
             metadata = stream.metadata() or {}
             return {name: stream.get_tensor(name) for name in stream.keys()}, _parse_metadata(metadata)  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is truncated or damaged ({error}); download it again") from error
+        raise CheckpointError(f"{path} is truncated or damaged ({error})", "download it again") from error
 
 
 def _parse_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _unpack(content: Any, path: Path) -> tuple[State, dict[str, Any]]:
         content = content[container]
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not state:
-        raise CheckpointError(f"{path} holds no tensors; expected a state dict, or one under 'model'")
+        raise CheckpointError(f"{path} holds no tensors", "expected a state dict, or one under 'model'")
     return state, extras
 
 
@@ -176,12 +176,12 @@ def _checked(state: State, path: Path) -> State:
     whole = {}
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
-            raise CheckpointError(f"{path}: {name} should be a plain tensor of real numbers; the file is damaged")
+            raise CheckpointError(f"{path}: {name} should be a plain tensor of real numbers", "the file is damaged")
         if tensor.is_floating_point():
             tensor = tensor.float()
             if not torch.isfinite(tensor).all():
                 raise CheckpointError(
-                    f"{path}: {name} holds NaN or infinite values; the training that wrote it diverged"
+                    f"{path}: {name} holds NaN or infinite values", "the training that wrote it diverged"
                 )
         whole[name] = tensor
     return whole

@@ -169,7 +169,7 @@ def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
         source: Traversable = Path(name)
         if not source.is_file():
             raise UsageError(
-                f"no recipe file {name}; give a path to a .toml file or one of {', '.join(names_of(task))}"
+                f"no recipe file {name}", f"give a path to a .toml file or one of {', '.join(names_of(task))}"
             )
         stem = Path(name).stem
     else:

@@ -72,7 +72,9 @@ def _apply(tables: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path) or len(path) > 2:
-        raise UsageError(f"--set {change!r} isn't KEY=VALUE; write for instance --set optim.lr=3e-4 or --set head=dpt")
+        raise UsageError(
+            f"--set {change!r} isn't KEY=VALUE", "write for instance --set optim.lr=3e-4 or --set head=dpt"
+        )
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -84,7 +86,7 @@ def _apply(tables: dict[str, Any], change: str) -> None:
     if isinstance(table, str):  # head given by its name alone
         table = tables[path[0]] = {"name": table}
     if not isinstance(table, dict):
-        raise UsageError(f"--set {change!r}: {path[0]} has no keys of its own; write --set {path[0]}=VALUE")
+        raise UsageError(f"--set {change!r}: {path[0]} has no keys of its own", f"write --set {path[0]}=VALUE")
     table[path[1]] = value
     # Two spellings of one length: naming one replaces the other.
     for one, other in (("epochs", "steps"), ("steps", "epochs")):

@@ -75,7 +75,7 @@ class PairList:
         self._starts, self._ends = starts[filled], ends[filled]
         self.available = len(self._starts)
         if not self.available:
-            raise DataError(f"{listing} lists no pairs; expected one a line")
+            raise DataError(f"{listing} lists no pairs", "expected one a line")
 
     def __len__(self) -> int:
         return self.available
@@ -133,10 +133,10 @@ def open_pairs(where: Path) -> PairList:
     if len(tables) == 1:
         return open_pairs(tables[0])
     if not where.exists():
-        raise DataError(f"there is no {where}; give a folder or a list of pairs, or rooms to render them")
+        raise DataError(f"there is no {where}", "give a folder or a list of pairs, or rooms to render them")
     raise DataError(
-        f"{where} holds neither pairs.txt, listing.txt nor one .csv; where it is CroCo's Habitat release, croco-bench "
-        "data prepare habitat_release lists its pairs"
+        f"{where} holds neither pairs.txt, listing.txt nor one .csv",
+        "where it is CroCo's Habitat release, croco-bench data prepare habitat_release lists its pairs",
     )
 
 
@@ -147,7 +147,7 @@ def _root_beside(folder: Path) -> Path:
     try:
         return folder / str(json.loads(facts.read_text(encoding="utf-8"))["root"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{facts} should say the root of the paths in pairs.txt; mine the pairs again") from error
+        raise DataError(f"{facts} should say the root of the paths in pairs.txt", "mine the pairs again") from error
 
 
 def _two_columns(line: str) -> tuple[str, str]:
@@ -163,7 +163,7 @@ def _csv_columns(path: Path) -> Parse:
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         names = [name.strip() for name in stream.readline().split(",")]
     if not {"path1", "path2"} <= set(names):
-        raise DataError(f"{path} should begin with the columns path1,path2; found {','.join(names)[:80]}")
+        raise DataError(f"{path} should begin with the columns path1,path2", f"found {','.join(names)[:80]}")
     return partial(_cells, names.index("path1"), names.index("path2"))
 
 
@@ -183,7 +183,7 @@ def list_habitat(root: Path) -> str:
     """
     listing = root / "pairs.txt"
     if listing.exists():
-        raise DataError(f"{listing} is there already; delete it to list the pairs again")
+        raise DataError(f"{listing} is there already", "delete it to list the pairs again")
     lines = []
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in ("val", "minival"))
@@ -194,7 +194,7 @@ def list_habitat(root: Path) -> str:
                 place = (Path(folder) / name).relative_to(root)
                 lines.append(f"{place.as_posix()} {place.with_name(second).as_posix()}\n")
     if not lines:
-        raise DataError(f"{root} holds no pairs 00000000_1.jpeg, 00000000_2.jpeg; unpack the release there")
+        raise DataError(f"{root} holds no pairs 00000000_1.jpeg, 00000000_2.jpeg", "unpack the release there")
     with atomic(listing) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
     return f"{listing} with {len(lines)} pairs"

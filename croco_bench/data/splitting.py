@@ -51,13 +51,13 @@ def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "
         DataError: there are fewer than two groups.
     """
     if not 0 < fraction < 1:
-        raise UsageError(f"the share of training images held out for selection is {fraction:g}; give one from 0 to 1")
+        raise UsageError(f"the share of training images held out for selection is {fraction:g}", "give one from 0 to 1")
     groups = reader.groups
     sizes = Counter(groups)
     if len(sizes) < 2:
         raise DataError(
-            f"{reader.dataset}: the {reader.split} split has {len(sizes)} scene(s); holding some out for selection "
-            "needs at least two"
+            f"{reader.dataset}: the {reader.split} split has {len(sizes)} scene(s)",
+            "holding some out for selection needs at least two",
         )
     names = sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     wanted, chosen, count = fraction * len(reader), set[str](), 0
@@ -78,7 +78,7 @@ def limit(reader: Reader, count: int, seed: int) -> Reader:
         UsageError: `count` isn't positive.
     """
     if count < 1:
-        raise UsageError(f"a limit of {count} images leaves nothing to do; give at least 1")
+        raise UsageError(f"a limit of {count} images leaves nothing to do", "give at least 1")
     if count >= len(reader):
         return reader
     chosen = make_rng(seed, "limit", reader.split).choice(len(reader), count, replace=False)

@@ -46,12 +46,13 @@ class Plan:
         if train.batch_size % parts:
             raise UsageError(
                 f"train.batch_size={train.batch_size} doesn't divide by {processes} processes x {train.accumulate} "
-                f"accumulated parts; use a multiple of {parts}"
+                f"accumulated parts",
+                f"use a multiple of {parts}",
             )
         if images < train.batch_size:
             raise UsageError(
-                f"the training split has {images} images, fewer than one batch of {train.batch_size}; "
-                f"lower it with --set train.batch_size={images} or raise --limit"
+                f"the training split has {images} images, fewer than one batch of {train.batch_size}",
+                f"lower it with --set train.batch_size={images} or raise --limit",
             )
         per_epoch = images // train.batch_size
         unit = 1 if train.epochs is None else per_epoch
@@ -140,7 +141,7 @@ def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
     shapes = sorted({tuple(image.shape) for image in images})
     if len(shapes) > 1:
         raise DataError(
-            f"images that are scored together differ in size ({shapes[0]} and {shapes[1]}); get the data again"
+            f"images that are scored together differ in size ({shapes[0]} and {shapes[1]})", "get the data again"
         )
     return torch.stack(images)
 
@@ -160,8 +161,8 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
     except RuntimeError as error:
         if "DataLoader worker" in str(error):
             raise DataError(
-                f"a data-loading worker died ({str(error).splitlines()[0]}); if memory is short, lower it with "
-                "--set train.workers=0"
+                f"a data-loading worker died ({str(error).splitlines()[0]})",
+                "if memory is short, lower it with --set train.workers=0",
             ) from error
         raise
 

@@ -33,7 +33,7 @@ def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) ->
     """
     cpu = _choose(device)
     if precision == "fp16" and cpu:
-        raise UsageError("fp16 needs a GPU; on the CPU use --set train.precision=fp32 or bf16")
+        raise UsageError("fp16 needs a GPU", "on the CPU use --set train.precision=fp32 or bf16")
     # A second run in the same process may want another precision.
     AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
     random.seed(seed)
@@ -66,7 +66,7 @@ def _choose(device: str) -> bool:
     if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
         raise UsageError(f"--device {device!r} isn't one of auto, cpu, cuda, cuda:0, cuda:1, …")
     if kind == "cuda" and (not gpus or int(number or 0) >= gpus):
-        raise UsageError(f"--device {device}: this machine shows {gpus} GPUs to torch; use --device auto or cpu")
+        raise UsageError(f"--device {device}: this machine shows {gpus} GPUs to torch", "use --device auto or cpu")
     if kind == "cuda" and number:
         torch.cuda.set_device(int(number))
     return kind == "cpu" or (kind == "auto" and not gpus)
@@ -97,15 +97,16 @@ def advice(train: Loop) -> Iterator[None]:
         if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
             parts = 2 * train.accumulate
             raise BenchError(
-                f"out of memory with batches of {math.ceil(train.batch_size / train.accumulate)} images; the same "
-                f"result needs less with --set train.accumulate={parts}, or use --set train.precision=bf16"
+                f"out of memory with batches of {math.ceil(train.batch_size / train.accumulate)} images",
+                f"the same result needs less with --set train.accumulate={parts}, or use --set train.precision=bf16",
             ) from error
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise RecordError(
-                f"can't write {error.filename or 'the log'}: {error.strerror}; free space, then run the same command again"
+                f"can't write {error.filename or 'the log'}: {error.strerror}",
+                "free space, then run the same command again",
             ) from error
         raise DataError(
-            f"{error.filename or 'a file'}: {error.strerror or error}; check that it exists and can be read"
+            f"{error.filename or 'a file'}: {error.strerror or error}", "check that it exists and can be read"
         ) from error

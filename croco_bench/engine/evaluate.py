@@ -87,13 +87,14 @@ def evaluate(
     rows.sort(key=lambda row: int(row["index"]))
     scored = [int(row["index"]) for row in rows]
     if scored != list(range(total)):
-        raise BenchError(f"{len(scored)} rows were scored for {total} images; each image must be scored exactly once")
+        raise BenchError(f"{len(scored)} rows were scored for {total} images", "each image must be scored exactly once")
     table = stack(rows)
     metrics = evaluation.meter.reduce(table)
     if np.isnan(list(metrics.values())).all():
         raise DataError(
             f"{', '.join(metrics)} can't be computed: none of the {total} images of the {evaluation.reader.split} split "
-            f"has a valid target; croco-bench data check {evaluation.reader.dataset} says more"
+            f"has a valid target",
+            f"croco-bench data check {evaluation.reader.dataset} says more",
         )
     missing = {name: _why(value, evaluation) for name, value in metrics.items() if not np.isfinite(value)}
     kept = {name: value for name, value in metrics.items() if name not in missing}
@@ -118,7 +119,8 @@ def _measure(
         if finite and not np.isfinite(prediction).all():
             raise DivergedError(
                 f"the prediction for image {sample['index']} of the {evaluation.reader.split} split isn't finite: the "
-                "network diverged; lower --set optim.lr or use --set train.precision=fp32"
+                "network diverged",
+                "lower --set optim.lr or use --set train.precision=fp32",
             )
         rows.append({**evaluation.meter.measure(prediction, sample), "index": float(sample["index"])})
     return rows

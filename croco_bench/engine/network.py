@@ -20,7 +20,7 @@ def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
         return backbone.feature_spec()
     if not isinstance(backbone, PairBackbone) or not backbone.binocular:
         raise FitError(
-            f"{backbone.name} has no decoder, but the task needs two views; give a checkpoint with a decoder"
+            f"{backbone.name} has no decoder, but the task needs two views", "give a checkpoint with a decoder"
         )
     return backbone.pair_spec()
 

@@ -54,7 +54,7 @@ def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
         )
     except (ValueError, TypeError, AssertionError) as error:
         raise UsageError(
-            f"optim.name={optim.name!r} can't be built: {error}; timm.optim.list_optimizers() has them all"
+            f"optim.name={optim.name!r} can't be built: {error}", "timm.optim.list_optimizers() has them all"
         ) from error
     return optimizer
 
@@ -67,7 +67,7 @@ class Schedule:
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, min_lr: float, steps: int, warmup: int) -> None:
         if warmup >= steps:
-            raise UsageError(f"warm-up takes {warmup} of {steps} steps; lower optim.warmup or train longer")
+            raise UsageError(f"warm-up takes {warmup} of {steps} steps", "lower optim.warmup or train longer")
         self._optimizer = optimizer
         self._scheduler = CosineLRScheduler(
             optimizer,

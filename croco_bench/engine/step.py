@@ -85,8 +85,9 @@ class Stepper:
         if not math.isfinite(value):
             self.optimizer.zero_grad(set_to_none=True)
             raise DivergedError(
-                f"the loss is {value} at step {step + 1}; lower the learning rate (--set optim.lr or optim.blr), raise "
-                "--set optim.warmup or set optim.clip_grad=1; the state of the last save stays where it is"
+                f"the loss is {value} at step {step + 1}",
+                "lower the learning rate (--set optim.lr or optim.blr), raise "
+                "--set optim.warmup or set optim.clip_grad=1; the state of the last save stays where it is",
             )
         if self._clip:
             accelerator.clip_grad_norm_(self.wrapped.parameters(), self._clip)
@@ -161,11 +162,11 @@ def load_state(path: Path, key: str) -> State | None:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise RecordError(
-            f"the saved state {path} can't be read ({type(error).__name__}); start over with --fresh"
+            f"the saved state {path} can't be read ({type(error).__name__})", "start over with --fresh"
         ) from error
     if not isinstance(state, dict) or state.get("key") != key:
         raise RecordError(
-            f"{path.parent} holds a run with other settings, data or weights; choose another name or folder to keep "
-            "both, or --fresh to start over"
+            f"{path.parent} holds a run with other settings, data or weights",
+            "choose another name or folder to keep both, or --fresh to start over",
         )
     return state

@@ -55,6 +55,7 @@ def _tensorboard(folder: Path, start: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "train.tracker=tensorboard needs the tensorboard package; install it with: pip install 'croco-bench[tensorboard]'"
+            "train.tracker=tensorboard needs the tensorboard package",
+            "install it with: pip install 'croco-bench[tensorboard]'",
         ) from error
     return SummaryWriter(folder / "tensorboard", purge_step=start)

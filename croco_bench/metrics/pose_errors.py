@@ -31,7 +31,8 @@ def check_rotations(poses: Array) -> None:
     if off > _NO_ROTATION or np.linalg.det(rotations).min() < 0:
         raise BenchError(
             f"a predicted pose holds no rotation (R Rᵀ is {off:.2g} off the identity, the least determinant is "
-            f"{np.linalg.det(rotations).min():.2g}); whatever predicts poses must make rotations of its numbers"
+            f"{np.linalg.det(rotations).min():.2g})",
+            "whatever predicts poses must make rotations of its numbers",
         )
 
 

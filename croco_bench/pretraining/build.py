@@ -87,5 +87,5 @@ def _heads(heads: int, width: int, rope: bool) -> int:
     unit = 4 if rope or heads == 1 else 1
     if width % heads or (width // heads) % unit or width % 4:
         rule = "a number that divides it, into multiples of 4 with rotary positions"
-        raise FitError(f"a transformer of width {width} can't have {heads} heads; choose {rule}, and a width of 4·k")
+        raise FitError(f"a transformer of width {width} can't have {heads} heads", f"choose {rule}, and a width of 4·k")
     return heads

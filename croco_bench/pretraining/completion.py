@@ -45,7 +45,8 @@ class CrossViewCompletion(MaskedPixels):
         if options.matching_start:
             if backbone.architecture.positions != "rope":
                 raise UsageError(
-                    "croco.matching_start works by rotary positions; set croco.matching_start=0 or model.positions=rope"
+                    "croco.matching_start works by rotary positions",
+                    "set croco.matching_start=0 or model.positions=rope",
                 )
             _begin_at_the_same_place(backbone, options.matching_start)
 

@@ -140,8 +140,9 @@ class Pretrainer:
             scores = self.check.scores(model)
             if not all(math.isfinite(score) for score in scores.values()):
                 raise DivergedError(
-                    f"the held-out error is {scores['held_out']} after step {done}; lower the learning rate (--set "
-                    "optim.blr), raise --set optim.warmup or set optim.clip_grad=1, and start over"
+                    f"the held-out error is {scores['held_out']} after step {done}",
+                    "lower the learning rate (--set "
+                    "optim.blr), raise --set optim.warmup or set optim.clip_grad=1, and start over",
                 )
             panels = self.check.panels(model)
             if main:

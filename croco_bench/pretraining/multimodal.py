@@ -246,8 +246,8 @@ def _check_fit(backbone: ViT, options: MultimodalOptions) -> None:
     total = len(MODALITIES) * backbone.grid[0] * backbone.grid[1]
     if backbone.family != "multimae" or backbone.positions is None:
         raise FitError(
-            f"{backbone.name} is of family {backbone.family}; the multimae objective trains a network of family "
-            "multimae, such as random:multimae-vitb"
+            f"{backbone.name} is of family {backbone.family}",
+            "the multimae objective trains a network of family multimae, such as random:multimae-vitb",
         )
     if backbone.patch_size % options.semseg_stride:
         raise FitError(
@@ -256,5 +256,6 @@ def _check_fit(backbone: ViT, options: MultimodalOptions) -> None:
     if options.visible >= total:
         raise FitError(
             f"visible = {options.visible}: the {len(MODALITIES)} modalities have {total} tokens together, of which some "
-            f"must be masked; a sixth would be {total // 6}"
+            f"must be masked",
+            f"a sixth would be {total // 6}",
         )

@@ -57,7 +57,7 @@ def draw_visible(tokens: int, mask_ratio: float, rng: np.random.Generator) -> Te
     hidden = int(min(max(0.0, mask_ratio), 1.0) * tokens)  # in this order, not a number hides nothing
     if not 0 < hidden < tokens:
         raise UsageError(
-            f"mask_ratio={mask_ratio:g} hides {hidden} of {tokens} patches; choose one that leaves both kinds"
+            f"mask_ratio={mask_ratio:g} hides {hidden} of {tokens} patches", "choose one that leaves both kinds"
         )
     return torch.from_numpy(np.sort(rng.permutation(tokens)[hidden:]))
 

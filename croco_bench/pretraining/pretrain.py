@@ -90,7 +90,7 @@ def _sets(names: list[str], objective: str) -> list[str]:
     if objective != "multimae":
         return [f"data.pairs={json.dumps(names)}"] if names else []
     if len(names) > 1:
-        raise UsageError(f"the multimae objective learns from one folder, but --pairs names {len(names)}; give one")
+        raise UsageError(f"the multimae objective learns from one folder, but --pairs names {len(names)}", "give one")
     return [f"data.modalities={json.dumps(name)}" for name in names]
 
 
@@ -173,8 +173,8 @@ def _refuse_unknown(folder: Path) -> None:
     """Finished work is never trained over by mistake, even where its state was deleted to save space."""
     if (folder / "facts.json").is_file() and not (folder / "last.pt").is_file():
         raise RecordError(
-            f"{folder} holds a finished pre-training without its state (last.pt), so it can't go on; give another --out, "
-            "or --fresh to start over"
+            f"{folder} holds a finished pre-training without its state (last.pt), so it can't go on",
+            "give another --out, or --fresh to start over",
         )
 
 
@@ -194,9 +194,11 @@ def _only_one(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RecordError(f"can't make the folder {folder}: {error.strerror or error}; give another --out") from error
+        raise RecordError(f"can't make the folder {folder}: {error.strerror or error}", "give another --out") from error
     try:
         with FileLock(folder / "lock", timeout=0):
             yield
     except Timeout as error:
-        raise RecordError(f"another pre-training is at work in {folder}; wait for it, or give another --out") from error
+        raise RecordError(
+            f"another pre-training is at work in {folder}", "wait for it, or give another --out"
+        ) from error

@@ -145,7 +145,7 @@ def load(name: str, changes: Iterable[str] = ()) -> Pretraining:
     source: Traversable = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not source.is_file():
         if name.endswith(".toml"):
-            raise UsageError(f"no recipe file {name}; give a path to a .toml file or one of {', '.join(names())}")
+            raise UsageError(f"no recipe file {name}", f"give a path to a .toml file or one of {', '.join(names())}")
         raise unknown("pre-training recipe", name, names())
     tables = read_tables(source, changes)
     try:

@@ -74,8 +74,9 @@ def _find(name: str, data_root: Path | None) -> Path:
     root = data_root or os.environ.get("CROCO_BENCH_DATA")
     if root is None:
         raise DataError(
-            f"there is no folder or list {name}; give --pairs DIR, or --data-root (or CROCO_BENCH_DATA) where it lies "
-            "below, or --pairs rooms to render rooms as you go"
+            f"there is no folder or list {name}",
+            "give --pairs DIR, or --data-root (or CROCO_BENCH_DATA) where it lies "
+            "below, or --pairs rooms to render rooms as you go",
         )
     return Path(root) / name
 
@@ -106,8 +107,8 @@ def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Rea
         scenes = len(set(reader.groups))
         if scenes < 2:
             raise DataError(
-                f"all of {reader.dataset} is of one scene (one folder), so none can be held out; --set data.holdout=0 "
-                "trains on all of it"
+                f"all of {reader.dataset} is of one scene (one folder), so none can be held out",
+                "--set data.holdout=0 trains on all of it",
             )
         share = max(count / len(reader), min(SCENES / scenes, 0.1))
         rest, part = split_by_group(reader, min(share, 0.5), seed=0, split="held out")

@@ -74,7 +74,8 @@ class Augmentation:
         if image.shape[0] < self.size[0] or image.shape[1] < self.size[1]:
             raise DataError(
                 f"an image of {image.shape[0]}x{image.shape[1]} pixels is smaller than the crop of {self.size[0]}x"
-                f"{self.size[1]}; use larger images, --set data.resize or a smaller --set train.image_size"
+                f"{self.size[1]}",
+                "use larger images, --set data.resize or a smaller --set train.image_size",
             )
         return image
 

@@ -187,7 +187,8 @@ class FeatureCache:
             if not np.isfinite(vectors).all():
                 raise DivergedError(
                     f"{self.network.backbone.name} gives vectors ({how}) that aren't finite in half precision for the images "
-                    f"{list(batch['index'])[:3]}, …; probe it with a recipe that keeps nothing, such as paper"
+                    f"{list(batch['index'])[:3]}, …",
+                    "probe it with a recipe that keeps nothing, such as paper",
                 )
         return found
 
@@ -205,8 +206,8 @@ def _locked(place: Path) -> Iterator[None]:
             lock.acquire()
     except OSError as error:
         raise RecordError(
-            f"vectors can't be kept in {place.parent} ({error.strerror}); set CROCO_BENCH_CACHE to a folder that can be "
-            "written"
+            f"vectors can't be kept in {place.parent} ({error.strerror})",
+            "set CROCO_BENCH_CACHE to a folder that can be written",
         ) from error
     try:
         yield

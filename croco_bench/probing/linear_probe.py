@@ -84,8 +84,8 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
     (classifier, rate), accuracy = grid[index], accuracies[index]
     if not (classifier.weight.isfinite().all() and classifier.bias.isfinite().all()):  # then none of them is
         raise DivergedError(
-            f"no classifier stayed finite with the rates {', '.join(f'{one:g}' for one in settings.rates)}; give lower "
-            "ones with --set probe.rates=[…]"
+            f"no classifier stayed finite with the rates {', '.join(f'{one:g}' for one in settings.rates)}",
+            "give lower ones with --set probe.rates=[…]",
         )
     if accelerator.is_main_process:
         _log(job, grid, accuracies)

@@ -76,11 +76,11 @@ class ResultPaths:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise RecordError(
-                f"another run is at work in {self.folder}; wait for it, or give --name, --seed or --results"
+                f"another run is at work in {self.folder}", "wait for it, or give --name, --seed or --results"
             ) from error
         except OSError as error:
             raise RecordError(
-                f"can't write in {self.folder} ({error.strerror}); give another --results folder"
+                f"can't write in {self.folder} ({error.strerror})", "give another --results folder"
             ) from error
         try:
             yield
@@ -117,7 +117,7 @@ def write(slot: ResultPaths, result: Result, rows: Mapping[str, Any]) -> None:
             "w", suffix=".json", prefix="croco-bench-", delete=False, encoding="utf-8"
         ) as rescue:
             rescue.write(text)
-        raise RecordError(f"{error}; the finished result was kept in {rescue.name}") from error
+        raise RecordError(f"{error}", f"the finished result was kept in {rescue.name}") from error
 
 
 def read(path: Path) -> Result:
@@ -136,7 +136,8 @@ def read(path: Path) -> Result:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
         raise RecordError(
-            f"{path} isn't a result of schema {SCHEMA_VERSION} ({where}: {first['msg'].lower()}); make it again or move it away"
+            f"{path} isn't a result of schema {SCHEMA_VERSION} ({where}: {first['msg'].lower()})",
+            "make it again or move it away",
         ) from error
 
 
@@ -147,7 +148,7 @@ def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[t
     for folder in folders:
         if not folder.is_dir():
             raise RecordError(
-                f"there is no results folder {folder}; name one with --results, or make results with croco-bench run"
+                f"there is no results folder {folder}", "name one with --results, or make results with croco-bench run"
             )
         for path in sorted(folder.glob(f"{recipe or '*'}/*/*/seed*.json")):
             try:

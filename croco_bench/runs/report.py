@@ -150,8 +150,8 @@ def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[Eva
     for metric in registry.tasks()[task].card.headline:
         if metric.name not in metrics:
             raise BenchError(
-                f"{task} has no {metric.name}: {reasons.get(metric.name, 'no evaluation of the task gives it')}; nothing "
-                "is recorded"
+                f"{task} has no {metric.name}: {reasons.get(metric.name, 'no evaluation of the task gives it')}",
+                "nothing is recorded",
             )
 
 

@@ -96,8 +96,8 @@ def _already_done(slot: ResultPaths, assembly: RunSetup) -> Result | None:
         log(f"already done: {slot.json} (start over with --fresh)")
         return result
     raise RecordError(
-        f"{slot.json} holds a result with other settings, data or weights; give --name or --results to keep both, or "
-        "--fresh to replace it"
+        f"{slot.json} holds a result with other settings, data or weights",
+        "give --name or --results to keep both, or --fresh to replace it",
     )
 
 

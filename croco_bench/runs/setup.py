@@ -162,7 +162,7 @@ def _wrong_head(task: str, task_type: type[Task], head: str) -> str:
 def _baseline(request: RunRequest, task: Task) -> Baseline:
     name, known = request.ckpt.removeprefix(_CLASSICAL), task.baselines()
     if not known:
-        raise UsageError(f"{request.task} knows no method without learning; give a checkpoint: croco-bench models")
+        raise UsageError(f"{request.task} knows no method without learning", "give a checkpoint: croco-bench models")
     if name not in known:
         raise unknown(f"classical method of {request.task}", name, known)
     return known[name]
@@ -195,8 +195,8 @@ def _load_finetuned(request: RunRequest, head: Head, task: Task) -> None:
     finetuned = read_finetuned(Path(ckpt)) if Path(ckpt).is_file() else None
     if finetuned is None:
         raise CheckpointError(
-            f"{ckpt} holds no fine-tuned head, which --eval-only needs; give the weights.safetensors of a finished run, "
-            "or leave --eval-only out to fine-tune"
+            f"{ckpt} holds no fine-tuned head, which --eval-only needs",
+            "give the weights.safetensors of a finished run, or leave --eval-only out to fine-tune",
         )
     if finetuned.format != OWN:
         task.use_released_settings(finetuned.metadata, ckpt)
@@ -204,6 +204,6 @@ def _load_finetuned(request: RunRequest, head: Head, task: Task) -> None:
         return
     trained_on = finetuned.metadata.get("task", request.task)
     if trained_on != request.task:
-        raise CheckpointError(f"{ckpt} was fine-tuned on {trained_on}, not on {request.task}; leave --eval-only out")
+        raise CheckpointError(f"{ckpt} was fine-tuned on {trained_on}, not on {request.task}", "leave --eval-only out")
     fill(head, finetuned.head, ckpt)
     task.state = dict(finetuned.metadata.get("task_state", {}))

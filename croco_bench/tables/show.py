@@ -21,7 +21,7 @@ def find(given: str, results: Path) -> Path:
             return path
     there = sorted(path.relative_to(results).with_suffix("").as_posix() for path in results.glob("*/*/*/seed*.json"))
     known = ", ".join(there[:6]) + (" …" if len(there) > 6 else "") if there else "nothing"
-    raise RecordError(f"no result {given}; below {results} there is {known}")
+    raise RecordError(f"no result {given}", f"below {results} there is {known}")
 
 
 def show(path: Path) -> str:

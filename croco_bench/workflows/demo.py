@@ -32,7 +32,7 @@ def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: boo
     """
     entries = [registry.tasks()[name] for name in tasks] or [entry for entry in registry.tasks() if entry.card.showcase]
     if missing := [entry.name for entry in entries if RECIPE not in names_of(entry.name)]:
-        raise UsageError(f"{', '.join(missing)} has no recipe {RECIPE}; leave it out")
+        raise UsageError(f"{', '.join(missing)} has no recipe {RECIPE}", "leave it out")
     make_mini(out / "data", datasets=sorted({entry.card.dataset for entry in entries} & MINIATURES.keys()))
     backbones = {"random": "random:mini-croco", **{name: name for name in zoo.packaged()}}
     failures = []

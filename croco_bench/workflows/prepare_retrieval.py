@@ -48,7 +48,7 @@ def list_seven_scenes(root: Path, ckpt: str, device: str, *, side: int = 224, ba
     backbone = load_backbone(ckpt, image_size=side)
     folder, partial = root / f"{PREPARED}{backbone.name}", root / f".{PREPARED}{backbone.name}.partial"
     if folder.exists():
-        raise DataError(f"{folder} is there already; delete it to make the lists again")
+        raise DataError(f"{folder} is there already", "delete it to make the lists again")
     whole = open_seven_scenes(root)
     with _only_one(partial):
         _begin(partial, whole, backbone, side)
@@ -87,7 +87,7 @@ def _only_one(partial: Path) -> Iterator[None]:
         with lock:
             yield
     except Timeout as error:
-        raise DataError(f"another process is writing {partial}; wait for it") from error
+        raise DataError(f"another process is writing {partial}", "wait for it") from error
     except OSError as error:
         raise DataError(f"{error.filename or partial} can't be written ({error.strerror or error})") from error
 
@@ -128,7 +128,7 @@ def _vectors(images: list[Array], backbone: Backbone) -> Array:
         pooled = backbone.encode((batch - mean) / std)[-1].mean(dim=1)
         vectors: Array = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
     if not np.isfinite(vectors).all():
-        raise BenchError(f"{backbone.name} gives features that aren't finite; take another checkpoint")
+        raise BenchError(f"{backbone.name} gives features that aren't finite", "take another checkpoint")
     return vectors
 
 

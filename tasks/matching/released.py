@@ -56,10 +56,10 @@ def settings_of(metadata: Mapping[str, Any], source: str, released: Released) ->
     crop, criterion = metadata.get("crop"), str(metadata.get("criterion", ""))
     name = criterion.partition("(")[0].strip()
     if not (isinstance(crop, list | tuple) and len(crop) == 2 and all(isinstance(side, int) for side in crop)):
-        raise CheckpointError(f"{source}: args.crop should be a pair of sides, but is {crop!r}; get the file again")
+        raise CheckpointError(f"{source}: args.crop should be a pair of sides, but is {crop!r}", "get the file again")
     if name not in _LOSSES:
         known = ", ".join(_LOSSES)
-        raise CheckpointError(f"{source}: args.criterion {criterion!r} isn't known; expected one of {known}")
+        raise CheckpointError(f"{source}: args.criterion {criterion!r} isn't known", f"expected one of {known}")
     return {"train.image_size": list(crop), "task.loss": _LOSSES[name], **_weights(metadata, source, released)}
 
 
@@ -68,11 +68,13 @@ def _refuse_other(metadata: Mapping[str, Any], source: str, released: Released) 
     for other in (FLOW, STEREO):
         if task == other.task and other is not released:
             raise CheckpointError(
-                f"{source} is {other.method}'s: it predicts {other.predicts}, not {released.predicts}; give a file of "
-                f"{released.method}"
+                f"{source} is {other.method}'s: it predicts {other.predicts}, not {released.predicts}",
+                f"give a file of {released.method}",
             )
     if task != released.task:
-        raise CheckpointError(f"{source} doesn't say that it is {released.method}'s (args.task); leave --eval-only out")
+        raise CheckpointError(
+            f"{source} doesn't say that it is {released.method}'s (args.task)", "leave --eval-only out"
+        )
 
 
 def _weights(metadata: Mapping[str, Any], source: str, released: Released) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _weights(metadata: Mapping[str, Any], source: str, released: Released) -> di
             numbers = {f"task.{name}": float(number) for name, number in zip(names, match.groups(), strict=True)}
             return {**({"task.weights": mode} if len(released.modes) > 1 else {}), **numbers}
     raise CheckpointError(
-        f"{source}: args.tile_conf_mode {metadata.get('tile_conf_mode')!r} isn't known; expected {released.example}"
+        f"{source}: args.tile_conf_mode {metadata.get('tile_conf_mode')!r} isn't known", f"expected {released.example}"
     )
 
 
@@ -98,7 +100,7 @@ def check_settings(wanted: Mapping[str, Any], image_size: Size, options: Any, so
     given["train.image_size"] = list(image_size)
     changes = [f"--set {key}={_written(value)}" for key, value in wanted.items() if given[key] != value]
     if changes:
-        raise CheckpointError(f"{source} was trained with other settings than these; add {' '.join(changes)}")
+        raise CheckpointError(f"{source} was trained with other settings than these", f"add {' '.join(changes)}")
 
 
 def _written(value: Any) -> str:

@@ -153,7 +153,7 @@ class RelativePose(Task):
         mean = float(np.mean([np.linalg.norm(train[place]["relative"][:3, 3]) for place in places]))
         if mean < ZERO_BASELINE_M:
             raise DataError(
-                "the cameras of all training pairs stand at one place; croco-bench data check 7scenes says more"
+                "the cameras of all training pairs stand at one place", "croco-bench data check 7scenes says more"
             )
         self.state = {"scale_m": mean}
 
@@ -274,7 +274,7 @@ def _further(names: tuple[str, ...], data_root: Path) -> dict[str, PoseReader]:
     for name in names:
         pairs = open_scannet1500(data_folder(data_root, name)) if name == "scannet1500" else open_pair_list(name)
         if pairs.dataset in found:
-            raise UsageError(f"task.also={list(names)} names {pairs.dataset} twice; give each list a name of its own")
+            raise UsageError(f"task.also={list(names)} names {pairs.dataset} twice", "give each list a name of its own")
         found[pairs.dataset] = pairs
     return found
 

@@ -45,7 +45,7 @@ def _place(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"{path.parent} can't be made ({error.strerror}); give task.submissions another folder"
+            f"{path.parent} can't be made ({error.strerror})", "give task.submissions another folder"
         ) from error
     return path
 

@@ -103,7 +103,7 @@ class SintelFlow(WindowedTask):
         kept = [scene for scene in scenes_of(root, "train") if scene not in (*SELECT_SCENES, *HELD_OUT)]
         if "sintel" in self.options.train_on and not kept:
             raise DataError(
-                f"{root} holds no scene to train on beside those that select and report; get all {len(SCENES)}"
+                f"{root} holds no scene to train on beside those that select and report", f"get all {len(SCENES)}"
             )
         train, select = open_mixture(root.parent, self.options.train_on, sintel_scenes=kept, seed=seed)
         return Splits(train, select or open_split(root, "train", scenes=_present(root, wanted)), test)
@@ -184,7 +184,7 @@ def _present(root: Path, wanted: tuple[str, ...]) -> list[str]:
     found = [scene for scene in wanted if scene in scenes_of(root, "train")]
     if not found:
         raise DataError(
-            f"{root} has none of the scenes {', '.join(wanted)}; get all of MPI-Sintel: croco-bench data list"
+            f"{root} has none of the scenes {', '.join(wanted)}", "get all of MPI-Sintel: croco-bench data list"
         )
     return found
 
@@ -196,5 +196,6 @@ def _check(options: SintelFlowOptions) -> None:
         raise UsageError(f"task.max_flow={options.max_flow:g} should be more than 0")
     if options.report == "all" and "sintel" in options.train_on:
         raise UsageError(
-            "task.report=all would score scenes that are trained on; leave sintel out of task.train_on, or report=held-out"
+            "task.report=all would score scenes that are trained on",
+            "leave sintel out of task.train_on, or report=held-out",
         )

@@ -98,8 +98,8 @@ class Stereo(WindowedTask):
         source, scenes = REPORTS[options.report]
         if scenes is None and source in options.train_on:
             raise UsageError(
-                f"task.report={options.report} would score scenes that are trained on; leave {source} out of task.train_on, or "
-                f"take task.report={options.report}-subval"
+                f"task.report={options.report} would score scenes that are trained on",
+                f"leave {source} out of task.train_on, or take task.report={options.report}-subval",
             )
         change = StereoAugment(image_size)
         if options.augment == "crop":

@@ -59,7 +59,7 @@ class Names:
         fits = fits and all(size > 0 and (axis != "1" or size == 1) for size, axis in zip(found, wanted, strict=True))
         if not fits:
             raise CheckpointError(
-                f"{self.source}: {name} should have shape ({axes}), but has {found}; the file is damaged"
+                f"{self.source}: {name} should have shape ({axes}), but has {found}", "the file is damaged"
             )
         return found
 
@@ -71,7 +71,9 @@ class Names:
 
     def lacks(self, name: str) -> CheckpointError:
         """The error for a weight that isn't there."""
-        return CheckpointError(f"{self.source}: the weights lack {name}; the file is incomplete or of another network")
+        return CheckpointError(
+            f"{self.source}: the weights lack {name}", "the file is incomplete or of another network"
+        )
 
     def take(self, name: str, new: str) -> Tensor:
         """Moves one tensor to its new name."""
@@ -105,8 +107,8 @@ class Names:
             some = ", ".join(sorted(self._left)[:4])
             more = f" and {len(self._left) - 4} more" if len(self._left) > 4 else ""
             raise CheckpointError(
-                f"{self.source}: unexpected weights {some}{more}; this variant of the network isn't known "
-                "(a ViT that timm knows can be given as timm:NAME)"
+                f"{self.source}: unexpected weights {some}{more}",
+                "this variant of the network isn't known (a ViT that timm knows can be given as timm:NAME)",
             )
 
 
@@ -139,7 +141,9 @@ def square_grid(count: int, source: str, table: str) -> Grid:
     """The grid (n, n) of a table with `count` positions."""
     side = math.isqrt(count)
     if side * side != count or not side:
-        raise CheckpointError(f"{source}: {table} has {count} positions, which is no square grid; the file is damaged")
+        raise CheckpointError(
+            f"{source}: {table} has {count} positions, which is no square grid", "the file is damaged"
+        )
     return side, side
 
 
@@ -163,6 +167,6 @@ def checked_heads(heads: object, width: int, source: str, part: str, *, rope: bo
     if not (isinstance(heads, int) and whole and width % heads == 0 and (not rope or width // heads % 4 == 0)):
         rule = f"divides {width} into multiples of 4, as RoPE needs" if rope else f"divides {width}"
         raise CheckpointError(
-            f"{source}: the {part} of width {width} can't have {heads!r} heads; expected a number that {rule}"
+            f"{source}: the {part} of width {width} can't have {heads!r} heads", f"expected a number that {rule}"
         )
     return heads

@@ -73,7 +73,9 @@ def _positions(names: Names, kwargs: Mapping[str, Any]) -> tuple[Literal["fixed"
     except ValueError:
         base = math.nan
     if not 0 < base < math.inf:
-        raise CheckpointError(f"{names.source}: pos_embed={said!r} isn't known; expected cosine, or RoPE and a number")
+        raise CheckpointError(
+            f"{names.source}: pos_embed={said!r} isn't known", "expected cosine, or RoPE and a number"
+        )
     return "rope", base, ()
 
 
@@ -95,7 +97,8 @@ def _agree(names: Names, kwargs: Mapping[str, Any], **found: int) -> None:
     for key, value in found.items():
         if key in kwargs and kwargs[key] != value:
             raise CheckpointError(
-                f"{names.source}: {key} should be {kwargs[key]!r}, but the weights have {value}; the file is incomplete"
+                f"{names.source}: {key} should be {kwargs[key]!r}, but the weights have {value}",
+                "the file is incomplete",
             )
 
 
@@ -139,7 +142,9 @@ def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder
         return None
     blocks = kwargs.get("dec_block", "cross")
     if blocks not in ("cross", "cat"):
-        raise CheckpointError(f"{names.source}: decoder blocks of kind {blocks!r} aren't known; expected cross or cat")
+        raise CheckpointError(
+            f"{names.source}: decoder blocks of kind {blocks!r} aren't known", "expected cross or cat"
+        )
     width, _ = names.shape("decoder_embed.weight", "decoder width, encoder width")
     hidden, _ = names.shape("dec_blocks.0.mlp.fc1.weight", "hidden, width")
     norm_memory = bool(kwargs.get("norm_im2_in_dec", True))

@@ -25,7 +25,7 @@ def _convert(names: Names, family: Family, norm: str | None, notes: tuple[str, .
     prefix = int(family != "vit" or names.has("cls_token"))
     if prefix:
         if names.shape("cls_token", "1, 1, width")[2] != width:
-            raise CheckpointError(f"{names.source}: cls_token should have width {width}; the file is damaged")
+            raise CheckpointError(f"{names.source}: cls_token should have width {width}", "the file is damaged")
         names.out["prefix"] = names.take("cls_token", "prefix") + table[:1]
         table = table[1:]
     names.out["positions"] = table
@@ -60,7 +60,8 @@ def _convert_multimae_export(names: Names) -> Converted:
     if names.look("pos_embed")[0, 0].any():  # the export's class token is a global token, which has no position
         raise CheckpointError(
             f"{names.source}: the final norm (norm.weight) is missing, and this is no MultiMAE export, the one ViT "
-            "without a norm; the file is incomplete"
+            "without a norm",
+            "the file is incomplete",
         )
     return _convert(names, "multimae", None, (NO_NORM,))
 

@@ -168,12 +168,12 @@ def data_folder(data_root: Path | None, name: str) -> Path:
     given = data_root or os.environ.get("CROCO_BENCH_DATA")
     if not given:
         raise DataError(
-            f"where is the {name} dataset? give --data-root DIR (the folder that holds {name}/) or set CROCO_BENCH_DATA; "
-            "croco-bench data make-mini DIR renders a miniature to try"
+            f"where is the {name} dataset? give --data-root DIR (the folder that holds {name}/) or set CROCO_BENCH_DATA",
+            "croco-bench data make-mini DIR renders a miniature to try",
         )
     folder = Path(given) / name
     if not folder.is_dir():
         raise DataError(
-            f"there is no folder {folder}; croco-bench data list says what it should hold and where to get it"
+            f"there is no folder {folder}", "croco-bench data list says what it should hold and where to get it"
         )
     return folder

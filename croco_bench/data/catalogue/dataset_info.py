@@ -52,11 +52,11 @@ class DatasetInfo:
         """
         if not self.preparer:
             raise UsageError(
-                f"{self.name} needs no preparation: it is read as it is published; croco-bench data prepare --help says "
-                "what can be prepared"
+                f"{self.name} needs no preparation: it is read as it is published",
+                "croco-bench data prepare --help says what can be prepared",
             )
         if ckpt and not self.preparer_ckpt:
-            raise UsageError(f"{self.name} is prepared without a network; leave --ckpt out")
+            raise UsageError(f"{self.name} is prepared without a network", "leave --ckpt out")
         function: Callable[..., str] = _load(self.preparer)
         return function(root, ckpt or self.preparer_ckpt, device) if self.preparer_ckpt else function(root)
 

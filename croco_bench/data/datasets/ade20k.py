@@ -44,7 +44,8 @@ class ADE20KReader:
             name = min(without)
             lacking = self._labels / f"{name}.png" if name in images else self._images / f"{name}.jpg"
             raise DataError(
-                f"there is no {lacking}, and {len(without)} in all are without image or annotation; unpack {LINK} again"
+                f"there is no {lacking}, and {len(without)} in all are without image or annotation",
+                f"unpack {LINK} again",
             )
         self.split, self.ids = PARTS[split], sorted(images)
         self.miniature, self.available = is_miniature(root), len(images)
@@ -70,12 +71,13 @@ class ADE20KReader:
         if image.shape[:2] != numbers.shape:
             (height, width), (tall, wide) = image.shape[:2], numbers.shape
             raise DataError(
-                f"{path} is {tall}x{wide}, but its image is {height}x{width}; the two should be of one size: unpack {LINK} "
-                "again"
+                f"{path} is {tall}x{wide}, but its image is {height}x{width}",
+                f"the two should be of one size: unpack {LINK} again",
             )
         if numbers.max(initial=0) > len(NAMES):
             raise DataError(
-                f"{path} has class {numbers.max()}, expected 0 (unlabelled) to {len(NAMES)}; use the annotations of {LINK}"
+                f"{path} has class {numbers.max()}, expected 0 (unlabelled) to {len(NAMES)}",
+                f"use the annotations of {LINK}",
             )
         # In uint8, 0 - 1 is 255.
         return {"image": image, "label": numbers - np.uint8(1), "id": name}
@@ -90,7 +92,7 @@ def base_of(root: Path) -> Path:
     for base in (root / FOLDER, root):
         if (base / "images").is_dir() and (base / "annotations").is_dir():
             return base
-    raise DataError(f"{root} holds neither {FOLDER} nor images and annotations; unpack {LINK} (923 MB) there")
+    raise DataError(f"{root} holds neither {FOLDER} nor images and annotations", f"unpack {LINK} (923 MB) there")
 
 
 def _sizes(folder: Path, suffix: str) -> dict[str, int]:
@@ -99,7 +101,7 @@ def _sizes(folder: Path, suffix: str) -> dict[str, int]:
         with os.scandir(folder) as entries:
             found = {item.name[: -len(suffix)]: item.stat().st_size for item in entries if item.name.endswith(suffix)}
     except OSError as error:
-        raise DataError(f"there is no readable {folder} ({error.strerror}); unpack {LINK} again") from error
+        raise DataError(f"there is no readable {folder} ({error.strerror})", f"unpack {LINK} again") from error
     if not found:
-        raise DataError(f"{folder} holds no {suffix} file; unpack {LINK} again")
+        raise DataError(f"{folder} holds no {suffix} file", f"unpack {LINK} again")
     return found

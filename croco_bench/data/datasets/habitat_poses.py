@@ -79,7 +79,8 @@ def read_camera(path: Path) -> tuple[Array, Array]:
         K, rotation, center = (np.array(facts[key], dtype=np.float64).reshape(shape) for key, shape in _KEYS.items())
     except FileNotFoundError as error:
         raise DataError(
-            f"there is no {path}, which says where the camera of this image stood; the release's own script renders both"
+            f"there is no {path}, which says where the camera of this image stood",
+            "the release's own script renders both",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         expected = ", ".join(f"{key} {'x'.join(map(str, shape))}" for key, shape in _KEYS.items())
@@ -87,5 +88,5 @@ def read_camera(path: Path) -> tuple[Array, Array]:
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, center
     if not is_rigid(pose) or not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
-        raise DataError(f"{path} holds no pinhole camera with a rigid pose; render the pair again")
+        raise DataError(f"{path} holds no pinhole camera with a rigid pose", "render the pair again")
     return K, pose

@@ -59,7 +59,7 @@ class ImageNetReader:
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             where = item.file if not item.offset else f"{item.name} in {item.file}"
             reason = "its format isn't known" if isinstance(error, UnidentifiedImageError) else error
-            raise DataError(f"{where} can't be decoded as an image ({reason}); get it again from {LINK}") from error
+            raise DataError(f"{where} can't be decoded as an image ({reason})", f"get it again from {LINK}") from error
         return {"image": np.asarray(image), "label": item.label, "id": item.name}
 
 
@@ -74,7 +74,7 @@ def open_split(root: Path, split: Split) -> ImageNetReader:
     if (root / TARS["train"]).is_file():
         classes, items = read_tars(root, split)
         return ImageNetReader(root, split, classes, items)
-    raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}; get it from {LINK}")
+    raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}", f"get it from {LINK}")
 
 
 def titles(root: Path, classes: Sequence[str]) -> list[str]:
@@ -90,8 +90,8 @@ def _folders(root: Path, split: Split) -> ImageNetReader:
     if split == "val" and (found := _subfolders(root / "val")) != classes:
         odd = min(set(found) ^ set(classes))
         raise DataError(
-            f"{root / 'val'} and {root / 'train'} should have the same class folders, but only one has {odd}; the "
-            "validation images must be sorted into class folders"
+            f"{root / 'val'} and {root / 'train'} should have the same class folders, but only one has {odd}",
+            "the validation images must be sorted into class folders",
         )
     items = [item for label, name in enumerate(classes) for item in _images(root / split / name, name, label)]
     return ImageNetReader(root, split, classes, items)
@@ -102,10 +102,10 @@ def _subfolders(folder: Path) -> list[str]:
         found = sorted(item.name for item in os.scandir(folder) if item.is_dir() and not item.name.startswith("."))
     except OSError as error:
         raise DataError(
-            f"there is no readable {folder} ({error.strerror}); it should hold a folder per class"
+            f"there is no readable {folder} ({error.strerror})", "it should hold a folder per class"
         ) from error
     if len(found) < 2:
-        raise DataError(f"{folder} has {len(found)} class folder(s), expected two or more; get them from {LINK}")
+        raise DataError(f"{folder} has {len(found)} class folder(s), expected two or more", f"get them from {LINK}")
     return found
 
 
@@ -114,5 +114,5 @@ def _images(folder: Path, class_name: str, label: int) -> list[Item]:
         (item.name, item.stat().st_size) for item in os.scandir(folder) if item.name.lower().endswith(_SUFFIXES)
     )
     if not found:
-        raise DataError(f"{folder} holds no image ({', '.join(_SUFFIXES)}); fill it or remove it")
+        raise DataError(f"{folder} holds no image ({', '.join(_SUFFIXES)})", "fill it or remove it")
     return [Item(f"{class_name}/{name}", label, folder / name, 0, size) for name, size in found]

@@ -64,13 +64,13 @@ def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
     if sorted(names) != classes:
         odd = min(set(names) ^ set(classes))
         raise DataError(
-            f"{path} and {DEVKIT} should have the same classes, but only one has {odd}; get both from {LINK}"
+            f"{path} and {DEVKIT} should have the same classes, but only one has {odd}", f"get both from {LINK}"
         )
     path = root / TARS["val"]
     places = _index(path, nested=False)
     if len(places) != len(truth):
         raise DataError(
-            f"{path} holds {len(places)} images, but {DEVKIT} has {len(truth)} labels; get both from {LINK}"
+            f"{path} holds {len(places)} images, but {DEVKIT} has {len(truth)} labels", f"get both from {LINK}"
         )
     return classes, [
         Item(f"{names[number - 1]}/{name}", labels[names[number - 1]], path, offset, size)
@@ -83,7 +83,7 @@ def _index(path: Path, *, nested: bool) -> list[DatasetInfo]:
     try:
         facts = path.stat()
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror}); get it from {LINK}") from error
+        raise DataError(f"there is no readable {path} ({error.strerror})", f"get it from {LINK}") from error
     key = hashlib.sha256(f"{path.absolute()}:{facts.st_size}:{facts.st_mtime_ns}".encode()).hexdigest()[:16]
     kept = cache_folder() / "archives" / f"{key}.json"
     if kept.is_file():
@@ -94,9 +94,9 @@ def _index(path: Path, *, nested: bool) -> list[DatasetInfo]:
         with path.open("rb") as stream:
             places = sorted(_nested(stream) if nested else _images(stream, 0, facts.st_size, ""))
     except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{path} is truncated or isn't a tar archive ({error}); get it again from {LINK}") from error
+        raise DataError(f"{path} is truncated or isn't a tar archive ({error})", f"get it again from {LINK}") from error
     if not places:
-        raise DataError(f"{path} holds no image; get it again from {LINK}")
+        raise DataError(f"{path} holds no image", f"get it again from {LINK}")
     with atomic(kept) as temporary:
         temporary.write_text(json.dumps(places), encoding="utf-8")
     return places
@@ -140,7 +140,7 @@ def _devkit(path: Path) -> tuple[list[str], list[int]]:
             numbers = [int(line) for line in truth.read().split()]
             by_number = sorted((int(one["ILSVRC2012_ID"]), str(one["WNID"])) for one in synsets)
     except FileNotFoundError as error:
-        raise DataError(f"there is no {path}, which has the labels of {TARS['val']}; get it from {LINK}") from error
+        raise DataError(f"there is no {path}, which has the labels of {TARS['val']}", f"get it from {LINK}") from error
     except (
         OSError,
         EOFError,
@@ -152,10 +152,10 @@ def _devkit(path: Path) -> tuple[list[str], list[int]]:
         TypeError,
     ) as error:
         raise DataError(
-            f"{path} has the labels of {TARS['val']}, but can't be read ({error or 'a part is missing'}); get it again from "
-            f"{LINK}"
+            f"{path} has the labels of {TARS['val']}, but can't be read ({error or 'a part is missing'})",
+            f"get it again from {LINK}",
         ) from error
     names = [name for _, name in by_number][:_CLASSES]  # the rest are groups of classes
     if wrong := [number for number in numbers if not 1 <= number <= len(names)]:
-        raise DataError(f"{path} has the label {wrong[0]}, expected 1 to {len(names)}; get it again from {LINK}")
+        raise DataError(f"{path} has the label {wrong[0]}, expected 1 to {len(names)}", f"get it again from {LINK}")
     return names, numbers

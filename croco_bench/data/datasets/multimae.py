@@ -69,13 +69,15 @@ class MultimaeReader:
             if values.shape != image.shape[:2]:
                 raise DataError(
                     f"{paths[kind]} has {values.shape[0]}x{values.shape[1]} pixels, but {paths['rgb']} has "
-                    f"{image.shape[0]}x{image.shape[1]}; all modalities of an image must have one size: make them again"
+                    f"{image.shape[0]}x{image.shape[1]}",
+                    "all modalities of an image must have one size: make them again",
                 )
         highest = int(maps["semseg"].max())
         if self.classes is not None and highest >= self.classes:
             raise DataError(
                 f"{paths['semseg']} holds class id {highest}, but the settings have {self.classes} classes, 0 to "
-                f"{self.classes - 1}; set classes to at least {highest + 1}"
+                f"{self.classes - 1}",
+                f"set classes to at least {highest + 1}",
             )
         return {"image": image, **maps, "id": self._names.stem(index)}
 
@@ -127,8 +129,8 @@ def _tree(root: Path, split: str, kind: str) -> Path:
         if folder.is_dir():
             return folder
     raise DataError(
-        f"there is no folder {root / split / kind}; the layout is <split>/{{{','.join(KINDS)}}}/<class>/<file>, with equal "
-        "names in the three"
+        f"there is no folder {root / split / kind}",
+        f"the layout is <split>/{{{','.join(KINDS)}}}/<class>/<file>, with equal names in the three",
     )
 
 
@@ -148,7 +150,7 @@ def _list(folders: dict[str, Path]) -> _Names:
                 which.append(endings.setdefault(files[stem], len(endings)))
     if not ends:
         raise DataError(
-            f"{folders['rgb']} holds no images; expected <class>/<file> with an ending such as .jpg or .png"
+            f"{folders['rgb']} holds no images", "expected <class>/<file> with an ending such as .jpg or .png"
         )
     table = np.frombuffer(bytes(which), dtype=np.uint8).reshape(-1, len(KINDS))
     return _Names(bytes(text), np.array(ends, dtype=np.int64), tuple(endings), table)
@@ -165,7 +167,7 @@ def _files(folder: Path) -> dict[str, str]:
                 continue
             stem = inner + stem
             if stem in found:
-                raise DataError(f"{folder} holds both {stem}.{found[stem]} and {stem}.{ending}; keep one of them")
+                raise DataError(f"{folder} holds both {stem}.{found[stem]} and {stem}.{ending}", "keep one of them")
             found[stem] = ending
     return found
 
@@ -178,8 +180,8 @@ def _check_equal(folders: dict[str, Path], names: dict[str, set[str]], group: st
             if missing:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise DataError(
-                    f"{folders[lacks]} lacks {group}{min(missing)}{more}, which {folders[has]} has; all modalities must "
-                    "hold the same names: add what is missing, or remove the rest"
+                    f"{folders[lacks]} lacks {group}{min(missing)}{more}, which {folders[has]} has",
+                    "all modalities must hold the same names: add what is missing, or remove the rest",
                 )
 
 
@@ -190,9 +192,9 @@ def _opened(path: Path) -> Image.Image:
             image.load()
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"there is no readable {path} ({error.strerror}); the dataset is incomplete") from error
+            raise DataError(f"there is no readable {path} ({error.strerror})", "the dataset is incomplete") from error
         raise DataError(
-            f"{path} can't be decoded as an image ({path.stat().st_size} bytes); it is truncated or damaged"
+            f"{path} can't be decoded as an image ({path.stat().st_size} bytes)", "it is truncated or damaged"
         ) from error
     return image
 

@@ -42,7 +42,7 @@ class _Files:
 
     def __init__(self, root: Path, split: Split, ids: Sequence[str], groups: Sequence[str]) -> None:
         if not ids:
-            raise DataError(f"the {split} split of NYUv2 in {root} is empty; croco-bench data check nyuv2 says more")
+            raise DataError(f"the {split} split of NYUv2 in {root} is empty", "croco-bench data check nyuv2 says more")
         self.root, self.split, self.ids, self.groups = root, split, list(ids), list(groups)
         self.miniature, self.available = is_miniature(root), len(ids)
 
@@ -71,8 +71,8 @@ class MatReader(_Files):
             total, scenes = len(file["images"]), _scene_names(file)
         if indices.size and int(indices[-1]) >= total:
             raise DataError(
-                f"{root / SPLITS} names image {int(indices[-1]) + 1}, but {root / MAT} has {total}; the two files "
-                f"don't belong together: get both from {MAT_LINK} and {SPLITS_LINK}"
+                f"{root / SPLITS} names image {int(indices[-1]) + 1}, but {root / MAT} has {total}",
+                f"the two files don't belong together: get both from {MAT_LINK} and {SPLITS_LINK}",
             )
         self._indices, self._validity = indices, validity
         rooms = [_room(scenes[index]) for index in indices]
@@ -100,7 +100,7 @@ class MatReader(_Files):
             raw = file["rawDepths"][place] if self._validity == "raw" else depth
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"{self.root / MAT}: image {place} can't be read, the file is damaged; get it again from {MAT_LINK}"
+                f"{self.root / MAT}: image {place} can't be read, the file is damaged", f"get it again from {MAT_LINK}"
             ) from error
         return {
             "image": np.ascontiguousarray(image.transpose(2, 1, 0)),
@@ -118,15 +118,15 @@ def open_mat(root: Path) -> h5py.File:
     """
     path = root / MAT
     if not path.is_file():
-        raise DataError(f"there is no {path}; get it (2.8 GB) from {MAT_LINK}")
+        raise DataError(f"there is no {path}", f"get it (2.8 GB) from {MAT_LINK}")
     try:
         file = h5py.File(path, "r", locking="best-effort")  # shared file systems often can't lock
     except PermissionError as error:
-        raise DataError(f"{path} may not be read by this user; change its permissions") from error
+        raise DataError(f"{path} may not be read by this user", "change its permissions") from error
     except OSError as error:
         raise DataError(
-            f"{path} ({path.stat().st_size} bytes) is truncated or no MATLAB 7.3 file; expected 2.8 GB of HDF5 from "
-            f"{MAT_LINK}"
+            f"{path} ({path.stat().st_size} bytes) is truncated or no MATLAB 7.3 file",
+            f"expected 2.8 GB of HDF5 from {MAT_LINK}",
         ) from error
     try:
         _check_axes(file, path)
@@ -139,15 +139,16 @@ def open_mat(root: Path) -> h5py.File:
 def _check_axes(file: h5py.File, path: Path) -> None:
     lacking = [name for name in ("images", "depths", "rawDepths") if not isinstance(file.get(name), h5py.Dataset)]
     if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)}; it isn't the labelled dataset of {MAT_LINK}")
+        raise DataError(f"{path} lacks {', '.join(lacking)}", f"it isn't the labelled dataset of {MAT_LINK}")
     images, depths, raw = (file[name].shape for name in ("images", "depths", "rawDepths"))
     if len(images) != 4 or images[1] != 3 or depths != (images[0], *images[2:]) or raw != depths:
         raise DataError(
             f"{path}: images {images}, depths {depths} and rawDepths {raw} should be (n, 3, W, H), (n, W, H), "
-            f"(n, W, H); get it again from {MAT_LINK}"
+            f"(n, W, H)",
+            f"get it again from {MAT_LINK}",
         )
     if file["images"].dtype != np.uint8:
-        raise DataError(f"{path}: images are {file['images'].dtype}, expected uint8; get it again from {MAT_LINK}")
+        raise DataError(f"{path}: images are {file['images'].dtype}, expected uint8", f"get it again from {MAT_LINK}")
 
 
 def read_splits(root: Path) -> dict[Split, Indices]:
@@ -158,19 +159,19 @@ def read_splits(root: Path) -> dict[Split, Indices]:
     """
     path = root / SPLITS
     if not path.is_file():
-        raise DataError(f"there is no {path}; get it from {SPLITS_LINK}")
+        raise DataError(f"there is no {path}", f"get it from {SPLITS_LINK}")
     try:
         content = scipy.io.loadmat(path)
         splits = {split: np.sort(content[key].ravel().astype(np.int64) - 1) for split, key in _INDEX.items()}
     except Exception as error:  # SciPy raises whatever a damaged file leads it to
         raise DataError(
-            f"{path} should hold trainNdxs and testNdxs (MATLAB 5), but it doesn't; get it from {SPLITS_LINK}"
+            f"{path} should hold trainNdxs and testNdxs (MATLAB 5), but it doesn't", f"get it from {SPLITS_LINK}"
         ) from error
     together = np.concatenate(list(splits.values()))
     if together.size and together.min() < 0:
-        raise DataError(f"{path} names image 0, but it should count from 1; get it from {SPLITS_LINK}")
+        raise DataError(f"{path} names image 0, but it should count from 1", f"get it from {SPLITS_LINK}")
     if len(np.unique(together)) != len(together):
-        raise DataError(f"{path} names an image twice, so train and test aren't apart; get it from {SPLITS_LINK}")
+        raise DataError(f"{path} names an image twice, so train and test aren't apart", f"get it from {SPLITS_LINK}")
     return splits
 
 
@@ -179,16 +180,19 @@ def _scene_names(file: h5py.File) -> list[str]:
     key = "scenes" if "scenes" in file else "sceneTypes"
     if key not in file:
         raise DataError(
-            f"{file.filename} lacks scenes and sceneTypes, so scenes can't be kept apart; get it from {MAT_LINK}"
+            f"{file.filename} lacks scenes and sceneTypes, so scenes can't be kept apart", f"get it from {MAT_LINK}"
         )
     try:
         references = np.asarray(file[key]).ravel()
         names = ["".join(map(chr, np.asarray(file[reference]).ravel())) for reference in references]
     except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise DataError(f"{file.filename}: {key} isn't a cell array of names; get it again from {MAT_LINK}") from error
+        raise DataError(
+            f"{file.filename}: {key} isn't a cell array of names", f"get it again from {MAT_LINK}"
+        ) from error
     if len(names) != len(file["images"]):
         raise DataError(
-            f"{file.filename} names {len(names)} scenes for {len(file['images'])} images; get it again from {MAT_LINK}"
+            f"{file.filename} names {len(names)} scenes for {len(file['images'])} images",
+            f"get it again from {MAT_LINK}",
         )
     return names
 
@@ -209,7 +213,7 @@ class FoldersReader(_Files):
         base = root / split
         self._rgb = sorted((base / "rgb").glob("*/*.png"))
         if not self._rgb:
-            raise DataError(f"{base / 'rgb'} holds no PNG in a subfolder; expected {split}/rgb/data/0000.png")
+            raise DataError(f"{base / 'rgb'} holds no PNG in a subfolder", f"expected {split}/rgb/data/0000.png")
         ids = [path.relative_to(base / "rgb").with_suffix("").as_posix() for path in self._rgb]
         self._masks = validity == "raw" and (base / "mask_valid").is_dir()
         stems = [path.stem for path in self._rgb]
@@ -239,7 +243,7 @@ class BTSReader(_Files):
     def __init__(self, root: Path, split: Split) -> None:
         self._list = root / f"nyu_{split}.txt"
         if not self._list.is_file():
-            raise DataError(f"there is no {self._list}; BTS's layout needs nyu_train.txt and nyu_test.txt")
+            raise DataError(f"there is no {self._list}", "BTS's layout needs nyu_train.txt and nyu_test.txt")
         text = self._list.read_text(encoding="utf-8", errors="replace")
         pairs = [line.split()[:2] for line in text.splitlines() if line.strip()]
         wrong = next((pair for pair in pairs if len(pair) < 2), None)
@@ -263,7 +267,7 @@ def _consistent(sample: Sample, path: Path) -> Sample:
     shapes = {name: value.shape[:2] for name, value in sample.items() if isinstance(value, np.ndarray)}
     if len(set(shapes.values())) != 1:
         found = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
-        raise DataError(f"{path} and its targets differ in size ({found}); the dataset is damaged")
+        raise DataError(f"{path} and its targets differ in size ({found})", "the dataset is damaged")
     return sample
 
 
@@ -280,8 +284,9 @@ def layout_of(root: Path) -> Layout:
     if (root / "test" / "rgb").is_dir() or (root / "train" / "rgb").is_dir():
         return "folders"
     raise DataError(
-        f"{root} holds NYUv2 in no known layout; expected {MAT} and {SPLITS} ({MAT_LINK}, {SPLITS_LINK}), or "
-        "nyu_train.txt and nyu_test.txt, or train/rgb and test/rgb"
+        f"{root} holds NYUv2 in no known layout",
+        f"expected {MAT} and {SPLITS} ({MAT_LINK}, {SPLITS_LINK}), or "
+        "nyu_train.txt and nyu_test.txt, or train/rgb and test/rgb",
     )
 
 

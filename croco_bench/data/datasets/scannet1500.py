@@ -53,16 +53,17 @@ def _listed(path: Path) -> Array:
         with np.load(path, allow_pickle=False) as content:
             names = np.asarray(content["name"])
     except FileNotFoundError as error:
-        raise DataError(f"there is no {path}, which lists the pairs; get LoFTR's test.npz of ScanNet") from error
+        raise DataError(f"there is no {path}, which lists the pairs", "get LoFTR's test.npz of ScanNet") from error
     except KeyError as error:
         raise DataError(
-            f"{path} has no array called name, which lists the pairs; get LoFTR's test.npz again"
+            f"{path} has no array called name, which lists the pairs", "get LoFTR's test.npz again"
         ) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} can't be read ({error}); get LoFTR's test.npz again") from error
+        raise DataError(f"{path} can't be read ({error})", "get LoFTR's test.npz again") from error
     if names.ndim != 2 or names.shape[1] != 4 or names.dtype.kind not in "iu" or not len(names):
         raise DataError(
-            f"{path}: name should be whole numbers (pairs, 4): scene, part and two frames; found {names.dtype} {names.shape}"
+            f"{path}: name should be whole numbers (pairs, 4): scene, part and two frames",
+            f"found {names.dtype} {names.shape}",
         )
     return names
 
@@ -71,7 +72,7 @@ def _pose(path: Path) -> Array:
     pose = read_pose(path, may_be_lost=True)
     if pose is None:
         raise DataError(
-            f"{path} says that tracking was lost (-inf), so it can't be in a pair; get the pairs' list again"
+            f"{path} says that tracking was lost (-inf), so it can't be in a pair", "get the pairs' list again"
         )
     return pose
 

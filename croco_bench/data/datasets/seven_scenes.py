@@ -43,7 +43,8 @@ class SevenScenes:
         if per_frame < 1 or not 0 <= overlap.distance_m[0] < overlap.distance_m[1] or overlap.depth_m <= 0:
             raise UsageError(
                 f"pairs for training: {per_frame} per frame, {overlap.distance_m[0]:g} to {overlap.distance_m[1]:g} m apart, "
-                f"a point {overlap.depth_m:g} m ahead; all should be above 0, and distances rise"
+                f"a point {overlap.depth_m:g} m ahead",
+                "all should be above 0, and distances rise",
             )
         drawn = [
             sample_pairs(self.views, rows, overlap, per_frame, make_rng(seed, "pose pairs", scene))
@@ -54,7 +55,8 @@ class SevenScenes:
             raise DataError(
                 f"{self.root}: no two training frames of a scene are {overlap.distance_m[0]:g} to "
                 f"{overlap.distance_m[1]:g} m apart, less than {overlap.angle_deg:g} degrees turned, and see each other's "
-                "middle; allow more, or see croco-bench data check 7scenes"
+                "middle",
+                "allow more, or see croco-bench data check 7scenes",
             )
         references, queries = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
         return self._reader(references, queries, "train", ())
@@ -67,7 +69,7 @@ class SevenScenes:
             UsageError: `neighbours` isn't positive.
         """
         if neighbours < 1:
-            raise UsageError(f"{neighbours} neighbours per query leave nothing to compare with; give at least 1")
+            raise UsageError(f"{neighbours} neighbours per query leave nothing to compare with", "give at least 1")
         found = find_lists(self.root, lists)
         references, queries = [], []
         for scene in self.scenes:
@@ -78,7 +80,7 @@ class SevenScenes:
                 references.append(choose(found.of(scene), names, database, neighbours, scene))
                 queries.append(rows)
         if not queries:
-            raise DataError(f"{self.root} has no test frames; the TestSplit.txt of a scene says which sequences are")
+            raise DataError(f"{self.root} has no test frames", "the TestSplit.txt of a scene says which sequences are")
         note = f"database images by retrieval: the first {neighbours} of {found.maker}"
         return self._reader(np.concatenate(references), np.concatenate(queries), "test", (note,))
 
@@ -107,8 +109,8 @@ def open_seven_scenes(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL)
     sequences = [one for one in open_posed(root, focal_px=focal_px) if one.layout == "7-Scenes" and one.split]
     if not sequences:
         raise DataError(
-            f"{root} holds no sequence of 7-Scenes that a TrainSplit.txt or TestSplit.txt beside it lists; unpack the "
-            "scenes, each into a folder of its name"
+            f"{root} holds no sequence of 7-Scenes that a TrainSplit.txt or TestSplit.txt beside it lists",
+            "unpack the scenes, each into a folder of its name",
         )
     return SevenScenes(root, _table(root, sequences), _repeat([one.split == "test" for one in sequences], sequences))
 

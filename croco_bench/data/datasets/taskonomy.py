@@ -122,8 +122,8 @@ class TaskonomyReader:
                     absent.append(path)
         if absent:
             raise DataError(
-                f"there is no {absent[0]}, and {len(absent)} of {3 * len(self)} files of the {self.split} split are absent; "
-                f"get them from {LINK}, or take lists of the views that are there"
+                f"there is no {absent[0]}, and {len(absent)} of {3 * len(self)} files of the {self.split} split are absent",
+                f"get them from {LINK}, or take lists of the views that are there",
             )
 
     def __getitem__(self, index: int) -> Sample:
@@ -134,8 +134,8 @@ class TaskonomyReader:
         for other, what in ((path, target), (mask, valid)):
             if what.shape[:2] != image.shape[:2]:
                 raise DataError(
-                    f"{other} is {what.shape[0]}x{what.shape[1]}, but its image is {image.shape[0]}x{image.shape[1]}; get "
-                    "both again"
+                    f"{other} is {what.shape[0]}x{what.shape[1]}, but its image is {image.shape[0]}x{image.shape[1]}",
+                    "get both again",
                 )
         building, point, view = self._rows[index]
         return {"image": image, "target": target, "valid": valid, "id": f"{building}/point_{point}_view_{view}"}
@@ -148,7 +148,8 @@ def _read(path: Path, domain: Domain) -> Array:
     if numbers.dtype.itemsize * 8 != domain.bits or stored < domain.stored:
         raise DataError(
             f"{path} should have {domain.bits} bits and {domain.stored} channel(s), but has "
-            f"{numbers.dtype.itemsize * 8} and {stored}; it isn't Taskonomy's {domain.folder} image"
+            f"{numbers.dtype.itemsize * 8} and {stored}",
+            f"it isn't Taskonomy's {domain.folder} image",
         )
     return numbers
 
@@ -158,7 +159,7 @@ def _read_mask(path: Path) -> Array:
     numbers = read_any(path)
     if numbers.dtype != np.uint8:
         raise DataError(
-            f"{path} should have 8 bits, 255 where valid, but is {numbers.dtype}; it isn't Taskonomy's mask"
+            f"{path} should have 8 bits, 255 where valid, but is {numbers.dtype}", "it isn't Taskonomy's mask"
         )
     valid: Array = numbers.reshape(*numbers.shape[:2], -1)[:, :, 0] == 255
     return valid
@@ -176,7 +177,7 @@ def open_split(
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
     if rows is not None and rows < 1:
-        raise UsageError(f"{rows} rows of the {split} list leave nothing to do; give at least 1")
+        raise UsageError(f"{rows} rows of the {split} list leave nothing to do", "give at least 1")
     layout = layout_of(root) if layout == "auto" else layout
     listed = read_list(root, split, layout)
     reader = TaskonomyReader(root, split, domain, listed[:rows], layout, len(listed))
@@ -197,10 +198,10 @@ def layout_of(root: Path) -> Literal["tasks", "buildings"]:
     tars = sorted(root.glob("*.tar"))
     if tars:
         raise DataError(
-            f"{root} holds archives such as {tars[0].name}; unpack each <building>_<domain>.tar into "
-            f"{root}/<building>/<domain>/"
+            f"{root} holds archives such as {tars[0].name}",
+            f"unpack each <building>_<domain>.tar into {root}/<building>/<domain>/",
         )
-    raise DataError(f"{root} has neither rgb/<building>/ nor <building>/rgb/; get Taskonomy from {LINK}")
+    raise DataError(f"{root} has neither rgb/<building>/ nor <building>/rgb/", f"get Taskonomy from {LINK}")
 
 
 def read_list(root: Path, split: Split, layout: Literal["tasks", "buildings"]) -> list[Row]:
@@ -215,12 +216,12 @@ def read_list(root: Path, split: Split, layout: Literal["tasks", "buildings"]) -
     official = [root / _TINY] if (root / _TINY).is_file() else sorted(root.glob("train_val_test*.csv"))
     if not official:
         raise DataError(
-            f"{root} has no tiny_{split}.csv (from {LISTS}) and no {_TINY} (from {LINK}); one of them must say which "
-            "views belong to the split"
+            f"{root} has no tiny_{split}.csv (from {LISTS}) and no {_TINY} (from {LINK})",
+            "one of them must say which views belong to the split",
         )
     if len(official) > 1:
         names = ", ".join(path.name for path in official)
-        raise DataError(f"{root} has several split files ({names}); leave the one that is meant, or add {_TINY}")
+        raise DataError(f"{root} has several split files ({names})", f"leave the one that is meant, or add {_TINY}")
     return _views_of(root, _buildings(official[0], split), layout)
 
 
@@ -231,19 +232,19 @@ def _rows(path: Path) -> list[Row]:
             building, point, view = row["building"], int(row["point"]), int(row["view"])
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{path}, line {number}: point and view should be whole numbers; get {LISTS} again"
+                f"{path}, line {number}: point and view should be whole numbers", f"get {LISTS} again"
             ) from error
         if not building or min(point, view) < 0:
             raise DataError(
-                f"{path}, line {number}: expected a building and counts from 0, found {building},{point},{view}; get "
-                f"{LISTS} again"
+                f"{path}, line {number}: expected a building and counts from 0, found {building},{point},{view}",
+                f"get {LISTS} again",
             )
         found.append((building, point, view))
     if not found:
-        raise DataError(f"{path} lists no view; get {LISTS} again")
+        raise DataError(f"{path} lists no view", f"get {LISTS} again")
     twice, times = Counter(found).most_common(1)[0]
     if times > 1:
-        raise DataError(f"{path} lists {twice[0]}, point {twice[1]}, view {twice[2]} twice; get {LISTS} again")
+        raise DataError(f"{path} lists {twice[0]}, point {twice[1]}, view {twice[2]} twice", f"get {LISTS} again")
     return found
 
 
@@ -251,7 +252,7 @@ def _buildings(path: Path, split: Split) -> list[str]:
     """Names marked for a split in a table with columns id, train, val, test."""
     names = [row["id"] for row in _table(path, ("id", split)) if row[split].strip().lower() in ("1", "x", "true")]
     if not names:
-        raise DataError(f"{path} marks no building for {split}; get it again from {LINK}")
+        raise DataError(f"{path} marks no building for {split}", f"get it again from {LINK}")
     return names
 
 
@@ -260,10 +261,10 @@ def _table(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows: list[Mapping[str, str]] = list(csv.DictReader(stream, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read as CSV ({error}); get it again") from error
+        raise DataError(f"{path} can't be read as CSV ({error})", "get it again") from error
     lacking = [name for name in columns if not rows or name not in rows[0]]
     if rows and lacking:
-        raise DataError(f"{path} has no column {lacking[0]}; expected {', '.join(columns)}")
+        raise DataError(f"{path} has no column {lacking[0]}", f"expected {', '.join(columns)}")
     return rows
 
 
@@ -276,8 +277,8 @@ def _views_of(root: Path, buildings: Sequence[str], layout: Literal["tasks", "bu
         views = [(building, int(name[1]), int(name[2])) for name in names if name]
         if not views:
             raise DataError(
-                f"there is no point_<p>_view_<v>_domain_rgb.png in {folder}, though the split file names {building}; "
-                "unpack its archives, or give a tiny_<split>.csv of the views to use"
+                f"there is no point_<p>_view_<v>_domain_rgb.png in {folder}, though the split file names {building}",
+                "unpack its archives, or give a tiny_<split>.csv of the views to use",
             )
         found += views
     return sorted(found, key=lambda row: hashlib.sha256("/".join(map(str, row)).encode()).digest())

@@ -32,7 +32,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as stream:
             yield stream
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror}); the dataset is incomplete") from error
+        raise DataError(f"there is no readable {path} ({error.strerror})", "the dataset is incomplete") from error
 
 
 def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:
@@ -45,7 +45,8 @@ def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...
     if min(shape) < 1 or found != expected:
         raise DataError(
             f"{path} has {found} bytes, but should have {expected}, as its header says {shape[0]}x{shape[1]} pixels (height x "
-            "width); it is truncated or damaged"
+            "width)",
+            "it is truncated or damaged",
         )
     stream.seek(start)
     return np.fromfile(stream, dtype=kind, count=math.prod(shape)).reshape(shape).astype(np.float32, copy=False)
@@ -64,9 +65,9 @@ def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         shape, dtype = found.shape, found.dtype
     except Exception as error:  # NumPy raises whatever a damaged header leads it to
-        raise DataError(f"{path} is truncated or no .npy file; get it again") from error
+        raise DataError(f"{path} is truncated or no .npy file", "get it again") from error
     if dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
-        raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}; get it again")
+        raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}", "get it again")
     return np.array(found)
 
 
@@ -94,7 +95,7 @@ def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[
         with h5py.File(path, "r", locking="best-effort") as file:
             found = file.get(name)
             if not isinstance(found, h5py.Dataset):
-                raise DataError(f"{path} has no dataset {name!r}; get it again")
+                raise DataError(f"{path} has no dataset {name!r}", "get it again")
             shape, dtype = found.shape or (), found.dtype
             if (
                 dtype.kind != "f"
@@ -102,10 +103,10 @@ def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[
                 or len(shape) < 2
                 or not 0 < math.prod(shape[:2]) <= _MOST_PIXELS
             ):
-                raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}; get it again")
+                raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}", "get it again")
             numbers: NDArray[np.float32] = found[()].astype(np.float32)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is truncated, damaged or no HDF5 file; get it again") from error
+        raise DataError(f"{path} is truncated, damaged or no HDF5 file", "get it again") from error
     return numbers
 
 
@@ -149,4 +150,4 @@ def write_bytes(path: Path, header: bytes, content: Array) -> None:
 
 def _unwritable(path: Path, reason: str | None) -> DataError:
     """What to say of a file that can't be written."""
-    return DataError(f"{path} can't be written ({reason}); free space or choose another place")
+    return DataError(f"{path} can't be written ({reason})", "free space or choose another place")

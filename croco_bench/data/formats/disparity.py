@@ -77,7 +77,7 @@ def read_pfm_disparity(path: Path) -> Disparity:
     """
     values = read_pfm(path)
     if values.ndim != 2:
-        raise DataError(f"{path} should have one channel, but has three; it isn't disparity: get it again")
+        raise DataError(f"{path} should have one channel, but has three", "it isn't disparity: get it again")
     return _known(values)
 
 
@@ -141,17 +141,19 @@ def _known(disparity: NDArray[np.float32]) -> Disparity:
 def _to_write(path: Path, disparity_px: Array, valid: Array | None) -> Disparity:
     """Disparity as it is read, checked. Without `valid`, known is what is finite and not below 0."""
     if disparity_px.ndim != 2 or 0 in disparity_px.shape:
-        raise DataError(f"{path}: disparity should be (H, W), not {disparity_px.shape}; give a number for every pixel")
+        raise DataError(
+            f"{path}: disparity should be (H, W), not {disparity_px.shape}", "give a number for every pixel"
+        )
     with np.errstate(invalid="ignore"):
         sound: NDArray[np.bool_] = (disparity_px >= 0) & (disparity_px < np.inf)
     known = sound if valid is None else valid.astype(np.bool_)
     if known.shape != sound.shape:
         raise DataError(
-            f"{path}: valid pixels are {known.shape}, but disparity is {sound.shape}; give both in one size"
+            f"{path}: valid pixels are {known.shape}, but disparity is {sound.shape}", "give both in one size"
         )
     if (known & ~sound).any():
         raise DataError(
-            f"{path}: disparity is below 0 or not finite at {(known & ~sound).sum()} valid pixels; mark them invalid"
+            f"{path}: disparity is below 0 or not finite at {(known & ~sound).sum()} valid pixels", "mark them invalid"
         )
     return np.where(known, disparity_px, 0).astype(np.float32), known
 
@@ -161,7 +163,7 @@ def _write_steps(path: Path, disparity_px: Array, valid: Array | None, steps: in
     numbers = np.where(known, np.maximum(np.rint(disparity.astype(np.float64) * steps), 1), 0)
     if numbers.max() > 2**16 - 1:
         raise DataError(
-            f"{path} can't hold a disparity of {disparity.max():.0f} pixels, only {(2**16 - 1) / steps:.2f}; mark it invalid or "
-            "clip it"
+            f"{path} can't hold a disparity of {disparity.max():.0f} pixels, only {(2**16 - 1) / steps:.2f}",
+            "mark it invalid or clip it",
         )
     write_png(path, numbers.astype(np.uint16))

@@ -46,7 +46,7 @@ def read_flo(path: Path) -> Flow:
     with opened(path) as stream:
         header = stream.read(12)
         if len(header) < 12 or header[:4] != FLO_MAGIC:
-            raise DataError(f"{path} doesn't begin as a .flo file, with PIEH, width and height; get it again")
+            raise DataError(f"{path} doesn't begin as a .flo file, with PIEH, width and height", "get it again")
         width, height = struct.unpack("<ii", header[4:])
         numbers = read_numbers(stream, path, 12, (height, width, 2), "<f4")
     return known_flow(numbers)
@@ -76,7 +76,7 @@ def read_pfm(path: Path) -> NDArray[np.float32]:
         header = _PFM_HEADER.match(stream.read(256))
         scale = _number(header[4]) if header else 0.0
         if not header or not scale or not math.isfinite(scale):
-            raise DataError(f"{path} doesn't begin as a .pfm file, with PF or Pf, width, height, scale; get it again")
+            raise DataError(f"{path} doesn't begin as a .pfm file, with PF or Pf, width, height, scale", "get it again")
         width, height = int(header[2]), int(header[3])
         shape = (height, width, 3) if header[1] == b"PF" else (height, width)
         numbers = read_numbers(stream, path, header.end(), shape, "<f4" if scale < 0 else ">f4")
@@ -90,7 +90,7 @@ def write_pfm(path: Path, values: Array) -> None:
         DataError: the values have another shape, or the file can't be written.
     """
     if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,)) or 0 in values.shape:
-        raise DataError(f"{path}: a .pfm holds (H, W) or (H, W, 3), not {values.shape}; give one of the two")
+        raise DataError(f"{path}: a .pfm holds (H, W) or (H, W, 3), not {values.shape}", "give one of the two")
     kind, (height, width) = "PF" if values.ndim == 3 else "Pf", values.shape[:2]
     write_bytes(path, f"{kind}\n{width} {height}\n-1.0\n".encode(), values[::-1].astype("<f4"))
 
@@ -110,7 +110,7 @@ def read_pfm_flow(path: Path) -> Flow:
     """
     values = read_pfm(path)
     if values.ndim != 3 or values[:, :, 2].any():
-        raise DataError(f"{path} should have three channels, u, v and 0, but has others; it isn't flow: get it again")
+        raise DataError(f"{path} should have three channels, u, v and 0, but has others", "it isn't flow: get it again")
     return known_flow(np.ascontiguousarray(values[:, :, :2]))
 
 
@@ -134,8 +134,8 @@ def read_kitti_flow(path: Path) -> Flow:
     numbers = read_any(path)
     if numbers.dtype != np.uint16 or numbers.shape[2:] != (3,):
         raise DataError(
-            f"{path} should be an image of 16 bits and three channels, but is {numbers.dtype} of shape {numbers.shape}; it "
-            "isn't flow as KITTI stores it"
+            f"{path} should be an image of 16 bits and three channels, but is {numbers.dtype} of shape {numbers.shape}",
+            "it isn't flow as KITTI stores it",
         )
     valid = numbers[:, :, 2] > 0
     flow = (numbers[:, :, :2].astype(np.float32) - np.float32(_KITTI_ZERO)) / np.float32(_KITTI_STEPS)
@@ -153,7 +153,8 @@ def write_kitti_flow(path: Path, flow_px: Array, valid: Array | None = None) -> 
     numbers = np.where(known[:, :, None], np.rint(flow.astype(np.float64) * _KITTI_STEPS + _KITTI_ZERO), 0)
     if numbers.min() < 0 or numbers.max() > 2**16 - 1:
         raise DataError(
-            f"{path} can't hold flow of {np.abs(flow[known]).max():.0f} pixels, only -512 to 511.98; mark it invalid or clip it"
+            f"{path} can't hold flow of {np.abs(flow[known]).max():.0f} pixels, only -512 to 511.98",
+            "mark it invalid or clip it",
         )
     write_png(path, np.dstack([known, numbers[:, :, 1], numbers[:, :, 0]]).astype(np.uint16))
 
@@ -211,13 +212,13 @@ def known_flow(flow: NDArray[np.float32]) -> Flow:
 def _to_write(path: Path, flow_px: Array, valid: Array | None) -> Flow:
     """Flow as it is read, checked."""
     if flow_px.ndim != 3 or flow_px.shape[2] != 2 or 0 in flow_px.shape:
-        raise DataError(f"{path}: flow should be (H, W, 2), not {flow_px.shape}; give u and v for every pixel")
+        raise DataError(f"{path}: flow should be (H, W, 2), not {flow_px.shape}", "give u and v for every pixel")
     flow, finite = known_flow(flow_px.astype(np.float32))
     if valid is None:
         return flow, finite
     known = valid.astype(np.bool_)
     if known.shape != finite.shape:
-        raise DataError(f"{path}: valid pixels are {known.shape}, but flow is {finite.shape}; give both in one size")
+        raise DataError(f"{path}: valid pixels are {known.shape}, but flow is {finite.shape}", "give both in one size")
     if (known & ~finite).any():
-        raise DataError(f"{path}: flow isn't finite at {(known & ~finite).sum()} valid pixels; mark them invalid")
+        raise DataError(f"{path}: flow isn't finite at {(known & ~finite).sum()} valid pixels", "mark them invalid")
     return flow, known

@@ -49,8 +49,8 @@ def _decode(path: Path, how: int) -> NDArray[Any]:
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror}); the dataset is incomplete") from error
+        raise DataError(f"there is no readable {path} ({error.strerror})", "the dataset is incomplete") from error
     image: NDArray[Any] | None = cv2.imdecode(content, how) if content.size else None
     if image is None:
-        raise DataError(f"{path} can't be decoded as an image ({content.size} bytes); it is truncated or damaged")
+        raise DataError(f"{path} can't be decoded as an image ({content.size} bytes)", "it is truncated or damaged")
     return image

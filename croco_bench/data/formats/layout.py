@@ -18,7 +18,7 @@ def base_of(root: Path, archives: Sequence[str], inside: str, link: str) -> Path
     for base in (root, *(root / name for name in archives)):
         if (base / inside).is_dir():
             return base
-    raise DataError(f"{root} holds no {inside}, directly or in {' or '.join(archives)}; unpack {link} there")
+    raise DataError(f"{root} holds no {inside}, directly or in {' or '.join(archives)}", f"unpack {link} there")
 
 
 def subfolders(folder: Path, link: str) -> list[str]:
@@ -29,7 +29,7 @@ def subfolders(folder: Path, link: str) -> list[str]:
     """
     found = sorted(entry.name for entry in _entries(folder, link) if entry.is_dir() and not entry.name.startswith("."))
     if not found:
-        raise DataError(f"{folder} holds no folder; get {link} again")
+        raise DataError(f"{folder} holds no folder", f"get {link} again")
     return found
 
 
@@ -42,7 +42,7 @@ def file_names(folder: Path, prefix: str, suffix: str, link: str) -> list[str]:
     names = (entry.name for entry in _entries(folder, link))
     found = sorted(name for name in names if name.startswith(prefix) and name.endswith(suffix))
     if not found:
-        raise DataError(f"{folder} holds no {prefix}*{suffix}; get {link} again")
+        raise DataError(f"{folder} holds no {prefix}*{suffix}", f"get {link} again")
     return found
 
 
@@ -56,7 +56,7 @@ def numbered(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
     middles = (name[len(prefix) : len(name) - len(suffix)] for name in names)
     found = sorted(int(middle) for middle in middles if middle.isdecimal())
     if not found:
-        raise DataError(f"{folder} holds no file {prefix}<number>{suffix}; get {link} again")
+        raise DataError(f"{folder} holds no file {prefix}<number>{suffix}", f"get {link} again")
     return found
 
 
@@ -68,10 +68,10 @@ def steps(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
     """
     numbers = numbered(folder, prefix, suffix, link)
     if len(numbers) < 2:
-        raise DataError(f"{folder} holds a single frame, {prefix}{numbers[0]}{suffix}; get {link} again")
+        raise DataError(f"{folder} holds a single frame, {prefix}{numbers[0]}{suffix}", f"get {link} again")
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
     if missing:
-        raise DataError(f"{folder} lacks frame {missing[0]}{_of_all(missing, 'frames')}; get {link} again")
+        raise DataError(f"{folder} lacks frame {missing[0]}{_of_all(missing, 'frames')}", f"get {link} again")
     return numbers[:-1]
 
 
@@ -83,7 +83,7 @@ def require(folder: Path, wanted: Iterable[str], present: Collection[str], link:
     """
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise DataError(f"there is no {folder / missing[0]}{_of_all(missing, 'files')}; get {link} again")
+        raise DataError(f"there is no {folder / missing[0]}{_of_all(missing, 'files')}", f"get {link} again")
 
 
 def match(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
@@ -96,7 +96,7 @@ def match(folder: Path, wanted: Iterable[str], present: Collection[str], link: s
     require(folder, sorted(names), present, link)
     beyond = sorted(set(present) - names)
     if beyond:
-        raise DataError(f"{folder / beyond[0]} belongs to no pair of frames that is there; get {link} again")
+        raise DataError(f"{folder / beyond[0]} belongs to no pair of frames that is there", f"get {link} again")
 
 
 def chosen(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
@@ -109,7 +109,7 @@ def chosen(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
         if name not in known:
             raise unknown(kind, name, known)
     if not given:
-        raise UsageError(f"no {kind} is chosen; give some of {', '.join(known)}")
+        raise UsageError(f"no {kind} is chosen", f"give some of {', '.join(known)}")
 
 
 def _of_all(missing: Sequence[object], what: str) -> str:
@@ -121,4 +121,4 @@ def _entries(folder: Path, link: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise DataError(f"there is no readable {folder} ({error.strerror}); get {link} again") from error
+        raise DataError(f"there is no readable {folder} ({error.strerror})", f"get {link} again") from error

@@ -56,5 +56,5 @@ def _write_pair(job: Job) -> None:
     for side, view in (("left", pair.left), ("right", pair.right)):
         path = stem.with_name(f"{stem.name}_{side}.jpg")
         if not cv2.imwrite(str(path), view.rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):
-            raise DataError(f"can't write {path}; is the disk full?")
+            raise DataError(f"can't write {path}", "is the disk full?")
     write_crestereo_disparity(stem.with_name(f"{stem.name}_left.disp.png"), pair.disparity_px)

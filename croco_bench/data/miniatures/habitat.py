@@ -67,7 +67,7 @@ def write_image(path: Path, image: NDArray[Any]) -> None:
     """
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpeg" else []
     if not cv2.imwrite(str(path), image, quality):
-        raise DataError(f"can't write {path}; is the disk full?")
+        raise DataError(f"can't write {path}", "is the disk full?")
 
 
 def _write_scene(job: Job) -> list[str]:

@@ -177,12 +177,14 @@ def _is_free(target: Path, marker: dict[str, Any], overwrite: bool) -> bool:
     if not target.exists():
         return True
     if not is_miniature(target):
-        raise DataError(f"{target} exists and isn't a miniature; real data is never touched: choose another DIR")
+        raise DataError(f"{target} exists and isn't a miniature", "real data is never touched: choose another DIR")
     if _facts(target / MARKER, marker) == marker:
         log(f"{target} is there already")
         return False
     if not overwrite:
-        raise DataError(f"{target} is a miniature with other settings; give --overwrite to replace it, or another DIR")
+        raise DataError(
+            f"{target} is a miniature with other settings", "give --overwrite to replace it, or another DIR"
+        )
     return True
 
 
@@ -209,7 +211,7 @@ def _only_one(root: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise DataError(
-            f"another process is writing miniatures into {root}; wait for it, or choose another DIR"
+            f"another process is writing miniatures into {root}", "wait for it, or choose another DIR"
         ) from error
 
 
@@ -219,10 +221,10 @@ def _explain_errors(target: Path) -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise DataError(
-            f"a process that rendered {target} was killed, perhaps for want of memory; use fewer --workers"
+            f"a process that rendered {target} was killed, perhaps for want of memory", "use fewer --workers"
         ) from error
     except OSError as error:
         # HDF5 wraps the system's words in several lines of its own.
         wrapped = re.search("error message = '([^']+)'", str(error))
         reason = wrapped[1] if wrapped else " ".join((error.strerror or str(error)).split())
-        raise DataError(f"{target} can't be written ({reason}); free space or choose another DIR") from error
+        raise DataError(f"{target} can't be written ({reason})", "free space or choose another DIR") from error

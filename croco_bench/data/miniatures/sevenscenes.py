@@ -220,4 +220,4 @@ def _millimeters(depth_m: Array) -> Array:
 
 def _write_png(path: Path, image: Array) -> None:
     if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
-        raise DataError(f"can't write {path}; is the disk full?")
+        raise DataError(f"can't write {path}", "is the disk full?")

@@ -92,4 +92,4 @@ def _write_square(image: Path, target: Path, side: int) -> None:
         temporary.write_bytes(content.tobytes())
         temporary.replace(target)
     except OSError as error:
-        raise DataError(f"{target} can't be written ({error.strerror or error}); free space and go on") from error
+        raise DataError(f"{target} can't be written ({error.strerror or error})", "free space and go on") from error

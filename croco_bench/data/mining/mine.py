@@ -80,7 +80,7 @@ def make_pairs(
     _check(settings)
     sequences = [one for one in open_posed(source, focal_px=focal_px) if split == "all" or one.split in (split, None)]
     if not sequences:
-        raise DataError(f"{source} has no sequence of the {split} split; choose another --split")
+        raise DataError(f"{source} has no sequence of the {split} split", "choose another --split")
     facts = _facts(settings, sequences)
     with _explain_errors(out), _only_one(out):
         _prepare(out, facts, overwrite)
@@ -113,9 +113,9 @@ def _check(settings: MiningSettings) -> None:
         counts["crop"] = settings.crop
     for name, count in counts.items():
         if count < 1:
-            raise UsageError(f"--{name} is {count}; give at least 1")
+            raise UsageError(f"--{name} is {count}", "give at least 1")
     if not settings.focal_px > 0:
-        raise UsageError(f"a focal length of {settings.focal_px:g} pixels is no camera; give a number above 0")
+        raise UsageError(f"a focal length of {settings.focal_px:g} pixels is no camera", "give a number above 0")
 
 
 def _facts(settings: MiningSettings, sequences: Sequence[PosedSequence]) -> dict[str, Any]:
@@ -139,12 +139,12 @@ def _prepare(out: Path, facts: dict[str, Any], overwrite: bool) -> None:
             return
         if not overwrite:
             raise DataError(
-                f"{out} holds pairs made with other settings ({_difference(found, facts)}); give --overwrite to replace "
-                "them, or choose another folder"
+                f"{out} holds pairs made with other settings ({_difference(found, facts)})",
+                "give --overwrite to replace them, or choose another folder",
             )
         _clear(out)
     elif any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise DataError(f"{out} exists and holds something else; choose another folder for the pairs")
+        raise DataError(f"{out} exists and holds something else", "choose another folder for the pairs")
     _write(path, json.dumps(facts, indent=2) + "\n")
 
 
@@ -193,7 +193,7 @@ def _read_part(path: Path) -> dict[str, Any]:
     try:
         part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path} is damaged; delete it and run the same command again") from error
+        raise DataError(f"{path} is damaged", "delete it and run the same command again") from error
     return part
 
 
@@ -216,7 +216,7 @@ def _only_one(out: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise DataError(
-            f"another process is writing pairs into {out}; wait for it, or choose another folder"
+            f"another process is writing pairs into {out}", "wait for it, or choose another folder"
         ) from error
 
 
@@ -226,8 +226,8 @@ def _explain_errors(out: Path) -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise DataError(
-            f"a process that mined pairs for {out} was killed, perhaps for want of memory; run the same command again "
-            "with fewer --workers"
+            f"a process that mined pairs for {out} was killed, perhaps for want of memory",
+            "run the same command again with fewer --workers",
         ) from error
     except OSError as error:
-        raise DataError(f"{out} can't be written ({error.strerror or error}); choose another folder") from error
+        raise DataError(f"{out} can't be written ({error.strerror or error})", "choose another folder") from error

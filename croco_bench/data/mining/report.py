@@ -54,13 +54,15 @@ def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: PairCriteria
         without = sum(part["frames_without_pose"] + part["frames_without_depth"] for part in parts)
         return DataError(
             f"{source}: no pair has {asked}, as none of the {frames} frames looked at sees anything of another ({without} "
-            "more have no pose, or depth on less than half the image); look at more frames"
+            "more have no pose, or depth on less than half the image)",
+            "look at more frames",
         )
     low, high = min(one[0] for one in ranges), max(one[1] for one in ranges)
     estimated = sum(part["pairs_estimated"] for part in parts)
     return DataError(
-        f"{source}: no pair has {asked}; {estimated} pairs of {frames} frames had about {low:.2f} to {high:.2f}; choose "
-        "another range, or another step from frame to frame"
+        f"{source}: no pair has {asked}",
+        f"{estimated} pairs of {frames} frames had about {low:.2f} to {high:.2f}; choose "
+        "another range, or another step from frame to frame",
     )
 
 

@@ -94,7 +94,7 @@ def _pair(source: Path, views: list[PosedFrame], both: tuple[float, float], vali
     images = [view.image.relative_to(source).as_posix() for view in views]
     for image in images:
         if len(image.split()) != 1:
-            raise DataError(f"{source / image} has a space in its path, which a list of pairs can't hold; rename it")
+            raise DataError(f"{source / image} has a space in its path, which a list of pairs can't hold", "rename it")
     return {
         "images": images,
         "covisibility": [round(share, 4) for share in both],

@@ -72,12 +72,14 @@ def check_weights(weights: Mapping[str, float], known: Iterable[str], what: str,
         UsageError: so it is.
     """
     if not weights:
-        raise UsageError(f"task.train_on names no dataset; write for instance --set 'task.train_on={{{example} = 1}}'")
+        raise UsageError(
+            "task.train_on names no dataset", f"write for instance --set 'task.train_on={{{example} = 1}}'"
+        )
     for name, weight in weights.items():
         if name not in known:
             raise unknown(f"dataset of {what} to train on", name, known)
         if not weight > 0:
-            raise UsageError(f"task.train_on.{name}={weight:g} should be more than 0; leave {name} out instead")
+            raise UsageError(f"task.train_on.{name}={weight:g} should be more than 0", f"leave {name} out instead")
 
 
 def folder_for(data_root: Path, folder: str, name: str, weights: Mapping[str, float]) -> Path:
@@ -89,7 +91,7 @@ def folder_for(data_root: Path, folder: str, name: str, weights: Mapping[str, fl
     place = data_root / folder
     if place.is_dir():
         return place
-    raise DataError(f"there is no folder {place}, which task.train_on names; {left_out(name, weights)}")
+    raise DataError(f"there is no folder {place}, which task.train_on names", f"{left_out(name, weights)}")
 
 
 def left_out(name: str, weights: Mapping[str, float]) -> str:

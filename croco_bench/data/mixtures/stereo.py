@@ -126,7 +126,7 @@ def open_reported(data_root: Path, report: Report, resolution: Resolution) -> Re
     source = sources(resolution)[name]
     folder = data_root / source.folder
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}, which task.report={report} scores; see croco-bench data list")
+        raise DataError(f"there is no folder {folder}, which task.report={report} scores", "see croco-bench data list")
     whole = source.open(folder)
     if scenes is None:
         return whole
@@ -182,8 +182,8 @@ def _parted(
     kept = _where(whole, lambda scene: source.place(scene) not in selecting | reported)
     if not kept:
         raise DataError(
-            f"{folder} holds no scene of {name} to train on beside those that select and report; "
-            f"{mixture.left_out(name, weights)}"
+            f"{folder} holds no scene of {name} to train on beside those that select and report",
+            f"{mixture.left_out(name, weights)}",
         )
     selects = _where(whole, lambda scene: scene in listed and source.place(scene) not in reported)
     train = whole if len(kept) == len(whole) else Subset(whole, kept, whole.split)

@@ -36,7 +36,7 @@ def open_pair_list(listing: str | Path, root: str | Path | None = None) -> PoseR
         if line.strip() and not line.startswith("#")
     ]
     if not parsed:
-        raise DataError(f"{listing} lists no pairs; expected one a line: path0 path1 rot0 rot1 K0 K1 T_0to1")
+        raise DataError(f"{listing} lists no pairs", "expected one a line: path0 path1 rot0 rot1 K0 K1 T_0to1")
     names = [name for pair, _, _ in parsed for name in pair]
     views = PosedViews(
         Path(root) if root is not None else listing.parent,
@@ -53,15 +53,15 @@ def open_pair_list(listing: str | Path, root: str | Path | None = None) -> PoseR
 def _parse(words: list[str], where: str) -> tuple[tuple[str, str], Array, Array]:
     """Both paths, K (2, 3, 3), and poses (2, 4, 4) in the world of camera 0."""
     if len(words) != _WORDS:
-        raise DataError(f"{where} holds {len(words)} words; expected {_WORDS}: path0 path1 rot0 rot1 K0 K1 T_0to1")
+        raise DataError(f"{where} holds {len(words)} words", f"expected {_WORDS}: path0 path1 rot0 rot1 K0 K1 T_0to1")
     try:
         numbers = np.array([float(word) for word in words[2:]])
     except ValueError as error:
-        raise DataError(f"{where}: {error}; expected numbers after the two paths") from error
+        raise DataError(f"{where}: {error}", "expected numbers after the two paths") from error
     turns, K, motion = numbers[:2], numbers[2:20].reshape(2, 3, 3), numbers[20:].reshape(4, 4)
     if turns.any():
         raise DataError(
-            f"{where}: an image should be turned (rot0 rot1 = {words[2]} {words[3]}); turn the file, K and T first"
+            f"{where}: an image should be turned (rot0 rot1 = {words[2]} {words[3]})", "turn the file, K and T first"
         )
     if not np.isfinite(K).all() or min(*K[:, 0, 0], *K[:, 1, 1]) <= 0:
         raise DataError(f"{where} holds no pinhole camera (focal lengths {K[0, 0, 0]:g} and {K[1, 0, 0]:g})")

@@ -117,7 +117,7 @@ class PoseReader:
             return self.views.image(int(references))
         images = [self.views.image(int(reference)) for reference in references]
         if len({image.shape for image in images}) > 1:
-            raise DataError(f"the references of {self.views.names[query]} differ in size; they can't be one stack")
+            raise DataError(f"the references of {self.views.names[query]} differ in size", "they can't be one stack")
         return np.stack(images)
 
     def fingerprint(self) -> str:

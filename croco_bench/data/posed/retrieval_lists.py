@@ -63,7 +63,7 @@ def find_lists(root: Path, given: str = "auto") -> RetrievalLists:
     """
     if given != "auto":
         if not (root / given).is_dir():
-            raise DataError(f"there is no folder {root / given} with retrieval lists; expected {_EXPECTED}")
+            raise DataError(f"there is no folder {root / given} with retrieval lists", f"expected {_EXPECTED}")
         return _lists(root / given)
     prepared = sorted(path for path in root.glob(f"{PREPARED}*") if path.is_dir())
     for folder in (root / HLOC, root / RELOC3R):
@@ -71,11 +71,11 @@ def find_lists(root: Path, given: str = "auto") -> RetrievalLists:
             return _lists(folder)
     if not prepared:
         raise DataError(
-            f"{root} holds no retrieval lists, which say what to compare test images with; expected {_EXPECTED}"
+            f"{root} holds no retrieval lists, which say what to compare test images with", f"expected {_EXPECTED}"
         )
     if len(prepared) > 1:
         names = ", ".join(path.name for path in prepared)
-        raise UsageError(f"{root} holds several retrieval lists: {names}; name one with --set task.lists=NAME")
+        raise UsageError(f"{root} holds several retrieval lists: {names}", "name one with --set task.lists=NAME")
     return _lists(prepared[0])
 
 
@@ -86,7 +86,7 @@ def _lists(folder: Path) -> RetrievalLists:
     try:
         return RetrievalLists(folder, str(json.loads((folder / FACTS).read_text(encoding="utf-8"))["maker"]))
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{folder / FACTS} should say who made the lists beside it; prepare them again") from error
+        raise DataError(f"{folder / FACTS} should say who made the lists beside it", "prepare them again") from error
 
 
 def write_list(folder: Path, scene: str, listed: Mapping[str, Iterable[str]]) -> None:
@@ -124,7 +124,8 @@ def choose(listed: Listed, queries: list[str], database: dict[str, int], count: 
             lacking = sum(len(listed.get(name, ())) < count for name in queries)
             raise DataError(
                 f"the retrieval list of {scene} has {len(names)} images for {query}, but {count} are wanted ({lacking} of "
-                f"{len(queries)} test frames lack some); lower it with --set task.neighbours=N, or take another list"
+                f"{len(queries)} test frames lack some)",
+                "lower it with --set task.neighbours=N, or take another list",
             )
         for column, name in enumerate(names[:count]):
             if name not in database:
@@ -159,11 +160,14 @@ def _read_objects(path: Path) -> list[tuple[str, str]]:
             content = _load_objects(stream)
         return [(str(entry["query_path"]), str(entry["db_path"])) for entry in content.ravel()]
     except _RefusedError as error:
-        raise DataError(f"{path} wants to run code on loading ({error}), which is refused; get another list") from error
+        raise DataError(
+            f"{path} wants to run code on loading ({error}), which is refused", "get another list"
+        ) from error
     except Exception as error:  # a damaged pickle can raise anything
         raise DataError(
             f"{path} should hold an array of dicts with query_path and db_path, as Reloc3r saves it, but holds something "
-            "else; it is truncated, or another file"
+            "else",
+            "it is truncated, or another file",
         ) from error
 
 

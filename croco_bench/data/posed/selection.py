@@ -46,7 +46,8 @@ def hold_out(pairs: PoseReader, fraction: float, *, most: int, seed: int) -> tup
     if not (selecting.size and training.size):
         raise DataError(
             f"{pairs.dataset}: of {len(pairs)} training pairs, {training.size} are left to train on and {selecting.size} to "
-            "select weights on, when whole sequences are held out; more scenes or longer sequences are needed"
+            "select weights on, when whole sequences are held out",
+            "more scenes or longer sequences are needed",
         )
     return Subset(pairs, training.tolist(), pairs.split), _selection(pairs, selecting, most, seed)
 

@@ -47,7 +47,8 @@ class PosedFrame:
         if millimeters.shape != self.size:
             raise DataError(
                 f"{self.depth} has {millimeters.shape[1]}x{millimeters.shape[0]} pixels, but its sequence began with "
-                f"{self.size[1]}x{self.size[0]}; get the sequence again"
+                f"{self.size[1]}x{self.size[0]}",
+                "get the sequence again",
             )
         unknown = (millimeters == 0) | (millimeters == 65535)
         return np.where(unknown, np.float32(np.nan), millimeters.astype(np.float32) / 1000)
@@ -130,13 +131,13 @@ def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> lis
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"there is no folder {root}; give the one that holds {_LAYOUTS}")
+        raise DataError(f"there is no folder {root}", f"give the one that holds {_LAYOUTS}")
     try:
         found = _find(root, focal_px)
     except OSError as error:
-        raise DataError(f"{error.filename} can't be read ({error.strerror}); check its permissions") from error
+        raise DataError(f"{error.filename} can't be read ({error.strerror})", "check its permissions") from error
     if not found:
-        raise DataError(f"{root} holds no posed RGB-D video; expected {_LAYOUTS}")
+        raise DataError(f"{root} holds no posed RGB-D video", f"expected {_LAYOUTS}")
     return sorted(found, key=lambda sequence: sequence.name)
 
 
@@ -220,13 +221,13 @@ def _complete(folder: Path, numbers: dict[str, set[int]]) -> tuple[int, ...]:
     """The frame numbers, when every frame has all its files."""
     everything = set().union(*numbers.values())
     if not everything:
-        raise DataError(f"{folder} holds no frames; expected {_LAYOUTS}")
+        raise DataError(f"{folder} holds no frames", f"expected {_LAYOUTS}")
     for kind, present in numbers.items():
         missing = sorted(everything - present)
         if missing:
             raise DataError(
-                f"{folder}: frame {missing[0]} has no {kind} ({len(missing)} of {len(everything)} frames lack one); "
-                "unpack the sequence again"
+                f"{folder}: frame {missing[0]} has no {kind} ({len(missing)} of {len(everything)} frames lack one)",
+                "unpack the sequence again",
             )
     return tuple(sorted(everything))
 
@@ -251,7 +252,7 @@ def _png_size(path: Path) -> Size:
     with path.open("rb") as stream:
         head = stream.read(24)
     if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n":
-        raise DataError(f"{path} isn't a PNG image ({path.stat().st_size} bytes); it is truncated or damaged")
+        raise DataError(f"{path} isn't a PNG image ({path.stat().st_size} bytes)", "it is truncated or damaged")
     width, height = struct.unpack(">II", head[16:24])
     return int(height), int(width)
 
@@ -278,9 +279,9 @@ def read_pose(path: Path, *, may_be_lost: bool) -> Array | None:
     if may_be_lost and np.isneginf(pose).any():
         return None
     if not np.isfinite(pose).all():
-        raise DataError(f"{path} holds a pose that isn't finite; get it again, or remove this frame's files")
+        raise DataError(f"{path} holds a pose that isn't finite", "get it again, or remove this frame's files")
     if not is_rigid(pose):
-        raise DataError(f"{path} isn't a rigid motion (rotation, translation, last row 0 0 0 1); it is damaged")
+        raise DataError(f"{path} isn't a rigid motion (rotation, translation, last row 0 0 0 1)", "it is damaged")
     return pose
 
 
@@ -294,11 +295,11 @@ def read_matrix(path: Path, what: str) -> Array:
         text = path.read_text(encoding="utf-8")
         values = np.array([float(word) for word in text.split()])
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror}); the sequence is incomplete") from error
+        raise DataError(f"there is no readable {path} ({error.strerror})", "the sequence is incomplete") from error
     except ValueError as error:
         raise DataError(f"{path} should hold a {what} of 4x4 numbers, but holds something else") from error
     if values.size != 16:
-        raise DataError(f"{path} should hold a {what} of 4x4 numbers, but holds {values.size}; it is damaged")
+        raise DataError(f"{path} should hold a {what} of 4x4 numbers, but holds {values.size}", "it is damaged")
     return values.reshape(4, 4)
 
 

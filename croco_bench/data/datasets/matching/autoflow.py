@@ -27,7 +27,7 @@ def open_split(root: Path, split: str = "train") -> FlowReader:
     chosen("split of AutoFlow", (split,), ("train",))
     parts = [name for name in subfolders(root, LINK) if re.fullmatch(r"static_40k_png_\d_of_4", name)]
     if not parts:
-        raise DataError(f"{root} holds no folder static_40k_png_1_of_4; unpack {LINK} there")
+        raise DataError(f"{root} holds no folder static_40k_png_1_of_4", f"unpack {LINK} there")
     pairs = [
         ViewPair(
             id=name,

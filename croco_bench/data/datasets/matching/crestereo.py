@@ -27,7 +27,7 @@ def open_split(root: Path, split: str = "train") -> DisparityReader:
     chosen("split of CREStereo", (split,), ("train",))
     base = next((root / name for name in _FOLDERS if any((root / name / kind).is_dir() for kind in KINDS)), None)
     if base is None:
-        raise DataError(f"{root} holds no {', '.join(KINDS)}, directly or in {_FOLDERS[0]}; unpack {LINK} there")
+        raise DataError(f"{root} holds no {', '.join(KINDS)}, directly or in {_FOLDERS[0]}", f"unpack {LINK} there")
     pairs = [pair for kind in subfolders(base, LINK) if kind in KINDS for pair in _pairs(base, kind)]
     truth = plain("disparity_px", read_crestereo_disparity)
     return DisparityReader("crestereo", split, base, pairs, truth, miniature=is_miniature(root))

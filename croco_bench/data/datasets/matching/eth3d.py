@@ -33,7 +33,7 @@ def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None)
     """
     folder = next((name for name in _FOLDERS[split] if (root / name).is_dir()), None)
     if folder is None:
-        raise DataError(f"{root} holds no folder {' or '.join(_FOLDERS[split])}; get {LINK}")
+        raise DataError(f"{root} holds no folder {' or '.join(_FOLDERS[split])}", f"get {LINK}")
     present = subfolders(root / folder, LINK)
     require(root / folder, scenes or (), present, LINK)
     truths = f"{folder}_gt" if split == "train" else None

@@ -33,13 +33,15 @@ def open_split(root: Path, split: Split) -> FlowReader:
         marks = stream.read().decode(errors="replace").split()
     odd = next((line for line, mark in enumerate(marks, start=1) if mark not in _MARKS.values()), None)
     if odd:
-        raise DataError(f'{path}, line {odd}: expected 1 or 2, found "{marks[odd - 1][:40]}"; get it from {SPLIT_LINK}')
+        raise DataError(
+            f'{path}, line {odd}: expected 1 or 2, found "{marks[odd - 1][:40]}"', f"get it from {SPLIT_LINK}"
+        )
     numbers = [number for number, mark in enumerate(marks, start=1) if mark == _MARKS[split]]
     present = set(file_names(base / "data", "", "", LINK))
     wanted = (f"{number:05d}_{kind}" for number in numbers for kind in ("img1.ppm", "img2.ppm", "flow.flo"))
     require(base / "data", wanted, present, LINK)
     if f"{len(marks) + 1:05d}_flow.flo" in present:
-        raise DataError(f"{path} has {len(marks)} lines, fewer than there are pairs; get it from {SPLIT_LINK}")
+        raise DataError(f"{path} has {len(marks)} lines, fewer than there are pairs", f"get it from {SPLIT_LINK}")
     pairs = [
         ViewPair(
             id=f"{number:05d}",
@@ -57,4 +59,4 @@ def _list(root: Path, base: Path) -> Path:
     for path in (folder / name for folder in (root, base) for name in LISTS):
         if path.is_file():
             return path
-    raise DataError(f"there is no {root / LISTS[0]}; get it from {SPLIT_LINK}")
+    raise DataError(f"there is no {root / LISTS[0]}", f"get it from {SPLIT_LINK}")

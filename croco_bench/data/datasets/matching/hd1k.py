@@ -34,7 +34,7 @@ def open_split(root: Path, split: Split) -> FlowReader:
         sequence, _, frame = name.removesuffix(".png").partition("_")
         if not (sequence.isdecimal() and frame.isdecimal()):
             raise DataError(
-                f"{base / images / name} should be called <sequence>_<frame>.png in numbers; get {LINK} again"
+                f"{base / images / name} should be called <sequence>_<frame>.png in numbers", f"get {LINK} again"
             )
         sequences[sequence].append(name)
     steps = [(sequence, *step) for sequence, names in sequences.items() for step in pairwise(names)]

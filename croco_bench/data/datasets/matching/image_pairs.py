@@ -46,7 +46,7 @@ class MatchingReader:
     ) -> None:
         if not pairs:
             raise DataError(
-                f"the {split} split of {dataset} in {base} is empty; croco-bench data check {dataset} says more"
+                f"the {split} split of {dataset} in {base} is empty", f"croco-bench data check {dataset} says more"
             )
         self.dataset, self.split, self.miniature, self.available = dataset, split, miniature, len(pairs)
         self._base, self._pairs, self._truth = base, list(pairs), truth
@@ -84,7 +84,8 @@ class MatchingReader:
                 tall, wide = array.shape[:2]
                 raise DataError(
                     f"{self._base / (files.get(key) or str(pair.truth))} belongs to an image of {tall}x{wide}, but "
-                    f"{self._base / pair.image1} is {height}x{width} (height x width); get both again"
+                    f"{self._base / pair.image1} is {height}x{width} (height x width)",
+                    "get both again",
                 )
         return {**sample, "id": pair.id}
 

@@ -87,7 +87,7 @@ def _first(root: Path, folders: Sequence[str]) -> str:
     for folder in folders:
         if (root / folder).is_dir():
             return folder
-    raise DataError(f"{root} holds no folder {' or '.join(folders)}; get {LINK}")
+    raise DataError(f"{root} holds no folder {' or '.join(folders)}", f"get {LINK}")
 
 
 def _of_2005(base: Path, scene: str) -> Iterator[ViewPair]:

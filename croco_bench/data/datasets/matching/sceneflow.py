@@ -44,7 +44,7 @@ def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
     """Parts of the dataset and folders of scenes in them."""
     things = next((part for part in _THINGS if (root / part).is_dir()), None)
     if things is None:
-        raise DataError(f"{root} holds no {' or '.join(_THINGS)}; unpack {LINK} there")
+        raise DataError(f"{root} holds no {' or '.join(_THINGS)}", f"unpack {LINK} there")
     found: list[tuple[str, str]] = []
     if split == "train":
         for part, depth in _DEPTHS.items():

@@ -48,15 +48,15 @@ def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
         places = [place for place in (f"{world}/{world}", world) if (root / place / difficulty).is_dir()]
         if len(places) > 1:
             raise DataError(
-                f"{root / world} holds {difficulty} twice, also in another folder {world}; keep one of the two"
+                f"{root / world} holds {difficulty} twice, also in another folder {world}", "keep one of the two"
             )
         found += [
             f"{place}/{difficulty}/{name}" for place in places for name in subfolders(root / place / difficulty, LINK)
         ]
     if not found:
         raise DataError(
-            f"{root / world} holds no {' and no '.join(difficulties)}, nor does a folder {world} in it; get {LINK} again, or "
-            "move away what isn't TartanAir's"
+            f"{root / world} holds no {' and no '.join(difficulties)}, nor does a folder {world} in it",
+            f"get {LINK} again, or move away what isn't TartanAir's",
         )
     return found
 
