@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Splits, Task
 from croco_bench.data.datasets.nyuv2 import open_split
-from croco_bench.data.splitting import Subset, split_by_group
+from croco_bench.data.splitting import Subset, split_by_group, spread_indices
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.color import ColorJitter, to_gray, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
@@ -110,7 +110,7 @@ class NYUv2Depth(Task):
         if self.options.target != "standardised":
             return
         first, second = [], []
-        for index in sorted({int(place) for place in np.linspace(0, len(train) - 1, min(len(train), _MEASURED))}):
+        for index in spread_indices(len(train), _MEASURED):
             sample = train[index]
             depth = sample["depth_m"][sample["valid"]].astype(np.float64)
             if depth.size:

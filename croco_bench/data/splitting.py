@@ -1,4 +1,4 @@
-"""Parts of a split: a selection part carved out of train by scene, and limited runs."""
+"""Parts of a split: a selection part taken out of train by scene, limited runs, evenly spaced samples."""
 
 from __future__ import annotations
 
@@ -83,3 +83,11 @@ def limit(reader: Reader, count: int, seed: int) -> Reader:
         return reader
     chosen = make_rng(seed, "limit", reader.split).choice(len(reader), count, replace=False)
     return Subset(reader, sorted(int(index) for index in chosen), reader.split)
+
+
+def spread_indices(n: int, count: int) -> list[int]:
+    """`count` evenly spaced indices of `n` items, ascending and unique; all of them where `n` is not larger.
+
+    The first item is always among them, the last one from a count of 2 on.
+    """
+    return [int(i) for i in np.linspace(0, n - 1, min(n, count))]

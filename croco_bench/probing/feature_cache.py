@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
 from croco_bench.contracts import Evaluation, PooledHead
+from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.devices import usable_workers
 from croco_bench.engine.network import Network
@@ -128,9 +129,14 @@ class FeatureCache:
         if (facts := _facts(place / "done.json")) is not None:
             if facts["sums"] != {name: _sum(path) for name, path in files.items()}:
                 return False
-            return self._matches_network(kept, evaluation, _spread(0, len(evaluation.reader)))
+            return self._matches_network(kept, evaluation, spread_indices(len(evaluation.reader), _LOOKED_AT))
         blocks = [_facts(path) for path in place.glob("progress-*.json")]
-        rows = [row for block in blocks if block is not None for row in _spread(block["first"], block["done"])]
+        rows = [
+            block["first"] + i
+            for block in blocks
+            if block is not None
+            for i in spread_indices(block["done"] - block["first"], _LOOKED_AT)
+        ]
         return None not in blocks and self._matches_network(kept, evaluation, rows)
 
     def _matches_network(self, kept: dict[str, Array], evaluation: Evaluation, rows: Sequence[int]) -> bool:
@@ -227,11 +233,6 @@ def _facts(path: Path) -> dict[str, Any] | None:
 def _note(path: Path, facts: dict[str, Any]) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(facts), encoding="utf-8")
-
-
-def _spread(first: int, last: int) -> list[int]:
-    """A few numbers from `first` to below `last`."""
-    return np.unique(np.linspace(first, last - 1, _LOOKED_AT).astype(int)).tolist() if last > first else []
 
 
 def _sum(path: Path) -> int:

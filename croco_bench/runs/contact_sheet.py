@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
 from croco_bench.contracts import Evaluation, Task
+from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.network import Network
 from croco_bench.files import atomic
@@ -24,7 +24,7 @@ def contact_sheet(
     path: Path, network: Network, task: Task, evaluation: Evaluation, accelerator: Accelerator, *, title: str
 ) -> None:
     """Draws `task.panels` of images spread evenly over the test split, each row marked with its first metric."""
-    chosen = sorted({int(index) for index in np.linspace(0, len(evaluation.reader) - 1, ROWS)})
+    chosen = spread_indices(len(evaluation.reader), ROWS)
     rows: list[tuple[str, dict[str, Array]]] = []
     network.eval()
     metric = evaluation.meter.metrics[0]

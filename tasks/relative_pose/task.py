@@ -21,7 +21,7 @@ from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.reader import PoseReader
 from croco_bench.data.posed.selection import hold_out, selection_pairs
-from croco_bench.data.splitting import limit
+from croco_bench.data.splitting import limit, spread_indices
 from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.data.transforms.view_fitting import fit
 from croco_bench.errors import DataError, UsageError
@@ -149,8 +149,8 @@ class RelativePose(Task):
         """
         if not self._meters:
             return
-        places = sorted({int(place) for place in np.linspace(0, len(train) - 1, min(len(train), _MEASURED))})
-        mean = float(np.mean([np.linalg.norm(train[place]["relative"][:3, 3]) for place in places]))
+        lengths = [np.linalg.norm(train[i]["relative"][:3, 3]) for i in spread_indices(len(train), _MEASURED)]
+        mean = float(np.mean(lengths))
         if mean < ZERO_BASELINE_M:
             raise DataError(
                 "the cameras of all training pairs stand at one place", "croco-bench data check 7scenes says more"

@@ -1,10 +1,11 @@
 import pickle
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from croco_bench.data.splitting import Subset, limit, split_by_group
+from croco_bench.data.splitting import Subset, limit, split_by_group, spread_indices
 from croco_bench.errors import DataError, UsageError
 
 
@@ -91,3 +92,14 @@ def test_a_limit_draws_from_everywhere_and_remembers_the_whole() -> None:
     assert limit(reader, 1000, seed=3) is reader
     with pytest.raises(UsageError, match="at least 1"):
         limit(reader, 0, seed=3)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 100, 795])
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 256])
+def test_spread_indices_are_evenly_spaced_from_first_to_last(n: int, count: int) -> None:
+    found = spread_indices(n, count)
+    assert found == sorted(set(found)) and len(found) == min(n, count)
+    if n:
+        assert found[0] == 0 and (count == 1 or found[-1] == n - 1)
+    gaps = {after - before for before, after in pairwise(found)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
