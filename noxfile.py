@@ -22,7 +22,7 @@ def prepare(session: nox.Session) -> None:
         return
     if not BIN.is_dir():
         session.run(sys.executable, "-m", "venv", str(HOME), external=True)
-    run(session, "python", "-m", "pip", "install", "--editable", ".[dev,tensorboard]")
+    run(session, "python", "-m", "pip", "install", "--editable", ".[dev]")
     stamp.write_text(wanted, encoding="utf-8")
 
 

@@ -1,7 +1,6 @@
 """Whole runs through the command line's own path: finishing, going on after a kill, refusing, evaluating again."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -157,7 +156,6 @@ def test_failures_are_sentences(tiny_data: Path, tmp_path: Path) -> None:
         smoke(tiny_data, tmp_path, device="cuda:7", name="f")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="gloo with torchrun needs a POSIX system")
 def test_a_head_of_the_wrong_kind_and_unknown_baselines(tiny_data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
     with pytest.raises(UsageError, match="an output per pixel, which linear isn't; take one of convnext, dpt, upernet"):

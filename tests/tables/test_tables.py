@@ -113,11 +113,15 @@ def test_latex_compiles_its_escapes(results: Path) -> None:
     assert r"f\_\&\_<b>" in text
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert not [line for line in body if re.search(r"(?<!\\)[_#$]", re.sub(r"\$[^$]*\$", "", line))]
-    if compiler := shutil.which("pdflatex"):
-        document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\n\\end{document}"
-        subprocess.run(
-            [compiler, "-interaction=nonstopmode", "-halt-on-error"], input=document, text=True, check=True, cwd=results
+    if compiler := shutil.which("pdflatex"):  # optional: see the README
+        document = results / "table.tex"
+        document.write_text(
+            "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\n\\end{document}\n",
+            encoding="utf-8",
         )
+        # From a file: in nonstop mode LaTeX can't read a document from the terminal.
+        subprocess.run([compiler, "-interaction=nonstopmode", "-halt-on-error", document.name], check=True, cwd=results)
+        assert document.with_suffix(".pdf").is_file()
 
 
 class _Balance(HTMLParser):
