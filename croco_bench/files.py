@@ -1,14 +1,70 @@
-"""Files that are there whole or not at all."""
+"""Files of all parts of the package: the cache folder, atomic writing, exclusive locks, fingerprints."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from croco_bench.errors import RecordError
+from croco_bench.errors import BenchError, RecordError
+
+
+def cache_folder() -> Path:
+    """`$CROCO_BENCH_CACHE`, or `~/.cache/croco-bench`."""
+    return Path(os.environ.get("CROCO_BENCH_CACHE") or Path.home() / ".cache" / "croco-bench")
+
+
+def fingerprint(*parts: str | bytes, length: int = 16) -> str:
+    """The first `length` hexadecimal digits of the SHA-256 of the parts, joined without a separator (text as UTF-8)."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()[:length]
+
+
+@contextmanager
+def exclusive_lock(
+    path: Path, *, busy: BenchError | None = None, waiting: str = "", unwritable: str | None = None
+) -> Iterator[None]:
+    """Holds a lock file, made together with its folder. The system frees it when the process dies.
+
+    Args:
+        path: the lock file.
+        busy: raised at once when another process holds the lock; default: wait until it is free.
+        waiting: logged before waiting.
+        unwritable: advice for a folder that can't be made or written; default: the `OSError` itself goes through.
+
+    Raises:
+        BenchError: `busy`.
+        RecordError: the folder can't be written and `unwritable` is given.
+    """
+    # Results are read without either of these.
+    from filelock import FileLock, Timeout
+
+    from croco_bench.progress import log
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            if busy is not None:
+                raise busy from error
+            if waiting:
+                log(waiting)
+            lock.acquire()
+    except OSError as error:
+        if unwritable is None:
+            raise
+        raise RecordError(f"can't write in {path.parent} ({error.strerror})", unwritable) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

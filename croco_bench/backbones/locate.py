@@ -11,19 +11,13 @@ import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from filelock import FileLock
-
 from croco_bench.backbones import zoo
 from croco_bench.errors import CheckpointError
+from croco_bench.files import cache_folder, exclusive_lock, fingerprint
 from croco_bench.progress import Bar, log
 
 _CHUNK = 1 << 20
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
-
-
-def cache_folder() -> Path:
-    """`$CROCO_BENCH_CACHE`, or `~/.cache/croco-bench`."""
-    return Path(os.environ.get("CROCO_BENCH_CACHE") or Path.home() / ".cache" / "croco-bench")
 
 
 def locate(ckpt: str) -> tuple[Path, str | None]:
@@ -66,11 +60,10 @@ def download(url: str, sha256: str | None = None) -> Path:
         CheckpointError: it can't be fetched or stored, or isn't what was expected.
     """
     name = re.sub(r"[^\w.-]", "_", url.split("?")[0].rstrip("/").rpartition("/")[2])[-100:].strip(".") or "checkpoint"
-    folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:12]
+    folder = cache_folder() / fingerprint(url, length=12)
     target, partial = folder / name, folder / f"{name}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
+        with exclusive_lock(folder / "lock"):
             if not target.is_file():
                 _fetch(url, partial)
                 _verify(partial, sha256, url)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from croco_bench.backbones.locate import cache_folder
 from croco_bench.backbones.weights import save_finetuned
 from croco_bench.config.recipe import load_recipe
 from croco_bench.engine import devices
@@ -18,7 +17,7 @@ from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import evaluate
 from croco_bench.engine.train import Job, Trainer, TrainResult
 from croco_bench.errors import RecordError
-from croco_bench.files import atomic
+from croco_bench.files import atomic, cache_folder
 from croco_bench.probing.feature_cache import FeatureCache
 from croco_bench.probing.linear_probe import probe
 from croco_bench.progress import Bar, log

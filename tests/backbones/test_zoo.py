@@ -16,9 +16,10 @@ import torch
 from croco_bench.backbones import load_backbone, zoo
 from croco_bench.backbones.architecture import ARCHITECTURES
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.locate import cache_folder, download, hub_reason, locate
+from croco_bench.backbones.locate import download, hub_reason, locate
 from croco_bench.backbones.vit import ViT
 from croco_bench.errors import CheckpointError
+from croco_bench.files import cache_folder
 
 
 def test_every_released_network_can_be_had_with_random_weights() -> None:

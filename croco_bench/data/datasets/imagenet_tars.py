@@ -13,10 +13,9 @@ from typing import Any, BinaryIO
 
 import scipy.io
 
-from croco_bench.backbones.locate import cache_folder
 from croco_bench.data.datasets.imagenet_items import LINK, TARS, Item, Split
 from croco_bench.errors import DataError
-from croco_bench.files import atomic
+from croco_bench.files import atomic, cache_folder
 from croco_bench.progress import log
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"

@@ -1,0 +1,66 @@
+"""Fingerprints, locks and the cache folder, as the whole package uses them."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from croco_bench.errors import DataError, RecordError
+from croco_bench.files import cache_folder, exclusive_lock, fingerprint
+
+
+def test_fingerprint_is_the_sha256_of_the_joined_parts() -> None:
+    whole = hashlib.sha256("größe,1".encode()).hexdigest()
+    assert fingerprint("größe", ",", b"1") == whole[:16]
+    assert fingerprint("größe,1", length=12) == whole[:12]
+
+
+def test_lock_makes_its_folder_and_is_free_again_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lock"
+    for _ in range(2):
+        with exclusive_lock(path, busy=DataError("busy")):
+            assert path.is_file()
+
+
+def test_a_held_lock_raises_the_given_error_at_once(tmp_path: Path) -> None:
+    with (
+        FileLock(tmp_path / "lock"),
+        pytest.raises(DataError, match="at work; wait"),
+        exclusive_lock(tmp_path / "lock", busy=DataError("another is at work", "wait")),
+    ):
+        raise AssertionError("entered while another holds the lock")
+
+
+def test_without_an_error_to_raise_it_says_so_and_waits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    holder = (
+        "import sys, time; from filelock import FileLock\n"
+        "with FileLock(sys.argv[1]): print('held', flush=True); time.sleep(1)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with exclusive_lock(tmp_path / "lock", waiting="another extraction runs; waiting"):
+            assert "another extraction runs; waiting" in capfd.readouterr().err
+            process.wait(timeout=10)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "folder" / "lock"
+    sentence = r"can't write in .*folder \(Not a directory\); give another --out"
+    with pytest.raises(RecordError, match=sentence), exclusive_lock(path, unwritable="give another --out"):
+        raise AssertionError("entered without a folder")
+    with pytest.raises(NotADirectoryError), exclusive_lock(path):
+        raise AssertionError("entered without a folder")
+
+
+def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("CROCO_BENCH_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "croco-bench"
