@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 
 from croco_bench.contracts import Evaluation, PooledHead
 from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.devices import usable_workers
 from croco_bench.engine.network import Network
-from croco_bench.errors import DivergedError, RecordError
-from croco_bench.files import atomic
+from croco_bench.errors import DivergedError
+from croco_bench.files import atomic, exclusive_lock, fingerprint
 from croco_bench.progress import log
 from croco_bench.types import Array
 
@@ -74,7 +72,12 @@ class FeatureCache:
         """
         place = self.folder / self._key(evaluation)
         main = self.accelerator.is_main_process
-        with _locked(place) if main else nullcontext():
+        lock = exclusive_lock(
+            place.parent / f".{place.name}.lock",
+            waiting=f"another run is extracting these vectors to {place}; waiting for it",
+            unwritable="set CROCO_BENCH_CACHE to a folder that can be written",
+        )
+        with lock if main else nullcontext():
             if main:
                 self._prepare(place, evaluation)
             self.accelerator.wait_for_everyone()
@@ -96,7 +99,7 @@ class FeatureCache:
     def _key(self, evaluation: Evaluation) -> str:
         facts = [_VERSION, self.backbone, self.network.backbone.image_size, evaluation.citation]
         facts += [evaluation.reader.fingerprint(), self._head.poolings, self.accelerator.mixed_precision]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return fingerprint(json.dumps(facts))
 
     def _prepare(self, place: Path, evaluation: Evaluation) -> None:
         """Sees to it that there are files of the final size, empty ones unless sound ones are there."""
@@ -197,28 +200,6 @@ class FeatureCache:
                     "probe it with a recipe that keeps nothing, such as paper",
                 )
         return found
-
-
-@contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """One extraction at a time; freed by the system when a process dies."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place.parent / f".{place.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log(f"another run is extracting these vectors to {place}; waiting for it")
-            lock.acquire()
-    except OSError as error:
-        raise RecordError(
-            f"vectors can't be kept in {place.parent} ({error.strerror})",
-            "set CROCO_BENCH_CACHE to a folder that can be written",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _facts(path: Path) -> dict[str, Any] | None:

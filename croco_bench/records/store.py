@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from croco_bench.errors import RecordError
-from croco_bench.files import atomic
+from croco_bench.files import atomic, exclusive_lock
 from croco_bench.records.schema import SCHEMA_VERSION, Result
 
 if TYPE_CHECKING:
@@ -61,31 +61,16 @@ class ResultPaths:
         """Finer numbers behind the metrics, per class, say; only some tasks have them."""
         return self.folder / "breakdown.csv"
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Keeps a second run out; freed by the system when a process dies.
 
         Raises:
             RecordError: another run is at work here.
         """
-        from filelock import FileLock, Timeout
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "lock")
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RecordError(
-                f"another run is at work in {self.folder}", "wait for it, or give --name, --seed or --results"
-            ) from error
-        except OSError as error:
-            raise RecordError(
-                f"can't write in {self.folder} ({error.strerror})", "give another --results folder"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        busy = RecordError(
+            f"another run is at work in {self.folder}", "wait for it, or give --name, --seed or --results"
+        )
+        return exclusive_lock(self.folder / "lock", busy=busy, unwritable="give another --results folder")
 
     def clear(self) -> None:
         """Removes the result and everything a run left here, but the lock."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from croco_bench import registry
+from croco_bench import files, registry
 from croco_bench.backbones import load_backbone
 from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.paired import with_decoder
@@ -132,7 +131,7 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         *(reader.fingerprint() for reader in (splits.train, splits.select, splits.test)),
         *(request.seed, request.limit, request.eval_only, processes),
     ]
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    key = files.fingerprint(json.dumps(identity))
     settings |= {"limit": request.limit, "key": key, "resolved": resolved}
     version = entry.card.version
     return RunSetup(request, task, version, model, splits, network, settings, fingerprint, key, baseline)

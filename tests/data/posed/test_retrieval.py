@@ -262,7 +262,7 @@ def test_an_interrupted_preparation_goes_on(root: Path, monkeypatch: pytest.Monk
     expected = {path.name: path.read_bytes() for path in Path(whole).iterdir()}
     Path(whole).rename(root / "old")
     described, allowed = list[int](), [3]
-    vectors = prepare_retrieval._vectors
+    vectors = prepare_retrieval.global_descriptors
 
     def counted(images: list[Array], backbone: Any) -> Array:
         if len(described) == allowed[0]:
@@ -270,7 +270,7 @@ def test_an_interrupted_preparation_goes_on(root: Path, monkeypatch: pytest.Monk
         described.append(len(images))
         return vectors(images, backbone)
 
-    monkeypatch.setattr(prepare_retrieval, "_vectors", counted)
+    monkeypatch.setattr(prepare_retrieval, "global_descriptors", counted)
     with pytest.raises(KeyboardInterrupt):
         prepare_retrieval.list_seven_scenes(root, "random:mini-mae", "cpu", side=32)
     with pytest.raises(DataError, match="holds no retrieval lists"):
@@ -281,10 +281,10 @@ def test_an_interrupted_preparation_goes_on(root: Path, monkeypatch: pytest.Monk
     assert {path.name: path.read_bytes() for path in Path(whole).iterdir()} == expected
 
 
-def test_vectors_are_unit_means_of_normalized_pictures(root: Path) -> None:
+def test_global_descriptors_are_unit_means_of_normalized_pictures(root: Path) -> None:
     backbone = load_backbone("random:mini-mae", image_size=32)
     image = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
-    (found,) = prepare_retrieval._vectors([image], backbone)
+    (found,) = prepare_retrieval.global_descriptors([image], backbone)
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (backbone.mean, backbone.std))
     with torch.inference_mode():
         tokens = backbone.encode(torch.from_numpy((image - mean) / std)[None])[-1][0].numpy()
