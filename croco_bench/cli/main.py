@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from croco_bench import __version__
 from croco_bench.cli.data import DataRoot, data_app
 from croco_bench.errors import BenchError, UsageError
 
@@ -39,8 +40,19 @@ Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
 _debug = False
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"croco-bench {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     global _debug
     _debug = debug
 

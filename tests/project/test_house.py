@@ -1,15 +1,87 @@
-"""The arrows between rooms, and what must stay light."""
+"""Which folder may import which, what must stay light, and how large files, folders and functions may be."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ENGINE = ROOT / "croco_bench"
-TORCH_FREE = [
+SOURCES = {"": ROOT / "croco_bench", "tasks": ROOT / "tasks", "heads": ROOT / "heads"}
+
+# Every folder of the package and every module in its root, lowest first, with what each may import: only what stands
+# above it here, so there are no circles. An import inside a function counts, and so does a name in a string, such as
+# "croco_bench.data.pairs:write_listing", which is imported later. `public` are `__init__.py` and `__main__.py`.
+ALLOWED = {
+    "types": "",
+    "errors": "",
+    "progress": "",
+    "seeding": "",
+    "tiling": "types",
+    "files": "errors",
+    "metrics": "errors types",
+    "contracts": "errors metrics types",
+    "registry": "errors metrics",
+    "config": "errors registry",
+    "heads": "contracts errors registry",
+    "backbones.formats": "errors",
+    "backbones": "backbones.formats contracts errors files progress seeding types",
+    "data.formats": "errors types",
+    "data.transforms": "types",
+    "data.rooms": "errors seeding types",
+    "data": "contracts data.formats errors files seeding",
+    "data.posed": "data data.formats errors files seeding types",
+    "data.mining": "data data.formats data.posed errors files progress seeding types",
+    "data.datasets": "contracts data data.formats data.posed data.transforms errors files progress seeding types",
+    "data.datasets.matching": "data.formats errors types",
+    "data.mixtures": "contracts data data.datasets.matching errors seeding",
+    "data.checks": "contracts data.datasets data.datasets.matching data.posed errors types",
+    "data.catalogue": "data data.checks data.datasets errors",
+    "data.miniatures": "data data.catalogue data.datasets.matching data.formats data.posed data.rooms errors progress"
+    " seeding types",
+    "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
+    "tasks.matching": "contracts errors metrics tiling types",
+    "tasks.sintel_flow": "contracts data.datasets.matching data.formats data.mixtures data.transforms errors metrics"
+    " tasks.matching types",
+    "tasks.stereo": "contracts data.mixtures data.transforms errors metrics tasks.matching types",
+    "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.relative_pose"
+    " tasks.sintel_flow tasks.stereo tiling types",
+    "engine": "config contracts errors files metrics progress seeding types",
+    "records": "errors files",
+    "tables": "errors metrics records registry",
+    "probing": "config contracts data engine errors files metrics progress seeding types",
+    "runs": "backbones config contracts data data.catalogue engine errors files metrics probing progress records"
+    " registry seeding types",
+    "pretraining": "backbones config contracts data data.datasets data.mixtures data.rooms data.transforms engine errors"
+    " files progress seeding types",
+    "workflows": "backbones config contracts data.datasets data.miniatures data.posed engine errors files progress"
+    " records registry runs tables types",
+    "cli": "backbones config data.catalogue data.miniatures data.mining errors files pretraining records registry runs"
+    " tables workflows",
+    "public": "backbones cli records runs",
+}
+
+# Arrows of today that are on their way out.
+OWED = {
+    ("backbones.formats", "backbones"),
+    ("data", "data.catalogue"),
+    ("data.catalogue", "workflows"),
+    ("data.checks", "data.catalogue"),
+    ("data.datasets", "backbones"),
+    ("data.datasets", "data.catalogue"),
+    ("data.datasets.matching", "data.catalogue"),
+    ("pretraining", "runs"),
+    ("probing", "runs"),
+    ("tasks.relative_pose", "data.catalogue"),
+}
+
+# The only modules that import what a string names: every such string stands in a folder that may import its target.
+LATE_IMPORTS = {"__init__", "config.recipe", "data.catalogue.dataset_info", "registry"}
+
+LIGHT = [
     "records.schema",
     "records.store",
     "tables",
@@ -23,48 +95,91 @@ TORCH_FREE = [
 ]
 
 
-def imported_by(path: Path) -> set[str]:
-    """Every module that a file imports, at any depth of indentation."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name without "croco_bench."; a folder's name is that of its `__init__`."""
+    found = {}
+    for prefix, base in SOURCES.items():
+        for path in sorted(base.rglob("*.py")):
+            if not any(parent.is_symlink() for parent in path.parents):
+                parts = (prefix, *path.relative_to(base).with_suffix("").parts)
+                found[".".join(part for part in parts if part)] = path
+    return found
 
 
-def python_files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*.py") if not any(part.is_symlink() for part in path.parents)]
+MODULES = modules()
+FOLDERS = {name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")}
 
 
-def rooms(names: set[str]) -> set[str]:
-    return {name.split(".")[1] for name in names if name.startswith("croco_bench.")}
+def folder_of(name: str) -> str:
+    """ "data.formats.flow.read_flow" -> "data.formats"; modules of the root stand for themselves."""
+    if name in ("__init__", "__main__"):
+        return "public"
+    parts = name.split(".")
+    prefixes = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return next((prefix for prefix in prefixes if prefix in FOLDERS), parts[0])
 
 
-def test_the_engine_imports_no_task_and_no_head() -> None:
-    for path in python_files(ENGINE):
-        assert not rooms(imported_by(path)) & {"tasks", "heads"}, path
+def imported_by(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of all modules that a file imports, at any depth, and of those that its strings name."""
+    groups = {
+        id(keyword.value) for keyword in ast.walk(tree) if isinstance(keyword, ast.keyword) and keyword.arg == "group"
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(level=level, module=module, names=names):
+                assert level == 0, "relative import"
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.Constant(value=str(text)) if id(node) not in groups:
+                if re.fullmatch(r"croco_bench(\.\w+)+(:[\w./-]+)?", text):
+                    yield text.partition(":")[0]
 
 
-def test_tasks_and_heads_know_neither_each_other_nor_the_engine() -> None:
-    allowed = {"contracts", "errors", "registry", "types"}
-    for path in python_files(ROOT / "tasks"):
-        assert rooms(imported_by(path)) <= allowed | {"metrics", "data", "tasks", "tiling"}, path
-    for path in python_files(ROOT / "heads"):
-        assert rooms(imported_by(path)) <= allowed | {"heads"}, path
+def arrows() -> dict[tuple[str, str], str]:
+    """(importing folder, imported folder) -> an import that makes this arrow."""
+    found = {}
+    for name, path in MODULES.items():
+        for target in imported_by(ast.parse(path.read_text(encoding="utf-8"))):
+            package, _, inner = target.partition(".")
+            here, there = folder_of(name), folder_of(inner)
+            if package == "croco_bench" and here != there and inner != "__version__":
+                found[here, there] = f"{path.relative_to(ROOT)} imports {target}"
+    return found
 
 
-def test_backbones_data_and_metrics_stand_below_the_engine() -> None:
-    engine = {"runner", "train", "evaluate", "assembly", "report", "cli.main", "store", "record", "tables", "recipe"}
-    for room in ("backbones", "data", "metrics"):
-        for path in python_files(ENGINE / room):
-            assert not rooms(imported_by(path)) & engine, path
+def test_folders_import_only_what_they_may() -> None:
+    allowed = {(here, there) for here, names in ALLOWED.items() for there in names.split()} | OWED
+    wrong = [
+        f"{where}: {here} may not import {there}"
+        for (here, there), where in arrows().items()
+        if (here, there) not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", TORCH_FREE)
+def test_what_a_folder_may_import_stands_above_it() -> None:
+    order = list(ALLOWED)
+    assert set(order) == {folder_of(name) for name in MODULES}
+    for here, names in ALLOWED.items():
+        assert all(order.index(there) < order.index(here) for there in names.split()), here
+
+
+def test_tasks_heads_and_the_engine_meet_in_recipes_alone() -> None:
+    for here, there in arrows():
+        assert not (there.startswith("heads") and here != "heads"), here
+        assert not (there.startswith("tasks") and not here.startswith("tasks")), here
+    below = " ".join(names for here, names in ALLOWED.items() if here.startswith(("tasks", "heads"))).split()
+    above = {"engine", "runs", "records", "tables", "probing", "pretraining", "config", "cli", "backbones", "workflows"}
+    assert not above & set(below)
+
+
+def test_few_modules_import_what_strings_name() -> None:
+    importing = {name for name, path in MODULES.items() if "import_module" in path.read_text(encoding="utf-8")}
+    assert importing == LATE_IMPORTS
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_import_no_torch(module: str) -> None:
     code = f"import sys, croco_bench.{module}; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -89,6 +204,19 @@ def test_the_catalogues_import_no_torch() -> None:
 
 
 def test_no_file_is_too_long() -> None:
-    for folder in (ENGINE, ROOT / "tasks", ROOT / "heads", ROOT / "tests"):
-        for path in python_files(folder):
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+    for path in [*MODULES.values(), *(ROOT / "tests").rglob("*.py")]:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_no_folder_is_too_full() -> None:
+    for folder in {path.parent for path in MODULES.values()}:
+        assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 17, folder
+
+
+def test_functions_are_short() -> None:
+    lengths = []
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lengths.append((node.end_lineno or 0) - node.lineno + 1)
+    assert sorted(lengths)[int(0.95 * len(lengths))] < 26

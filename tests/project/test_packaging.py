@@ -7,6 +7,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+from croco_bench import __version__
+
 ROOT = Path(__file__).parents[2]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 LINKS = {"tasks": "tasks", "heads": "heads", "published": "results/published"}
@@ -45,6 +47,7 @@ def test_a_wheel_holds_what_the_tree_holds(tmp_path: Path) -> None:
     ]
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith(f"croco_bench-{__version__}-")
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".py", ".toml"))}
     tree = set()
     for package, folder in SETUP["package-dir"].items():
