@@ -21,7 +21,7 @@ ALLOWED = {
     "progress": "",
     "seeding": "",
     "tiling": "types",
-    "files": "errors",
+    "files": "errors progress",
     "metrics": "errors types",
     "contracts": "errors metrics types",
     "registry": "errors metrics",
