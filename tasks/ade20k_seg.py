@@ -80,7 +80,7 @@ class ADE20KSeg(Task):
     def _as_mmseg(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Size, crop, flip, colour, padding."""
         factor = maps.covering(sample["label"].shape, self.image_size) * rng.uniform(0.5, 2.0)
-        moved = maps.varied_crop(maps.rescale(sample, factor), self.image_size, rng, most=0.75)
+        moved = maps.varied_crop(maps.rescale(sample, factor), self.image_size, rng, max_share=0.75)
         if rng.random() < 0.5:
             moved = geometry.flip(moved)
         moved["image"] = maps.distort(moved["image"], rng)

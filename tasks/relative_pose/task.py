@@ -20,10 +20,10 @@ from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.reader import PoseReader
-from croco_bench.data.posed.selection import hold_out, selection_pairs
+from croco_bench.data.posed.selection import holdout, selection_pairs
 from croco_bench.data.splitting import limit, spread_indices
 from croco_bench.data.transforms.color import ColorJitter, to_unit
-from croco_bench.data.transforms.view_fitting import fit
+from croco_bench.data.transforms.view_fitting import resize_crop_with_intrinsics
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.pose import LocalizationMeter, RelativePoseMeter
 from croco_bench.metrics.pose_errors import ZERO_BASELINE_M
@@ -137,9 +137,9 @@ class RelativePose(Task):
         overlap = OverlapCriteria(options.distance_m, options.angle_deg, options.depth_m)
         pairs = dataset.train_pairs(per_frame=options.pairs_per_frame, overlap=overlap, seed=seed)
         if options.train_on == "7scenes":
-            return Splits(*hold_out(pairs, options.select_fraction, most=options.select_pairs, seed=seed), test)
+            return Splits(*holdout(pairs, options.select_fraction, max_pairs=options.select_pairs, seed=seed), test)
         train = HabitatPoses(data_folder(root.parent, options.train_on))
-        return Splits(train, selection_pairs(pairs, most=options.select_pairs, seed=seed), test)
+        return Splits(train, selection_pairs(pairs, max_pairs=options.select_pairs, seed=seed), test)
 
     def measure_state(self, train: Reader) -> None:
         """The mean length (m) of training translations, from 256 pairs spread evenly.
@@ -159,7 +159,9 @@ class RelativePose(Task):
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The whole image where its shape allows, else its middle; the colours of each view changed. Never mirrored."""
-        images = [fit(sample[f"image{view}"], sample[f"K{view}"], self.image_size)[0] for view in "12"]
+        images = [
+            resize_crop_with_intrinsics(sample[f"image{view}"], sample[f"K{view}"], self.image_size)[0] for view in "12"
+        ]
         if self.options.color:
             images = [_JITTER(image, rng) for image in images]
         one, two = (to_unit(image) for image in images)
@@ -230,7 +232,7 @@ class RelativePose(Task):
         for view in "12":
             images, K = sample[f"image{view}"], sample[f"K{view}"]
             if not native:
-                images, K = fit(images, K, self.image_size)
+                images, K = resize_crop_with_intrinsics(images, K, self.image_size)
             tensor = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3)
             prepared |= {f"image{view}": tensor.float().div_(255), f"K{view}": K}
         return prepared

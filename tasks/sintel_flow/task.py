@@ -87,7 +87,7 @@ class SintelFlow(WindowedTask):
         _check(options)
         change = FlowAugment(image_size)
         if options.augment == "crop":
-            change = replace(change, resized=0.0, flipped=0.0, upended=0.0, jitter=None)
+            change = replace(change, scale_prob=0.0, hflip_prob=0.0, vflip_prob=0.0, jitter=None)
         self._augment = change
         self._submissions: dict[str, Reader] = {}
 

@@ -103,7 +103,7 @@ class Stereo(WindowedTask):
             )
         change = StereoAugment(image_size)
         if options.augment == "crop":
-            change = replace(change, stretched=0.0, spare=0, upended=0.0, shaken=0.0, colored=0.0)
+            change = replace(change, stretch_prob=0.0, margin=0, vflip_prob=0.0, jitter_pose_prob=0.0, color_prob=0.0)
         self._augment = change
 
     @property

@@ -125,7 +125,7 @@ def rolled(height: int, width: int, disparity: int = 4) -> Sample:
 
 
 def test_crops_and_flips_keep_pairs_rectified() -> None:
-    change = StereoAugment((16, 24), stretched=0.0, spare=0, shaken=0.0, colored=0.0)
+    change = StereoAugment((16, 24), stretch_prob=0.0, margin=0, jitter_pose_prob=0.0, color_prob=0.0)
     for seed in range(8):
         moved = change(rolled(20, 40), np.random.default_rng(seed))
         assert moved["valid"].shape == (16, 24) and set(np.unique(moved["disparity_px"])) <= {0, 4}
@@ -134,7 +134,9 @@ def test_crops_and_flips_keep_pairs_rectified() -> None:
 
 
 def test_stretches_are_along_rows_and_in_pixels_of_the_new_width() -> None:
-    change = StereoAugment((20, 32), stretched=1.0, small=(1.0, 1.0), upended=0.0, shaken=0.0, colored=0.0)
+    change = StereoAugment(
+        (20, 32), stretch_prob=1.0, stretch_small=(1.0, 1.0), vflip_prob=0.0, jitter_pose_prob=0.0, color_prob=0.0
+    )
     moved = change(rolled(20, 40), np.random.default_rng(0))
     assert set(np.unique(moved["disparity_px"])) <= {0, 8} and (moved["disparity_px"] == 8).any()
     left, right = moved["image1"].astype(float), moved["image2"].astype(float)
@@ -153,7 +155,7 @@ def test_samples_fill_the_crop_whatever_their_size(size: tuple[int, int]) -> Non
 
 
 def test_the_right_view_alone_is_shaken_by_little() -> None:
-    change = StereoAugment((20, 40), stretched=0.0, spare=0, upended=0.0, shaken=1.0, colored=0.0)
+    change = StereoAugment((20, 40), stretch_prob=0.0, margin=0, vflip_prob=0.0, jitter_pose_prob=1.0, color_prob=0.0)
     ramp = np.repeat(np.arange(0, 200, 10, dtype=np.uint8)[:, None, None], 40, axis=1).repeat(3, axis=2)
     sample = {**rolled(20, 40), "image1": ramp, "image2": ramp}
     shifts = []

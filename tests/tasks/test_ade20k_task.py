@@ -233,13 +233,13 @@ def test_crops_avoid_a_class_that_fills_them() -> None:
     sample = {"image": np.zeros((30, 100, 3), np.uint8), "label": label}
     shares = []
     for seed in range(60):
-        found = maps.varied_crop(sample, (30, 40), np.random.default_rng(seed), most=0.75)
+        found = maps.varied_crop(sample, (30, 40), np.random.default_rng(seed), max_share=0.75)
         assert found["label"].shape == (30, 40)
         shares.append(float((found["label"] == 0).mean()))
     # So ten tries fail one time in six.
     assert 0.6 < np.mean([share < 0.75 for share in shares]) < 1
     blank = {"image": sample["image"], "label": np.full((30, 100), 255, np.uint8)}
-    assert maps.varied_crop(blank, (200, 40), np.random.default_rng(0), most=0.75)["label"].shape == (30, 40)
+    assert maps.varied_crop(blank, (200, 40), np.random.default_rng(0), max_share=0.75)["label"].shape == (30, 40)
 
 
 def test_distortion_keeps_what_it_should() -> None:

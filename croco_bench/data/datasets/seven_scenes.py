@@ -9,7 +9,7 @@ import numpy as np
 from croco_bench.data.catalogue import is_miniature
 from croco_bench.data.posed.overlap import OverlapCriteria, sample_pairs
 from croco_bench.data.posed.reader import PosedViews, PoseReader
-from croco_bench.data.posed.retrieval_lists import choose, find_lists
+from croco_bench.data.posed.retrieval_lists import find_lists, retrieved_rows
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import make_rng
@@ -77,7 +77,7 @@ class SevenScenes:
             if rows.size:
                 database = {self.name(row): int(row) for row in self.rows(scene, test=False)}
                 names = [self.name(row) for row in rows]
-                references.append(choose(found.of(scene), names, database, neighbours, scene))
+                references.append(retrieved_rows(found.of(scene), names, database, neighbours, scene))
                 queries.append(rows)
         if not queries:
             raise DataError(f"{self.root} has no test frames", "the TestSplit.txt of a scene says which sequences are")

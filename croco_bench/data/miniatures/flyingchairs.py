@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from croco_bench.data.formats.flow import write_flo
 from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
-from croco_bench.data.rooms.flyers import Flying, with_flyers
+from croco_bench.data.rooms.flying_objects import FlyingObjects, add_flying_objects
 from croco_bench.data.rooms.motion import FlowTruth, Frame, Motion, Shot, flow_truth
 from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import Scene, make_scene
@@ -23,7 +23,7 @@ from croco_bench.seeding import derive, make_rng
 
 # With it, flow has the size that the pairs of `rooms/habitat` have, whose focal length is less.
 _STRENGTH = 0.7
-_FLYING = Flying(most=4, speed_px=4.0, turn_deg=10.0)
+_FLYING = FlyingObjects(max_count=4, speed_px=4.0, turn_deg=10.0)
 _MOST_OCCLUDED = 0.5
 
 
@@ -99,7 +99,7 @@ def make_flow_pair(scene: Scene, size: tuple[int, int], rng: np.random.Generator
         if not has_free_sight(scene, later):
             continue
         still = Shot.of(scene, camera, _between(camera, later))
-        shot = with_flyers(still, (0, 1), _FLYING, rng)
+        shot = add_flying_objects(still, (0, 1), _FLYING, rng)
         first, second = shot.frame(0), shot.frame(1)
         if all(has_free_sight(frame.scene, frame.camera) for frame in (first, second)):
             truth = flow_truth(shot, first, second)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.rooms.camera import FIELD_OF_VIEW_DEG, Camera
-from croco_bench.data.rooms.render import ViewPair, make_pair
+from croco_bench.data.rooms.render import RenderedViews, make_pair
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError
 from croco_bench.seeding import derive, make_rng
@@ -51,7 +51,7 @@ def room_jobs(folder: Path, spec: HabitatMini, seed: int) -> list[Job]:
     return jobs
 
 
-def pairs_of(scene: Scene, job: Job) -> Iterator[tuple[str, ViewPair]]:
+def pairs_of(scene: Scene, job: Job) -> Iterator[tuple[str, RenderedViews]]:
     """The pairs of a job's room, each with the beginning of its files' names: the same ones for every layout."""
     _, _, seed, count, side = job
     rng = make_rng(seed, "pairs")
@@ -108,7 +108,7 @@ def _camera_facts(camera: Camera) -> dict[str, Any]:
     }
 
 
-def _pair_facts(pair: ViewPair) -> dict[str, Any]:
+def _pair_facts(pair: RenderedViews) -> dict[str, Any]:
     """Poses (quaternions w, x, y, z), co-visibility both ways, share of pixels with depth."""
     views = (pair.view1, pair.view2)
     turns = [Rotation.from_matrix(view.camera.cam2world[:3, :3]).as_quat() for view in views]

@@ -108,7 +108,7 @@ def _write_sequence(job: Job) -> int:
 
 def _cameras(scene: Scene, room: int, number: int, spec: SevenScenesMini) -> list[Camera]:
     """Those of one sequence."""
-    stage = Stage.draw(scene, make_rng(room, "stage"))
+    stage = CameraAnchor.draw(scene, make_rng(room, "stage"))
     rng = make_rng(room, "trajectory", number)
     return trajectory(scene, spec.frames, (spec.height, spec.width), rng, stage, reach=spec.reach / 100)
 
@@ -151,14 +151,14 @@ def _seen(scene: Scene, cameras: list[Camera], others: list[Camera]) -> Array:
 
 
 @dataclass(frozen=True)
-class Stage:
+class CameraAnchor:
     """What all sequences of a scene are about: cameras walk around `home` (3,), metres, and look about `heading`, radians."""
 
     home: Array
     heading: float
 
     @classmethod
-    def draw(cls, scene: Scene, rng: np.random.Generator) -> Stage:
+    def draw(cls, scene: Scene, rng: np.random.Generator) -> CameraAnchor:
         """A place from which there is something to see."""
         camera = sample_camera(scene, (24, 32), rng)
         return cls(camera.center, float(np.arctan2(camera.cam2world[1, 2], camera.cam2world[0, 2])))
@@ -169,7 +169,7 @@ def trajectory(
     frames: int,
     size: tuple[int, int],
     rng: np.random.Generator,
-    stage: Stage | None = None,
+    stage: CameraAnchor | None = None,
     *,
     reach: float = 1.0,
 ) -> list[Camera]:
@@ -179,7 +179,7 @@ def trajectory(
         DataError: no free way was found, which no room of the generator should cause.
     """
     K = seven_scenes_intrinsics(size)
-    stage = stage or Stage.draw(scene, rng)
+    stage = stage or CameraAnchor.draw(scene, rng)
     tries = 300
     for attempt in range(tries):
         # Ever shorter walks, so that a crowded room has one too.
@@ -190,7 +190,9 @@ def trajectory(
     raise DataError(f"no way for a camera was found through {scene.name}")
 
 
-def _path(scene: Scene, stage: Stage, frames: int, reach: float, shorter: float, rng: np.random.Generator) -> Array:
+def _path(
+    scene: Scene, stage: CameraAnchor, frames: int, reach: float, shorter: float, rng: np.random.Generator
+) -> Array:
     """(frames, 6): x, y, z in metres, yaw, pitch, roll in radians. A spline through places between which it wanders."""
     knots, far = max(-(-frames // _FRAMES_PER_KNOT), 2) + 1, reach * shorter
     walls = np.array([[0.5, 0.5, 1.1], [scene.size[0] - 0.5, scene.size[1] - 0.5, 1.8]])

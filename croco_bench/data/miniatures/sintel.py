@@ -13,9 +13,9 @@ import numpy as np
 from croco_bench.data.formats.flow import write_flo
 from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms.camera import has_free_sight, sample_camera
-from croco_bench.data.rooms.film import Film
-from croco_bench.data.rooms.flyers import Flying, with_flyers
+from croco_bench.data.rooms.flying_objects import FlyingObjects, add_flying_objects
 from croco_bench.data.rooms.motion import FlowTruth, Motion, Shot, flow_truth, mixed_pixels
+from croco_bench.data.rooms.post_effects import PostEffects
 from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.errors import DataError, UsageError
@@ -35,7 +35,7 @@ TEST_SCENES = (
 # Pixels per frame at a width of 128: the median flow of the room itself, drawn from here for every scene.
 _PACE_PX = (4.0, 10.0)
 _PACE_WIDTH = 128
-_FLYING = Flying(most=5, speed_px=5.0, turn_deg=6.0)
+_FLYING = FlyingObjects(max_count=5, speed_px=5.0, turn_deg=6.0)
 _MOST_OCCLUDED = 0.45
 
 
@@ -71,7 +71,7 @@ Job = tuple[str, str, str, int, SintelMini]
 def write_sintel(folder: Path, spec: SintelMini, seed: int, pool: Executor, advance: Callable[[int], None]) -> None:
     """Writes `training/{clean,final,flow,occlusions,invalid}/<scene>/frame_%04d.{png,flo}` and `test/{clean,final}`.
 
-    `clean` is sharp; `final` is what `film` makes of the same scene. Frames have flow to the next one, `occlusions` (255:
+    `clean` is sharp; `final` is what `post_effects` makes of the same scene. Frames have flow to the next one, `occlusions` (255:
     not to be seen in the next one) and `invalid` (255: the pixel shows several motions, so that no vector is right). As in
     the release, the last frame of a scene has only `invalid`.
     """
@@ -89,7 +89,7 @@ def _write_scene(job: Job) -> int:
     """Renders and writes one scene; returns how many frames."""
     root, split, name, seed, spec = job
     shot, rng = make_shot(seed, spec), make_rng(seed, "film")
-    film = Film.draw(rng)
+    post_effects = PostEffects.draw(rng)
     kinds = ("clean", "final", "flow", "occlusions", "invalid") if split == "training" else ("clean", "final")
     folders = {kind: Path(root) / split / kind / name for kind in kinds}
     for folder in folders.values():
@@ -98,7 +98,7 @@ def _write_scene(job: Job) -> int:
     for number, time in enumerate(times, start=1):
         frame, image = shot.frame(time), f"frame_{number:04d}.png"
         write_image(folders["clean"] / image, render(frame.scene, frame.camera).rgb[:, :, ::-1])
-        write_image(folders["final"] / image, film.expose(shot, time, rng)[:, :, ::-1])
+        write_image(folders["final"] / image, post_effects.expose(shot, time, rng)[:, :, ::-1])
         if split == "training":
             following = shot.frame(time + 1)
             write_image(folders["invalid"] / image, _mask(mixed_pixels(shot, frame, following)))
@@ -132,7 +132,7 @@ def make_shot(seed: int, spec: SintelMini) -> Shot:
         if not all(has_free_sight(scene, shot.camera_at(time)) for time in times):
             continue
         flying = replace(_FLYING, speed_px=scale * _FLYING.speed_px)
-        shot = with_flyers(shot, (times[0], times[-1]), flying, rng)
+        shot = add_flying_objects(shot, (times[0], times[-1]), flying, rng)
         frames = [shot.frame(time) for time in times]
         if shot.scene is not scene and all(has_free_sight(frame.scene, frame.camera) for frame in frames):
             truths = [flow_truth(shot, *pair) for pair in pairwise(frames)]
@@ -147,20 +147,22 @@ def _camera_alone(scene: Scene, spec: SintelMini, rng: np.random.Generator) -> S
     move = rng.normal(0, 1, 3) * (1, 1, 0.4)
     velocity = rng.uniform(0.03, 0.09) * move / np.linalg.norm(move)
     turn = np.radians(rng.normal(0, (1.0, 2.0, 0.6)))
-    carriage = Motion(
+    camera_motion = Motion(
         pivot=camera.center[None],
         velocity=velocity[None],
         acceleration=np.linalg.norm(velocity) * rng.normal(0, 0.08, (1, 3)),
         spin=(camera.cam2world[:3, :3] @ turn)[None],
     )
-    return Shot.of(scene, camera, carriage)
+    return Shot.of(scene, camera, camera_motion)
 
 
 def _paced(shot: Shot, wanted_px: float) -> Shot:
     """The shot with its camera slowed down or sped up, so that the median flow at time 0 is near what is wanted."""
     truth = flow_truth(shot, shot.frame(-0.5), shot.frame(0.5))
     median = float(np.median(np.linalg.norm(truth.flow_px, axis=2)))
-    return replace(shot, carriage=shot.carriage.scaled(float(np.clip(wanted_px / max(median, 1e-3), 0.3, 3.0))))
+    return replace(
+        shot, camera_motion=shot.camera_motion.scaled(float(np.clip(wanted_px / max(median, 1e-3), 0.3, 3.0)))
+    )
 
 
 def _is_fair(truth: FlowTruth) -> bool:

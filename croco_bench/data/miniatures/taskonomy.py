@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.miniatures.habitat import write_image
-from croco_bench.data.rooms import cues
+from croco_bench.data.rooms import mid_level_cues
 from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.classes import ID
 from croco_bench.data.rooms.render import View, render
@@ -78,18 +78,18 @@ def _images(scene: Scene, view: View) -> dict[tuple[str, str], Array]:
     hit = np.isfinite(view.depth_m)
     depth = np.where(hit, view.depth_m, 65535 / _UNITS_PER_M)
     curvature = np.zeros((*depth.shape, 3))
-    curvature[:, :, :2] = cues.curvature(scene, view)
+    curvature[:, :, :2] = mid_level_cues.curvature(scene, view)
     wide = {
         "depth_zbuffer": depth * _UNITS_PER_M / 65535,
-        "edge_texture": cues.texture_edges(view.rgb),
-        "edge_occlusion": cues.occlusion_edges(depth),
-        "keypoints2d": cues.keypoints2d(view.rgb),
-        "keypoints3d": cues.keypoints3d(view.normals),
+        "edge_texture": mid_level_cues.texture_edges(view.rgb),
+        "edge_occlusion": mid_level_cues.occlusion_edges(depth),
+        "keypoints2d": mid_level_cues.keypoints2d(view.rgb),
+        "keypoints3d": mid_level_cues.keypoints3d(view.normals),
     }
     narrow = {
         "principal_curvature": curvature[:, :, ::-1],
-        "normal": cues.shown_normals(view.normals)[:, :, ::-1],
-        "reshading": np.repeat(cues.reshading(view)[:, :, None], 3, axis=2),
+        "normal": mid_level_cues.shown_normals(view.normals)[:, :, ::-1],
+        "reshading": np.repeat(mid_level_cues.reshading(view)[:, :, None], 3, axis=2),
     }
     return {
         ("rgb", "rgb"): view.rgb[:, :, ::-1],

@@ -99,7 +99,7 @@ def seen(points: Array, other: Surface, matching: Matching) -> Array:
     return result
 
 
-def shares(surface1: Surface, surface2: Surface, matching: Matching) -> tuple[float, float]:
+def surface_covisibility(surface1: Surface, surface2: Surface, matching: Matching) -> tuple[float, float]:
     """Share of the grid of 1 seen in 2, and of 2 seen in 1."""
     return (
         float(seen(surface1.points(), surface2, matching).sum()) / surface1.depth_m.size,
@@ -107,7 +107,7 @@ def shares(surface1: Surface, surface2: Surface, matching: Matching) -> tuple[fl
     )
 
 
-def covisibility(frame1: PosedFrame, frame2: PosedFrame, matching: Matching | None = None) -> tuple[float, float]:
+def frame_covisibility(frame1: PosedFrame, frame2: PosedFrame, matching: Matching | None = None) -> tuple[float, float]:
     """Share of the pixels of frame 1 seen in frame 2, and the reverse; pixels without depth count as not seen.
 
     `surface_of(...).valid` says how many have depth.
@@ -117,7 +117,7 @@ def covisibility(frame1: PosedFrame, frame2: PosedFrame, matching: Matching | No
     """
     matching = matching or Matching()
     first, second = (surface_of(frame.depth_m(), frame.K, frame.cam2world, matching) for frame in (frame1, frame2))
-    return shares(first, second, matching)
+    return surface_covisibility(first, second, matching)
 
 
 def _nearest(pixel: Array, surface: Surface, axis: int) -> Array:

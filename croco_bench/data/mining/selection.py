@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from croco_bench.data.mining.covisibility import Matching, Surface, seen, shares
+from croco_bench.data.mining.covisibility import Matching, Surface, seen, surface_covisibility
 from croco_bench.types import Array
 
 _LANDMARKS = 16
@@ -42,7 +42,7 @@ class SelectedPairs:
     estimates: tuple[float, float] | None
 
 
-def choose(
+def select_pairs(
     surfaces: list[Surface], wanted: PairCriteria, matching: Matching, rng: np.random.Generator
 ) -> SelectedPairs:
     """Pairs within `wanted`, each compared in full; in an order that depends on `rng` alone."""
@@ -128,7 +128,7 @@ def _compare(
         if not free(first, second):
             continue
         compared += 1
-        both = shares(surfaces[first], surfaces[second], matching)
+        both = surface_covisibility(surfaces[first], surfaces[second], matching)
         if not wanted.low <= min(both) <= wanted.high:
             continue
         part = int(_bin(min(both), wanted))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from croco_bench.data.mining.covisibility import Matching, Surface, surface_of
-from croco_bench.data.mining.selection import PairCriteria, choose
+from croco_bench.data.mining.selection import PairCriteria, select_pairs
 from croco_bench.data.posed.sequences import PosedFrame, PosedSequence
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
@@ -42,7 +42,7 @@ def mine_sequence(source: Path, sequence: PosedSequence, path: Path, settings: M
     """
     frames, surfaces, lost, blind = _read(sequence, settings)
     rng = make_rng(settings.seed, "pairs", sequence.name)
-    chosen = choose(surfaces, settings.wanted, settings.matching, rng)
+    chosen = select_pairs(surfaces, settings.wanted, settings.matching, rng)
     pairs = []
     for first, second, share1, share2 in chosen.pairs:
         # The network reconstructs the first view: it shouldn't always be the earlier one.

@@ -1,8 +1,7 @@
-"""Several sets of training data as one, with weights."""
+"""Several training sets as one, with weights."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,17 @@ import numpy as np
 
 from croco_bench.contracts import Reader
 from croco_bench.errors import DataError, UsageError, unknown
+from croco_bench.files import fingerprint
 from croco_bench.seeding import make_rng
 
-# Where none of a mixture's datasets has a part to select by: the share of the first that is kept from training.
+# Share of the first dataset held out for selection, where no dataset of a mixture has a selection part.
 HELD_OUT = 0.05
 
 
 class Mixture:
-    """A reader over several. One pass shows every item of a set as often as the set's weight says.
+    """A reader over several readers. One pass shows each item of a reader as often as the reader's weight.
 
-    Of a weight's fraction, a fixed random part of the set comes up once more: 1.5 shows all once and half of them twice.
+    A fractional weight repeats a fixed random subset once more: 1.5 shows all items once and half of them twice.
     """
 
     def __init__(self, readers: Sequence[Reader], weights: Sequence[float], seed: int, *, split: str = "train") -> None:
@@ -33,8 +33,7 @@ class Mixture:
         counts = [max(round(weight * len(reader)), 1) for reader, weight in zip(readers, weights, strict=True)]
         self._ends = np.cumsum(counts)
         self._orders = [
-            make_rng(seed, "mixture", place).permutation(len(reader)).astype(np.int64)
-            for place, reader in enumerate(readers)
+            make_rng(seed, "mixture", i).permutation(len(reader)).astype(np.int64) for i, reader in enumerate(readers)
         ]
         self.available = int(self._ends[-1])
 
@@ -42,34 +41,39 @@ class Mixture:
         return self.available
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        place, item = self._locate(index)
-        return self._readers[place][item]
+        i, item = self._locate(index)
+        return self._readers[i][item]
 
     def _locate(self, index: int) -> tuple[int, int]:
-        """Which set, and which of its items."""
-        place = int(np.searchsorted(self._ends, index, side="right"))
-        inside = index - (int(self._ends[place - 1]) if place else 0)
-        order = self._orders[place]
-        return place, int(order[inside % len(order)])
+        """Index of the reader, and of the item within it."""
+        i = int(np.searchsorted(self._ends, index, side="right"))
+        offset = index - (int(self._ends[i - 1]) if i else 0)
+        order = self._orders[i]
+        return i, int(order[offset % len(order)])
 
     @property
     def groups(self) -> Sequence[str]:
-        """The set and the group within it, for every item."""
+        """For every item: index of its reader, and its group there."""
         groups = [reader.groups for reader in self._readers]
-        places = (self._locate(index) for index in range(len(self)))
-        return [f"{place}/{groups[place][item]}" for place, item in places]
+        located = (self._locate(index) for index in range(len(self)))
+        return [f"{i}/{groups[i][item]}" for i, item in located]
 
     def fingerprint(self) -> str:
-        """Of all sets and the weights."""
-        text = ",".join([*(reader.fingerprint() for reader in self._readers), *map(str, self._ends)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Hash of all readers' fingerprints and the weights."""
+        return fingerprint(",".join([*(reader.fingerprint() for reader in self._readers), *map(str, self._ends)]))
 
 
 def check_weights(weights: Mapping[str, float], known: Iterable[str], what: str, example: str) -> None:
-    """Refuses a mixture (`task.train_on`) of nothing, of unknown datasets, or with weights that aren't positive.
+    """Checks a mixture given as `task.train_on`.
+
+    Args:
+        weights: dataset name -> weight.
+        known: names of all datasets.
+        what: quantity that the datasets have, for the message.
+        example: dataset name for the advice.
 
     Raises:
-        UsageError: so it is.
+        UsageError: the mixture is empty, names an unknown dataset, or has a weight that isn't positive.
     """
     if not weights:
         raise UsageError(
@@ -86,16 +90,16 @@ def folder_for(data_root: Path, folder: str, name: str, weights: Mapping[str, fl
     """The folder of the mixture's dataset `name`.
 
     Raises:
-        DataError: it isn't there; the sentence says how to leave the dataset out.
+        DataError: there is no such folder; the advice is the mixture without the dataset.
     """
-    place = data_root / folder
-    if place.is_dir():
-        return place
-    raise DataError(f"there is no folder {place}, which task.train_on names", f"{left_out(name, weights)}")
+    path = data_root / folder
+    if path.is_dir():
+        return path
+    raise DataError(f"there is no folder {path}, which task.train_on names", f"{left_out(name, weights)}")
 
 
 def left_out(name: str, weights: Mapping[str, float]) -> str:
-    """What to do without a dataset of the mixture."""
+    """Advice: the setting of the mixture without dataset `name`."""
     rest = ", ".join(f"{other} = {weight:g}" for other, weight in weights.items() if other != name)
     leave = f"leave it out with --set 'task.train_on={{{rest}}}'" if rest else "give task.train_on another dataset"
     return f"{leave}, or see croco-bench data list"

@@ -1,8 +1,8 @@
-"""Datasets of stereo to train on and to report, so that nothing that is reported is trained on or selects.
+"""Stereo datasets to train on and to report: no reported scene is trained on or used for selection.
 
-Scenes come back: MiddEval3's training scenes are, but for Teddy, those of Middlebury 2014 (rectified perfectly or not) and Art of
-2005; some of MiddEval3, and ETH3D's, are there twice, in another light or with another baseline. What shows the same things
-counts as one scene here.
+Scenes recur between datasets. MiddEval3's training scenes, except Teddy, are those of Middlebury 2014 (rectified perfectly or
+not) and Art of 2005. Some scenes of MiddEval3 and of ETH3D occur twice, with another light or baseline. All images of one
+location count as one scene here.
 """
 
 from __future__ import annotations
@@ -22,27 +22,32 @@ from croco_bench.errors import DataError
 
 Resolution = middlebury.Resolution
 Report = Literal["middlebury", "middlebury-subval", "eth3d", "eth3d-subval"]
-# The last of MiddEval3's training scenes: CroCo v2 selects by it.
+# MiddEval3's training scene by which CroCo v2 selects.
 EVALUATION_SELECT = ("Vintage",)
-# MiddEval3's scenes in another light, with another exposure or rectified perfectly, and what else they are called.
-_AGAIN = {"ArtL": "Art", "MotorcycleE": "Motorcycle", "PianoL": "Piano", "PlaytableP": "Playtable"}
+# MiddEval3's names of scenes with another light, exposure or rectification -> names of the same locations.
+_SAME_LOCATION = {"ArtL": "Art", "MotorcycleE": "Motorcycle", "PianoL": "Piano", "PlaytableP": "Playtable"}
 
 
 @dataclass(frozen=True)
-class Source:
-    """A dataset's training part: its folder, how it is opened, and the scenes or the part of its own that CroCo v2 selects by.
+class TrainingSet:
+    """The training part of one dataset.
 
-    `selects` gets the sorted names of all scenes; `place` makes of a scene's name what it shows.
+    Attributes:
+        folder: its folder below the data root.
+        open: opens the training part.
+        selection_scenes: sorted names of all scenes -> those by which CroCo v2 selects.
+        selection_split: opens a separate split by which CroCo v2 selects, if there is one.
+        location: scene name -> name of the location that the scene shows.
     """
 
     folder: str
     open: Callable[[Path], Reader]
-    selects: Callable[[Sequence[str]], Collection[str]] = field(default=lambda scenes: ())
-    part: Callable[[Path], Reader] | None = None
-    place: Callable[[str], str] = str
+    selection_scenes: Callable[[Sequence[str]], Collection[str]] = field(default=lambda scenes: ())
+    selection_split: Callable[[Path], Reader] | None = None
+    location: Callable[[str], str] = str
 
 
-def _these(*names: str) -> Callable[[Sequence[str]], Collection[str]]:
+def _named(*names: str) -> Callable[[Sequence[str]], Collection[str]]:
     return lambda scenes: names
 
 
@@ -50,64 +55,67 @@ def _last(count: int) -> Callable[[Sequence[str]], Collection[str]]:
     return lambda scenes: scenes[-count:]
 
 
-def _middlebury_place(scene: str) -> str:
-    """`Adirondack-perfect` and `Adirondack-imperfect` show the same, and so do `Piano` and `PianoL`."""
-    return _AGAIN.get(scene, scene.partition("-")[0])
+def _middlebury_location(scene: str) -> str:
+    """`Adirondack-perfect`, `Adirondack-imperfect` -> `Adirondack`; `PianoL` -> `Piano`."""
+    return _SAME_LOCATION.get(scene, scene.partition("-")[0])
 
 
-def _eth3d_place(scene: str) -> str:
-    """`electro_3l` and `electro_3s` are seen from the same place, with a long and a short baseline."""
+def _eth3d_location(scene: str) -> str:
+    """`electro_3l` (long baseline), `electro_3s` (short baseline) -> `electro_3`."""
     return scene.rstrip("ls")
 
 
-def _middlebury(edition: middlebury.Edition) -> Source:
-    return Source(
-        "middlebury",
-        partial(middlebury.open_scenes, edition=edition),
-        _these(*middlebury.SELECT_SCENES[edition]),
-        place=_middlebury_place,
+def _middlebury(edition: middlebury.Edition) -> TrainingSet:
+    return TrainingSet(
+        folder="middlebury",
+        open=partial(middlebury.open_scenes, edition=edition),
+        selection_scenes=_named(*middlebury.SELECT_SCENES[edition]),
+        location=_middlebury_location,
     )
 
 
-def sources(resolution: Resolution) -> dict[str, Source]:
-    """By the names that `task.train_on` uses; MiddEval3 in this size."""
+def training_sets(resolution: Resolution) -> dict[str, TrainingSet]:
+    """All datasets by the names that `task.train_on` uses; MiddEval3 at `resolution`."""
     return {
-        "booster": Source("booster", partial(booster.open_split, split="train"), _last(2)),
-        "crestereo": Source("crestereo", crestereo.open_split),
-        "eth3d": Source(
-            "eth3d", partial(eth3d.open_split, split="train"), _these(*eth3d.SELECT_SCENES), place=_eth3d_place
+        "booster": TrainingSet("booster", partial(booster.open_split, split="train"), _last(2)),
+        "crestereo": TrainingSet("crestereo", crestereo.open_split),
+        "eth3d": TrainingSet(
+            folder="eth3d",
+            open=partial(eth3d.open_split, split="train"),
+            selection_scenes=_named(*eth3d.SELECT_SCENES),
+            location=_eth3d_location,
         ),
-        "kitti2012": Source("kitti2012", partial(kitti.open_stereo, split="train", year=2012)),
-        "kitti2015": Source("kitti2015", partial(kitti.open_stereo, split="train", year=2015), _last(5)),
-        "middeval3": Source(
-            "middlebury",
-            partial(middlebury.open_evaluation, split="train", resolution=resolution),
-            _these(*EVALUATION_SELECT),
-            place=_middlebury_place,
+        "kitti2012": TrainingSet("kitti2012", partial(kitti.open_stereo, split="train", year=2012)),
+        "kitti2015": TrainingSet("kitti2015", partial(kitti.open_stereo, split="train", year=2015), _last(5)),
+        "middeval3": TrainingSet(
+            folder="middlebury",
+            open=partial(middlebury.open_evaluation, split="train", resolution=resolution),
+            selection_scenes=_named(*EVALUATION_SELECT),
+            location=_middlebury_location,
         ),
         "middlebury2005": _middlebury("2005"),
         "middlebury2006": _middlebury("2006"),
         "middlebury2014": _middlebury("2014"),
         "middlebury2021": _middlebury("2021"),
-        "sceneflow": Source(
-            "sceneflow",
-            partial(sceneflow.open_split, split="train"),
-            part=partial(sceneflow.open_split, split="test1of100"),
+        "sceneflow": TrainingSet(
+            folder="sceneflow",
+            open=partial(sceneflow.open_split, split="train"),
+            selection_split=partial(sceneflow.open_split, split="test1of100"),
         ),
-        "spring": Source("spring", partial(spring.open_stereo, split="train"), _these(*spring.SELECT_SCENES)),
+        "spring": TrainingSet("spring", partial(spring.open_stereo, split="train"), _named(*spring.SELECT_SCENES)),
     }
 
 
 def check_weights(weights: Mapping[str, float]) -> None:
-    """Refuses a mixture of nothing, of unknown datasets, or with weights that aren't positive.
+    """Checks the mixture `task.train_on`.
 
     Raises:
-        UsageError: so it is.
+        UsageError: the mixture is empty, names an unknown dataset, or has a weight that isn't positive.
     """
-    mixture.check_weights(weights, sources("F"), "stereo", "crestereo")
+    mixture.check_weights(weights, training_sets("F"), "stereo", "crestereo")
 
 
-# What can be reported: the source that it is the training part of, and its scenes; None for all.
+# Each report: the dataset (by its name in `training_sets`) and the scored scenes of its training part; None for all.
 REPORTS: dict[Report, tuple[str, Sequence[str] | None]] = {
     "middlebury": ("middeval3", None),
     "middlebury-subval": ("middeval3", EVALUATION_SELECT),
@@ -117,78 +125,84 @@ REPORTS: dict[Report, tuple[str, Sequence[str] | None]] = {
 
 
 def open_reported(data_root: Path, report: Report, resolution: Resolution) -> Reader:
-    """The pairs that are scored.
+    """The scored pairs.
 
     Raises:
-        DataError: they aren't there.
+        DataError: the dataset or its scored scenes are missing.
     """
     name, scenes = REPORTS[report]
-    source = sources(resolution)[name]
-    folder = data_root / source.folder
+    dataset = training_sets(resolution)[name]
+    folder = data_root / dataset.folder
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}, which task.report={report} scores", "see croco-bench data list")
-    whole = source.open(folder)
+    whole = dataset.open(folder)
     if scenes is None:
         return whole
-    chosen = _where(whole, lambda scene: scene in scenes)
-    if not chosen:
+    indices = _indices_where(whole, lambda scene: scene in scenes)
+    if not indices:
         raise DataError(f"{folder} has none of the scenes {', '.join(scenes)}, which task.report={report} scores")
-    return Subset(whole, chosen, f"{whole.split} ({', '.join(scenes)})")
+    return Subset(whole, indices, f"{whole.split} ({', '.join(scenes)})")
 
 
 def open_mixture(
     data_root: Path, weights: Mapping[str, float], *, report: Report, resolution: Resolution, seed: int
 ) -> tuple[Mixture, Reader]:
-    """All training parts as one, and the scenes that CroCo v2 selects by of all of them, but for what is reported.
+    """The mixture of all training parts, and the selection part.
 
-    Where none has any, some scenes of the first dataset select instead.
+    The selection part holds the scenes by which CroCo v2 selects, of all datasets, without the reported locations. Where no
+    dataset has such scenes, a few scenes of the first dataset are held out instead.
 
     Raises:
-        DataError: a dataset isn't there, or has no scene left to train on.
+        DataError: a dataset is missing, or has no scene left to train on.
     """
-    known, barred = sources(resolution), _places(data_root, report, resolution)
+    known, reported = training_sets(resolution), _reported_locations(data_root, report, resolution)
     readers: dict[str, Reader] = {}
-    selects: list[Reader] = []
+    selection: list[Reader] = []
     for name in weights:
         folder = folder_for(data_root, known[name].folder, name, weights)
-        readers[name], select = _parted(known[name], folder, barred, name, weights)
-        selects += [select] if select else []
-    if not selects:
+        readers[name], part = _split(known[name], folder, reported, name, weights)
+        selection += [part] if part else []
+    if not selection:
         first = next(iter(readers))
-        readers[first], carved = split_by_group(readers[first], HELD_OUT, seed=seed)
-        selects = [carved]
+        readers[first], held_out = split_by_group(readers[first], HELD_OUT, seed=seed)
+        selection = [held_out]
     train = Mixture(list(readers.values()), list(weights.values()), seed)
-    split = selects[0].split if len(selects) == 1 else "select"
-    return train, Mixture(selects, [1.0] * len(selects), seed, split=split)
+    split = selection[0].split if len(selection) == 1 else "select"
+    return train, Mixture(selection, [1.0] * len(selection), seed, split=split)
 
 
-def _places(data_root: Path, report: Report, resolution: Resolution) -> set[tuple[str, str]]:
-    """Folders and places that are reported."""
-    source = sources(resolution)[REPORTS[report][0]]
+def _reported_locations(data_root: Path, report: Report, resolution: Resolution) -> set[tuple[str, str]]:
+    """(folder, location) of all reported scenes."""
+    dataset = training_sets(resolution)[REPORTS[report][0]]
     scenes = open_reported(data_root, report, resolution).groups
-    return {(source.folder, source.place(scene)) for scene in scenes}
+    return {(dataset.folder, dataset.location(scene)) for scene in scenes}
 
 
-def _parted(
-    source: Source, folder: Path, barred: Collection[tuple[str, str]], name: str, weights: Mapping[str, float]
+def _split(
+    dataset: TrainingSet,
+    folder: Path,
+    reported: Collection[tuple[str, str]],
+    name: str,
+    weights: Mapping[str, float],
 ) -> tuple[Reader, Reader | None]:
-    """What is trained on, and what selects."""
-    whole = source.open(folder)
-    selecting = {source.place(scene) for scene in source.selects(sorted(set(whole.groups)))}
-    reported = {place for its, place in barred if its == source.folder}
-    if not selecting | reported:
-        return whole, source.part(folder) if source.part else None
-    listed = set(source.selects(sorted(set(whole.groups))))
-    kept = _where(whole, lambda scene: source.place(scene) not in selecting | reported)
+    """The part of one dataset to train on, and its selection part, if any."""
+    whole = dataset.open(folder)
+    selection_scenes = set(dataset.selection_scenes(sorted(set(whole.groups))))
+    barred = {location for of_folder, location in reported if of_folder == dataset.folder}
+    held_out = barred | {dataset.location(scene) for scene in selection_scenes}
+    if not held_out:
+        return whole, dataset.selection_split(folder) if dataset.selection_split else None
+    kept = _indices_where(whole, lambda scene: dataset.location(scene) not in held_out)
     if not kept:
         raise DataError(
             f"{folder} holds no scene of {name} to train on beside those that select and report",
             f"{mixture.left_out(name, weights)}",
         )
-    selects = _where(whole, lambda scene: scene in listed and source.place(scene) not in reported)
+    selected = _indices_where(whole, lambda scene: scene in selection_scenes and dataset.location(scene) not in barred)
     train = whole if len(kept) == len(whole) else Subset(whole, kept, whole.split)
-    return train, Subset(whole, selects, f"{whole.split}, to select by") if selects else None
+    return train, Subset(whole, selected, f"{whole.split}, to select by") if selected else None
 
 
-def _where(reader: Reader, wanted: Callable[[str], bool]) -> list[int]:
+def _indices_where(reader: Reader, wanted: Callable[[str], bool]) -> list[int]:
+    """Indices of the items whose scene is wanted."""
     return [index for index, scene in enumerate(reader.groups) if wanted(scene)]

@@ -107,7 +107,7 @@ def write_maker(folder: Path, maker: str) -> None:
         temporary.write_text(json.dumps({"maker": maker}) + "\n", encoding="utf-8")
 
 
-def choose(listed: Listed, queries: list[str], database: dict[str, int], count: int, scene: str) -> Array:
+def retrieved_rows(listed: Listed, queries: list[str], database: dict[str, int], count: int, scene: str) -> Array:
     """Rows (queries, count) of the database images listed first for each query, by `database`: name -> row.
 
     Raises:

@@ -17,20 +17,20 @@ from croco_bench.types import Array
 _END = 0.2
 
 
-def hold_out(pairs: PoseReader, fraction: float, *, most: int, seed: int) -> tuple[Subset, Subset]:
+def holdout(pairs: PoseReader, fraction: float, *, max_pairs: int, seed: int) -> tuple[Subset, Subset]:
     """Training and selection parts of pairs; no frame of a held-out sequence is trained on.
 
     Held out are about `fraction` of the frames, at least one sequence and at most one per scene, in an order that depends
     on names and `seed` alone. A scene with a single sequence would give its last fifth. Selection pairs have a query that
-    is held out and a reference that is not, at most `most` of them, drawn from all; the other pairs with a held-out frame
+    is held out and a reference that is not, at most `max_pairs` of them, drawn from all; the other pairs with a held-out frame
     are left out.
 
     Raises:
-        UsageError: `fraction` isn't between 0 and 1, or `most` isn't positive.
+        UsageError: `fraction` isn't between 0 and 1, or `max_pairs` isn't positive.
         DataError: one of the two parts would be empty.
     """
-    if not 0 < fraction < 1 or most < 1:
-        raise UsageError(f"select_fraction={fraction:g} should be from 0 to 1, and select_pairs={most} at least 1")
+    if not 0 < fraction < 1 or max_pairs < 1:
+        raise UsageError(f"select_fraction={fraction:g} should be from 0 to 1, and select_pairs={max_pairs} at least 1")
     rows = np.unique(np.concatenate([pairs.references, pairs.queries]))
     held, selecting = np.zeros(len(pairs.views), dtype=bool), np.empty(0, dtype=np.int64)
     for part in _candidates(pairs.views, rows, seed):
@@ -49,23 +49,23 @@ def hold_out(pairs: PoseReader, fraction: float, *, most: int, seed: int) -> tup
             "select weights on, when whole sequences are held out",
             "more scenes or longer sequences are needed",
         )
-    return Subset(pairs, training.tolist(), pairs.split), _selection(pairs, selecting, most, seed)
+    return Subset(pairs, training.tolist(), pairs.split), _selection(pairs, selecting, max_pairs, seed)
 
 
-def selection_pairs(pairs: PoseReader, *, most: int, seed: int) -> Subset:
-    """At most `most` of all pairs, drawn; for networks that are trained on none of them.
+def selection_pairs(pairs: PoseReader, *, max_pairs: int, seed: int) -> Subset:
+    """At most `max_pairs` of all pairs, drawn; for networks that are trained on none of them.
 
     Raises:
-        UsageError: `most` isn't positive.
+        UsageError: `max_pairs` isn't positive.
     """
-    if most < 1:
-        raise UsageError(f"select_pairs={most} should be at least 1")
-    return _selection(pairs, np.arange(len(pairs)), most, seed)
+    if max_pairs < 1:
+        raise UsageError(f"select_pairs={max_pairs} should be at least 1")
+    return _selection(pairs, np.arange(len(pairs)), max_pairs, seed)
 
 
-def _selection(pairs: PoseReader, rows: Array, most: int, seed: int) -> Subset:
-    if rows.size > most:
-        rows = np.sort(make_rng(seed, "selection pairs").choice(rows, most, replace=False))
+def _selection(pairs: PoseReader, rows: Array, max_pairs: int, seed: int) -> Subset:
+    if rows.size > max_pairs:
+        rows = np.sort(make_rng(seed, "selection pairs").choice(rows, max_pairs, replace=False))
     return Subset(pairs, rows.tolist(), f"select (of {pairs.split})")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from croco_bench.data.rooms.render import ViewPair, make_pair
+from croco_bench.data.rooms.render import RenderedViews, make_pair
 from croco_bench.data.rooms.scene import make_scene
 from croco_bench.seeding import derive, make_rng
 
@@ -19,7 +19,7 @@ from croco_bench.seeding import derive, make_rng
 class RenderedPair:
     """Two rendered views."""
 
-    views: ViewPair
+    views: RenderedViews
 
     def image(self, number: int) -> NDArray[np.uint8]:
         """View 1 or 2 as (H, W, 3) RGB."""

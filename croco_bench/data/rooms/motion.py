@@ -94,19 +94,19 @@ class Shot:
     """A room in which things and the camera move. `scene` and `camera` are those of time 0.
 
     The first objects and triangles of `scene` are those of `still`, the room. `objects` has a row for each of the others
-    (its first is object `len(still.semantic)`), `carriage` has one row, the camera's.
+    (its first is object `len(still.semantic)`), `camera_motion` has one row, the camera's.
     """
 
     scene: Scene
     still: Scene
     objects: Motion
     camera: Camera
-    carriage: Motion
+    camera_motion: Motion
 
     @classmethod
-    def of(cls, room: Scene, camera: Camera, carriage: Motion) -> Shot:
+    def of(cls, room: Scene, camera: Camera, camera_motion: Motion) -> Shot:
         """One in which only the camera moves."""
-        return cls(room, room, Motion.none(0), camera, carriage)
+        return cls(room, room, Motion.none(0), camera, camera_motion)
 
     def frame(self, time: float) -> Frame:
         """What there is to be seen at a time. Textures move along with their objects, lights stay."""
@@ -128,7 +128,7 @@ class Shot:
 
     def camera_at(self, time: float) -> Camera:
         """The camera at a time."""
-        (rotation,), (translation,) = self.carriage.poses(time)
+        (rotation,), (translation,) = self.camera_motion.poses(time)
         pose = self.camera.cam2world.copy()
         pose[:3, :3] = rotation @ pose[:3, :3]
         pose[:3, 3] = rotation @ pose[:3, 3] + translation

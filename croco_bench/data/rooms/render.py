@@ -35,7 +35,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class ViewPair:
+class RenderedViews:
     """Two views of one static scene. `covisibility` is the share of pixels of view 1 seen in view 2, and the reverse."""
 
     view1: View
@@ -148,7 +148,7 @@ def occlusion(scene: Scene, view1: View, view2: View) -> Array:
     return ~seen_from(scene, view1.points(), view2.camera).reshape(view1.camera.size)
 
 
-def covisibility(scene: Scene, camera1: Camera, camera2: Camera) -> tuple[float, float]:
+def camera_covisibility(scene: Scene, camera1: Camera, camera2: Camera) -> tuple[float, float]:
     """Share of the pixels of camera 1 whose points camera 2 sees, and the reverse."""
     shares = []
     for camera, other in ((camera1, camera2), (camera2, camera1)):
@@ -159,7 +159,7 @@ def covisibility(scene: Scene, camera1: Camera, camera2: Camera) -> tuple[float,
     return shares[0], shares[1]
 
 
-def make_pair(scene: Scene, size: Size, rng: np.random.Generator) -> ViewPair:
+def make_pair(scene: Scene, size: Size, rng: np.random.Generator) -> RenderedViews:
     """Two nearby views that see at least 45 % of each other.
 
     Raises:
@@ -170,7 +170,7 @@ def make_pair(scene: Scene, size: Size, rng: np.random.Generator) -> ViewPair:
         second = nudge(first, rng)
         if not has_free_sight(scene, second):
             continue
-        shares = covisibility(scene, first, second)
+        shares = camera_covisibility(scene, first, second)
         if min(shares) >= 0.45:
-            return ViewPair(render(scene, first), render(scene, second), shares)
+            return RenderedViews(render(scene, first), render(scene, second), shares)
     raise DataError(f"no pair of views was found in {scene.name}")

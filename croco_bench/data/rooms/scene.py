@@ -73,7 +73,7 @@ def structure(triangles: Array) -> EmbreeScene:
     return scene
 
 
-class _Builder:
+class SceneBuilder:
     """Collects objects."""
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -149,7 +149,7 @@ def make_scene(seed: int) -> Scene:
     """The room of a seed: always the same."""
     rng = np.random.default_rng(seed)
     size = (float(rng.uniform(3.6, 6.5)), float(rng.uniform(3.6, 6.5)), float(rng.uniform(2.4, 3.1)))
-    builder = _Builder(rng)
+    builder = SceneBuilder(rng)
     _shell(builder, size)
     pieces = list(_FURNITURE)
     for _ in range(int(rng.integers(6, 12))):
@@ -159,7 +159,7 @@ def make_scene(seed: int) -> Scene:
     return builder.finish(f"room_{seed:06d}", size)
 
 
-def _shell(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _shell(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     """Floor, ceiling and four walls, each an object of its own, as thin boxes whose inner faces close the room."""
     width, length, height = size
     thin = 0.1
@@ -178,7 +178,7 @@ def _shell(builder: _Builder, size: tuple[float, float, float]) -> None:
         )
 
 
-def _table(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _table(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     rng = builder.rng
     width, depth, height = rng.uniform(0.8, 1.5), rng.uniform(0.6, 0.9), rng.uniform(0.55, 0.8)
     spot = builder.place(size, float(np.hypot(width, depth)) / 2, by_wall=False)
@@ -195,7 +195,7 @@ def _table(builder: _Builder, size: tuple[float, float, float]) -> None:
         _thing_on(builder, origin, height + 0.03)
 
 
-def _thing_on(builder: _Builder, origin: tuple[float, float], height: float) -> None:
+def _thing_on(builder: SceneBuilder, origin: tuple[float, float], height: float) -> None:
     """A box, a ball or a lamp that stands at this height."""
     rng = builder.rng
     choice, extent = int(rng.integers(3)), float(rng.uniform(0.12, 0.22))
@@ -215,7 +215,7 @@ def _thing_on(builder: _Builder, origin: tuple[float, float], height: float) -> 
         builder.add(number, shade, 0.0, (x, y, height + 2 * extent))
 
 
-def _cabinet(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _cabinet(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     rng = builder.rng
     width, depth, height = rng.uniform(0.6, 1.4), rng.uniform(0.4, 0.6), rng.uniform(0.7, 2.0)
     spot = builder.place(size, max(width, depth) / 2 + 0.05, by_wall=True)
@@ -227,7 +227,7 @@ def _cabinet(builder: _Builder, size: tuple[float, float, float]) -> None:
         _thing_on(builder, origin, height)
 
 
-def _bed(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _bed(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     spot = builder.place(size, 0.95, by_wall=True)
     if spot is None:
         return
@@ -237,7 +237,7 @@ def _bed(builder: _Builder, size: tuple[float, float, float]) -> None:
     builder.box(builder.start("pillow", _PLAIN), (0.8, 0.4, 0.14), (0, 0.45, height + 0.07), turn, origin)
 
 
-def _sofa(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _sofa(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     spot = builder.place(size, 0.85, by_wall=True)
     if spot is None:
         return
@@ -249,7 +249,7 @@ def _sofa(builder: _Builder, size: tuple[float, float, float]) -> None:
         builder.box(number, (0.18, 0.7, 0.6), (side, 0, 0.3), turn, origin)
 
 
-def _chair(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _chair(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     spot = builder.place(size, 0.35, by_wall=False)
     if spot is None:
         return
@@ -262,7 +262,7 @@ def _chair(builder: _Builder, size: tuple[float, float, float]) -> None:
             builder.box(number, (0.05, 0.05, 0.45), (x, y, 0.225), turn, origin)
 
 
-def _column(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _column(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     radius = float(builder.rng.uniform(0.12, 0.3))
     spot = builder.place(size, radius, by_wall=False)
     if spot is None:
@@ -272,7 +272,7 @@ def _column(builder: _Builder, size: tuple[float, float, float]) -> None:
     builder.add(builder.start("column", _ANY), mesh, spot[1], (*spot[0], height / 2))
 
 
-def _ball(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _ball(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     radius = float(builder.rng.uniform(0.15, 0.4))
     spot = builder.place(size, radius, by_wall=False)
     if spot is not None:
@@ -280,7 +280,7 @@ def _ball(builder: _Builder, size: tuple[float, float, float]) -> None:
         builder.add(builder.start("ball", _ANY), mesh, 0.0, (*spot[0], radius))
 
 
-def _boxes(builder: _Builder, size: tuple[float, float, float]) -> None:
+def _boxes(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
     side = float(builder.rng.uniform(0.3, 0.6))
     spot = builder.place(size, side * 0.75, by_wall=False)
     if spot is None:
@@ -291,7 +291,7 @@ def _boxes(builder: _Builder, size: tuple[float, float, float]) -> None:
         builder.box(builder.start("box", _ANY), (side * 0.7,) * 3, (0, 0, side * 1.15), turn + 0.5, origin)
 
 
-def _on_wall(builder: _Builder, size: tuple[float, float, float], layer: int) -> None:
+def _on_wall(builder: SceneBuilder, size: tuple[float, float, float], layer: int) -> None:
     """A picture, a window or a door: a thin box on a wall, thicker than earlier ones, so that no two share a surface."""
     rng = builder.rng
     width, length, height = size

@@ -27,55 +27,55 @@ class FlowAugment:
         size: of the crop.
         scale: range of the scale's binary logarithm.
         stretch: largest binary logarithm by which each axis is scaled further, up or down.
-        resized: probability of any scaling at all; images that are smaller than the crop are enlarged anyway.
-        stretched: probability of a stretch, given a scale.
-        flipped: probability of a mirror image, left to right.
-        upended: probability of a mirror image, top to bottom.
-        spare: pixels by which a scaled image is larger than the crop, at least.
+        scale_prob: probability of any scaling at all; images that are smaller than the crop are enlarged anyway.
+        stretch_prob: probability of a stretch, given a scale.
+        hflip_prob: probability of a mirror image, left to right.
+        vflip_prob: probability of a mirror image, top to bottom.
+        margin: pixels by which a scaled image is larger than the crop, at least.
         jitter: colours; None: they stay.
-        asymmetric: probability that the two images get other colours each.
+        asymmetric_prob: probability that the two images get other colours each.
     """
 
     size: Size
     scale: tuple[float, float] = (-0.2, 0.5)
     stretch: float = 0.2
-    resized: float = 0.8
-    stretched: float = 0.8
-    flipped: float = 0.5
-    upended: float = 0.1
-    spare: int = 8
+    scale_prob: float = 0.8
+    stretch_prob: float = 0.8
+    hflip_prob: float = 0.5
+    vflip_prob: float = 0.1
+    margin: int = 8
     jitter: ColorJitter | None = JITTER
-    asymmetric: float = 0.2
+    asymmetric_prob: float = 0.2
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A changed copy of size `size`, with the keys named above."""
         moved = {name: sample[name] for name in _MAPS}
-        moved = resize(moved, self._new_size(moved["valid"].shape, rng))
-        if rng.random() < self.flipped:
+        moved = resize(moved, self.sample_size(moved["valid"].shape, rng))
+        if rng.random() < self.hflip_prob:
             moved = mirror(moved, axis=1)
-        if rng.random() < self.upended:
+        if rng.random() < self.vflip_prob:
             moved = mirror(moved, axis=0)
         moved = crop(moved, self.size, rng)
         if self.jitter:
             moved |= self._colored(moved, self.jitter, rng)
         return moved
 
-    def _new_size(self, old: Size, rng: np.random.Generator) -> Size:
+    def sample_size(self, old: Size, rng: np.random.Generator) -> Size:
         """Both axes are scaled by at least the factor that makes the image cover the crop."""
-        if rng.random() >= self.resized:
+        if rng.random() >= self.scale_prob:
             least = max(self.size[0] / old[0], self.size[1] / old[1])
             factors = np.full(2, max(least, 1.0))
         else:
-            least = max((self.size[axis] + self.spare) / old[axis] for axis in (0, 1))
+            least = max((self.size[axis] + self.margin) / old[axis] for axis in (0, 1))
             exponents = np.full(2, rng.uniform(*self.scale))
-            if rng.random() < self.stretched:
+            if rng.random() < self.stretch_prob:
                 exponents += rng.uniform(-self.stretch, self.stretch, 2)
             factors = np.maximum(2.0**exponents, least)
         height, width = (max(round(old[axis] * factors[axis]), self.size[axis]) for axis in (0, 1))
         return height, width
 
     def _colored(self, sample: Sample, jitter: ColorJitter, rng: np.random.Generator) -> Sample:
-        if rng.random() < self.asymmetric:
+        if rng.random() < self.asymmetric_prob:
             return {name: jitter(sample[name], rng) for name in _IMAGES}
         both = jitter(np.concatenate([sample["image1"], sample["image2"]]), rng)
         return dict(zip(_IMAGES, np.split(both, 2), strict=True))

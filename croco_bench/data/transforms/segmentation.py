@@ -52,8 +52,8 @@ def pad(sample: Sample, size: Size, color: Color) -> Sample:
     return {**sample, **padded}
 
 
-def varied_crop(sample: Sample, size: Size, rng: np.random.Generator, *, most: float, tries: int = 10) -> Sample:
-    """A random window of at most `size` with two classes or more, none above the share `most` of its labelled pixels.
+def varied_crop(sample: Sample, size: Size, rng: np.random.Generator, *, max_share: float, tries: int = 10) -> Sample:
+    """A random window of at most `size` with two classes or more, none above the share `max_share` of its labelled pixels.
 
     After `tries` windows without success, the last one.
     """
@@ -62,7 +62,7 @@ def varied_crop(sample: Sample, size: Size, rng: np.random.Generator, *, most: f
     for _ in range(tries):
         found = geometry.random_crop(sample, window, rng)
         areas = np.bincount(found["label"].ravel(), minlength=NO_CLASS + 1)[:NO_CLASS]
-        if np.count_nonzero(areas) > 1 and areas.max() < most * areas.sum():
+        if np.count_nonzero(areas) > 1 and areas.max() < max_share * areas.sum():
             break
     return found
 

@@ -8,13 +8,13 @@ from croco_bench.data.transforms import geometry
 from croco_bench.types import Array, Size
 
 
-def fit(image: Array, K: Array, size: Size) -> tuple[Array, Array]:
+def resize_crop_with_intrinsics(image: Array, K: Array, size: Size) -> tuple[Array, Array]:
     """An image (H, W, 3) and its K (3, 3) -> both for `size`. Nothing is cut off where the sides have the same ratio.
 
     Stacks (n, H, W, 3) and (n, 3, 3) become stacks.
     """
     if image.ndim == 4:
-        fitted = [fit(one, camera, size) for one, camera in zip(image, K, strict=True)]
+        fitted = [resize_crop_with_intrinsics(one, camera, size) for one, camera in zip(image, K, strict=True)]
         return np.stack([one for one, _ in fitted]), np.stack([camera for _, camera in fitted])
     small: Array = geometry.smallest_side({"image": image}, size)["image"]
     (height, width), (tall, wide) = image.shape[:2], small.shape[:2]

@@ -18,10 +18,10 @@ import pytest
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, trajectory, write_sevenscenes
-from croco_bench.data.mining.covisibility import Matching, Surface, covisibility, shares, surface_of
+from croco_bench.data.mining.covisibility import Matching, Surface, frame_covisibility, surface_covisibility, surface_of
 from croco_bench.data.mining.crops import stems_of
 from croco_bench.data.mining.mine import make_pairs
-from croco_bench.data.mining.selection import PairCriteria, choose
+from croco_bench.data.mining.selection import PairCriteria, select_pairs
 from croco_bench.data.posed.sequences import PosedFrame, open_posed, seven_scenes_intrinsics
 from croco_bench.data.rooms import render
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
@@ -96,8 +96,8 @@ def test_covisibility_is_near_the_exact_one() -> None:
     errors: list[float] = []
     truths: list[float] = []
     for scene, first, second in some_pairs(6):
-        truth = render.covisibility(scene, first, second)
-        found = shares(surface(scene, first), surface(scene, second), MATCHING)
+        truth = render.camera_covisibility(scene, first, second)
+        found = surface_covisibility(surface(scene, first), surface(scene, second), MATCHING)
         truths += truth
         errors += [mine - exact for mine, exact in zip(found, truth, strict=True)]
     assert min(truths) < 0.4 and max(truths) > 0.8 and len(truths) >= 16
@@ -105,8 +105,8 @@ def test_covisibility_is_near_the_exact_one() -> None:
     # Every fourth row and column is enough to choose pairs by.
     coarse = Matching(rows=30)
     for scene, first, second in some_pairs(2):
-        truth = render.covisibility(scene, first, second)
-        found = shares(surface(scene, first, coarse), surface(scene, second, coarse), coarse)
+        truth = render.camera_covisibility(scene, first, second)
+        found = surface_covisibility(surface(scene, first, coarse), surface(scene, second, coarse), coarse)
         assert np.abs(np.subtract(found, truth)).max() < 0.06
 
 
@@ -122,13 +122,13 @@ def test_covisibility_has_a_direction_and_knows_what_is_unknown(tmp_path: Path) 
         cv2.imwrite(str(tmp_path / f"{number}.png"), depth)
         frames.append(PosedFrame(tmp_path, tmp_path / f"{number}.png", K, pose, (96, 128)))
     # Half of the near view is unknown, and so is what of the far view it would have seen.
-    assert covisibility(frames[0], frames[1]) == pytest.approx((0.125, 0.5), abs=0.01)
-    assert covisibility(frames[0], frames[0]) == (1, 1)
-    assert covisibility(frames[1], frames[1]) == (0.5, 0.5)
+    assert frame_covisibility(frames[0], frames[1]) == pytest.approx((0.125, 0.5), abs=0.01)
+    assert frame_covisibility(frames[0], frames[0]) == (1, 1)
+    assert frame_covisibility(frames[1], frames[1]) == (0.5, 0.5)
     near = surface_of(frames[1].depth_m(), K, frames[1].cam2world, MATCHING)
     assert near.valid == 0.5 and np.isnan(near.spread(100)[:, 0]).mean() == pytest.approx(0.5, abs=0.02)
     behind = PosedFrame(tmp_path, frames[0].depth, K, np.diag([-1.0, 1, -1, 1]), (96, 128))
-    assert covisibility(frames[0], behind) == (0, 0)
+    assert frame_covisibility(frames[0], behind) == (0, 0)
 
 
 def test_middle_squares_are_compared_as_if_cut_out() -> None:
@@ -140,9 +140,9 @@ def test_middle_squares_are_compared_as_if_cut_out() -> None:
             cut = depth_of(scene, camera)[:, 20:140]
             squares.append(surface_of(cut, K, camera.cam2world, MATCHING))
         matching = Matching(square=True)
-        found = shares(surface(scene, first, matching), surface(scene, second, matching), matching)
-        assert found == shares(squares[0], squares[1], MATCHING)
-        assert found != shares(surface(scene, first), surface(scene, second), MATCHING)
+        found = surface_covisibility(surface(scene, first, matching), surface(scene, second, matching), matching)
+        assert found == surface_covisibility(squares[0], squares[1], MATCHING)
+        assert found != surface_covisibility(surface(scene, first), surface(scene, second), MATCHING)
 
 
 def test_cheap_tests_lose_no_pair() -> None:
@@ -152,12 +152,14 @@ def test_cheap_tests_lose_no_pair() -> None:
         cameras = trajectory(scene, 22, size, make_rng(size[0], "walk"))
         surfaces = [surface(scene, camera) for camera in cameras]
         all_of_them = {
-            (i, j): min(shares(surfaces[i], surfaces[j], MATCHING)) for j in range(len(surfaces)) for i in range(j)
+            (i, j): min(surface_covisibility(surfaces[i], surfaces[j], MATCHING))
+            for j in range(len(surfaces))
+            for i in range(j)
         }
         exact = {pair for pair, share in all_of_them.items() if 0.35 <= share <= 0.65}
         assert 10 < len(exact) < 300
         unlimited = PairCriteria(per_frame=10_000, per_sequence=10_000)
-        chosen = choose(surfaces, unlimited, MATCHING, np.random.default_rng(0))
+        chosen = select_pairs(surfaces, unlimited, MATCHING, np.random.default_rng(0))
         assert {pair[:2] for pair in chosen.pairs} == exact
         assert chosen.compared < 0.9 * len(all_of_them) or len(exact) > 0.7 * len(all_of_them)
 
@@ -166,7 +168,7 @@ def test_pairs_spread_over_the_range() -> None:
     scene = make_scene(8)
     cameras = [camera for k in range(2) for camera in trajectory(scene, 50, (48, 64), make_rng(k, "walk"))]
     surfaces = [surface(scene, camera) for camera in cameras]
-    chosen = choose(surfaces, PairCriteria(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
+    chosen = select_pairs(surfaces, PairCriteria(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
     least = [min(pair[2:]) for pair in chosen.pairs]
     counts, _ = np.histogram(least, bins=6, range=(0.35, 0.65))
     assert len(least) == 60 and counts.min() >= 7 and counts.max() <= 14
@@ -186,8 +188,8 @@ def test_pairs_are_what_their_numbers_say(rooms: Path, tmp_path: Path) -> None:
     assert [pair["images"] for pair in found] == pairs_of(tmp_path) and len(found) >= 15
     for pair in found:
         first, second = (frames[image] for image in pair["images"])
-        assert covisibility(first, second) == pytest.approx(pair["covisibility"], abs=1e-4)
-        assert 0.4 <= min(covisibility(first, second)) <= 0.7
+        assert frame_covisibility(first, second) == pytest.approx(pair["covisibility"], abs=1e-4)
+        assert 0.4 <= min(frame_covisibility(first, second)) <= 0.7
         motion = np.linalg.inv(first.cam2world) @ second.cam2world
         assert np.linalg.norm(motion[:3, 3]) == pytest.approx(pair["baseline_m"], abs=1e-3)
         assert np.degrees(np.arccos((np.trace(motion) - 2) / 2)) == pytest.approx(pair["rotation_deg"], abs=0.01)
@@ -276,7 +278,7 @@ def test_what_stands_in_front_hides() -> None:
         panel = wall.copy()
         panel[:, :64] -= gap
         surfaces = [surface_of(depth, K, np.eye(4), MATCHING) for depth in (wall, panel)]
-        assert shares(surfaces[0], surfaces[1], MATCHING) == (expected, expected)
+        assert surface_covisibility(surfaces[0], surfaces[1], MATCHING) == (expected, expected)
 
 
 @pytest.mark.usefixtures("no_picture")

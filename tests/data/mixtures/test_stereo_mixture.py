@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from croco_bench.data.mixtures import stereo
-from croco_bench.data.mixtures.stereo import REPORTS, Report, Source, open_mixture, open_reported, sources
+from croco_bench.data.mixtures.stereo import REPORTS, Report, TrainingSet, open_mixture, open_reported, training_sets
 from croco_bench.errors import DataError, UsageError
 
 
@@ -47,18 +47,18 @@ SCENES = {
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    real = sources("F")
+    real = training_sets("F")
 
-    def fake(resolution: str) -> dict[str, Source]:
+    def fake(resolution: str) -> dict[str, TrainingSet]:
         found = {}
         for name, scenes in SCENES.items():
             its = real[name]
-            part = (lambda folder: Listed("part", ["TEST/a"])) if its.part else None
+            part = (lambda folder: Listed("part", ["TEST/a"])) if its.selection_split else None
             opener = partial(lambda folder, name, scenes: Listed(name, scenes), name=name, scenes=scenes)
-            found[name] = Source(its.folder, opener, its.selects, part, its.place)
+            found[name] = TrainingSet(its.folder, opener, its.selection_scenes, part, its.location)
         return found
 
-    monkeypatch.setattr(stereo, "sources", fake)
+    monkeypatch.setattr(stereo, "training_sets", fake)
     for name in SCENES:
         (tmp_path / real[name].folder).mkdir(exist_ok=True)
     return tmp_path

@@ -16,7 +16,7 @@ from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.sevenscenes import SevenScenesMini
-from croco_bench.data.mining.covisibility import Matching, shares, surface_of
+from croco_bench.data.mining.covisibility import Matching, surface_covisibility, surface_of
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
@@ -172,7 +172,9 @@ def test_the_relative_pose_moves_points_of_view_2_into_view_1(tiny_data: Path) -
         one = surface_of(depths[first], sample["K1"], np.eye(4), matching)
         two = surface_of(depths[second], sample["K2"], sample["relative"], matching)
         astray = surface_of(depths[second], sample["K2"], np.linalg.inv(sample["relative"]), matching)
-        assert min(shares(one, two, matching)) > max(0.3, min(shares(one, astray, matching)) + 0.05)
+        assert min(surface_covisibility(one, two, matching)) > max(
+            0.3, min(surface_covisibility(one, astray, matching)) + 0.05
+        )
 
 
 def test_what_cannot_be_paired_is_said(chess: Path, tmp_path: Path) -> None:

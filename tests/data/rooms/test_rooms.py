@@ -12,8 +12,8 @@ import pytest
 
 from croco_bench.data.miniatures.nyuv2 import NYUv2Mini, _jobs
 from croco_bench.data.miniatures.sevenscenes import (
+    CameraAnchor,
     SevenScenesMini,
-    Stage,
     shared_view,
     trajectory,
     write_sevenscenes,
@@ -23,9 +23,9 @@ from croco_bench.data.posed.sequences import open_posed
 from croco_bench.data.rooms.camera import Camera, intrinsics, look, nudge, sample_camera
 from croco_bench.data.rooms.classes import ID, THINGS
 from croco_bench.data.rooms.render import (
+    RenderedViews,
     View,
-    ViewPair,
-    covisibility,
+    camera_covisibility,
     flow_between,
     make_pair,
     occlusion,
@@ -42,7 +42,7 @@ SEEDS = range(8)
 
 
 @pytest.fixture(scope="module")
-def pairs() -> list[tuple[Scene, ViewPair]]:
+def pairs() -> list[tuple[Scene, RenderedViews]]:
     scenes = [make_scene(seed) for seed in SEEDS]
     return [(scene, make_pair(scene, SIZE, np.random.default_rng(0))) for scene in scenes]
 
@@ -151,7 +151,7 @@ def test_rays_and_projection_undo_each_other() -> None:
     assert np.allclose(matrix, np.array([[3.5, 0, 3], [0, 3.5, 2], [0, 0, 1]]))
 
 
-def test_points_of_one_view_agree_with_the_other_views_depth(pairs: list[tuple[Scene, ViewPair]]) -> None:
+def test_points_of_one_view_agree_with_the_other_views_depth(pairs: list[tuple[Scene, RenderedViews]]) -> None:
     hidden = visible = 0
     for scene, pair in pairs:
         for one, other in ((pair.view1, pair.view2), (pair.view2, pair.view1)):
@@ -175,7 +175,7 @@ def test_points_of_one_view_agree_with_the_other_views_depth(pairs: list[tuple[S
     assert hidden > 100 and visible > 10000
 
 
-def test_flow_is_where_the_points_go(pairs: list[tuple[Scene, ViewPair]]) -> None:
+def test_flow_is_where_the_points_go(pairs: list[tuple[Scene, RenderedViews]]) -> None:
     for _, pair in pairs:
         flow = flow_between(pair.view1, pair.view2)
         pixels, _ = seen_at(pair.view2.camera, lifted(pair.view1).reshape(-1, 3))
@@ -187,7 +187,7 @@ def test_flow_is_where_the_points_go(pairs: list[tuple[Scene, ViewPair]]) -> Non
         assert np.abs(flow_between(pair.view1, pair.view1)).max() < 1e-3
 
 
-def test_normals_face_the_camera_and_fit_the_depth(pairs: list[tuple[Scene, ViewPair]]) -> None:
+def test_normals_face_the_camera_and_fit_the_depth(pairs: list[tuple[Scene, RenderedViews]]) -> None:
     tested = 0
     for _, pair in pairs:
         view = pair.view1
@@ -231,7 +231,7 @@ def test_classes_have_ids_in_both_label_sets() -> None:
         assert all(1 <= one <= most for one in ids[1:])
 
 
-def test_covisibility_counts_what_is_not_occluded(pairs: list[tuple[Scene, ViewPair]]) -> None:
+def test_covisibility_counts_what_is_not_occluded(pairs: list[tuple[Scene, RenderedViews]]) -> None:
     for scene, pair in pairs:
         first, second = pair.covisibility
         assert 0.45 <= first <= 1 and 0.45 <= second <= 1
@@ -239,15 +239,15 @@ def test_covisibility_counts_what_is_not_occluded(pairs: list[tuple[Scene, ViewP
         assert abs(second - (1 - occlusion(scene, pair.view2, pair.view1).mean())) < 0.01
         assert min(first, second) < 1
         camera = pair.view1.camera
-        assert covisibility(scene, camera, camera) == (1.0, 1.0)
+        assert camera_covisibility(scene, camera, camera) == (1.0, 1.0)
     scene, camera = pairs[0][0], pairs[0][1].view1.camera
     back = camera.cam2world.copy()
     back[:3, [0, 2]] *= -1
-    assert covisibility(scene, camera, Camera(camera.K, back, camera.size)) == (0.0, 0.0)
+    assert camera_covisibility(scene, camera, Camera(camera.K, back, camera.size)) == (0.0, 0.0)
     assert not seen_from(scene, np.array([[50.0, 50.0, 1.0]]), camera).any()
 
 
-def test_a_point_looks_the_same_from_both_views(pairs: list[tuple[Scene, ViewPair]]) -> None:
+def test_a_point_looks_the_same_from_both_views(pairs: list[tuple[Scene, RenderedViews]]) -> None:
     tested = 0
     for scene, pair in pairs:
         one, other = pair.view1, pair.view2
@@ -297,7 +297,7 @@ def test_no_number_of_rooms_gives_one_name_to_both_splits() -> None:
     assert len(train) == 12000 and len(test) == 3000 and not train & test
 
 
-def test_winding_of_triangles_does_not_matter(pairs: list[tuple[Scene, ViewPair]]) -> None:
+def test_winding_of_triangles_does_not_matter(pairs: list[tuple[Scene, RenderedViews]]) -> None:
     scene, view = pairs[0][0], pairs[0][1].view1
     turned = render(replace(scene, triangles=scene.triangles[:, ::-1]), view.camera)
     assert np.abs(turned.normals - view.normals).max(axis=2).mean() < 1e-3
@@ -314,7 +314,7 @@ def test_sequences_of_one_scene_see_the_same() -> None:
     fifth: list[float] = []
     for seed in range(40, 46):
         scene = make_scene(seed)
-        stage = Stage.draw(scene, make_rng(seed, "stage"))
+        stage = CameraAnchor.draw(scene, make_rng(seed, "stage"))
         walks = [
             trajectory(scene, 40, (24, 32), make_rng(seed, "walk", k), stage, reach=SevenScenesMini().reach / 100)
             for k in (1, 2, 3)
@@ -329,10 +329,10 @@ def test_sequences_of_one_scene_see_the_same() -> None:
 
 def test_shared_views_are_near_the_exact_covisibility() -> None:
     scene = make_scene(3)
-    stage = Stage.draw(scene, make_rng(3, "stage"))
+    stage = CameraAnchor.draw(scene, make_rng(3, "stage"))
     one, other = (trajectory(scene, 12, (60, 80), make_rng(3, "walk", k), stage) for k in (1, 2))
     found = shared_view(scene, one[::4], other[::3])
-    exact = np.array([[min(covisibility(scene, a, b)) for b in other[::3]] for a in one[::4]])
+    exact = np.array([[min(camera_covisibility(scene, a, b)) for b in other[::3]] for a in one[::4]])
     assert found.shape == exact.shape == (3, 4) and np.ptp(exact) > 0.05
     assert np.abs(found - exact).max() < 0.05
     assert np.allclose(np.diag(shared_view(scene, one, one)), 1)
@@ -359,7 +359,7 @@ def test_retrieval_lists_name_what_shares_most_of_the_view(tmp_path: Path) -> No
         for query in queries[::3]:
             listed = [name for one, name in lines if one == query]
             assert len(set(listed)) == 10 and set(listed) <= set(database)
-            shares = {name: min(covisibility(scene, cameras[query], cameras[name])) for name in database}
+            shares = {name: min(camera_covisibility(scene, cameras[query], cameras[name])) for name in database}
             values = [shares[name] for name in listed]
             left = max(share for name, share in shares.items() if name not in listed)
             assert all(before > after - 0.08 for before, after in pairwise(values))

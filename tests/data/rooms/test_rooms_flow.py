@@ -8,9 +8,9 @@ import pytest
 import trimesh
 
 from croco_bench.data.rooms.camera import Camera, look, sample_camera
-from croco_bench.data.rooms.film import SHUTTER, Film
-from croco_bench.data.rooms.flyers import Flying, with_flyers
+from croco_bench.data.rooms.flying_objects import FlyingObjects, add_flying_objects
 from croco_bench.data.rooms.motion import Frame, Motion, Shot, flow_truth, mixed_pixels
+from croco_bench.data.rooms.post_effects import SHUTTER, PostEffects
 from croco_bench.data.rooms.render import View, display, flow_between, occlusion, render
 from croco_bench.data.rooms.scene import Scene, make_scene
 from croco_bench.data.rooms.textures import Textures
@@ -45,25 +45,27 @@ def room_with_a_box(
     return Shot(scene, wall, motion, look(np.zeros(3), 0.0, 0.0, 0.0, SIZE), Motion.none(1))
 
 
-def shot_with_flyers(seed: int, *, lamps: bool = True) -> Shot:
+def shot_with_flying_objects(seed: int, *, lamps: bool = True) -> Shot:
     """Several things fly and turn before a camera that moves and turns."""
     rng = np.random.default_rng(seed)
     scene = make_scene(ROOM + seed)
     if not lamps:
         scene = replace(scene, power=np.zeros_like(scene.power), ambient=1.0)
     camera = sample_camera(scene, SIZE, rng)
-    carriage = Motion(
+    camera_motion = Motion(
         camera.center[None],
         rng.normal(0, 0.04, (1, 3)),
         rng.normal(0, 0.01, (1, 3)),
         rng.normal(0, 0.03, (1, 3)),
     )
-    return with_flyers(Shot.of(scene, camera, carriage), (0, 1), Flying(most=6, speed_px=4.0, turn_deg=15.0), rng)
+    return add_flying_objects(
+        Shot.of(scene, camera, camera_motion), (0, 1), FlyingObjects(max_count=6, speed_px=4.0, turn_deg=15.0), rng
+    )
 
 
 @pytest.fixture(scope="module")
 def shots() -> list[Shot]:
-    return [shot_with_flyers(seed) for seed in range(6)]
+    return [shot_with_flying_objects(seed) for seed in range(6)]
 
 
 def pose_by_hand(motion: Motion, body: int, time: float) -> Array:
@@ -80,7 +82,7 @@ def pose_by_hand(motion: Motion, body: int, time: float) -> Array:
     return pose
 
 
-def flyers_of(shot: Shot) -> dict[int, int]:
+def flying_objects_of(shot: Shot) -> dict[int, int]:
     """Objects that fly, and their rows in the shot's motions."""
     count = len(shot.still.semantic)
     return {count + row: row for row in range(len(shot.objects.pivot))}
@@ -89,7 +91,7 @@ def flyers_of(shot: Shot) -> dict[int, int]:
 def moved_points(shot: Shot, view: View, start: float, end: float) -> Array:
     """Where what the pixels of a view at `start` show is at `end`: (n, 3), object by object."""
     points, instance = view.points(), view.instance.ravel()
-    for body, row in flyers_of(shot).items():
+    for body, row in flying_objects_of(shot).items():
         motion = pose_by_hand(shot.objects, row, end) @ np.linalg.inv(pose_by_hand(shot.objects, row, start))
         there = instance == body
         points[there] = points[there] @ motion[:3, :3].T + motion[:3, 3]
@@ -148,7 +150,7 @@ def test_towards_the_camera_things_grow() -> None:
 def test_what_comes_to_lie_behind_the_camera_is_unknown() -> None:
     shot = room_with_a_box((0.0, 0.0, 0.0))
     still = Motion.none(1)
-    shot = replace(shot, carriage=replace(still, velocity=np.array([[2.5, 0.0, 0.0]])))
+    shot = replace(shot, camera_motion=replace(still, velocity=np.array([[2.5, 0.0, 0.0]])))
     first, second = shot.frame(0), shot.frame(1)
     truth = flow_truth(shot, first, second)
     assert np.allclose(second.camera.center, [2.5, 0, 0])
@@ -180,7 +182,7 @@ def test_flow_is_where_points_go(shots: list[Shot]) -> None:
     for shot in shots:
         first, second = shot.frame(0.25), shot.frame(1.5)
         view, camera = render(first.scene, first.camera), second.camera
-        pose = pose_by_hand(shot.carriage, 0, 1.5) @ shot.camera.cam2world
+        pose = pose_by_hand(shot.camera_motion, 0, 1.5) @ shot.camera.cam2world
         assert np.allclose(camera.cam2world, pose)
         points = moved_points(shot, view, 0.25, 1.5)
         local = (np.linalg.inv(pose) @ np.append(points, np.ones((len(points), 1)), axis=1).T)[:3]
@@ -199,7 +201,7 @@ def test_flow_on_a_moving_thing_is_that_of_a_camera_which_moves_around_it(shots:
     for shot in shots:
         first, second = shot.frame(0), shot.frame(1)
         truth, view = flow_truth(shot, first, second), render(shot.scene, shot.camera)
-        for body, row in flyers_of(shot).items():
+        for body, row in flying_objects_of(shot).items():
             around = np.linalg.inv(pose_by_hand(shot.objects, row, 1)) @ second.camera.cam2world
             alone = flow_between(view, render(shot.scene, Camera(shot.camera.K, around, SIZE)))
             there = view.instance == body
@@ -236,7 +238,7 @@ def test_textures_move_along() -> None:
     differences: list[Array] = []
     otherwise: list[Array] = []
     for seed in range(8):
-        shot = shot_with_flyers(seed, lamps=False)
+        shot = shot_with_flying_objects(seed, lamps=False)
         first, second = shot.frame(0), shot.frame(1)
         view, truth = render(first.scene, first.camera), flow_truth(shot, first, second)
         owner = view.instance.ravel()
@@ -266,7 +268,7 @@ def step_of(rgb: Array) -> Array:
 def test_things_fly_in_sight_and_in_free_space(shots: list[Shot]) -> None:
     count = []
     for shot in shots:
-        bodies = flyers_of(shot)
+        bodies = flying_objects_of(shot)
         assert 1 <= len(bodies) == len(shot.scene.semantic) - len(shot.still.semantic) <= 6
         pixels, depth = shot.camera.project(shot.objects.pivot)
         assert ((depth > 1) & (depth < 3)).all() and ((pixels > 0) & (pixels < (64, 48))).all()
@@ -287,7 +289,7 @@ def test_things_fly_in_sight_and_in_free_space(shots: list[Shot]) -> None:
 
 def test_frames_of_a_shot_follow_each_other() -> None:
     """Flow from one frame to the next, then to the one after: together where the first goes in two steps."""
-    shot = shot_with_flyers(2)
+    shot = shot_with_flying_objects(2)
     frames: list[Frame] = [shot.frame(time) for time in (0, 1, 2)]
     view = render(frames[0].scene, frames[0].camera)
     owner = view.instance.ravel()
@@ -299,10 +301,10 @@ def test_frames_of_a_shot_follow_each_other() -> None:
     assert np.abs(pixels.reshape(*SIZE, 2) - grid() - truth.flow_px).max() < 5e-3
 
 
-def film(**changes: Any) -> Film:
+def post_effects(**changes: Any) -> PostEffects:
     """One without any effect."""
     settings = {"fog": 0.0, "fog_color": np.array([0.2, 0.4, 0.6]), "focus_m": 1.25, "aperture_m": 0.0, "noise": 0.0}
-    return Film(**{**settings, **changes})
+    return PostEffects(**{**settings, **changes})
 
 
 def test_without_effects_the_final_pass_is_the_clean_one() -> None:
@@ -311,7 +313,7 @@ def test_without_effects_the_final_pass_is_the_clean_one() -> None:
         Shot.of(make_scene(3), sample_camera(make_scene(3), SIZE, np.random.default_rng(3)), Motion.none(1)),
     ):
         clean = render(shot.scene, shot.camera).rgb.astype(float)
-        final = film().expose(shot, 0.0, np.random.default_rng(0)).astype(float)
+        final = post_effects().expose(shot, 0.0, np.random.default_rng(0)).astype(float)
         assert np.abs(final - clean)[step_of(clean) < 3].max() <= 3
         assert np.abs(final - clean).mean() < 2
 
@@ -320,7 +322,7 @@ def test_motion_blurs_around_the_middle_of_the_exposure() -> None:
     """A box that crosses 8 pixels a frame: its sides become ramps of 4 pixels, whose middles are the sharp sides."""
     focal = 32 / np.tan(np.radians(32.5))
     shot = room_with_a_box((0.0, -8 * 1.25 / focal, 0.0))
-    row = film().expose(shot, 0.0, np.random.default_rng(0))[24, :, 0].astype(float)
+    row = post_effects().expose(shot, 0.0, np.random.default_rng(0))[24, :, 0].astype(float)
     sharp = render(shot.scene, shot.camera).rgb[24, :, 0].astype(float)
     linear, hard = ((values / 255) ** 2.2 for values in (row, sharp))
     share, whole = ((values - values.min()) / np.ptp(values) for values in (linear, hard))
@@ -335,16 +337,16 @@ def test_fog_lens_and_noise() -> None:
     shot = room_with_a_box((0.0, 0.0, 0.0))
     rng = np.random.default_rng(0)
     clean = render(shot.scene, shot.camera).rgb
-    foggy = film(fog=0.2).expose(shot, 0.0, rng)
+    foggy = post_effects(fog=0.2).expose(shot, 0.0, rng)
     for row, column, depth, own in ((24, 32, 1.25, 0.9), (2, 32, 4.0, 0.1)):
         clear = np.exp(-0.2 * depth)
         expected = display(clear * own + (1 - clear) * np.array([0.2, 0.4, 0.6]))
         assert np.abs(foggy[row, column].astype(int) - expected).max() <= 1
-    noisy = film(noise=2.0).expose(shot, 0.0, rng).astype(float)
+    noisy = post_effects(noise=2.0).expose(shot, 0.0, rng).astype(float)
     assert np.std((noisy - clean)[step_of(clean) == 0]) == pytest.approx(2.0, abs=0.15)
     # In focus the outline is as sharp as without a lens, out of focus it spreads.
     plain, near, far = (
-        step_of(film(**lens).expose(shot, 0.0, rng)) > 20
+        step_of(post_effects(**lens).expose(shot, 0.0, rng)) > 20
         for lens in ({}, {"aperture_m": 0.1}, {"aperture_m": 0.1, "focus_m": 3.9})
     )
     assert abs(int(near.sum()) - int(plain.sum())) < 0.1 * plain.sum() and far.sum() > 1.3 * plain.sum()

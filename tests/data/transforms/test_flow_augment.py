@@ -49,7 +49,7 @@ def disagreement(sample: Sample) -> float:
 def test_the_flow_still_leads_to_the_same_content(known: float, seed: int) -> None:
     """With scale, stretch and both flips; a flow that weren't changed along would be several pixels off."""
     sample = pair_of(known=known)
-    augment = replace(PLAIN, upended=0.5, resized=1.0, stretched=1.0)
+    augment = replace(PLAIN, vflip_prob=0.5, scale_prob=1.0, stretch_prob=1.0)
     moved = augment(sample, np.random.default_rng(seed))
     assert {name: moved[name].shape[:2] for name in moved} == dict.fromkeys(
         ("image1", "image2", "flow_px", "valid"), SIZE
@@ -114,11 +114,11 @@ def test_holes_stay_unknown_and_nothing_leaks_out_of_them() -> None:
     assert np.abs(moved["flow_px"]).max() < 100
 
 
-@pytest.mark.parametrize("resized", [0.0, 1.0])
+@pytest.mark.parametrize("scale_prob", [0.0, 1.0])
 @pytest.mark.parametrize("size", [(20, 30), (60, 30), (20, 200), (41, 57), (300, 300)])
-def test_crops_have_their_size_whatever_the_image(size: tuple[int, int], resized: float) -> None:
+def test_crops_have_their_size_whatever_the_image(size: tuple[int, int], scale_prob: float) -> None:
     for seed in range(8):
-        moved = replace(PLAIN, resized=resized)(pair_of(*size), np.random.default_rng(seed))
+        moved = replace(PLAIN, scale_prob=scale_prob)(pair_of(*size), np.random.default_rng(seed))
         assert all(value.shape[:2] == SIZE for value in moved.values())
 
 
@@ -131,7 +131,7 @@ def numbered(height: int, width: int) -> Sample:
 
 
 def test_every_place_of_the_crop_comes_up_the_last_included() -> None:
-    still = replace(PLAIN, size=(6, 5), resized=0.0, flipped=0.0, upended=0.0)
+    still = replace(PLAIN, size=(6, 5), scale_prob=0.0, hflip_prob=0.0, vflip_prob=0.0)
     corners = {
         tuple(still(numbered(8, 8), np.random.default_rng(seed))["flow_px"][0, 0].astype(int)) for seed in range(200)
     }
@@ -142,22 +142,22 @@ def test_scales_are_those_of_the_recipe() -> None:
     """Read off the flow of a field that tells its place: neighbours differ by 1 at any scale, its ends by the size."""
     scales, ratios = [], []
     for seed in range(300):
-        height, width = replace(PLAIN, resized=1.0)._new_size((1000, 1000), np.random.default_rng(seed))
+        height, width = replace(PLAIN, scale_prob=1.0).sample_size((1000, 1000), np.random.default_rng(seed))
         scales.append(np.log2(height * width / 1e6) / 2)
         ratios.append(np.log2(width / height))
     assert -0.4 <= min(scales) < -0.2 and 0.5 < max(scales) <= 0.7
     assert np.mean(np.abs(ratios) < 1e-3) == pytest.approx(0.2, abs=0.06) and 0.3 < max(np.abs(ratios)) <= 0.4
-    kept = [PLAIN._new_size((1000, 1000), np.random.default_rng(seed)) == (1000, 1000) for seed in range(300)]
+    kept = [PLAIN.sample_size((1000, 1000), np.random.default_rng(seed)) == (1000, 1000) for seed in range(300)]
     assert np.mean(kept) == pytest.approx(0.2, abs=0.06)
     # Both axes by at least what makes the image cover the crop and eight pixels more.
-    assert all(size >= (48, 64) for size in (PLAIN._new_size((48, 64), np.random.default_rng(s)) for s in range(20)))
-    assert replace(PLAIN, resized=1.0, scale=(-5, -5))._new_size((96, 80), np.random.default_rng(0)) == (77, 64)
+    assert all(size >= (48, 64) for size in (PLAIN.sample_size((48, 64), np.random.default_rng(s)) for s in range(20)))
+    assert replace(PLAIN, scale_prob=1.0, scale=(-5, -5)).sample_size((96, 80), np.random.default_rng(0)) == (77, 64)
 
 
 def test_flips_come_as_often_as_told() -> None:
     signs = []
     for seed in range(400):
-        moved = replace(PLAIN, resized=0.0)(numbered(60, 70), np.random.default_rng(seed))["flow_px"]
+        moved = replace(PLAIN, scale_prob=0.0)(numbered(60, 70), np.random.default_rng(seed))["flow_px"]
         signs.append((moved[0, :, 0].sum() < 0, moved[:, 0, 1].sum() < 0))
     assert np.mean(signs, axis=0).tolist() == [pytest.approx(0.5, abs=0.08), pytest.approx(0.1, abs=0.05)]
 
@@ -165,7 +165,7 @@ def test_flips_come_as_often_as_told() -> None:
 def test_colors_are_mostly_the_same_in_both_images() -> None:
     sample = pair_of(8, 8)
     sample["image2"] = sample["image1"]
-    augment = replace(FlowAugment((8, 8)), resized=0.0, flipped=0.0, upended=0.0)
+    augment = replace(FlowAugment((8, 8)), scale_prob=0.0, hflip_prob=0.0, vflip_prob=0.0)
     assert augment.jitter == JITTER
     equal, means = [], []
     for seed in range(200):

@@ -7,7 +7,7 @@ import pytest
 from croco_bench.data.transforms.stereo import StereoAugment
 from croco_bench.types import Sample
 
-CROP = StereoAugment((20, 30), stretched=0.0, spare=0, upended=0.0, shaken=0.0, colored=0.0)
+CROP = StereoAugment((20, 30), stretch_prob=0.0, margin=0, vflip_prob=0.0, jitter_pose_prob=0.0, color_prob=0.0)
 
 
 def sample_of(height: int = 40, width: int = 60) -> Sample:
@@ -35,7 +35,7 @@ def test_crops_are_windows_of_all_maps_and_reach_every_edge() -> None:
 
 def test_a_stretch_is_along_rows_and_disparity_with_it() -> None:
     """Twice as wide: half as many columns of the old image in a crop, all its rows as before, disparities doubled."""
-    augment = replace(CROP, stretched=1.0, small=(1.0, 1.0))
+    augment = replace(CROP, stretch_prob=1.0, stretch_small=(1.0, 1.0))
     for found in draws(augment, 5):
         rows, columns = (found["image1"][..., axis].astype(float) for axis in (0, 1))
         assert np.ptp(rows, axis=1).max() == 0 and np.ptp(rows[:, 0]) == 19
@@ -47,24 +47,24 @@ def test_a_stretch_is_along_rows_and_disparity_with_it() -> None:
 
 
 def test_large_images_have_a_range_of_their_own() -> None:
-    augment = replace(CROP, stretched=1.0, small=(1.0, 1.0), large=(0.0, 0.0), large_from=40)
+    augment = replace(CROP, stretch_prob=1.0, stretch_small=(1.0, 1.0), stretch_large=(0.0, 0.0), large_from_px=40)
     (found,) = draws(augment, 1)
     assert np.ptp(found["image1"][0, :, 1]) == 29
-    (found,) = draws(replace(augment, large_from=41), 1)
+    (found,) = draws(replace(augment, large_from_px=41), 1)
     assert np.ptp(found["image1"][0, :, 1]) < 16
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 60), (40, 25), (12, 25), (20, 30)])
-@pytest.mark.parametrize("stretched", [0.0, 1.0])
-def test_images_that_the_crop_does_not_fit_in_are_enlarged(height: int, width: int, stretched: float) -> None:
-    for found in draws(StereoAugment((20, 30), stretched=stretched), 5, height=height, width=width):
+@pytest.mark.parametrize("stretch_prob", [0.0, 1.0])
+def test_images_that_the_crop_does_not_fit_in_are_enlarged(height: int, width: int, stretch_prob: float) -> None:
+    for found in draws(StereoAugment((20, 30), stretch_prob=stretch_prob), 5, height=height, width=width):
         assert {value.shape[:2] for value in found.values()} == {(20, 30)}
         ratio = np.median(found["disparity_px"][found["valid"]])
         assert 1 <= ratio < 20
 
 
 def test_upside_down_is_so_for_all_maps() -> None:
-    for found in draws(replace(CROP, upended=1.0), 5):
+    for found in draws(replace(CROP, vflip_prob=1.0), 5):
         bottom, left = found["image1"][0, 0, :2].astype(int)
         whole = sample_of()
         for name in found:
@@ -79,20 +79,20 @@ def test_only_the_right_view_is_shaken_and_by_a_little() -> None:
     sample = {**sample_of(41, 61), "image1": image, "image2": image}
     moves = []
     for seed in range(60):
-        found = replace(CROP, size=(41, 61), shaken=1.0)(sample, np.random.default_rng(seed))
+        found = replace(CROP, size=(41, 61), jitter_pose_prob=1.0)(sample, np.random.default_rng(seed))
         assert np.array_equal(found["image1"], image)
         y, x = np.mgrid[:41, :61]
         weight = found["image2"][..., 0].astype(float)
         assert (weight * x).sum() / weight.sum() == pytest.approx(30, abs=0.15)
         moves.append((weight * y).sum() / weight.sum() - 20)
     assert -2.2 < min(moves) < -1.5 and 1.5 < max(moves) < 2.2
-    assert len({found["image2"].tobytes() for found in draws(replace(CROP, shaken=0.0), 1)}) == 1
+    assert len({found["image2"].tobytes() for found in draws(replace(CROP, jitter_pose_prob=0.0), 1)}) == 1
 
 
 def test_colors_change_in_both_views_and_sometimes_apart() -> None:
     whole = {**sample_of(20, 30), "image1": np.full((20, 30, 3), (90, 120, 60), np.uint8)}
     whole["image2"] = whole["image1"].copy()
-    augment = replace(CROP, colored=0.5)
+    augment = replace(CROP, color_prob=0.5)
     same = changed = 0
     for seed in range(200):
         found = augment(whole, np.random.default_rng(seed))
@@ -103,7 +103,7 @@ def test_colors_change_in_both_views_and_sometimes_apart() -> None:
     assert 0.5 < changed / 200 < 0.85
     # Of several changes made, each is asymmetric half of the time.
     assert 0.35 < same / 200 < 0.7
-    symmetric = [replace(augment, asymmetric=0.0)(whole, np.random.default_rng(seed)) for seed in range(50)]
+    symmetric = [replace(augment, asymmetric_color_prob=0.0)(whole, np.random.default_rng(seed)) for seed in range(50)]
     assert all(np.array_equal(found["image1"], found["image2"]) for found in symmetric)
 
 

@@ -19,7 +19,7 @@ _SPREAD = 1.1673039782614187 ** -np.arange(1.0, 5.0)
 
 
 @dataclass(frozen=True)
-class Film:
+class PostEffects:
     """`fog` per metre: its share of the light at a distance d is 1 - exp(-d fog), of linear colour `fog_color` (3,).
 
     Things at `focus_m` are sharp, through a lens of radius `aperture_m`. `noise` is the standard deviation of a grey
@@ -33,7 +33,7 @@ class Film:
     noise: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Film:
+    def draw(cls, rng: np.random.Generator) -> PostEffects:
         """That of one shot."""
         return cls(
             fog=float(rng.uniform(0.04, 0.16)),

@@ -24,17 +24,17 @@ _SIDES = np.concatenate([np.eye(3), -np.eye(3), np.stack(np.meshgrid(*[(-1, 1)] 
 
 
 @dataclass(frozen=True)
-class Flying:
+class FlyingObjects:
     """How many things at most, how fast they are of their own (pixels per frame, about), and how they turn (degrees per
     frame, about)."""
 
-    most: int
+    max_count: int
     speed_px: float
     turn_deg: float
 
 
 @dataclass(frozen=True)
-class _Flyer:
+class _FlyingObject:
     """`shape`, a radius in metres, and a motion (one row) about the centre, which is where it is at time 0."""
 
     shape: str
@@ -47,24 +47,24 @@ class _Flyer:
         return place
 
 
-def with_flyers(shot: Shot, times: tuple[float, float], flying: Flying, rng: np.random.Generator) -> Shot:
-    """The shot with one to `flying.most` things more, in sight at time 0, in free space then and at both `times`.
+def add_flying_objects(shot: Shot, times: tuple[float, float], flying: FlyingObjects, rng: np.random.Generator) -> Shot:
+    """The shot with one to `flying.max_count` things more, in sight at time 0, in free space then and at both `times`.
 
     There are fewer, or none, where there is no room for them.
     """
-    flyers: list[_Flyer] = []
-    for _ in range(int(rng.integers(1, flying.most + 1))):
+    accepted: list[_FlyingObject] = []
+    for _ in range(int(rng.integers(1, flying.max_count + 1))):
         for _ in range(10):
-            flyer = _draw(shot.camera, flying, rng)
-            if all(_is_free(shot.still, flyers, flyer, time) for time in (0.0, *times)):
-                flyers.append(flyer)
+            new = _draw(shot.camera, flying, rng)
+            if all(_is_free(shot.still, accepted, new, time) for time in (0.0, *times)):
+                accepted.append(new)
                 break
-    for flyer in flyers:
+    for flyer in accepted:
         shot = _added(shot, flyer, rng)
     return shot
 
 
-def _draw(camera: Camera, flying: Flying, rng: np.random.Generator) -> _Flyer:
+def _draw(camera: Camera, flying: FlyingObjects, rng: np.random.Generator) -> _FlyingObject:
     """Something in sight of the camera."""
     height, width = camera.size
     focal = camera.K[0, 0]
@@ -80,19 +80,19 @@ def _draw(camera: Camera, flying: Flying, rng: np.random.Generator) -> _Flyer:
         spin=np.radians(rng.normal(0, flying.turn_deg / np.sqrt(3), (1, 3))),
     )
     radius = float(rng.uniform(0.09, 0.22)) * depth * min(height, width) / focal
-    return _Flyer(tuple(_SHAPES)[int(rng.integers(len(_SHAPES)))], radius, motion)
+    return _FlyingObject(tuple(_SHAPES)[int(rng.integers(len(_SHAPES)))], radius, motion)
 
 
-def _is_free(scene: Scene, flyers: list[_Flyer], flyer: _Flyer, time: float) -> bool:
+def _is_free(scene: Scene, accepted: list[_FlyingObject], flyer: _FlyingObject, time: float) -> bool:
     """Whether a new one would touch no earlier one, nor anything of the room in 14 directions."""
     center = flyer.center(time)
-    if any(np.linalg.norm(center - other.center(time)) < flyer.radius + other.radius for other in flyers):
+    if any(np.linalg.norm(center - other.center(time)) < flyer.radius + other.radius for other in accepted):
         return False
     distance, _ = scene.cast(np.broadcast_to(center, _SIDES.shape), _SIDES)
     return bool(np.isfinite(distance).all() and distance.min() > 1.1 * flyer.radius)
 
 
-def _added(shot: Shot, flyer: _Flyer, rng: np.random.Generator) -> Shot:
+def _added(shot: Shot, flyer: _FlyingObject, rng: np.random.Generator) -> Shot:
     scene = shot.scene
     turn = Rotation.from_quat(rng.normal(0, 1, 4)).as_matrix()
     triangles = _triangles(flyer.shape) @ turn.T * flyer.radius + flyer.motion.pivot
