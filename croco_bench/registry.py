@@ -25,6 +25,8 @@ class TaskCard:
     root. A task whose numbers change gets a new `version`. `showcase`: `croco-bench demo` runs it unasked.
     Tasks of one `group` share their recipes, a name to run them all by, and a column: the mean rank over them.
     `recipes` is "package:folder", where the TOML files lie; by default `recipes/<group or name>` beside the target's module.
+    `reduction` is "module:function", free of torch, for a task whose metrics aren't means of per-image values: the function
+    makes them from rows, as its meter's `reduce` does, so that results can be compared without the task.
     """
 
     target: str
@@ -35,6 +37,7 @@ class TaskCard:
     showcase: bool = False
     group: str = ""
     recipes: str = ""
+    reduction: str = ""
 
 
 @dataclass(frozen=True)

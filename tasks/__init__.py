@@ -31,6 +31,7 @@ CATALOGUE = {
         summary="semantic segmentation of ADE20K, 150 classes, 2000 validation images",
         dataset="ade20k",
         headline=(MIOU,),
+        reduction="croco_bench.metrics.segmentation:reduce_areas",
     ),
     "imagenet-linear": TaskCard(
         target="croco_bench.tasks.imagenet_linear:ImageNetLinear",
@@ -51,6 +52,7 @@ CATALOGUE = {
         summary="pose of one view relative to another, and localisation by it: 7-Scenes, 17,000 test images",
         dataset="7scenes",
         headline=(TRANSLATION_M, ROTATION_DEG),
+        reduction="croco_bench.metrics.pose:reduce_poses",
     ),
     "sintel-flow": TaskCard(
         target="croco_bench.tasks.sintel_flow.task:SintelFlow",
@@ -58,6 +60,7 @@ CATALOGUE = {
         summary="optical flow on MPI-Sintel, pixels, clean and final pass",
         dataset="sintel",
         headline=(CLEAN_EPE, FINAL_EPE),
+        reduction="croco_bench.metrics.flow:reduce_flow",
     ),
     "stereo": TaskCard(
         target="croco_bench.tasks.stereo.task:Stereo",
@@ -65,6 +68,7 @@ CATALOGUE = {
         summary="disparity of rectified pairs, pixels: Middlebury's MiddEval3, 15 training pairs",
         dataset="middlebury",
         headline=(AVGERR, BAD2),
+        reduction="croco_bench.metrics.disparity:reduce_disparity",
     ),
     "taskonomy-curvature": _taskonomy("Curvature", "two principal curvatures"),
     "taskonomy-depth": _taskonomy("Depth", "depth along the optical axis"),

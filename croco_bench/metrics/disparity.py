@@ -48,13 +48,16 @@ class DisparityMeter(Meter):
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Means over images, and over the pixels of all images together."""
-        images = {metric.name: rows[metric.name] for metric in (*DISPARITY_KNOWN, *DISPARITY_NOC)}
-        found = {
-            name: float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else np.nan for name, v in images.items()
-        }
-        count = rows["count"].sum()
-        pooled = rows["sums"].sum(axis=0) / count if count else np.full(len(DISPARITY_POOLED), np.nan)
-        return found | {metric.name: float(value) for metric, value in zip(DISPARITY_POOLED, pooled, strict=True)}
+        return reduce_disparity(rows)
+
+
+def reduce_disparity(rows: Mapping[str, Array]) -> dict[str, float]:
+    """Means over images, and over the pixels of all images together, from their `sums` and `count`."""
+    images = {metric.name: rows[metric.name] for metric in (*DISPARITY_KNOWN, *DISPARITY_NOC)}
+    found = {name: float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else np.nan for name, v in images.items()}
+    count = rows["count"].sum()
+    pooled = rows["sums"].sum(axis=0) / count if count else np.full(len(DISPARITY_POOLED), np.nan)
+    return found | {metric.name: float(value) for metric, value in zip(DISPARITY_POOLED, pooled, strict=True)}
 
 
 def _scores(error: Array, truth: Array) -> list[float]:

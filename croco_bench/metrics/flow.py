@@ -50,7 +50,12 @@ class FlowMeter(Meter):
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Means over the pixels of all images together."""
-        return _means(rows["sums"].sum(axis=0), rows["counts"].sum(axis=0))
+        return reduce_flow(rows)
+
+
+def reduce_flow(rows: Mapping[str, Array]) -> dict[str, float]:
+    """Means over the pixels of all images together, from their `sums` and `counts`."""
+    return _means(rows["sums"].sum(axis=0), rows["counts"].sum(axis=0))
 
 
 def _means(sums: Array, counts: Array) -> dict[str, float]:

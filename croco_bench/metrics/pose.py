@@ -81,9 +81,7 @@ class LocalizationMeter(Meter):
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Metrics over all queries; a scene without any leaves the mean over scenes."""
-        found = list(self._by_scene(rows).values())
-        means = {metric.name: float(np.mean([one[metric.name] for one in found])) for metric in LOCALIZATION}
-        return {**means, **pair_scores(rows)}
+        return reduce_poses(rows)
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
         """A line per scene."""
@@ -96,6 +94,16 @@ class LocalizationMeter(Meter):
             if inside.any():
                 found[scene] = _localized(rows["translation_m"][inside], rows["rotation_deg"][inside])
         return found
+
+
+def reduce_poses(rows: Mapping[str, Array]) -> dict[str, float]:
+    """Metrics of pairs and, where rows say the `scene` of a query, means over scenes of those of queries."""
+    if "scene" not in rows:
+        return pair_scores(rows)
+    inside = [rows["scene"] == number for number in np.unique(rows["scene"])]
+    found = [_localized(rows["translation_m"][one], rows["rotation_deg"][one]) for one in inside]
+    means = {metric.name: float(np.mean([one[metric.name] for one in found])) for metric in LOCALIZATION}
+    return {**means, **pair_scores(rows)}
 
 
 def pair_scores(rows: Mapping[str, Array]) -> dict[str, float]:

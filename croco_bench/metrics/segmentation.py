@@ -41,7 +41,7 @@ class SegmentationMeter(Meter):
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Metrics of the areas of all images together; NaN where nothing is labelled."""
-        return _metrics(*_sums(rows))
+        return reduce_areas(rows)
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
         """IoU, accuracy and share of the labelled pixels (all in percent) of every class, over all images."""
@@ -51,6 +51,11 @@ class SegmentationMeter(Meter):
             {"class": name, "iou": float(iou), "accuracy": float(accuracy), "labelled": float(share)}
             for name, iou, accuracy, share in zip(self.names, *columns, strict=True)
         ]
+
+
+def reduce_areas(rows: Mapping[str, Array]) -> dict[str, float]:
+    """Metrics from the summed areas of all images."""
+    return _metrics(*_sums(rows))
 
 
 def _sums(rows: Mapping[str, Array]) -> tuple[Array, Array, Array]:

@@ -1,0 +1,145 @@
+"""The interval of a mean over seeds and images, and the paired difference of two backbones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from croco_bench.comparison.resampling import draw_means
+from croco_bench.comparison.scores import SeedScores, require_paired
+from croco_bench.comparison.variance import Components, components
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """The mean of one backbone over its seeds, in the metric's unit.
+
+    `covers_seeds`: whether the interval says where the mean would lie with other seeds, too. With one seed of a trained
+    network it can't: it is the interval of this training, over other images.
+    """
+
+    value: float
+    ci95: Interval
+    standard_error: float
+    df: float
+    seeds: int
+    blocks: int
+    covers_seeds: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first backbone's mean minus the second one's, in the metric's unit.
+
+    Attributes:
+        value: the difference.
+        ci95: 95 % interval by Student's t.
+        p_value: two-sided, of no difference.
+        standard_error: of `value`.
+        df: degrees of freedom of the t-distribution.
+        bootstrap95: percentiles of the hierarchical bootstrap, for comparison; None if no resamples were asked for.
+        seeds: of the first and of the second backbone.
+        images: how many images both were scored on.
+        blocks: scenes (or single images) that count as independent.
+        clustered: whether blocks are scenes, films or buildings, which the results name, rather than single images.
+        covers_seeds: whether interval and p-value allow for other seeds; not if no trained backbone has two.
+    """
+
+    value: float
+    ci95: Interval
+    p_value: float
+    standard_error: float
+    df: float
+    bootstrap95: Interval | None
+    seeds: tuple[int, int]
+    images: int
+    blocks: int
+    clustered: bool
+    covers_seeds: bool
+
+    def verdict(self, *, higher_is_better: bool, p_value: float | None = None, level: float = 0.05) -> Verdict:
+        """Whether "the first is better than the second" holds.
+
+        Args:
+            higher_is_better: the metric's direction.
+            p_value: after a correction for several tests; default: the difference's own.
+            level: a p-value below decides.
+        """
+        if (self.p_value if p_value is None else p_value) >= level or not self.value:
+            return "undecided"
+        return "holds" if (self.value > 0) == higher_is_better else "does not hold"
+
+
+def interval_of_mean(scores: SeedScores) -> MeanInterval:
+    """The mean over seeds with a 95 % interval over images and seeds."""
+    found = components([scores.parts], learned=[scores.learned])
+    error, df, ci95, _ = _by_t(scores.value, found)
+    return MeanInterval(
+        value=scores.value,
+        ci95=ci95,
+        standard_error=error,
+        df=df,
+        seeds=len(scores.parts),
+        blocks=scores.parts.shape[1],
+        covers_seeds=found.df_seeds > 0 or not scores.learned,
+    )
+
+
+def paired_difference(
+    first: SeedScores, second: SeedScores, *, resamples: int = 2000, rng: np.random.Generator | None = None
+) -> Difference:
+    """Compares two backbones on the same images.
+
+    Seeds aren't paired: seed 0 of one backbone has no more in common with seed 0 of the other than with its seed 1.
+
+    Args:
+        first: scores of one backbone.
+        second: scores of another on the same images.
+        resamples: draws of the bootstrap; 0 leaves it out.
+        rng: its source of randomness; by default the same for every call.
+
+    Raises:
+        RecordError: they were not scored on the same images.
+    """
+    require_paired(first, second)
+    value = first.value - second.value
+    found = components([first.parts, second.parts], learned=[first.learned, second.learned])
+    error, df, ci95, p_value = _by_t(value, found)
+    return Difference(
+        value=value,
+        ci95=ci95,
+        p_value=p_value,
+        standard_error=error,
+        df=df,
+        bootstrap95=_bootstrap([first, second], resamples, rng) if resamples else None,
+        seeds=(len(first.parts), len(second.parts)),
+        images=len(first.blocks),
+        blocks=first.parts.shape[1],
+        clustered=first.clustered,
+        covers_seeds=found.df_seeds > 0 or not (first.learned or second.learned),
+    )
+
+
+def _by_t(value: float, found: Components) -> tuple[float, float, Interval, float]:
+    """Standard error, degrees of freedom, 95 % interval, and p-value of no difference from zero."""
+    error, df = math.sqrt(float(found.total)), float(found.df)
+    margin = float(stdtrit(df, 0.975)) * error
+    statistic = abs(value) / error if error else math.inf if value else 0.0
+    return error, df, (value - margin, value + margin), 2 * float(stdtr(df, -statistic))
+
+
+def _bootstrap(pair: Sequence[SeedScores], resamples: int, rng: np.random.Generator | None) -> Interval:
+    rng = np.random.default_rng(0) if rng is None else rng
+    # Pseudo-values of a metric that isn't a mean have a slightly different mean: the difference is the centre.
+    centered = [scores.parts - scores.parts.mean() + scores.value for scores in pair]
+    means = draw_means(centered, resamples=resamples, rng=rng)
+    low, high = np.quantile(means[:, 0] - means[:, 1], (0.025, 0.975))
+    return float(low), float(high)

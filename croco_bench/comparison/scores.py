@@ -1,0 +1,183 @@
+"""Scores of one backbone under one metric: a value per seed and block of images, read from the files beside results."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from croco_bench import registry
+from croco_bench.comparison.leave_one_out import assign_blocks, pseudo_values, pseudo_values_of_mean
+from croco_bench.errors import RecordError
+from croco_bench.records.schema import Result
+from croco_bench.records.store import ResultPaths
+from croco_bench.types import Array
+
+Found = tuple[ResultPaths, Result]
+Reduction = Callable[[Mapping[str, Array]], Mapping[str, float]]
+
+# A value made again from rows may differ from the recorded one by rounding alone.
+_TOLERANCE = 1e-6
+# Keys of rows that say which image a row belongs to.
+GROUP, INDEX = "group", "index"
+
+
+@dataclass(frozen=True)
+class SeedScores:
+    """All seeds of one backbone under one metric.
+
+    Attributes:
+        name: of the backbone.
+        value: mean over seeds of the metric, in its unit.
+        parts: pseudo-values (seeds, blocks); see `croco_bench.comparison.leave_one_out`.
+        blocks: the block of each image (n,).
+        clustered: whether blocks are the scenes, films or buildings that the results name, rather than single images.
+        learned: whether the backbone was trained, so that another seed would give another value.
+    """
+
+    name: str
+    value: float
+    parts: Array
+    blocks: Array
+    clustered: bool
+    learned: bool = True
+
+    @classmethod
+    def of_values(
+        cls, name: str, values: Array, *, groups: Sequence[str] | None = None, learned: bool = True
+    ) -> SeedScores:
+        """Scores whose metric is the mean over images of `values` (seeds, n); `groups` names each image's scene."""
+        blocks = assign_blocks(groups or [str(image) for image in range(values.shape[1])])
+        wholes, parts = zip(*(pseudo_values_of_mean(row, blocks) for row in values), strict=True)
+        return cls(name, float(np.mean(wholes)), np.stack(parts), blocks, _repeats(groups), learned)
+
+
+def require_paired(first: SeedScores, second: SeedScores) -> None:
+    """Raises `RecordError` unless both were scored on the same images in the same blocks."""
+    if not np.array_equal(first.blocks, second.blocks):
+        raise RecordError(
+            f"{first.name} ({len(first.blocks)} images) and {second.name} ({len(second.blocks)} images) were not scored on "
+            "the same images",
+            "run both on the same data",
+        )
+
+
+def load_column(members: Mapping[str, Sequence[Found]], metric: str) -> dict[str, SeedScores]:
+    """Scores of several backbones under one metric of one task, ready to be compared.
+
+    Results of one backbone differ by the seed alone; all were made on one dataset. The scenes of the images are read from
+    whichever file names them: files of older versions don't, and if none does, each image counts as a scene of its own.
+
+    Args:
+        members: backbone -> its results, one per seed.
+        metric: key in the results, such as `delta1` or `eigen/delta1`.
+
+    Raises:
+        RecordError: a file of per-image values is missing or damaged, or doesn't give the value that was recorded.
+    """
+    prefix, _, name = metric.rpartition("/")
+    loaded = {model: [(item, _read_rows(item[0].rows, prefix)) for item in found] for model, found in members.items()}
+    every = [rows for several in loaded.values() for _, rows in several]
+    counts = {len(next(iter(rows.values()))) for rows in every}
+    if len(counts) != 1:
+        raise RecordError(
+            f"results of {metric} were made on {' and '.join(map(str, sorted(counts)))} images",
+            "compare like with like",
+        )
+    groups = next((named for rows in every if (named := _groups(rows)) is not None), None)
+    blocks = assign_blocks(groups or [str(image) for image in range(counts.pop())])
+    return {
+        model: _seed_scores(model, several, name, metric, blocks, clustered=_repeats(groups))
+        for model, several in loaded.items()
+    }
+
+
+def _seed_scores(
+    model: str,
+    several: Sequence[tuple[Found, dict[str, Array]]],
+    name: str,
+    metric: str,
+    blocks: Array,
+    *,
+    clustered: bool,
+) -> SeedScores:
+    wholes, parts = [], []
+    for (paths, result), rows in several:
+        whole, part = _values(result.task.name, rows, name, blocks, paths.rows)
+        recorded = result.metrics[metric].value
+        if not abs(whole - recorded) <= _TOLERANCE * max(1.0, abs(recorded)):
+            raise RecordError(
+                f"{paths.rows} gives {metric}={whole:.6g} where {paths.json.name} has {recorded:.6g}",
+                "the two files belong to different runs: make the result again",
+            )
+        if not np.isfinite(part).all():
+            raise RecordError(
+                f"{metric} of {model} has no value without some of the scenes", "too few images have what it needs"
+            )
+        wholes.append(whole)
+        parts.append(part)
+    trained = any(result.model.family != "classical" for (_, result), _ in several)
+    return SeedScores(model, float(np.mean(wholes)), np.stack(parts), blocks, clustered, trained)
+
+
+def _values(task: str, rows: dict[str, Array], name: str, blocks: Array, path: Path) -> tuple[float, Array]:
+    """The metric of all images and its pseudo-values (G,)."""
+    reduce = _reduction(task)
+    try:
+        if reduce is None:
+            return pseudo_values_of_mean(rows[name], blocks)
+        numbers = {key: values for key, values in rows.items() if key != GROUP}
+        return pseudo_values(numbers, blocks, lambda kept: reduce(kept)[name])
+    except KeyError as error:
+        raise RecordError(f"{path} has no per-image values of {name}", "make the result again") from error
+
+
+def _reduction(task: str) -> Reduction | None:
+    """How the task makes metrics from rows; None for the mean over images, also of tasks that aren't installed."""
+    installed = {entry.name: entry.card.reduction for entry in registry.tasks()}
+    module, _, attribute = installed.get(task, "").partition(":")
+    if not module:
+        return None
+    found: Reduction = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _read_rows(path: Path, prefix: str) -> dict[str, Array]:
+    """Arrays of one protocol, by their names without its prefix, and the names of scenes.
+
+    Raises:
+        RecordError: the file is missing or damaged.
+    """
+    start = f"{prefix}/" if prefix else ""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            keys = [key for key in file.files if key.startswith(start) and "/" not in key.removeprefix(start)]
+            rows = {key.removeprefix(start): file[key] for key in keys}
+            rows.pop(INDEX, None)
+            own = f"{start.removeprefix('last/')}{GROUP}"
+            shared = next((file[key] for key in (own, GROUP) if key in file.files), None)
+    except FileNotFoundError as error:
+        raise RecordError(
+            f"there are no per-image values {path}", "keep the .npz files beside the .json files, or run again"
+        ) from error
+    except (OSError, ValueError, BadZipFile, EOFError) as error:
+        raise RecordError(f"{path} can't be read: {error}", "make the result again") from error
+    if not rows:
+        raise RecordError(f"{path} has no per-image values of {prefix or 'the headline protocol'}", "run again")
+    if shared is not None and len(shared) == len(next(iter(rows.values()))):
+        rows[GROUP] = shared
+    return rows
+
+
+def _groups(rows: Mapping[str, Array]) -> list[str] | None:
+    """Names of the images' scenes; localisation's rows have always had the scene's number."""
+    names = rows.get(GROUP, rows.get("scene"))
+    return None if names is None else [str(name) for name in names]
+
+
+def _repeats(groups: Sequence[str] | None) -> bool:
+    return groups is not None and 1 < len(set(groups)) < len(groups)

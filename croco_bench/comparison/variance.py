@@ -1,0 +1,95 @@
+"""How far a mean over seeds and images would move with other images and other seeds.
+
+The value of seed s of a backbone on block g (a scene, or a single image) is modelled as
+
+    mean + effect of the block + effect of the seed + rest of this seed on this block
+
+with blocks and seeds both drawn at random. In the difference of two backbones, what makes a block hard for both cancels;
+what makes it harder for one of them stays. Three variances are estimated:
+
+    blocks   of the seeds' mean, between blocks; contains the rest
+    seeds    of the blocks' mean, between seeds of one backbone, pooled over backbones; contains the rest too
+    rest     what block and seed together leave
+
+The variance of the mean is max(blocks - rest, 0) + seeds, so that the rest is counted once. This is the analysis that
+radiology uses for readers and cases (Dorfman, Berbaum and Metz 1992; Obuchowski and Rockette 1995; Hillis 2007), with
+seeds as readers that are nested in backbones. All functions accept leading dimensions, so that many pairs of runs can be
+simulated at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from croco_bench.types import Array
+
+# Between 2, Satterthwaite's, which is too optimistic with two or three seeds, and 1, near Cochran's, which is too cautious.
+# benchmarks/false_positives.py shows the rates.
+_SEED_EXPONENT = 1.25
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances of a mean or of a difference of means (...), in the metric's unit squared, and their degrees of freedom.
+
+    `df_seeds` is 0 if no backbone has two seeds: then `seeds` and `rest` are 0, and nothing is known of other seeds.
+    """
+
+    blocks: Array
+    seeds: Array
+    rest: Array
+    df_blocks: int
+    df_seeds: int
+
+    @property
+    def total(self) -> Array:
+        """The variance (...)."""
+        return np.asarray(np.maximum(self.blocks - self.rest, 0.0) + self.seeds)
+
+    @property
+    def df(self) -> Array:
+        """Degrees of freedom (...) of `total` for Student's t."""
+        total = self.total
+        share = np.divide(self.seeds, total, out=np.zeros_like(total), where=total > 0)
+        inverse = (1 - share) ** 2 / self.df_blocks
+        if self.df_seeds:
+            inverse = inverse + share**_SEED_EXPONENT / self.df_seeds
+        return np.asarray(1 / inverse)
+
+
+def components(backbones: Sequence[Array], *, learned: Sequence[bool] | None = None) -> Components:
+    """Variances of the mean of one backbone, or of the first one's mean minus the second one's.
+
+    Args:
+        backbones: one or two arrays (..., seeds, blocks). Blocks are the same ones for both; seeds are not paired.
+        learned: whether other seeds would give other values; False for methods without training. Default: all True.
+    """
+    learned = [True] * len(backbones) if learned is None else learned
+    means = [values.mean(axis=-2) for values in backbones]  # (..., G)
+    contrast = means[0] - means[1] if len(means) == 2 else means[0]
+    count = contrast.shape[-1]
+    blocks = contrast.var(axis=-1, ddof=1) / count
+    trained = [values for values, random in zip(backbones, learned, strict=True) if random]
+    df_seeds = sum(values.shape[-2] - 1 for values in trained)
+    if not df_seeds:
+        return Components(blocks, np.zeros_like(blocks), np.zeros_like(blocks), count - 1, 0)
+    weight = sum(1 / values.shape[-2] for values in trained)
+    between = sum(_squares_between_seeds(values) for values in trained)
+    left = sum(_squares_left(values) for values in trained)
+    seeds = np.asarray(between) / df_seeds * weight
+    rest = np.asarray(left) / (df_seeds * (count - 1)) * weight / count
+    return Components(blocks, seeds, rest, count - 1, df_seeds)
+
+
+def _squares_between_seeds(values: Array) -> Array:
+    means = values.mean(axis=-1)
+    return np.asarray(np.square(means - means.mean(axis=-1, keepdims=True)).sum(axis=-1))
+
+
+def _squares_left(values: Array) -> Array:
+    """Sum of squares of what neither the seed's mean nor the block's mean explains."""
+    left = values - values.mean(axis=-1, keepdims=True) - values.mean(axis=-2, keepdims=True)
+    return np.asarray(np.square(left + values.mean(axis=(-2, -1), keepdims=True)).sum(axis=(-2, -1)))
