@@ -61,8 +61,17 @@ class Entry(Generic[Card]):
 
     def load(self) -> Any:
         """Imports the target."""
-        module, _, attribute = self.card.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _load(self.card.target)
+
+    def load_reduction(self) -> Any:
+        """Imports the function that makes a task's metrics from rows; None if they are means of per-image values."""
+        return _load(self.card.reduction) if isinstance(self.card, TaskCard) and self.card.reduction else None
+
+
+def _load(target: str) -> Any:
+    """ "module:name" -> the object."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 class Registry(Generic[Card]):

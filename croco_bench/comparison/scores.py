@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,12 +137,10 @@ def _values(task: str, rows: dict[str, Array], name: str, blocks: Array, path: P
 
 def _reduction(task: str) -> Reduction | None:
     """How the task makes metrics from rows; None for the mean over images, also of tasks that aren't installed."""
-    installed = {entry.name: entry.card.reduction for entry in registry.tasks()}
-    module, _, attribute = installed.get(task, "").partition(":")
-    if not module:
-        return None
-    found: Reduction = getattr(importlib.import_module(module), attribute)
-    return found
+    installed: dict[str, Reduction | None] = {
+        entry.name: entry.load_reduction() for entry in registry.tasks() if entry.name == task
+    }
+    return installed.get(task)
 
 
 def _read_rows(path: Path, prefix: str) -> dict[str, Array]:

@@ -51,7 +51,8 @@ ALLOWED = {
     " tasks.sintel_flow tasks.stereo tiling types",
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "errors files",
-    "tables": "errors metrics records registry",
+    "comparison": "errors records registry types",
+    "tables": "comparison errors metrics records registry",
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones config contracts data data.catalogue engine errors files metrics probing progress records"
     " registry seeding types",
@@ -59,7 +60,7 @@ ALLOWED = {
     " files progress seeding types",
     "workflows": "backbones config contracts data.datasets data.miniatures data.posed engine errors files progress"
     " records registry runs tables types",
-    "cli": "backbones config data.catalogue data.miniatures data.mining errors files pretraining records registry runs"
+    "cli": "backbones comparison config data.catalogue data.miniatures data.mining errors files pretraining records registry runs"
     " tables workflows",
     "public": "backbones cli records runs",
 }
@@ -91,6 +92,7 @@ LIGHT = [
     "metrics",
     "errors",
     "backbones.zoo",
+    "comparison.multiple",
     "data.catalogue",
 ]
 
