@@ -38,7 +38,7 @@ def ours(recipe: str) -> tuple[torch.nn.Module, Forward]:
     objective, rng = build(recipes.load(recipe), seed=0), np.random.default_rng(0)
 
     def forward(view1: torch.Tensor, view2: torch.Tensor) -> torch.Tensor:
-        visible = torch.stack([objective.draw(rng)["visible"] for _ in view1]).to(view1.device)
+        visible = torch.stack([objective.sample_mask(rng)["visible"] for _ in view1]).to(view1.device)
         loss: torch.Tensor = objective({"view1": view1, "view2": view2, "visible": visible})
         return loss
 
@@ -144,10 +144,10 @@ def loader_rate() -> float:
         source = open_source(recipe.data, build(recipe, 0), recipe.train.image_size, Path(folder))
         rng = np.random.default_rng(0)
         for index in range(24):
-            source.training(source.train[index], rng)
+            source.train_transform(source.train[index], rng)
         began = time.perf_counter()
         for index in range(96):
-            source.training(source.train[index % 24], rng)
+            source.train_transform(source.train[index % 24], rng)
         return 96 / (time.perf_counter() - began)
 
 

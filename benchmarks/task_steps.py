@@ -20,6 +20,7 @@ from croco_bench import load_backbone, registry
 from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.paired import with_decoder
 from croco_bench.config import recipe as recipes
+from croco_bench.config.load import options_of
 from croco_bench.engine.devices import keep_freed_memory, peak_memory_mb
 from croco_bench.engine.network import Network, spec_for
 
@@ -31,14 +32,12 @@ def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
     task_type, head_type = registry.tasks()[task].load(), registry.heads()[loaded.head.name].load()
     channels = {"imagenet-linear": 1000}.get(task)
     if channels is None:
-        channels = task_type(
-            recipes.options_of(task_type.Options, loaded.task, "[task]"), loaded.train.image_size
-        ).out_channels
+        channels = task_type(options_of(task_type.Options, loaded.task, "[task]"), loaded.train.image_size).out_channels
     backbone, views = load_backbone(ckpt, image_size=loaded.train.image_size), task_type.views
     if views == 2:
         fresh = loaded.decoder or recipes.FreshDecoder()
         backbone = with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
-    options = recipes.options_of(head_type.Options, loaded.head.options, "[head]")
+    options = options_of(head_type.Options, loaded.head.options, "[head]")
     head = head_type(spec_for(backbone, views), channels, options)
     network = Network(backbone, head, views=views, frozen=loaded.train.frozen, symmetric=task_type.symmetric)
     keep_freed_memory(torch.device("cpu"))

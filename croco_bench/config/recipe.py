@@ -1,21 +1,18 @@
-"""Recipes: named, typed, frozen sets of hyper-parameters of one task, kept as TOML beside the task. No torch here."""
+"""Recipes of tasks: named, typed, frozen sets of hyper-parameters, kept as TOML beside the task. No torch here."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from croco_bench.config.tables import NOT_IN_FINGERPRINT, Length, Loop, Table, keys_of, read_tables, readable
-from croco_bench.errors import UsageError, unknown
+from croco_bench.config.load import RecipeFolder, affecting_score, digest
+from croco_bench.config.tables import BaseRecipe, Loop, OptimBase, Share, Table
 from croco_bench.registry import tasks
 
 
@@ -36,35 +33,30 @@ class HeadChoice(Table):
 
 
 class Train(Loop):
-    """How long and on what. `select_every` and `optim.warmup` count in the unit of the length."""
+    """Length and data of a fine-tuning. `select_every` and `optim.warmup` count in the unit of the length.
 
-    select_every: Length = 1
+    `frozen`: the backbone isn't trained.
+    """
+
+    select_every: PositiveInt = 1
     frozen: bool = False
 
 
-class Optim(Table):
-    """Optimiser (a timm name), layer-wise decay and the warm-up + cosine schedule."""
+class Optim(OptimBase):
+    """An optimiser of timm, its highest learning rate, and the layer-wise decay of that rate."""
 
     name: str = "adamw"
-    lr: Annotated[float, Field(gt=0)]
-    min_lr: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    lr: PositiveFloat
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    warmup: Annotated[int, Field(ge=0)] = 0
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    clip_grad: Annotated[float, Field(ge=0)] = 0.0
+    drop_path: Share = 0.0
 
 
 class FreshDecoder(Table):
     """The decoder that tasks with two views give to backbones without one; default: that of CroCo's small models."""
 
     width: Annotated[int, Field(ge=4, multiple_of=4)] = 512
-    depth: Annotated[int, Field(ge=1)] = 8
-    heads: Annotated[int, Field(ge=1)] = 16
-
-
-Rate = Annotated[float, Field(gt=0)]
+    depth: PositiveInt = 8
+    heads: PositiveInt = 16
 
 
 class Probe(Table):
@@ -75,65 +67,54 @@ class Probe(Table):
     inverse of the regularisation's weight per image) and the k nearest neighbours with the best of `neighbours`.
     """
 
-    rates: Annotated[tuple[Rate, ...], Field(min_length=1)]
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    costs: tuple[Rate, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
-    neighbours: tuple[Length, ...] = (10, 20, 100, 200)
-    temperature: Rate = 0.07
+    rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    momentum: Share = 0.9
+    costs: tuple[PositiveFloat, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+    neighbours: tuple[PositiveInt, ...] = (10, 20, 100, 200)
+    temperature: PositiveFloat = 0.07
 
 
-class Protocol(Table):
-    """What the recipe follows, and every place where it does not."""
-
-    citation: str
-    deviations: tuple[str, ...] = ()
-
-
-class Recipe(Table):
-    """One recipe. `task` holds the task's own options, checked against its `Options` by `options_of`."""
+class Recipe(BaseRecipe):
+    """A recipe of one task. `task` holds the task's own options, checked against its `Options` by `options_of`."""
 
     task_name: str
-    name: str
-    summary: str
     head: HeadChoice
     task: dict[str, Any] = Field(default_factory=dict)
     train: Train
     optim: Optim
     decoder: FreshDecoder | None = None
     probe: Probe | None = None
-    protocol: Protocol
-
-
-# Settings that change speed or what is written, never a number: they don't enter the fingerprint.
-_UNSCIENTIFIC: dict[str, set[str]] = {"train": set(NOT_IN_FINGERPRINT)}
 
 
 def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
-    """Twelve hex digits over every setting that can change a headline number.
+    """Twelve hexadecimal digits over every setting that can change a headline number.
 
-    `settings` is what `resolve` returned. A task marks options that only add numbers, or say how files lie, with
-    `field(metadata={"affects_score": False})`.
+    Args:
+        settings: from `resolve`.
+        task_options: the task's options. Those that only add numbers, or describe files, are marked with
+            `field(metadata={"affects_score": False})`.
     """
-    marked = {item.name for item in fields(task_options) if not item.metadata.get("affects_score", True)}
-    ignored = {**_UNSCIENTIFIC, "task": marked}
-    kept = {
-        table: {key: value for key, value in settings[table].items() if key not in ignored.get(table, ())}
-        for table in ("head", "task", "train", "optim", "decoder", "probe")
-        if table in settings
-    }
-    text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    kept = affecting_score(settings, Recipe)
+    ignored = {item.name for item in fields(task_options) if not item.metadata.get("affects_score", True)}
+    kept["task"] = {key: value for key, value in settings["task"].items() if key not in ignored}
+    return digest(kept, separators=(",", ":"))
 
 
 def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, Any]:
     """The recipe as plain JSON values, every default filled in."""
-    plain = recipe.model_dump(mode="json", exclude={"task_name", "name", "summary", "protocol"})
-    for optional in ("decoder", "probe"):
-        if plain[optional] is None:
-            del plain[optional]
-    plain["task"] = _plain(task_options)
-    plain["head"] = {"name": recipe.head.name, **_plain(head_options)}
-    return plain
+    settings = {
+        "head": {"name": recipe.head.name, **_plain(head_options)},
+        "task": _plain(task_options),
+        "train": recipe.train,
+        "optim": recipe.optim,
+        "decoder": recipe.decoder,
+        "probe": recipe.probe,
+    }
+    return {
+        key: value.model_dump(mode="json") if isinstance(value, Table) else value
+        for key, value in settings.items()
+        if value is not None
+    }
 
 
 def _plain(options: Any) -> dict[str, Any]:
@@ -141,22 +122,9 @@ def _plain(options: Any) -> dict[str, Any]:
     return values
 
 
-def options_of(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """A frozen options dataclass from a recipe's table; unknown keys and wrong types are refused."""
-    names = [item.name for item in fields(kind)]
-    for key in values:
-        if key not in names:
-            raise unknown(f"setting of {where}", key, names)
-    try:
-        return TypeAdapter(kind).validate_python(dict(values))
-    except ValidationError as error:
-        raise readable(error, where, names) from error
-
-
 def names_of(task: str) -> list[str]:
     """The recipes that come with a task."""
-    folder = _folder(task)
-    return sorted(item.name[: -len(".toml")] for item in folder.iterdir() if item.name.endswith(".toml"))
+    return _recipes_of(task).names()
 
 
 def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
@@ -165,29 +133,14 @@ def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
     Raises:
         UsageError: no such recipe, unknown key, wrong type.
     """
-    if name.endswith(".toml"):
-        source: Traversable = Path(name)
-        if not source.is_file():
-            raise UsageError(
-                f"no recipe file {name}", f"give a path to a .toml file or one of {', '.join(names_of(task))}"
-            )
-        stem = Path(name).stem
-    else:
-        if name not in names_of(task):
-            raise unknown(f"recipe of {task}", name, names_of(task))
-        source, stem = _folder(task) / f"{name}.toml", name
-    tables = read_tables(source, changes)
-    where = f"recipe {task}/{stem}"
-    try:
-        return Recipe.model_validate({**tables, "task_name": task, "name": stem})
-    except ValidationError as error:
-        raise readable(error, where, keys_of(Recipe)) from error
+    return _recipes_of(task).load(name, changes)
 
 
-def _folder(task: str) -> Traversable:
+def _recipes_of(task: str) -> RecipeFolder[Recipe]:
     # Importing the package (not the task's module) keeps this free of torch.
     card = tasks()[task].card
     package, _, folder = card.recipes.partition(":")
     if not package:
         package, folder = card.target.partition(":")[0].rpartition(".")[0], f"recipes/{card.group or task}"
-    return files(importlib.import_module(package)).joinpath(*folder.split("/"))
+    path = files(importlib.import_module(package)).joinpath(*folder.split("/"))
+    return RecipeFolder(Recipe, owner=task, folder=path, fixed={"task_name": task})

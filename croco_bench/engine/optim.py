@@ -8,29 +8,31 @@ from typing import Any
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
+from torch import nn
 
 from croco_bench.config.recipe import Optim
 from croco_bench.engine.network import Network
 from croco_bench.errors import UsageError
 
 # Position tables and extra tokens, under this project's names and timm's.
-_NOT_DECAYED = {"positions", "dec_positions", "prefix", "pos_embed", "cls_token", "reg_token"}
+_NOT_DECAYED = {"positions", "dec_positions", "prefix", "pos_embed", "cls_token", "reg_token", "mask_token"}
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay applies: not to vectors (biases, norms), position tables and class, global or mask tokens."""
+    return parameter.ndim > 1 and name.rpartition(".")[2] not in _NOT_DECAYED
 
 
 def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
-    """Groups by (depth, decayed or not). `lr_scale` is layer_decay^(distance to the head), as in BEiT, MAE and MultiMAE.
-
-    Vectors (biases, norms), position tables and class or global tokens are not decayed.
-    """
+    """Groups by (depth, decayed or not). `lr_scale` is layer_decay^(distance to the head), as in BEiT, MAE and MultiMAE."""
     top = network.backbone.layers
-    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = defaultdict(list)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
         part, _, rest = name.partition(".")
         depth = network.backbone.layer_of(rest) if part == "backbone" else top
-        decayed = parameter.ndim > 1 and rest.rpartition(".")[2] not in _NOT_DECAYED
-        groups[depth, decayed].append(parameter)
+        groups[depth, is_decayed(name, parameter)].append(parameter)
     return [
         {
             "params": parameters,

@@ -58,7 +58,7 @@ class Stepper:
         self.wrapped = module if sharded else accelerator.prepare(module)
         self.optimizer = accelerator.prepare(optimizer)
         self._loss_of, self._parts, self._clip, self._seed = loss_of, accumulate, clip_grad, seed
-        self._sharded, self._plain_optimizer = sharded, optimizer
+        self.sharded, self._plain_optimizer = sharded, optimizer
 
     def step(self, step: int, batches: Iterator[Batch]) -> tuple[float, float]:
         """One optimiser step (0-based) over the accumulated micro-batches.
@@ -101,7 +101,7 @@ class Stepper:
         Of a sharded module every process must ask, and the first one gets it.
         """
         scaler = self.accelerator.scaler
-        if self._sharded:
+        if self.sharded:
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             network, optimizer = get_state_dict(self.module, self._plain_optimizer, options=options)
         else:
@@ -115,7 +115,7 @@ class Stepper:
     def restore(self, state: State) -> None:
         """The inverse of `state`."""
         network, optimizer = state["network"], state["optimizer"]
-        if self._sharded:
+        if self.sharded:
             set_state_dict(
                 self.module,
                 self._plain_optimizer,

@@ -9,14 +9,14 @@ import torch
 from croco_bench.backbones.architecture import Architecture, Decoder, heads_of
 from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.vit import ViT, grid_of
-from croco_bench.config.recipe import options_of
+from croco_bench.config.load import options_of
 from croco_bench.contracts import Origin
 from croco_bench.errors import FitError
 from croco_bench.pretraining.completion import CrossViewCompletion
 from croco_bench.pretraining.masked import MaskedAutoencoder
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
-from croco_bench.pretraining.recipe import Pretraining
+from croco_bench.pretraining.recipe import PretrainRecipe
 from croco_bench.seeding import derive
 
 _OBJECTIVES: dict[str, type[Objective]] = {
@@ -26,7 +26,7 @@ _OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
-def options_for(recipe: Pretraining) -> Any:
+def options_for(recipe: PretrainRecipe) -> Any:
     """The objective's own options, checked.
 
     Raises:
@@ -35,7 +35,7 @@ def options_for(recipe: Pretraining) -> Any:
     return options_of(_OBJECTIVES[recipe.objective].Options, recipe.options, f"[{recipe.objective}] of {recipe.name}")
 
 
-def build(recipe: Pretraining, seed: int) -> Objective:
+def build(recipe: PretrainRecipe, seed: int) -> Objective:
     """An objective with random weights, drawn from `seed`.
 
     Raises:
@@ -57,7 +57,7 @@ def build(recipe: Pretraining, seed: int) -> Objective:
     return MaskedAutoencoder(backbone, _decoder(recipe), options)
 
 
-def architecture_of(recipe: Pretraining) -> Architecture:
+def architecture_of(recipe: PretrainRecipe) -> Architecture:
     """The encoder, and for CroCo its decoder."""
     model, croco = recipe.model, recipe.objective == "croco"
     return Architecture(
@@ -75,7 +75,7 @@ def architecture_of(recipe: Pretraining) -> Architecture:
     )
 
 
-def _decoder(recipe: Pretraining) -> Decoder:
+def _decoder(recipe: PretrainRecipe) -> Decoder:
     model = recipe.model
     width = model.decoder_width
     rope = model.positions == "rope" and recipe.objective == "croco"

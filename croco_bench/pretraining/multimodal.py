@@ -59,7 +59,7 @@ class MultimodalOptions:
 MINI = MultimodalOptions(visible=32, classes=17, semseg_stride=2, decoder_width=96, decoder_depth=2, decoder_heads=3)
 
 
-def draw_visible(count: int, visible: int, concentration: float, rng: np.random.Generator) -> Tensor:
+def sample_visible(count: int, visible: int, concentration: float, rng: np.random.Generator) -> Tensor:
     """Which tokens of all modalities to show: `visible` sorted indices (K,) int64, each modality having `count`.
 
     Every modality's share of K is drawn, rounded, and filled with random patches, as far as it has as many; what is then
@@ -80,7 +80,7 @@ class MultimodalAutoencoder(Objective):
     """Masked autoencoding of colour, depth and classes through one encoder.
 
     A batch has `view1` (B, 3, H, W) normalised, `depth` (B, 1, H, W) standardised, `semseg` (B, H, W) int64 below
-    `options.classes`, and `visible` (B, K) from `draw`.
+    `options.classes`, and `visible` (B, K) from `sample_mask`.
     """
 
     Options: ClassVar = MultimodalOptions
@@ -122,9 +122,9 @@ class MultimodalAutoencoder(Objective):
         for adapters in (self.input_adapters, self.output_adapters):
             initialize_adapter(adapters)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, Tensor]:
+    def sample_mask(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """The mask of one sample: `visible`, (K,) sorted indices into the tokens of colour, depth, classes in a row."""
-        return {"visible": draw_visible(self._count, self.options.visible, self.options.concentration, rng)}
+        return {"visible": sample_visible(self._count, self.options.visible, self.options.concentration, rng)}
 
     def forward(self, batch: Images) -> Tensor:
         """The sum of all modalities' losses, () float32."""
@@ -192,7 +192,7 @@ class MultimodalAutoencoder(Objective):
         ids = whole["semseg"][:, 0].repeat_interleave(stride, dim=1).repeat_interleave(stride, dim=2)
         return {"view1": whole["rgb"], "depth": whole["depth"], "semseg": ids}
 
-    def beside(self) -> dict[str, Tensor]:
+    def extra_state_dict(self) -> dict[str, Tensor]:
         """All weights beside the colour encoder, under the names that MultiMAE's own files give them."""
         table = self.backbone.positions
         assert table is not None

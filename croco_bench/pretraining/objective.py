@@ -19,7 +19,7 @@ Batch = dict[str, Tensor]
 class Objective(nn.Module, ABC):
     """A backbone, all that is needed beside it to learn, and a loss.
 
-    A batch holds `view1` (B, 3, H, W), normalised as the backbone wants it, the mask that `draw` made for every sample,
+    A batch holds `view1` (B, 3, H, W), normalised as the backbone wants it, the mask that `sample_mask` made for every sample,
     and what else the objective learns from: `view2` (B, 3, H, W), or maps of other modalities.
     """
 
@@ -29,7 +29,7 @@ class Objective(nn.Module, ABC):
     options: Any
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator) -> Batch:
+    def sample_mask(self, rng: np.random.Generator) -> Batch:
         """The mask of one sample; a function of the sample's own generator, so that processes and workers change nothing."""
 
     @abstractmethod
@@ -44,11 +44,11 @@ class Objective(nn.Module, ABC):
         """
 
     @abstractmethod
-    def beside(self) -> dict[str, Tensor]:
+    def extra_state_dict(self) -> dict[str, Tensor]:
         """All weights that aren't the backbone's, under the names of the authors' own files."""
 
 
-def draw_visible(tokens: int, mask_ratio: float, rng: np.random.Generator) -> Tensor:
+def sample_visible(tokens: int, mask_ratio: float, rng: np.random.Generator) -> Tensor:
     """Which patches stay visible: sorted indices (K,), int(mask_ratio * tokens) of them being hidden (CroCo's floor).
 
     Raises:
@@ -141,10 +141,10 @@ class MaskedPixels(Objective):
     def predict(self, batch: Batch) -> Tensor:
         """Every patch of view 1, (B, N, p*p*3), from what is visible."""
 
-    def draw(self, rng: np.random.Generator) -> Batch:
+    def sample_mask(self, rng: np.random.Generator) -> Batch:
         """`visible` (K,): the patches of view 1 that stay."""
         grid = self.backbone.grid
-        return {"visible": draw_visible(grid[0] * grid[1], self.options.mask_ratio, rng)}
+        return {"visible": sample_visible(grid[0] * grid[1], self.options.mask_ratio, rng)}
 
     def forward(self, batch: Batch) -> Tensor:
         """See `Objective.forward`."""
@@ -157,6 +157,6 @@ class MaskedPixels(Objective):
         images, visible = batch["view1"], batch["visible"]
         return {"view1": fill_in(self.predict(batch), images, visible, patch, normalise=normalise)}
 
-    def beside(self) -> dict[str, Tensor]:
-        """See `Objective.beside`."""
+    def extra_state_dict(self) -> dict[str, Tensor]:
+        """See `Objective.extra_state_dict`."""
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("backbone.")}

@@ -1,9 +1,11 @@
-"""What a pre-training leaves behind: checkpoints that other code loads, sheets to look at, a small file to hand on."""
+"""The folder of a pre-training: checkpoints that other code loads, reconstructions as pictures, the finished backbone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.weights import save_backbone
 from croco_bench.engine.training_log import lines
-from croco_bench.files import atomic
+from croco_bench.errors import RecordError
+from croco_bench.files import atomic, exclusive_lock
 from croco_bench.pretraining.objective import Objective
 from croco_bench.runs.contact_sheet import draw_sheet
 
@@ -32,22 +35,74 @@ class Output:
         """The finished backbone, alone, in half precision."""
         return self._folder / f"{self._folder.resolve().name}.safetensors"
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Makes the folder and keeps other pre-trainings out of it.
+
+        Raises:
+            RecordError: the folder can't be made, or another process holds the lock.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(
+                f"can't make the folder {self._folder}: {error.strerror or error}", "give another --out"
+            ) from error
+        busy = RecordError(f"another pre-training is at work in {self._folder}", "wait for it, or give another --out")
+        with exclusive_lock(self._folder / "lock", busy=busy, unwritable="give another --out"):
+            yield
+
+    def prepare(self, *, fresh: bool) -> None:
+        """Removes unfinished files of a killed process; with `fresh` all files of an earlier pre-training."""
+        if fresh:
+            self._remove_all()
+        self._remove_partial()
+
+    def _remove_all(self) -> None:
+        """Removes the files of an earlier pre-training, and no others."""
+        numbered = [
+            path for path in self._folder.glob("checkpoint-*.pth") if path.stem.removeprefix("checkpoint-").isdecimal()
+        ]
+        names = ("last.pt", "checkpoint-last.pth", "log.jsonl", "facts.json")
+        for path in (*numbered, *(self._folder / name for name in names), self.path):
+            path.unlink(missing_ok=True)
+        for name in ("sheets", "tensorboard"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def _remove_partial(self) -> None:
+        """Each unfinished file may be as large as the network's whole state."""
+        for name in ("last.pt", "checkpoint-*.pth", "log.jsonl", "facts.json", self.path.name):
+            for leftover in self._folder.glob(f".{name}.*.partial"):
+                leftover.unlink(missing_ok=True)
+
+    def refuse_finished_without_state(self) -> None:
+        """Protects a finished pre-training from being trained over after its state was deleted to save space.
+
+        Raises:
+            RecordError: the folder holds `facts.json`, but no `last.pt`.
+        """
+        if (self._folder / "facts.json").is_file() and not (self._folder / "last.pt").is_file():
+            raise RecordError(
+                f"{self._folder} holds a finished pre-training without its state (last.pt), so it can't go on",
+                "give another --out, or --fresh to start over",
+            )
+
     def sheet(self, step: int, panels: Mapping[str, NDArray[Any]], title: str) -> None:
         """Draws a row per item, a column per panel (B, H, W, 3), into `sheets/<step>.png`."""
         count = len(next(iter(panels.values())))
         rows = [("", {name: images[row] for name, images in panels.items()}) for row in range(count)]
         draw_sheet(self._folder / "sheets" / f"{step:08d}.png", rows, title)
 
-    def latest(self, model: Objective) -> None:
+    def write_last(self, model: Objective) -> None:
         """Replaces `checkpoint-last.pth`."""
         self._write("last", model)
 
-    def keep(self, count: int, model: Objective) -> None:
+    def write_numbered(self, count: int, model: Objective) -> None:
         """Writes a checkpoint that stays; `count` in the unit of the recipe's length."""
         self._write(str(count), model)
 
     def finish(self, model: Objective, facts: Mapping[str, Any]) -> None:
-        """Writes `facts.json`, the curve of held-out errors in it, and the finished backbone."""
+        """Writes the finished backbone and `facts.json`, to which the curve of held-out errors is added."""
         curve = [line for line in lines(self._folder) if "held_out" in line]
         facts = {**facts, "curve": curve}
         with atomic(self._folder / "facts.json") as temporary:
@@ -55,4 +110,4 @@ class Output:
         save_backbone(self.path, model.backbone, {"pretraining": json.dumps(facts)})
 
     def _write(self, which: str, model: Objective) -> None:
-        write_official(model.backbone, self._folder / f"checkpoint-{which}.pth", model.beside())
+        write_official(model.backbone, self._folder / f"checkpoint-{which}.pth", model.extra_state_dict())

@@ -2,81 +2,78 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from croco_bench.config.recipe import Protocol
-from croco_bench.config.tables import NOT_IN_FINGERPRINT, Length, Loop, Table, keys_of, read_tables, readable
-from croco_bench.errors import UsageError, unknown
+from croco_bench.config.load import RecipeFolder, affecting_score, digest
+from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, Loop, OptimBase, Share, Table
+from croco_bench.errors import UsageError
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+AreaShare = Annotated[float, Field(gt=0, le=1)]
 
 
-class Model(Table):
-    """A ViT and its decoder. Heads: 0 stands for what published networks of that width have.
+class PretrainModel(Table):
+    """A ViT and its decoder. Heads: 0 stands for the number in published networks of that width.
 
     `positions` is CroCo's choice between v1 (cosine) and v2 (rope); MAE and MultiMAE are cosine by definition.
     """
 
-    width: Length
-    depth: Length
-    heads: Annotated[int, Field(ge=0)] = 0
-    patch_size: Length = 16
+    width: PositiveInt
+    depth: PositiveInt
+    heads: NonNegativeInt = 0
+    patch_size: PositiveInt = 16
     positions: Literal["cosine", "rope"] = "rope"
-    decoder_width: Length
-    decoder_depth: Length
-    decoder_heads: Annotated[int, Field(ge=0)] = 0
+    decoder_width: PositiveInt
+    decoder_depth: PositiveInt
+    decoder_heads: NonNegativeInt = 0
 
 
-class Data(Table):
-    """What is learned from. `pairs` and `weights` belong together: a set of weight 2 comes up twice an epoch.
+class PretrainData(Table):
+    """Training data. `pairs` and `weights` belong together: a set of weight 2 comes up twice an epoch.
 
     `holdout` pairs, of scenes that are never trained on, measure progress. `resize`, `color`, `homography` and
-    `rotation_deg` are those of `samples.Augmentation`. The multimae objective reads `modalities` instead of pairs: a
+    `rotation_deg` are those of `transforms.Augmentation`. The multimae objective reads `modalities` instead of pairs: a
     folder in MultiMAE's layout, cropped to a share `area` of each image and mirrored with probability `flip`.
     """
 
     pairs: tuple[str, ...]
-    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    holdout: Annotated[int, Field(ge=0)] = 0
-    resize: Annotated[int, Field(ge=0)] = 0
+    weights: tuple[PositiveFloat, ...] = ()
+    holdout: NonNegativeInt = 0
+    resize: NonNegativeInt = 0
     color: Share = 0.4
     homography: Share = 0.0
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
     modalities: str = "multimae"
-    area: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.2, 1.0)
+    area: tuple[AreaShare, AreaShare] = (0.2, 1.0)
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
-    def _as_many_weights(self) -> Data:
+    def _as_many_weights(self) -> PretrainData:
         if self.weights and len(self.weights) != len(self.pairs):
             raise ValueError(f"data.weights has {len(self.weights)} numbers for {len(self.pairs)} sets of pairs")
         return self
 
 
-class Train(Loop):
-    """Everything that counts, counts in the unit of the length (epochs, or steps).
+class PretrainLoop(Loop):
+    """All intervals count in the unit of the length (epochs, or steps).
 
-    `schedule`: length of the cosine; longer than the training, it is left half-way (0: the same). `check_every`: held-out
-    loss, a sheet of reconstructions, `checkpoint-last.pth`. `keep_every`: a checkpoint that stays (0: none). `ema`: decay
-    of a running average of the weights (0: none). `shard`: split weights, gradients and optimiser over processes (FSDP).
+    `schedule`: length of the cosine; longer than the training, it is left half-way (0: the training's length).
+    `check_every`: held-out loss, a sheet of reconstructions, `checkpoint-last.pth`. `keep_every`: a checkpoint that stays
+    (0: none). `ema`: decay of a running average of the weights (0: none). `shard`: split weights, gradients and optimiser
+    over processes (FSDP).
     """
 
-    schedule: Annotated[int, Field(ge=0)] = 0
-    check_every: Length = 1
-    keep_every: Annotated[int, Field(ge=0)] = 0
+    schedule: NonNegativeInt = 0
+    check_every: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 1
+    keep_every: Annotated[NonNegativeInt, NOT_IN_FINGERPRINT] = 0
     ema: Share = 0.0
     shard: bool = False
 
     @model_validator(mode="after")
-    def _fits(self) -> Train:
+    def _fits(self) -> PretrainLoop:
         if self.schedule and self.schedule < (self.epochs or self.steps or 0):
             raise ValueError("train.schedule is shorter than the training; 0 makes them equal")
         if self.shard and self.ema:
@@ -86,35 +83,29 @@ class Train(Loop):
         return self
 
 
-class Optim(Table):
-    """AdamW. The learning rate is `blr` x batch size / 256; only matrices decay."""
+class PretrainOptim(OptimBase):
+    """AdamW. The highest learning rate is `blr` x batch size / 256; only matrices decay."""
 
-    blr: Annotated[float, Field(gt=0)]
-    min_lr: Annotated[float, Field(ge=0)] = 0.0
+    blr: PositiveFloat
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup: Annotated[int, Field(ge=0)] = 0
-    clip_grad: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegativeFloat = 0.05
 
 
-class Pretraining(Table):
+class PretrainRecipe(BaseRecipe):
     """One recipe. `croco`, `mae` and `multimae` hold the options of each objective, so that one recipe serves all."""
 
-    name: str
-    summary: str
     objective: Literal["croco", "mae", "multimae"] = "croco"
     decoder: Literal["cross", "cat"] = "cross"
-    model: Model
+    model: PretrainModel
     croco: dict[str, Any] = Field(default_factory=dict)
     mae: dict[str, Any] = Field(default_factory=dict)
     multimae: dict[str, Any] = Field(default_factory=dict)
-    data: Data
-    train: Train
-    optim: Optim
-    protocol: Protocol
+    data: PretrainData
+    train: PretrainLoop
+    optim: PretrainOptim
 
     @model_validator(mode="after")
-    def _decoder_is_crocos(self) -> Pretraining:
+    def _decoder_is_crocos(self) -> PretrainRecipe:
         if self.decoder != "cross" and self.objective != "croco":
             raise ValueError(f"decoder={self.decoder} is a choice of the croco objective; {self.objective} has its own")
         return self
@@ -131,47 +122,54 @@ class Pretraining(Table):
         return self.optim.blr * self.train.batch_size / 256
 
 
+_RECIPES = RecipeFolder(PretrainRecipe, owner="pre-training", folder=files("croco_bench.pretraining") / "recipes")
+
+
 def names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(item.name.removesuffix(".toml") for item in _folder().iterdir() if item.name.endswith(".toml"))
+    return _RECIPES.names()
 
 
-def load(name: str, changes: Iterable[str] = ()) -> Pretraining:
-    """Recipe `name` (or a path to a .toml file), with `KEY=VALUE` changes applied.
+def load(
+    name: str,
+    changes: Iterable[str] = (),
+    *,
+    pairs: Sequence[str] = (),
+    objective: str | None = None,
+    decoder: str | None = None,
+) -> PretrainRecipe:
+    """Recipe `name` (or a path to a .toml file), with `KEY=VALUE` changes applied, then the named settings.
+
+    Args:
+        name: of a built-in recipe, or a path.
+        changes: `KEY=VALUE` strings.
+        pairs: sets of pairs; with the multimae objective one folder of modalities. Default: the recipe's.
+        objective: default: the recipe's.
+        decoder: default: the recipe's.
 
     Raises:
-        UsageError: no such recipe, unknown key, wrong type.
+        UsageError: no such recipe, unknown key, wrong type, several folders of modalities.
     """
-    source: Traversable = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if not source.is_file():
-        if name.endswith(".toml"):
-            raise UsageError(f"no recipe file {name}", f"give a path to a .toml file or one of {', '.join(names())}")
-        raise unknown("pre-training recipe", name, names())
-    tables = read_tables(source, changes)
-    try:
-        return Pretraining.model_validate({**tables, "name": Path(name).stem if name.endswith(".toml") else name})
-    except ValidationError as error:
-        raise readable(error, f"recipe pretrain/{name}", keys_of(Pretraining)) from error
+    draft = _RECIPES.read(name).with_sets(changes)
+    given = {"objective": objective, "decoder": decoder}
+    draft = draft.with_changes({key: value for key, value in given.items() if value is not None})
+    if pairs and draft.tables.get("objective") == "multimae":
+        if len(pairs) > 1:
+            raise UsageError(
+                f"the multimae objective learns from one folder, but --pairs names {len(pairs)}", "give one"
+            )
+        draft = draft.with_changes({"data.modalities": pairs[0]})
+    elif pairs:
+        draft = draft.with_changes({"data.pairs": list(pairs)})
+    return draft.check()
 
 
-def settings_of(recipe: Pretraining, options: dict[str, Any]) -> dict[str, Any]:
+def settings_of(recipe: PretrainRecipe, options: dict[str, Any]) -> dict[str, Any]:
     """The recipe as plain JSON values; `options` are the objective's, every default filled in."""
-    plain = recipe.model_dump(mode="json", exclude={"croco", "mae", "multimae", "summary"})
-    return {**plain, recipe.objective: options}
+    settings = recipe.model_dump(mode="json", exclude={"croco", "mae", "multimae", "summary"})
+    return {**settings, recipe.objective: options}
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
-    """Twelve hex digits over every setting that can change the weights."""
-    ignored = {"train": {*NOT_IN_FINGERPRINT, "check_every", "keep_every"}, "protocol": {"citation", "deviations"}}
-    kept = {
-        key: {name: item for name, item in value.items() if name not in ignored.get(key, ())}
-        if isinstance(value, dict)
-        else value
-        for key, value in settings.items()
-        if key != "name"
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _folder() -> Traversable:
-    return files("croco_bench.pretraining") / "recipes"
+    """Twelve hexadecimal digits over every setting that can change the weights."""
+    return digest(affecting_score(settings, PretrainRecipe), separators=(", ", ": "))

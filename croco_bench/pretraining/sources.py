@@ -1,4 +1,4 @@
-"""From the names in a recipe to what is trained on, what is held out, and how items become samples."""
+"""From the names in a recipe to readers of training and held-out items, and transforms that make samples of them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from croco_bench.data.splitting import Subset, split_by_group
 from croco_bench.errors import DataError, UsageError
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
-from croco_bench.pretraining.recipe import Data
-from croco_bench.pretraining.transforms import Augmentation, ModalitySamples, PairSamples
+from croco_bench.pretraining.recipe import PretrainData
+from croco_bench.pretraining.transforms import Augmentation, ModalityTransform, PairTransform
 from croco_bench.seeding import make_rng
 from croco_bench.types import Sample, Size
 
-Prepare = Callable[[Sample, np.random.Generator], Sample]
+Transform = Callable[[Sample, np.random.Generator], Sample]
 ROOMS = "rooms"
-# At least so many scenes of a set are held out, where it has plenty.
-SCENES = 4
+# Smallest number of held-out scenes of a set; a tenth of the set's scenes where that is fewer.
+MIN_SCENES = 4
 
 
 @dataclass(frozen=True)
-class Source:
-    """Readers of training and held-out items (None: nothing is held out), and what makes samples of them."""
+class PretrainSource:
+    """Readers of training and held-out items (None: nothing is held out), and the transform of each to samples."""
 
     train: Reader
     held_out: Reader | None
-    training: Prepare
-    checking: Prepare
+    train_transform: Transform
+    val_transform: Transform
 
 
-def open_source(data: Data, objective: Objective, image_size: Size, data_root: Path | None) -> Source:
+def open_source(data: PretrainData, objective: Objective, image_size: Size, data_root: Path | None) -> PretrainSource:
     """Opens all sets of a recipe.
 
     Raises:
@@ -54,12 +54,12 @@ def open_source(data: Data, objective: Objective, image_size: Size, data_root: P
     weights = data.weights or (1.0,) * len(readers)
     train = readers[0] if len(readers) == 1 and weights == (1.0,) else Mixture(readers, weights, seed=0)
     augmentation = Augmentation(image_size, data.resize, data.color, data.homography, data.rotation_deg)
-    samples = PairSamples(objective, augmentation)
+    transform = PairTransform(objective, augmentation)
     held_out = None if not held else held[0] if len(held) == 1 else Mixture(held, [1.0] * len(held), seed=0)
-    return Source(train, held_out, samples.training, samples.held_out)
+    return PretrainSource(train, held_out, transform.train, transform.val)
 
 
-def _open(name: str, data: Data, image_size: Size, data_root: Path | None) -> Reader:
+def _open(name: str, data: PretrainData, image_size: Size, data_root: Path | None) -> Reader:
     if name == ROOMS:
         from croco_bench.data.rooms.endless import EndlessRooms
 
@@ -81,19 +81,21 @@ def _find(name: str, data_root: Path | None) -> Path:
     return Path(root) / name
 
 
-def _open_modalities(data: Data, objective: MultimodalAutoencoder, image_size: Size, data_root: Path | None) -> Source:
+def _open_modalities(
+    data: PretrainData, objective: MultimodalAutoencoder, image_size: Size, data_root: Path | None
+) -> PretrainSource:
     if image_size[0] != image_size[1]:
         raise UsageError(f"multimae crops squares, but train.image_size is {image_size[0]}x{image_size[1]}")
     reader: Reader = MultimaeReader(_find(data.modalities, data_root), classes=objective.options.classes)
     backbone, side = objective.backbone, image_size[0]
     crop = JointCrop(side, data.area, flip=data.flip, mean=backbone.mean, std=backbone.std)
-    middle = JointCrop(side, (1, 1), (1, 1), 0.0, backbone.mean, backbone.std)
-    samples = ModalitySamples(objective, crop, middle)
+    center_crop = JointCrop(side, (1, 1), (1, 1), 0.0, backbone.mean, backbone.std)
+    transform = ModalityTransform(objective, crop, center_crop)
     held: list[Reader] = []
     train = [reader]
     if data.holdout:
         train, held = _hold_out(train, data.holdout)
-    return Source(train[0], held[0] if held else None, samples.training, samples.held_out)
+    return PretrainSource(train[0], held[0] if held else None, transform.train, transform.val)
 
 
 def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Reader]]:
@@ -110,9 +112,9 @@ def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Rea
                 f"all of {reader.dataset} is of one scene (one folder), so none can be held out",
                 "--set data.holdout=0 trains on all of it",
             )
-        share = max(count / len(reader), min(SCENES / scenes, 0.1))
+        share = max(count / len(reader), min(MIN_SCENES / scenes, 0.1))
         rest, part = split_by_group(reader, min(share, 0.5), seed=0, split="held out")
-        chosen = make_rng(0, "held out").permutation(len(part))[:count]
+        kept = make_rng(0, "held out").permutation(len(part))[:count]
         train.append(rest)
-        held.append(Subset(part, sorted(int(index) for index in chosen), part.split))
+        held.append(Subset(part, sorted(int(index) for index in kept), part.split))
     return train, held

@@ -1,4 +1,4 @@
-"""From a pair of images to what an objective is given: cropped, jittered, normalised views and a mask."""
+"""From a pair of images to the sample of an objective: cropped, jittered, normalised views and a mask."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Augmentation:
         span = (1 - self.color, 1 + self.color)
         return ColorJitter(span, span, span)(cropped, rng)
 
-    def middle(self, image: Image) -> Image:
-        """The crop from the middle, unchanged: for looking at, and for held-out pairs."""
+    def center_crop(self, image: Image) -> Image:
+        """(H, W, 3) -> the central (size, 3), colours unchanged: for held-out pairs."""
         image = self._fit(image)
         top, left = (free // 2 for free in self._free(image))
         return image[top : top + self.size[0], left : left + self.size[1]]
@@ -96,22 +96,24 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class PairSamples:
-    """Turns `{"pair": Pair}` into an objective's sample; objectives of one view get one of the two, drawn each time."""
+class PairTransform:
+    """Makes an objective's sample of `{"pair": Pair}`; objectives of one view get one of the two, drawn each time."""
 
     objective: Objective
     augmentation: Augmentation
 
-    def training(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
+    def train(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """A random crop of each view, and a random mask."""
         numbers = (1, 2) if self.objective.views == 2 else (int(rng.integers(1, 3)),)
         views = [self._view(sample["pair"], number, lambda image: self.augmentation(image, rng)) for number in numbers]
         return self._finish(views, rng)
 
-    def held_out(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The middle of each view; the mask is the only thing drawn."""
+    def val(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The central crop of each view; only the mask is random."""
         numbers = range(1, self.objective.views + 1)
-        return self._finish([self._view(sample["pair"], number, self.augmentation.middle) for number in numbers], rng)
+        return self._finish(
+            [self._view(sample["pair"], number, self.augmentation.center_crop) for number in numbers], rng
+        )
 
     def _view(self, pair: Pair, number: int, change: Callable[[Image], Image]) -> Image:
         image = pair.image(number)
@@ -128,21 +130,21 @@ class PairSamples:
             for channel, (mean, std) in enumerate(zip(backbone.mean, backbone.std, strict=True)):
                 pixels[channel].sub_(mean).div_(std)
             tensors[f"view{number}"] = pixels
-        return {**tensors, **self.objective.draw(rng)}
+        return {**tensors, **self.objective.sample_mask(rng)}
 
 
 @dataclass(frozen=True)
-class ModalitySamples:
-    """Turns `{"image", "depth", "semseg"}` into a sample of the multimae objective."""
+class ModalityTransform:
+    """Makes a sample of the multimae objective of `{"image", "depth", "semseg"}`."""
 
     objective: Objective
     crop: JointCrop
-    middle: JointCrop
+    center_crop: JointCrop
 
-    def training(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
+    def train(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
         """A random crop of all modalities together, and a random mask."""
-        return {**self.crop(sample, rng), **self.objective.draw(rng)}
+        return {**self.crop(sample, rng), **self.objective.sample_mask(rng)}
 
-    def held_out(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The middle of the image; the mask is the only thing drawn."""
-        return {**self.middle(sample, rng), **self.objective.draw(rng)}
+    def val(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The central crop; only the mask is random."""
+        return {**self.center_crop(sample, rng), **self.objective.sample_mask(rng)}

@@ -14,16 +14,16 @@ from torch.utils.data import default_collate
 
 from croco_bench.engine.dataloading import to_device
 from croco_bench.pretraining.objective import Batch, Objective, hidden_patches, patchify, unpatchify
-from croco_bench.pretraining.sources import Source
+from croco_bench.pretraining.sources import PretrainSource
 from croco_bench.seeding import make_rng
 
 ROWS = 8
 
 
-class Check:
+class Validation:
     """Scores an objective on the held-out items; the same items, crops and masks every time, in every process."""
 
-    def __init__(self, source: Source, *, batch_size: int, accelerator: Accelerator) -> None:
+    def __init__(self, source: PretrainSource, *, batch_size: int, accelerator: Accelerator) -> None:
         self._source, self._size, self._accelerator = source, batch_size, accelerator
 
     def scores(self, objective: Objective) -> dict[str, float]:
@@ -89,7 +89,7 @@ class Check:
 
     def _sample(self, index: int) -> dict[str, Any]:
         assert self._source.held_out is not None
-        return self._source.checking(self._source.held_out[index], make_rng(0, "check", index))
+        return self._source.val_transform(self._source.held_out[index], make_rng(0, "check", index))
 
 
 def _of_other_groups(groups: Sequence[str]) -> list[int]:

@@ -134,7 +134,16 @@ def _train(assembly: RunSetup, slot: ResultPaths, accelerator: Accelerator) -> t
         "train_images": len(splits.train),
         "select_images": len(splits.select),
     }
-    job = Job(recipe, assembly.task, splits, assembly.network, plan, seed, slot.folder, assembly.key)
+    job = Job(
+        recipe=recipe,
+        task=assembly.task,
+        splits=splits,
+        network=assembly.network,
+        plan=plan,
+        seed=seed,
+        folder=slot.folder,
+        key=assembly.key,
+    )
     if recipe.probe is None:
         return Trainer(job, accelerator).run(), []
     accelerator.prepare(assembly.network)

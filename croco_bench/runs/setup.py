@@ -16,6 +16,7 @@ from croco_bench.backbones.architecture import Decoder
 from croco_bench.backbones.paired import with_decoder
 from croco_bench.backbones.weights import OWN, fill, read_finetuned
 from croco_bench.config import recipe as recipes
+from croco_bench.config.load import options_of
 from croco_bench.config.recipe import FreshDecoder, Recipe
 from croco_bench.contracts import Backbone, Evaluation, Head, Origin, PairBackbone, PooledHead, Splits, Task
 from croco_bench.data.catalogue import data_folder
@@ -103,8 +104,8 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
     head_type: type[Head] = registry.heads()[recipe.head.name].load()
     if head_type.dense != task_type.dense:
         raise UsageError(_wrong_head(request.task, task_type, recipe.head.name))
-    task_options = recipes.options_of(task_type.Options, recipe.task, f"[task] of {request.task}")
-    head_options = recipes.options_of(head_type.Options, recipe.head.options, f"[head] of {recipe.head.name}")
+    task_options = options_of(task_type.Options, recipe.task, f"[task] of {request.task}")
+    head_options = options_of(head_type.Options, recipe.head.options, f"[head] of {recipe.head.name}")
     settings = recipes.resolve(recipe, task_options, head_options)
     task = task_type(task_options, recipe.train.image_size)
     splits = _open(request, task, entry.card.dataset)

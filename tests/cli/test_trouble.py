@@ -51,18 +51,18 @@ def test_a_full_disk_stops_the_run_and_the_run_goes_on_later(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saves = []
-    keep = Trainer._save
+    keep = Trainer.save
 
-    def second_fails(self: Trainer, done: int, seconds: float) -> None:
+    def second_fails(self: Trainer, done: int) -> None:
         saves.append(done)
         if len(saves) == 2:
             monkeypatch.setattr(os, "fsync", full)
-        keep(self, done, seconds)
+        keep(self, done)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Trainer, "_save", second_fails)
+    monkeypatch.setattr(Trainer, "save", second_fails)
     with pytest.raises(RecordError, match="No space left"):
         smoke(tiny_data, tmp_path)
     monkeypatch.undo()

@@ -9,6 +9,7 @@ import pytest
 
 from croco_bench import registry
 from croco_bench.config import recipe as recipes
+from croco_bench.config.load import options_of
 from croco_bench.pretraining import recipe as pretraining
 from croco_bench.pretraining.build import options_for
 
@@ -20,9 +21,9 @@ def fingerprints_of(task: str) -> dict[str, str]:
     task_type: Any = registry.tasks()[task].load()
     for name in recipes.names_of(task):
         recipe = recipes.load_recipe(task, name)
-        options = recipes.options_of(task_type.Options, recipe.task, task)
+        options = options_of(task_type.Options, recipe.task, task)
         head_type: Any = registry.heads()[recipe.head.name].load()
-        head_options = recipes.options_of(head_type.Options, recipe.head.options, recipe.head.name)
+        head_options = options_of(head_type.Options, recipe.head.options, recipe.head.name)
         found[name] = recipes.fingerprint(recipes.resolve(recipe, options, head_options), options)
     return found
 

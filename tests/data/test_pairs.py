@@ -16,7 +16,7 @@ from croco_bench.data.rooms.endless import EndlessRooms
 from croco_bench.errors import BenchError, DataError
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
-from croco_bench.pretraining.sources import Source, open_source
+from croco_bench.pretraining.sources import PretrainSource, open_source
 
 # Colours (RGB) that JPEG keeps apart.
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
@@ -253,7 +253,7 @@ def test_an_image_that_is_too_small_is_named(tmp_path: Path) -> None:
         paint_pair(folder / "1.png", folder / "2.png")
     (tmp_path / "list.txt").write_text("a/1.png a/2.png\nb/1.png b/2.png\n")
     source = opened([str(tmp_path / "list.txt")], "data.holdout=0", "data.resize=0")
-    for prepare in (source.training, source.checking):
+    for prepare in (source.train_transform, source.val_transform):
         with pytest.raises(DataError, match=r"a/1\.png: an image of 16x16 pixels is smaller than the crop of 64x64"):
             prepare(source.train[0], np.random.default_rng(0))
 
@@ -317,7 +317,7 @@ def scenes_of(folder: Path, scenes: int, each: int) -> str:
     return str(folder)
 
 
-def opened(pairs: list[str], *changes: str) -> Source:
+def opened(pairs: list[str], *changes: str) -> PretrainSource:
     recipe = recipes.load("mini", [f"data.pairs={json.dumps(pairs)}", *changes])
     return open_source(recipe.data, build(recipe, 0), recipe.train.image_size, None)
 

@@ -17,7 +17,7 @@ from croco_bench.pretraining.multimodal import (
     MODALITIES,
     MultimodalAutoencoder,
     MultimodalOptions,
-    draw_visible,
+    sample_visible,
 )
 
 COUNT = 64  # tokens of one modality: 64x64 in patches of 8
@@ -38,7 +38,7 @@ def make_batch(model: MultimodalAutoencoder, count: int = 4, seed: int = 0) -> d
         "view1": torch.from_numpy(rng.standard_normal((count, 3, *size))).float(),
         "depth": torch.from_numpy(rng.standard_normal((count, 1, *size))).float(),
         "semseg": torch.from_numpy(rng.integers(0, model.options.classes, (count, *size))),
-        "visible": torch.stack([model.draw(rng)["visible"] for _ in range(count)]),
+        "visible": torch.stack([model.sample_mask(rng)["visible"] for _ in range(count)]),
     }
 
 
@@ -55,7 +55,7 @@ def test_budgets_sum_to_what_was_asked_and_fit_every_modality(visible: int, conc
     rng = np.random.default_rng(0)
     shares = []
     for _ in range(300):
-        drawn = draw_visible(COUNT, visible, concentration, rng)
+        drawn = sample_visible(COUNT, visible, concentration, rng)
         assert drawn.dtype == torch.int64 and drawn.shape == (visible,)
         assert bool((drawn.diff() > 0).all()) and drawn[0] >= 0 and drawn[-1] < 3 * COUNT
         shares.append(np.bincount(drawn.numpy() // COUNT, minlength=3))
@@ -67,7 +67,7 @@ def test_low_concentration_shows_one_modality_and_high_shows_all_alike() -> None
     rng = np.random.default_rng(0)
     largest = {
         concentration: np.mean(
-            [np.bincount(draw_visible(COUNT, 30, concentration, rng) // COUNT).max() for _ in range(200)]
+            [np.bincount(sample_visible(COUNT, 30, concentration, rng) // COUNT).max() for _ in range(200)]
         )
         for concentration in (0.02, 1.0, 200.0)
     }
@@ -76,13 +76,13 @@ def test_low_concentration_shows_one_modality_and_high_shows_all_alike() -> None
 
 def test_within_a_modality_every_patch_is_drawn_as_often() -> None:
     rng = np.random.default_rng(0)
-    counts = np.bincount(np.concatenate([draw_visible(COUNT, 32, 1.0, rng) for _ in range(3000)]), minlength=192)
+    counts = np.bincount(np.concatenate([sample_visible(COUNT, 32, 1.0, rng) for _ in range(3000)]), minlength=192)
     assert counts.min() > 400 and counts.max() < 600  # 500 expected
 
 
 def test_a_mask_is_a_function_of_the_samples_own_generator() -> None:
     model = objective()
-    first, again, other = (model.draw(np.random.default_rng(seed))["visible"] for seed in (5, 5, 6))
+    first, again, other = (model.sample_mask(np.random.default_rng(seed))["visible"] for seed in (5, 5, 6))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -327,7 +327,7 @@ def test_files_have_the_official_names_and_load_again(tmp_path: Path) -> None:
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     path = tmp_path / "multimae.pth"
-    write_official(model.backbone, path, pretraining=model.beside())
+    write_official(model.backbone, path, pretraining=model.extra_state_dict())
     state = torch.load(path, weights_only=True)["model"]
     adapter = {name.removeprefix("output_adapters.depth."): tuple(tensor.shape) for name, tensor in state.items()}
     expected = {
@@ -357,7 +357,7 @@ def test_files_have_the_official_names_and_load_again(tmp_path: Path) -> None:
 def test_without_normalized_patches_there_is_one_color_adapter() -> None:
     model = objective(options=MultimodalOptions(**{**vars(MINI), "normalised_rgb": False}))
     assert tuple(model.losses(make_batch(model))) == MODALITIES
-    assert not [name for name in model.beside() if "norm_rgb" in name]
+    assert not [name for name in model.extra_state_dict() if "norm_rgb" in name]
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,15 @@ from croco_bench.pretraining.completion import CrossViewCompletion
 from croco_bench.pretraining.objective import (
     MaskedPixels,
     Objective,
-    draw_visible,
     fill_in,
     hidden_patches,
     masked_error,
     patchify,
+    sample_visible,
     unpatchify,
 )
-from croco_bench.pretraining.sources import Source
-from croco_bench.pretraining.validation import Check
+from croco_bench.pretraining.sources import PretrainSource
+from croco_bench.pretraining.validation import Validation
 
 TINY = [
     *("model.width=32", "model.depth=2", "model.decoder_width=32", "model.decoder_depth=2"),
@@ -47,34 +47,34 @@ def tiny(kind: str, *changes: str) -> MaskedPixels:
 def batch_for(objective: Objective, count: int = 2) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(0)
     size = objective.backbone.image_size
-    visible = torch.stack([objective.draw(np.random.default_rng(item))["visible"] for item in range(count)])
+    visible = torch.stack([objective.sample_mask(np.random.default_rng(item))["visible"] for item in range(count)])
     views = {f"view{number}": torch.randn(count, 3, *size, generator=rng) for number in (1, 2)}
     return {**views, "visible": visible}
 
 
 @pytest.mark.parametrize(("tokens", "ratio", "shown"), [(196, 0.9, 20), (196, 0.75, 49), (64, 0.9, 7), (64, 0.75, 16)])
 def test_the_floor_of_the_mask(tokens: int, ratio: float, shown: int) -> None:
-    visible = draw_visible(tokens, ratio, np.random.default_rng(0))
+    visible = sample_visible(tokens, ratio, np.random.default_rng(0))
     assert len(set(visible.tolist())) == len(visible) == shown
     assert visible.tolist() == sorted(visible.tolist())
-    assert torch.equal(visible, draw_visible(tokens, ratio, np.random.default_rng(0)))
-    assert not torch.equal(visible, draw_visible(tokens, ratio, np.random.default_rng(1)))
+    assert torch.equal(visible, sample_visible(tokens, ratio, np.random.default_rng(0)))
+    assert not torch.equal(visible, sample_visible(tokens, ratio, np.random.default_rng(1)))
 
 
 def test_every_patch_is_hidden_as_often_as_any_other() -> None:
     counts = np.zeros(64)
     for seed in range(2000):
-        counts[draw_visible(64, 0.75, np.random.default_rng(seed)).numpy()] += 1
+        counts[sample_visible(64, 0.75, np.random.default_rng(seed)).numpy()] += 1
     assert np.abs(counts / 2000 - 0.25).max() < 0.05
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.001, 0.9999, 1.0])
 def test_masks_that_hide_all_or_nothing_are_refused(ratio: float) -> None:
     if ratio == 0.9999:  # 63 of 64 hidden is a mask still
-        assert len(draw_visible(64, ratio, np.random.default_rng(0))) == 1
+        assert len(sample_visible(64, ratio, np.random.default_rng(0))) == 1
         return
     with pytest.raises(UsageError, match="leaves both kinds"):
-        draw_visible(64, ratio, np.random.default_rng(0))
+        sample_visible(64, ratio, np.random.default_rng(0))
 
 
 def test_patches_are_row_column_channel() -> None:
@@ -266,13 +266,13 @@ class Scenes(Objective):
 
     backbone: Any = None
 
-    def draw(self, rng: Any) -> dict[str, Tensor]:
+    def sample_mask(self, rng: Any) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def reconstruct(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def beside(self) -> dict[str, Tensor]:
+    def extra_state_dict(self) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -298,8 +298,8 @@ class OneLargeScene:
 
 def test_the_wrong_reference_view_is_of_another_scene() -> None:
     reader = OneLargeScene()
-    source = Source(reader, reader, lambda sample, _: sample, lambda sample, _: sample)
-    scores = Check(source, batch_size=4, accelerator=Accelerator(cpu=True)).scores(Scenes())
+    source = PretrainSource(reader, reader, lambda sample, _: sample, lambda sample, _: sample)
+    scores = Validation(source, batch_size=4, accelerator=Accelerator(cpu=True)).scores(Scenes())
     assert scores == {"held_out": 1.0}  # and none of the wrong ones is of the same scene
 
 

@@ -26,10 +26,10 @@ from croco_bench.engine.training_log import RunLog, lines
 from croco_bench.errors import DivergedError, FitError, RecordError, UsageError
 from croco_bench.files import atomic
 from croco_bench.pretraining import recipe as recipes
-from croco_bench.pretraining.loop import Pretrainer
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.pretrain import pretrain
+from croco_bench.pretraining.train import Pretrainer
 
 TINY = [
     *("model.width=32", "model.depth=4", "model.heads=2", "model.decoder_width=32", "model.decoder_depth=1"),
@@ -283,13 +283,13 @@ def test_states_of_other_programs_and_damaged_ones(tiny_data: Path, tmp_path: Pa
 def test_a_full_disk_loses_nothing_that_was_saved(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Path
 ) -> None:
-    keep = Pretrainer._save
+    save = Pretrainer.save
 
-    def third_fails(self: Pretrainer, done: int, clock: Any) -> None:
+    def third_fails(self: Pretrainer, done: int) -> None:
         with files_of_at_most(20_000 if done == 3 else resource.RLIM_INFINITY):
-            keep(self, done, clock)
+            save(self, done)
 
-    monkeypatch.setattr(Pretrainer, "_save", third_fails)
+    monkeypatch.setattr(Pretrainer, "save", third_fails)
     with pytest.raises(RecordError, match=r"can't write .*last\.pt: .*; free space"):
         tiny(tiny_data, tmp_path / "net")
     monkeypatch.undo()

@@ -195,7 +195,8 @@ def test_the_grid_is_sgd_with_momentum_and_cosine_for_every_rate() -> None:
         out_channels = 3
 
     nothing: Any = None
-    job = Job(recipe, Task(), nothing, nothing, plan, 7, Path(), "")  # type: ignore[arg-type]
+    task: Any = Task()
+    job = Job(recipe=recipe, task=task, splits=nothing, network=nothing, plan=plan, seed=7, folder=Path(), key="")
     grid = train_grid(job, CachedFeatures({"mean": found}, labels, 0.0), CPU)
     assert [rate for _, rate in grid] == [0.5, 5.0]
     mean, variance = moments(found, CPU)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from croco_bench import run
-from croco_bench.config.recipe import load_recipe, names_of, options_of
+from croco_bench.config.load import options_of
+from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Evaluation
 from croco_bench.data.datasets.matching.sintel_passes import BothPasses
 from croco_bench.data.formats.flow import read_flo, read_kitti_flow

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from croco_bench.config.recipe import load_recipe, names_of, options_of
+from croco_bench.config.load import options_of
+from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Evaluation
 from croco_bench.data.splitting import limit
 from croco_bench.errors import DataError, UsageError

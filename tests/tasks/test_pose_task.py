@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from croco_bench import load_backbone
-from croco_bench.config.recipe import load_recipe, names_of, options_of
+from croco_bench.config.load import options_of
+from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Evaluation, PairBackbone
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, write_sevenscenes

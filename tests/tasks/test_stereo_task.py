@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from croco_bench import run
-from croco_bench.config.recipe import load_recipe, names_of, options_of
+from croco_bench.config.load import options_of
+from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.data.datasets.matching import crestereo, eth3d, middlebury
 from croco_bench.data.formats.disparity import write_pfm_disparity
 from croco_bench.data.miniatures.habitat import write_image

@@ -1,0 +1,182 @@
+"""The loop of fine-tuning and pre-training. Each step is a function of (seed, step): a restart repeats it bit by bit."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from croco_bench.config.tables import BaseRecipe
+from croco_bench.contracts import Reader
+from croco_bench.engine.dataloading import Plan, training_batches
+from croco_bench.engine.step import State, Stepper, load_state, save_state
+from croco_bench.engine.training_log import RunLog
+from croco_bench.progress import Bar, log
+from croco_bench.types import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """Settings, length, seed and folder of a training. A restart continues only from a state with the same `key`."""
+
+    recipe: BaseRecipe
+    plan: Plan
+    seed: int
+    folder: Path
+    key: str
+
+
+class TrainingLoop(ABC):
+    """Trains in steps, with a progress bar, a log, and a state in `last.pt` that a restart continues from.
+
+    Attributes:
+        title: of the progress bar.
+        log_lines: number of steps that are logged, spread over the training.
+        start: the first step of this process; 0 without a saved state.
+        clock: time of this process and of those before the restarts.
+        log: writes `log.jsonl`; None on processes other than the first, and before `train`.
+        save_soon: save after the current step, even where `train.save_seconds` haven't passed.
+    """
+
+    title: ClassVar[str]
+    log_lines: ClassVar[int]
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        accelerator: Accelerator,
+        stepper: Stepper,
+        *,
+        reader: Reader,
+        transform: Callable[[Sample, np.random.Generator], Sample],
+    ) -> None:
+        """`reader` has the training items; `transform` makes a random sample of an item."""
+        self._job, self.accelerator, self.stepper = job, accelerator, stepper
+        self._reader, self._transform = reader, transform
+        self.start, self.clock, self.save_soon = 0, Clock(), False
+        self.log: RunLog | None = None
+
+    @abstractmethod
+    def after_step(self, done: int, loss: float, rate: float) -> None:
+        """Logs, scores, writes. `done` steps are finished; `loss` and the learning rate are those of the last one."""
+
+    @abstractmethod
+    def status(self, loss: float) -> str:
+        """Text beside the progress bar."""
+
+    @abstractmethod
+    def extra_state(self) -> State:
+        """The subclass's part of the saved state."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """The inverse of `extra_state`; `state` is the whole saved state."""
+
+    def train(self) -> None:
+        """Runs all steps that follow the saved state.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        job, main = self._job, self.accelerator.is_main_process
+        self._resume()
+        self.log = RunLog(job.folder, start=self.start, tracker=job.recipe.train.tracker) if main else None
+        batches = training_batches(
+            self._reader,
+            self._transform,
+            job.plan,
+            self.accelerator,
+            seed=job.seed,
+            start=self.start,
+            workers=job.recipe.train.workers,
+        )
+        self.clock.start()
+        with Bar(self.title, job.plan.steps, start=self.start, shown=main) as bar:
+            for step in range(self.start, job.plan.steps):
+                loss, rate = self.stepper.step(step, batches)
+                self.clock.count(job.recipe.train.batch_size)
+                self.after_step(step + 1, loss, rate)
+                bar.advance(1, self.status(loss))
+                if self._save_is_due(step + 1):
+                    self.save(step + 1)
+        if self.log:
+            self.log.close()
+        self.clock.read()
+        self.accelerator.wait_for_everyone()
+
+    def log_step(self, done: int, **values: float) -> None:
+        """Logs values of the last step, if it is one of the logged steps."""
+        steps = self._job.plan.steps
+        if self.log and (done % max(1, steps // self.log_lines) == 0 or done == steps):
+            self.log.add(done - 1, **values)
+
+    def _save_is_due(self, done: int) -> bool:
+        """All processes together save sharded weights, but their clocks differ: the first process decides."""
+        seconds = self._job.recipe.train.save_seconds
+        due = [self.save_soon or self.clock.since_save >= seconds or done == self._job.plan.steps]
+        return bool(broadcast_object_list(due)[0] if self.stepper.sharded else due[0])
+
+    def save(self, done: int) -> None:
+        """Writes the state after `done` steps."""
+        self.save_soon = False
+        self.clock.saved()
+        state = {"key": self._job.key, "step": done, **self.clock.read(), **self.stepper.state(), **self.extra_state()}
+        if self.accelerator.is_main_process:
+            save_state(self._job.folder / "last.pt", state)
+
+    def _resume(self) -> None:
+        """Restores the saved state, if there is one."""
+        state = load_state(self._job.folder / "last.pt", self._job.key)
+        if state is None:
+            return
+        self.stepper.restore(state)
+        self.restore(state)
+        self.start, self.clock = int(state["step"]), Clock(state["seconds"], state.get("cpu_seconds", 0.0))
+        if self.accelerator.is_main_process and self.start < self._job.plan.steps:
+            log(f"going on from step {self.start} of {self._job.plan.steps}")
+
+
+class Clock:
+    """Wall and processor time of a training, time before restarts included, and its speed in this process."""
+
+    def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
+        self.seconds, self.cpu_seconds = seconds, cpu_seconds
+        self.start()
+
+    def start(self) -> None:
+        """Counts from now on."""
+        self._began = self._saved = self._now = time.monotonic()
+        self._cpu_now, self._images = time.process_time(), 0
+
+    def read(self) -> dict[str, float]:
+        """`seconds` and `cpu_seconds` of the whole training, both brought up to date."""
+        now, cpu_now = time.monotonic(), time.process_time()
+        self.seconds += now - self._now
+        self.cpu_seconds += cpu_now - self._cpu_now
+        self._now, self._cpu_now = now, cpu_now
+        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+
+    def count(self, images: int) -> None:
+        """Adds a step over `images`."""
+        self._images += images
+
+    @property
+    def images_per_s(self) -> float:
+        """Mean since the start of this process."""
+        return self._images / max(time.monotonic() - self._began, 1e-9)
+
+    @property
+    def since_save(self) -> float:
+        """Seconds since the last save."""
+        return time.monotonic() - self._saved
+
+    def saved(self) -> None:
+        """Notes that a save begins now."""
+        self._saved = time.monotonic()
