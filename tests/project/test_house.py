@@ -25,7 +25,7 @@ ALLOWED = {
     "metrics": "errors types",
     "contracts": "errors metrics types",
     "registry": "errors metrics",
-    "config": "errors registry",
+    "config": "errors files registry",
     "heads": "contracts errors registry",
     "backbones.formats": "errors",
     "backbones": "backbones.formats contracts errors files progress seeding types",
