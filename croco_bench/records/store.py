@@ -48,7 +48,7 @@ class ResultPaths:
 
     @property
     def rows(self) -> Path:
-        """Per-image values: one float64 array per metric key, and `index`."""
+        """Per-image values: one float64 array per metric key, `index`, and `group`, the scene of each image."""
         return self.folder.with_suffix(".npz")
 
     @property

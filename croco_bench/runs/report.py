@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from accelerate import Accelerator
 
 from croco_bench import registry
-from croco_bench.contracts import Evaluation, Origin
+from croco_bench.contracts import Evaluation, Origin, Reader
 from croco_bench.engine.devices import peak_memory_mb
 from croco_bench.engine.evaluate import Scores
 from croco_bench.engine.train import TrainResult
@@ -53,7 +54,7 @@ def build_result(
         BenchError: a headline metric of a network has no finite value.
     """
     request, model, test = assembly.request, assembly.model, assembly.splits.test
-    rows: Rows = {"index": scored[0].scores.rows["index"]}
+    rows: Rows = {"index": scored[0].scores.rows["index"], **_groups(test, scored)}
     metrics: dict[str, Any] = {}
     for item in scored:
         rows |= {item.key(name): values for name, values in item.scores.rows.items() if name != "index"}
@@ -107,6 +108,19 @@ def build_result(
         }
     )
     return result, rows
+
+
+def _groups(test: Reader, scored: Sequence[EvalResult]) -> Rows:
+    """The scene, film or building of each image, so that statistics know which images aren't independent.
+
+    `group` belongs to the test split; a protocol that scores other images has its own, `<protocol>/group`.
+    """
+    named = {"group": np.asarray(test.groups)}
+    for item in scored:
+        own = np.asarray(item.evaluation.reader.groups)
+        if not item.weights and not np.array_equal(own, named["group"]):
+            named[item.key("group")] = own
+    return named
 
 
 def breakdown(scored: list[EvalResult]) -> str:

@@ -54,6 +54,9 @@ def test_a_run_leaves_all_it_promises(finished: tuple[Path, Result]) -> None:
         assert rows["index"].tolist() == list(range(6))
         assert rows["delta1"].mean() == pytest.approx(result.metrics["delta1"].value, rel=1e-12)
         assert rows["last/eigen/rmse"].shape == (6,)
+        assert len(set(rows["group"])) == 2  # scenes; the protocol of 100 images has them in another order
+        assert sorted(rows["hundred/group"]) == sorted(rows["group"])
+        assert not any(name.endswith("eigen/group") for name in rows.files)
     low, high = result.metrics["delta1"].ci95 or (0, 0)
     assert low <= result.metrics["delta1"].value <= high
 
