@@ -138,8 +138,6 @@ def _by_t(value: float, found: Components) -> tuple[float, float, Interval, floa
 
 def _bootstrap(pair: Sequence[SeedScores], resamples: int, rng: np.random.Generator | None) -> Interval:
     rng = np.random.default_rng(0) if rng is None else rng
-    # Pseudo-values of a metric that isn't a mean have a slightly different mean: the difference is the centre.
-    centered = [scores.parts - scores.parts.mean() + scores.value for scores in pair]
-    means = draw_means(centered, resamples=resamples, rng=rng)
+    means = draw_means([scores.centered for scores in pair], resamples=resamples, rng=rng)
     low, high = np.quantile(means[:, 0] - means[:, 1], (0.025, 0.975))
     return float(low), float(high)

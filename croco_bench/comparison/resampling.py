@@ -22,12 +22,17 @@ def draw_means(backbones: Sequence[Array], *, resamples: int, rng: np.random.Gen
         resamples: number of draws.
         rng: source of randomness.
     """
-    count = backbones[0].shape[1]
-    blocks = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-    return np.stack([_means(values, blocks, rng) for values in backbones], axis=1)
+    blocks = draw_blocks(backbones[0].shape[1], resamples, rng)
+    return np.stack([draw_mean(values, blocks, rng) for values in backbones], axis=1)
 
 
-def _means(values: Array, blocks: Array, rng: np.random.Generator) -> Array:
+def draw_blocks(count: int, resamples: int, rng: np.random.Generator) -> Array:
+    """The share of each block in each draw (resamples, count)."""
+    return np.asarray(rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count)
+
+
+def draw_mean(values: Array, blocks: Array, rng: np.random.Generator) -> Array:
+    """Means (resamples,) of `values` (seeds, blocks) with given shares of blocks, and seeds drawn anew."""
     seeds = len(values)
     chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(blocks)) / seeds
     return np.asarray(((blocks @ values.T) * chosen).sum(axis=1))

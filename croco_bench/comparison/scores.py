@@ -45,6 +45,11 @@ class SeedScores:
     clustered: bool
     learned: bool = True
 
+    @property
+    def centered(self) -> Array:
+        """`parts`, shifted so that their mean is `value`: pseudo-values of a metric that isn't a mean are slightly off."""
+        return np.asarray(self.parts - self.parts.mean() + self.value)
+
     @classmethod
     def of_values(
         cls, name: str, values: Array, *, groups: Sequence[str] | None = None, learned: bool = True
