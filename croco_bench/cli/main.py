@@ -186,7 +186,11 @@ def table(
     from croco_bench import tables
 
     text = tables.make(
-        results or [Path("results")], recipe=recipe, format=format, published=published, include_limited=limited
+        results or [Path("results")],
+        recipe=recipe,
+        format=format,
+        published="beside" if published else "none",
+        include_limited=limited,
     )
     if out is None:
         typer.echo(text)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
+
+Ties = Literal["mean", "best"]
 
 
-def average_ranks(scores: Mapping[str, Mapping[str, float]], *, higher_is_better: bool = False) -> dict[str, float]:
-    """Mean rank over tasks, 1 is best, ties share the mean of their places.
+def average_ranks(
+    scores: Mapping[str, Mapping[str, float]], *, higher_is_better: bool = False, ties: Ties = "mean"
+) -> dict[str, float]:
+    """Mean rank over tasks, 1 is best.
 
     Args:
         scores: method -> task -> score. Only methods that have every task are ranked: a rank among others means nothing.
+        higher_is_better: of all tasks' scores.
+        ties: equal scores share the mean of their places (1, 2.5, 2.5, 4), or the best of them (1, 2, 2, 4) as in the
+            tables of CroCo's paper.
 
     Returns:
         method -> mean rank among the complete methods.
@@ -21,5 +29,6 @@ def average_ranks(scores: Mapping[str, Mapping[str, float]], *, higher_is_better
     for task in tasks:
         values = [sign * scores[method][task] for method in complete]
         for method, value in zip(complete, values, strict=True):
-            totals[method] += 1 + sum(other < value for other in values) + (values.count(value) - 1) / 2
+            shared = (values.count(value) - 1) / 2 if ties == "mean" else 0.0
+            totals[method] += 1 + sum(other < value for other in values) + shared
     return {method: total / len(tasks) for method, total in totals.items()}

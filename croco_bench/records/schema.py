@@ -45,6 +45,11 @@ class ModelFacts(_Part):
     parameters: int
     binocular: bool
 
+    @property
+    def identity(self) -> str:
+        """What tells these weights from others: the SHA-256 of their file, or the source where there is none."""
+        return self.sha256 or self.source
+
 
 class DatasetFacts(_Part):
     """What was scored: `images` of `images_available`."""
@@ -143,6 +148,16 @@ class Result(_Part):
     def limited(self) -> bool:
         """Whether only a part of the split was scored, or trained on."""
         return self.dataset.images < self.dataset.images_available or self.settings.get("limit") is not None
+
+    @property
+    def classical(self) -> bool:
+        """Whether a method without learning was scored."""
+        return self.model.family == "classical"
+
+    @property
+    def only_scored(self) -> bool:
+        """Whether weights that were fine-tuned before were scored (`--eval-only`)."""
+        return self.selected is None and not self.classical
 
 
 def environment(*, torch: str, timm: str, device: str, precision: str, processes: int) -> Environment:

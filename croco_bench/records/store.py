@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from glob import escape as glob_escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from croco_bench.errors import RecordError
+from croco_bench.errors import RecordError, UsageError
 from croco_bench.files import atomic, exclusive_lock
 from croco_bench.records.schema import SCHEMA_VERSION, Result
 
@@ -20,15 +21,46 @@ if TYPE_CHECKING:
     import pandas
 
 
+_MAX_NAME = 200
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuses a name that couldn't be the name of one folder, so that nothing is written outside the results folder.
+
+    Raises:
+        UsageError: it is empty, only dots, too long, or has a slash or a control character.
+    """
+    if not name.strip(". "):
+        reason = "is empty" if not name else "has nothing but dots and spaces"
+    elif any(letter in name for letter in "/\\"):
+        reason = "has a slash"
+    elif not name.isprintable():
+        reason = "has a control character"
+    elif len(name.encode()) > _MAX_NAME:
+        reason = f"is longer than {_MAX_NAME} bytes"
+    else:
+        return
+    raise UsageError(f"{name!r} can't be a {what}: it {reason}", "letters, digits, dots and hyphens make a good one")
+
+
 @dataclass(frozen=True)
 class ResultPaths:
-    """The place of one result: `<results>/<recipe>/<task>/<model>/seed<N>.json`, `.npz` beside it, and a work folder."""
+    """The place of one result: `<results>/<recipe>/<task>/<model>/seed<N>.json`, `.npz` beside it, and a work folder.
+
+    Raises:
+        UsageError: recipe, task or model can't be the name of a folder.
+    """
 
     results: Path
     recipe: str
     task: str
     model: str
     seed: int
+
+    def __post_init__(self) -> None:
+        check_name(self.recipe, "name of a recipe")
+        check_name(self.task, "name of a task")
+        check_name(self.model, "model's name (--name)")
 
     @classmethod
     def of(cls, path: Path) -> ResultPaths:
@@ -83,6 +115,13 @@ class ResultPaths:
                 item.unlink()
 
 
+class ResultFile(NamedTuple):
+    """One result, and where it lies."""
+
+    paths: ResultPaths
+    result: Result
+
+
 def write(slot: ResultPaths, result: Result, rows: Mapping[str, Any]) -> None:
     """Writes rows, then the result, each atomically: a result is never there without its rows.
 
@@ -126,9 +165,33 @@ def read(path: Path) -> Result:
         ) from error
 
 
-def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[tuple[ResultPaths, Result]], list[str]]:
+def require_free_name(slot: ResultPaths, weights: str) -> None:
+    """Refuses a model name under which results of other weights lie in the same folder; the slot's own file doesn't count.
+
+    Args:
+        slot: where the new result is to lie.
+        weights: the SHA-256 of the new weights, or their source where there is no file.
+
+    Raises:
+        RecordError: the name stands for other weights already.
+    """
+    for path in sorted(slot.results.glob(f"*/*/{glob_escape(slot.model)}/seed*.json")):
+        if path == slot.json:
+            continue
+        try:
+            other = read(path).model
+        except RecordError:
+            continue  # the table tells of damaged files
+        if other.identity != weights:
+            raise RecordError(
+                f"{path} is of other weights that are called {slot.model} too ({other.identity[:12]}, not {weights[:12]})",
+                "give this checkpoint another name with --name",
+            )
+
+
+def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[ResultFile], list[str]]:
     """All results below some folders, in the order of their paths, and a sentence for each file that can't be read."""
-    found: list[tuple[ResultPaths, Result]] = []
+    found: list[ResultFile] = []
     complaints: list[str] = []
     for folder in folders:
         if not folder.is_dir():
@@ -137,7 +200,7 @@ def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[t
             )
         for path in sorted(folder.glob(f"{recipe or '*'}/*/*/seed*.json")):
             try:
-                found.append((ResultPaths.of(path), read(path)))
+                found.append(ResultFile(ResultPaths.of(path), read(path)))
             except (RecordError, ValueError) as error:
                 complaints.append(str(error))
     return found, complaints

@@ -21,8 +21,9 @@ from croco_bench.files import atomic, cache_folder
 from croco_bench.probing.feature_cache import FeatureCache
 from croco_bench.probing.linear_probe import probe
 from croco_bench.progress import Bar, log
+from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import Result
-from croco_bench.records.store import ResultPaths, read, write
+from croco_bench.records.store import ResultPaths, check_name, read, require_free_name, write
 from croco_bench.runs.contact_sheet import contact_sheet
 from croco_bench.runs.report import EvalResult, breakdown, build_result
 from croco_bench.runs.setup import RunRequest, RunSetup, set_up
@@ -68,6 +69,8 @@ def run(
     Raises:
         BenchError: anything that the user can put right; see `croco_bench.errors`.
     """
+    if name is not None:
+        check_name(name, "model's name (--name)")
     made = (*changes, *(["train.frozen=true"] if frozen else []))
     loaded = load_recipe(task, recipe, made)
     root = Path(data_root) if data_root is not None else None
@@ -77,6 +80,8 @@ def run(
         assembly = set_up(request, accelerator.num_processes)
         devices.keep_freed_memory(accelerator.device)
         slot = ResultPaths(Path(results), loaded.name, task, assembly.model.name, seed)
+        if name is None:
+            require_free_name(slot, assembly.model.origin.sha256 or assembly.model.origin.source)
         with slot.lock() if accelerator.is_main_process else nullcontext():
             if fresh and accelerator.is_main_process:
                 slot.clear()
@@ -110,7 +115,7 @@ def _work(assembly: RunSetup, slot: ResultPaths, accelerator: Accelerator) -> Re
     scored = [*_score(assembly, accelerator, trained), *others]
     result, rows = build_result(assembly, trained, scored, accelerator, started)
     if accelerator.is_main_process:
-        title = f"{assembly.request.task}  ·  {slot.model}  ·  recipe {slot.recipe}  ·  seed {slot.seed}"
+        title = f"{assembly.request.task}  ·  {slot.model}  ·  recipe {recipe_label(result)}  ·  seed {slot.seed}"
         headline = scored[0].evaluation
         contact_sheet(slot.sheet, assembly.network, assembly.task, headline, accelerator, title=title)
         if assembly.baseline is None:

@@ -23,6 +23,7 @@ from croco_bench.data.catalogue import data_folder
 from croco_bench.data.splitting import limit
 from croco_bench.engine.network import Network, Unlearned, spec_for
 from croco_bench.errors import CheckpointError, UsageError, unknown
+from croco_bench.runs.builtin import changed_settings
 from croco_bench.seeding import derive
 from croco_bench.types import Array, Batch
 
@@ -133,7 +134,8 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         *(request.seed, request.limit, request.eval_only, processes),
     ]
     key = files.fingerprint(json.dumps(identity))
-    settings |= {"limit": request.limit, "key": key, "resolved": resolved}
+    changed = changed_settings(request.task, recipe.name, settings)
+    settings |= {"limit": request.limit, "key": key, "changed": changed, "resolved": resolved}
     version = entry.card.version
     return RunSetup(request, task, version, model, splits, network, settings, fingerprint, key, baseline)
 

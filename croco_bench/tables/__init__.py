@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from croco_bench.metrics.ranks import Ties
 from croco_bench.records.store import read_all
 from croco_bench.tables import html, render
-from croco_bench.tables.grid import build
+from croco_bench.tables.grid import Published, build
 
 Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
 
@@ -18,8 +19,9 @@ def make(
     *,
     recipe: str | None = None,
     format: Format = "terminal",
-    published: bool = True,
+    published: Published = "beside",
     include_limited: bool = False,
+    ties: Ties = "mean",
 ) -> str:
     """The table of all results below some folders, as text. The same results give the same text.
 
@@ -27,7 +29,7 @@ def make(
         RecordError: a folder is missing.
     """
     found, complaints = read_all(results, recipe)
-    grids = build(found, published=published, include_limited=include_limited)
+    grids = build(found, published=published, include_limited=include_limited, ties=ties)
     if format == "html":
         return html.page(grids, complaints)
     return render.RENDERERS[format](grids, complaints)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from croco_bench import registry
 from croco_bench.metrics import Metric
-from croco_bench.metrics.ranks import average_ranks
+from croco_bench.metrics.ranks import Ties, average_ranks
 
-# Two decimals, halves to even: 21/8 is shown as 2.62 and 17/8 as 2.12, as CroCo's paper has them. Eighths, and the
-# sixteenths that ties make, are exact in binary, so that Python's formatting rounds them so.
-MEAN_RANK = Metric(
-    "mean_rank", "mean rank", "", "lower", "image", 2, "mean over tasks of the place among backbones, ties averaged"
-)
+# Two decimals, halves to even. Eighths, and the sixteenths that ties make, are exact in binary, so that Python's
+# formatting rounds them so.
+MEAN_RANK = Metric("mean_rank", "mean rank", "", "lower", "image", 2, "mean over tasks of the rank among backbones")
+_TIES = {"mean": "equal values share the mean of their ranks", "best": "equal values share the best of their ranks"}
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,15 @@ def groups() -> list[Group]:
     ]
 
 
-def mean_ranks(group: Group, values: dict[str, dict[str, float]]) -> tuple[dict[str, float], list[str]]:
+def mean_ranks(
+    group: Group, values: dict[str, dict[str, float]], ties: Ties = "mean"
+) -> tuple[dict[str, float], list[str]]:
     """Mean ranks of the backbones that have every task of the group, and what a reader must know about them.
 
     Args:
         group: the tasks.
         values: backbone -> task -> its headline number, the mean over seeds in full precision.
+        ties: how equal values are ranked.
     """
     signs = {
         task: -1 if metric.higher_is_better else 1 for task, metric in zip(group.tasks, group.metrics, strict=True)
@@ -52,10 +54,14 @@ def mean_ranks(group: Group, values: dict[str, dict[str, float]]) -> tuple[dict[
         for name, row in values.items()
         if len(row) == len(group.tasks)
     }
-    ranks = average_ranks(complete)
+    ranks = average_ranks(complete, ties=ties) if len(complete) > 1 else {}
     notes = []
-    if complete:
-        notes.append(f"{group.name}: ranks over {len(group.tasks)} tasks, among {_listed(sorted(complete))}")
+    if len(complete) == 1:
+        notes.append(f"{group.name}: no ranks, since only {_listed(list(complete))} has all {len(group.tasks)} tasks")
+    if ranks:
+        notes.append(
+            f"{group.name}: ranks over {len(group.tasks)} tasks, among {_listed(sorted(complete))}; {_TIES[ties]}"
+        )
     partial = [
         f"{name} ({len(row)} of {len(group.tasks)})" for name, row in sorted(values.items()) if name not in complete
     ]

@@ -8,9 +8,12 @@ import json
 from collections.abc import Sequence
 from html import escape
 
+from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths
-from croco_bench.tables.grid import Cell, Column, Grid, Row
+from croco_bench.tables.cells import Cell
+from croco_bench.tables.columns import Column
+from croco_bench.tables.grid import Grid, Row
 from croco_bench.tables.render import MISSING, footnotes, number
 
 _STYLE = """
@@ -75,7 +78,7 @@ def _section(grid: Grid, index: int) -> str:
         if rows
     )
     notes = "".join(f"<li>{_linked(note)}</li>" for note in footnotes(grid))
-    runs = "".join(_run(slot, result, index) for row in grid.measured for slot, result in row.found)
+    runs = "".join(_run(slot, result, index) for row in grid.measured for slot, result in row.runs)
     return (
         f"<h2>{escape(grid.title)}</h2>\n"
         f'<div class="wide"><table><thead><tr><th scope="col">backbone</th>{heads}</tr></thead>{bodies}</table></div>\n'
@@ -84,12 +87,12 @@ def _section(grid: Grid, index: int) -> str:
 
 
 def _row(row: Row, grid: Grid, index: int) -> str:
-    name = escape(row.name)
+    name = escape(row.label)
     if row.source is not None:
         url = escape(grid.sources[row.source - 1].url, quote=True)
         name = f'{name} <a href="{url}">[{row.source}]</a>'
-    elif row.found:
-        name = f'<a href="#{_anchor(row.found[0][0], index)}">{name}</a>'
+    elif row.runs:
+        name = f'<a href="#{_anchor(row.runs[0][0], index)}">{name}</a>'
     cells = "".join(_cell(row.cells.get(column.key), column) for column in grid.columns)
     return f"<tr><td>{name}</td>{cells}</tr>\n"
 
@@ -99,7 +102,7 @@ def _cell(cell: Cell | None, column: Column) -> str:
     value, plus, spread = text.partition(" ± ")
     if plus:
         text = f'{value} <span class="spread">± {spread}</span>'
-    style = {None: "", 1: ' class="best"', 2: ' class="second"'}[cell.place if cell else None]
+    style = {None: "", 1: ' class="best"', 2: ' class="second"'}[cell.rank if cell else None]
     return f'<td data-value="{cell.value if cell else ""}"{style}>{text}</td>'
 
 
@@ -121,7 +124,8 @@ def _run(slot: ResultPaths, result: Result, index: int) -> str:
     deviations = "".join(f"<li>{escape(text)}</li>" for text in result.protocol.deviations)
     settings = escape(json.dumps(result.settings, indent=2, ensure_ascii=False))
     facts = escape(
-        f"{result.model.source}; {result.dataset.images} of {result.dataset.images_available} images; "
+        f"recipe {recipe_label(result)}; {result.model.source}; "
+        f"{result.dataset.images} of {result.dataset.images_available} images; "
         f"{result.timing.train_s:.0f} s training on {result.environment.device}"
     )
     return (

@@ -8,23 +8,25 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from croco_bench.tables.grid import Cell, Column, Grid, Row
+from croco_bench.tables.cells import Cell
+from croco_bench.tables.columns import Column
+from croco_bench.tables.grid import Grid, Row
 
 MISSING = "–"
 
 
 def number(cell: Cell | None, column: Column) -> str:
-    """`85.6`, or `85.6 ± 0.3 (n=3)`, with a dagger where settings differ."""
+    """`85.6`, or `85.6 ± 0.3 (n=3)`, with a dagger where it isn't to be compared with the others."""
     if cell is None:
         return MISSING
     digits = column.metric.digits
     spread = f" ± {cell.deviation:.{digits}f} (n={cell.n})" if cell.deviation is not None else ""
-    return f"{cell.value:.{digits}f}{spread}{'†' if cell.dagger else ''}"
+    return f"{cell.value:.{digits}f}{spread}{'†' if cell.settings_differ else ''}"
 
 
 def row_name(row: Row) -> str:
     """Published rows carry the number of their source."""
-    return row.name if row.source is None else f"{row.name} [{row.source}]"
+    return row.label if row.source is None else f"{row.label} [{row.source}]"
 
 
 def footnotes(grid: Grid) -> list[str]:
@@ -55,7 +57,7 @@ def _terminal(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
             for row in rows:
                 cells = [row.cells.get(column.key) for column in grid.columns]
                 texts = [
-                    Text(number(cell, column), styles[cell.place if cell else None])
+                    Text(number(cell, column), styles[cell.rank if cell else None])
                     for cell, column in zip(cells, grid.columns, strict=True)
                 ]
                 table.add_row(row_name(row), *texts, style=style)
@@ -87,7 +89,7 @@ def _markdown(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
             texts = []
             for column in grid.columns:
                 cell = row.cells.get(column.key)
-                texts.append(marks[cell.place if cell else None].format(number(cell, column)))
+                texts.append(marks[cell.rank if cell else None].format(number(cell, column)))
             name = row_name(row).replace("|", "\\|")
             lines.append(f"| {name if row.source is None else f'*{name}*'} | " + " | ".join(texts) + " |")
         lines += ["", *(f"- {note}" for note in footnotes(grid))]
@@ -124,7 +126,7 @@ def _latex(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
                 texts = [latex_text(row_name(row))]
                 for column in grid.columns:
                     cell = row.cells.get(column.key)
-                    texts.append(marks[cell.place if cell else None].format(latex_text(number(cell, column))))
+                    texts.append(marks[cell.rank if cell else None].format(latex_text(number(cell, column))))
                 lines.append(" & ".join(texts) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in footnotes(grid))]
         parts.append("\n".join(lines))
@@ -145,8 +147,9 @@ def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             "value": cell.value,
             "deviation": cell.deviation,
             "n": cell.n,
-            "place": cell.place,
-            "settings_differ": cell.dagger,
+            "place": cell.rank,
+            "settings_differ": cell.settings_differ,
+            "differences": ", ".join(row.differences),
             "source": grid.sources[row.source - 1].url if row.source is not None else None,
         }
         for grid in grids

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from croco_bench.errors import RecordError
+from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths, read
 
@@ -28,8 +29,9 @@ def show(path: Path) -> str:
     """Metrics with intervals and units, settings, deviations, environment, and where the pictures are."""
     result, slot = read(path), ResultPaths.of(path.resolve())
     data, model = result.dataset, result.model
+    recipe = f"{recipe_label(result)} ({result.recipe.fingerprint})"
     lines = [
-        f"{result.task.name}  {model.name}  recipe {result.recipe.name} ({result.recipe.fingerprint})  seed {result.seed}",
+        f"{result.task.name}  {model.name}  recipe {recipe}  seed {result.seed}",
         f"model       {model.source}  [{model.family}, {model.parameters:,} parameters with head]",
         f"sha256      {model.sha256 or 'none: not a file'}",
         f"data        {data.name} {data.split}, {data.images} of {data.images_available} images"
@@ -67,13 +69,13 @@ def _settings(result: Result) -> list[str]:
 
 
 def _cost(result: Result) -> list[str]:
-    timing, place = result.timing, result.environment
-    commit = f", commit {place.git[:10]}{' with changes' if place.dirty else ''}" if place.git else ""
+    timing, env = result.timing, result.environment
+    commit = f", commit {env.git[:10]}{' with changes' if env.dirty else ''}" if env.git else ""
     return [
         f"cost        {timing.train_s:.0f} s training at {timing.images_per_s:.1f} images/s, {timing.eval_s:.0f} s evaluation, "
         f"{timing.peak_memory_mb:.0f} MB at most",
-        f"ran on      {place.device}, {place.precision}, {place.processes} process(es); croco-bench {place.croco_bench}{commit}, "
-        f"torch {place.torch}, timm {place.timm}, Python {place.python}",
+        f"ran on      {env.device}, {env.precision}, {env.processes} process(es); croco-bench {env.croco_bench}{commit}, "
+        f"torch {env.torch}, timm {env.timm}, Python {env.python}",
         f"when        {result.started:%Y-%m-%d %H:%M} to {result.finished:%Y-%m-%d %H:%M} UTC",
     ]
 

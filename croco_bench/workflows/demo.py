@@ -52,10 +52,10 @@ def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: boo
                     )
                 except BenchError as error:
                     failures.append(f"{entry.name}, {name}, seed {seed}: {error}")
-    print(tables.make([out / "results"]))
+    print(tables.make([out / "results"], published="apart"))
     page = out / "index.html"
     with atomic(page) as temporary:
-        temporary.write_text(tables.make([out / "results"], format="html"), encoding="utf-8")
+        temporary.write_text(tables.make([out / "results"], format="html", published="apart"), encoding="utf-8")
     log(f"the page with all pictures: {page}")
     if failures:
         raise BenchError(f"{len(failures)} runs failed: {'; '.join(failures)}")

@@ -1,0 +1,52 @@
+"""Cells: the mean over seeds of runs that are the same in everything else."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from croco_bench.records.store import ResultFile
+from croco_bench.tables.columns import Column
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over `n` seeds, or a mean rank of such means (`n` the fewest of them), which has no deviation.
+
+    `rank` is 1 or 2 for the best and second-best value of the backbones that are ranked in a column. `settings_differ`
+    marks a value that isn't to be compared with the others of its column: its row says why. `runs` are the results behind
+    it, one a seed.
+    """
+
+    value: float
+    deviation: float | None = None
+    n: int = 1
+    rank: int | None = None
+    settings_differ: bool = False
+    runs: tuple[ResultFile, ...] = ()
+
+
+def cell_of(runs: Sequence[ResultFile], column: Column, *, settings_differ: bool) -> Cell | None:
+    """The cell of runs that differ in their seeds alone; None where none has the metric."""
+    pairs = [(file, column.value(file.result)) for file in runs]
+    having = [(file, value) for file, value in pairs if value is not None]
+    if not having:
+        return None
+    values = [value for _, value in having]
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    mean = math.fsum(values) / len(values)
+    return Cell(mean, deviation, len(values), None, settings_differ, tuple(file for file, _ in having))
+
+
+def with_ranks(cells: dict[str, Cell], column: Column) -> dict[str, Cell]:
+    """Marks the best and the second-best of the cells, as they are shown: equal when rounded is a tie."""
+    shown = {name: round(cell.value, column.metric.digits) for name, cell in cells.items()}
+    order = sorted(set(shown.values()), reverse=column.metric.higher_is_better)[:2]
+    if len(shown) < 2:
+        return cells
+    return {
+        name: replace(cell, rank=order.index(shown[name]) + 1) if shown[name] in order else cell
+        for name, cell in cells.items()
+    }

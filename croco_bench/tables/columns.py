@@ -1,0 +1,83 @@
+"""Columns: the headline metric of each task, in the order of the tasks' names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from croco_bench import registry
+from croco_bench.metrics import Metric
+from croco_bench.records.schema import Result
+from croco_bench.records.store import ResultFile
+from croco_bench.tables.groups import MEAN_RANK, Group, groups
+
+# Digits by unit, for metrics that no installed task defines.
+_DIGITS = {"%": 1, "px": 2, "deg": 2, "m": 3, "": 4}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of a task, or of a group of tasks their mean rank."""
+
+    task: str
+    metric: Metric
+
+    @property
+    def key(self) -> str:
+        """`<task>/<metric>`, as published numbers have it."""
+        return f"{self.task}/{self.metric.name}"
+
+    @property
+    def title(self) -> str:
+        """With the arrow that says which way is better."""
+        return f"{self.task} {self.measure}"
+
+    @property
+    def measure(self) -> str:
+        """The title without the task."""
+        unit = f" ({self.metric.unit})" if self.metric.unit else ""
+        return f"{self.metric.label}{unit} {'↑' if self.metric.higher_is_better else '↓'}"
+
+    def value(self, result: Result) -> float | None:
+        """This column's number in a result; None where the result is of another task or lacks it."""
+        metric = result.metrics.get(self.metric.name) if result.task.name == self.task else None
+        return metric.value if metric else None
+
+
+def installed_columns() -> list[Column]:
+    """Headline metrics of all installed tasks; of a group of tasks the mean rank."""
+    single = [
+        Column(entry.name, metric)
+        for entry in registry.tasks()
+        if not entry.card.group
+        for metric in entry.card.headline
+    ]
+    return sorted([*single, *(Column(group.name, MEAN_RANK) for group in groups())], key=lambda column: column.task)
+
+
+def columns_of(group: Group) -> list[Column]:
+    """A column for each task of a group."""
+    return [Column(task, metric) for task, metric in zip(group.tasks, group.metrics, strict=True)]
+
+
+def columns_for(found: Iterable[ResultFile], known: Sequence[Column]) -> list[Column]:
+    """Those of `known` that some result belongs to, and one for each task that isn't installed here."""
+    results = {file.result.task.name: file.result for file in found}
+    installed = {entry.name for entry in registry.tasks()}
+    own = [column for column in known if results.keys() & _members(column.task)]
+    strange = [_column_of(result) for name, result in results.items() if name not in installed]
+    return sorted([*own, *strange], key=lambda column: column.task)
+
+
+def _members(name: str) -> set[str]:
+    return {entry.name for entry in registry.tasks() if name in (entry.name, entry.card.group)}
+
+
+def _column_of(result: Result) -> Column:
+    """The first metric of a result, the headline one; the file knows its unit and direction."""
+    name = next(iter(result.metrics))
+    value = result.metrics[name]
+    better: Literal["higher", "lower"] = "higher" if value.higher_is_better else "lower"
+    unit = cast(Literal["", "%", "m", "px", "deg"], value.unit)  # a metric of another distribution may have another
+    return Column(result.task.name, Metric(name, name, unit, better, "image", _DIGITS.get(unit, 4), ""))
