@@ -50,7 +50,7 @@ ALLOWED = {
     "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.relative_pose"
     " tasks.sintel_flow tasks.stereo tiling types",
     "engine": "config contracts errors files metrics progress seeding types",
-    "records": "errors files",
+    "records": "config errors files registry",
     "comparison": "errors records registry types",
     "tables": "comparison errors metrics records registry",
     "probing": "config contracts data engine errors files metrics progress seeding types",
