@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 from croco_bench import registry
-from croco_bench.config.recipe import load_recipe, names_of
-from croco_bench.config.tables import NOT_IN_FINGERPRINT
+from croco_bench.config.load import affecting_score
+from croco_bench.config.recipe import Recipe, load_recipe, names_of
 from croco_bench.records.schema import Result
 
 # How a result lists what `--set` changed, under `protocol.deviations`.
@@ -21,10 +21,10 @@ _TABLES = ("head", "task", "train", "optim", "decoder", "probe")
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of settings as `table.key` -> plain JSON value; a head's name is `head`."""
+    """The tables of settings as `table.key` -> plain JSON value, of all that can change a number; a head's name is `head`."""
     found: dict[str, Any] = {}
     for table in _TABLES:
-        values = json.loads(json.dumps(settings.get(table) or {}))
+        values = affecting_score({table: json.loads(json.dumps(settings.get(table) or {}))}, Recipe)[table]
         if table == "head" and "name" in values:
             found["head"] = values.pop("name")
         found |= {f"{table}.{key}": value for key, value in values.items()}
@@ -34,10 +34,10 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 def compare(settings: Mapping[str, Any], expected: Mapping[str, Any], ignored: Iterable[str] = ()) -> dict[str, Any]:
     """`table.key` -> value of every setting that `settings` and `expected` give differently; None where one lacks it.
 
-    Of another head only the name counts. Keys in `ignored`, and those that never change a number, are left out.
+    Of another head only the name counts. Keys in `ignored` are left out.
     """
     mine, theirs = flat(settings), flat(expected)
-    passed = {*ignored, *(f"train.{key}" for key in NOT_IN_FINGERPRINT)}
+    passed = set(ignored)
     if mine.get("head") != theirs.get("head"):
         passed |= {key for key in {*mine, *theirs} if key.startswith("head.")}
     keys = [key for key in dict.fromkeys([*mine, *theirs]) if key not in passed]
@@ -104,8 +104,12 @@ def _declared(result: Result) -> dict[str, Any]:
     """What the run says that `--set` changed, without what never changes a number."""
     lines = (text.removeprefix(DECLARED) for text in result.protocol.deviations if text.startswith(DECLARED))
     pairs = (line.partition("=") for line in lines)
-    found = {key.strip(): value.strip() for key, _, value in pairs}
-    return {key: value for key, value in found.items() if key.removeprefix("train.") not in NOT_IN_FINGERPRINT}
+    return {key.strip(): value.strip() for key, _, value in pairs if _can_change_a_number(key.strip())}
+
+
+def _can_change_a_number(key: str) -> bool:
+    table, _, name = key.partition(".")
+    return not name or name in affecting_score({table: {name: None}}, Recipe)[table]
 
 
 def _covered(key: str, declared: Mapping[str, Any]) -> bool:

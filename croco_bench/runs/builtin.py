@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from croco_bench import registry
-from croco_bench.config.recipe import load_recipe, options_of, resolve
+from croco_bench.config.load import options_of
+from croco_bench.config.recipe import load_recipe, resolve
 from croco_bench.records.changes import compare, has_builtin
 
 
