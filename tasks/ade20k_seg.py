@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Splits, Task
-from croco_bench.data.datasets.ade20k import UNLABELED, ADE20KReader
-from croco_bench.data.datasets.ade20k_classes import NAMES, PALETTE
+from croco_bench.data.datasets.ade20k import NAMES, PALETTE, UNLABELED, ADE20KReader
 from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms import segmentation as maps

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from croco_bench.errors import UsageError
+
 data_app = typer.Typer(
     help="Datasets: what there is, what is wrong, and miniatures to try things on.", no_args_is_help=True
 )
@@ -23,11 +25,10 @@ def data_list() -> None:
     """Show layout, size, licence and link of every dataset."""
     from croco_bench.data.catalogue import CATALOGUE
 
-    for place in CATALOGUE.values():
-        typer.echo(
-            f"{place.name}: {place.title}\n  size     {place.size}\n  licence  {place.license}\n  get it   {place.link}"
-        )
-        typer.echo("\n".join(f"  | {line}" for line in place.layout.strip("\n").splitlines()) + "\n")
+    for info in CATALOGUE.values():
+        typer.echo(f"{info.name}: {info.title}")
+        typer.echo(f"  size     {info.size}\n  licence  {info.license}\n  get it   {info.link}")
+        typer.echo("\n".join(f"  | {line}" for line in info.layout.strip("\n").splitlines()) + "\n")
 
 
 @data_app.command("check")
@@ -36,12 +37,13 @@ def data_check(
     data_root: DataRoot = None,
 ) -> None:
     """Check the files of a dataset: layout, counts, ranges, a look at samples."""
-    from croco_bench.data.catalogue import data_folder, dataset_info, is_miniature
+    from croco_bench.data.catalogue import dataset_info
+    from croco_bench.data.folders import data_folder, is_miniature
 
-    card = dataset_info(name)
-    root = data_folder(data_root, card.name)
-    findings = card.check(root)
-    typer.echo(f"{card.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
+    info = dataset_info(name)
+    root = data_folder(data_root, info.name)
+    findings = info.check(root)
+    typer.echo(f"{info.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
     for finding in findings:
         advice = f"\n      {finding.advice}" if finding.advice and not finding.ok else ""
         typer.echo(f"  {'ok  ' if finding.ok else 'BAD '}{finding.what}{advice}")
@@ -118,17 +120,33 @@ def data_make_pairs(
     )
 
 
+# What compares images for `data prepare 7scenes` unless another checkpoint is given.
+_RETRIEVAL_CKPT = "timm:vit_small_patch16_224.dino"
+
+
 @data_app.command("prepare")
 def data_prepare(
     name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
     data_root: DataRoot = None,
     ckpt: Annotated[
-        str | None, typer.Option(help="Network that compares images, where lists are made by likeness (7scenes).")
+        str | None, typer.Option(help="Network that compares images, for retrieval lists (7scenes).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Make what a release leaves to its users: the list of Habitat pairs, the retrieval lists of 7-Scenes."""
-    from croco_bench.data.catalogue import data_folder, dataset_info
+    from croco_bench.data.catalogue import dataset_info
+    from croco_bench.data.folders import data_folder
 
-    card = dataset_info(name)
-    typer.echo(f"wrote {card.prepare(data_folder(data_root, card.name), ckpt, device)}")
+    info = dataset_info(name)
+    root = data_folder(data_root, info.name)
+    if info.name == "7scenes":
+        # Retrieval compares images with a network.
+        from croco_bench.workflows.prepare_retrieval import list_seven_scenes
+
+        made = list_seven_scenes(root, ckpt or _RETRIEVAL_CKPT, device)
+    else:
+        prepare = info.preparer()
+        if ckpt:
+            raise UsageError(f"{info.name} is prepared without a network", "leave --ckpt out")
+        made = prepare(root)
+    typer.echo(f"wrote {made}")

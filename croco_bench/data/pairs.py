@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
-from croco_bench.files import atomic
 
 
 class Pair(Protocol):
@@ -170,31 +168,3 @@ def _csv_columns(path: Path) -> Parse:
 def _cells(one: int, two: int, line: str) -> tuple[str, str]:
     cells = line.split(",")
     return cells[one].strip(), cells[two].strip()
-
-
-def list_habitat(root: Path) -> str:
-    """Writes `pairs.txt` for CroCo's Habitat release: every `*_1.jpeg` with its `*_2.jpeg`; says how many.
-
-    Folders called `val` or `minival` are held out, as in the release. Only the names below `root` count: the authors'
-    own script looks for these letters in the whole path, and so lists nothing below, say, `/data/eval`.
-
-    Raises:
-        DataError: there are no pairs, or the list is there already.
-    """
-    listing = root / "pairs.txt"
-    if listing.exists():
-        raise DataError(f"{listing} is there already", "delete it to list the pairs again")
-    lines = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in ("val", "minival"))
-        there = set(files)
-        for name in sorted(files):
-            second = name.removesuffix("_1.jpeg") + "_2.jpeg"
-            if name.endswith("_1.jpeg") and second in there:
-                place = (Path(folder) / name).relative_to(root)
-                lines.append(f"{place.as_posix()} {place.with_name(second).as_posix()}\n")
-    if not lines:
-        raise DataError(f"{root} holds no pairs 00000000_1.jpeg, 00000000_2.jpeg", "unpack the release there")
-    with atomic(listing) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
-    return f"{listing} with {len(lines)} pairs"

@@ -19,7 +19,7 @@ from croco_bench.config import recipe as recipes
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import FreshDecoder, Recipe
 from croco_bench.contracts import Backbone, Evaluation, Head, Origin, PairBackbone, PooledHead, Splits, Task
-from croco_bench.data.catalogue import data_folder
+from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import limit
 from croco_bench.engine.network import Network, Unlearned, spec_for
 from croco_bench.errors import CheckpointError, UsageError, unknown

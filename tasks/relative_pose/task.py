@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Splits, Task
-from croco_bench.data.catalogue import data_folder
-from croco_bench.data.datasets.habitat_poses import HabitatPoses
+from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
+from croco_bench.data.folders import data_folder
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.reader import PoseReader

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from croco_bench.contracts import Evaluation, Reader, Splits
-from croco_bench.data.datasets.matching.sintel import PASSES, SCENES, SELECT_SCENES, open_split, scenes_of
-from croco_bench.data.datasets.matching.sintel_passes import BothPasses
+from croco_bench.data.datasets.matching.sintel import PASSES, SCENES, SELECT_SCENES, BothPasses, open_split, scenes_of
 from croco_bench.data.mixtures.flow import check_weights, open_mixture
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.flow import FlowAugment

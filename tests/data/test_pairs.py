@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from croco_bench.data.datasets.habitat import prepare as list_habitat
 from croco_bench.data.mixtures.mixture import Mixture
-from croco_bench.data.pairs import PairList, list_habitat, open_pairs
+from croco_bench.data.pairs import PairList, open_pairs
 from croco_bench.data.rooms.endless import EndlessRooms
 from croco_bench.errors import BenchError, DataError
 from croco_bench.pretraining import recipe as recipes

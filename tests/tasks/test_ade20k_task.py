@@ -15,7 +15,7 @@ from croco_bench import run
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Evaluation
-from croco_bench.data.datasets.ade20k_classes import NAMES
+from croco_bench.data.datasets.ade20k import NAMES
 from croco_bench.data.transforms import segmentation as maps
 from croco_bench.errors import DivergedError, UsageError
 from croco_bench.metrics.meter import stack

@@ -13,7 +13,7 @@ from croco_bench import run
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Evaluation
-from croco_bench.data.datasets.matching.sintel_passes import BothPasses
+from croco_bench.data.datasets.matching.sintel import BothPasses
 from croco_bench.data.formats.flow import read_flo, read_kitti_flow
 from croco_bench.data.mixtures.flow import open_mixture
 from croco_bench.engine.dataloading import _collate_evaluation

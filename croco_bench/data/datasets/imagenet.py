@@ -5,21 +5,24 @@ Samples: `image` (H, W, 3) uint8 RGB, `label` int, `id` str.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.imagenet_items import LINK, TARS, Item, Split
-from croco_bench.data.datasets.imagenet_tars import read_tars
+from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.datasets.imagenet_tars import CLASSES, LINK, TARS, Item, Split, read_tars
+from croco_bench.data.folders import is_miniature
+from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
+from croco_bench.files import fingerprint
 from croco_bench.types import Sample
 
+IMAGES: dict[Split, int] = {"train": 1_281_167, "val": 50_000}
+_IMAGES_LOOKED_AT = 20
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
@@ -33,7 +36,7 @@ class ImageNetReader:
         self.classes, self._items = list(classes), list(items)
         self.available, self.miniature = len(self._items), is_miniature(root)
         text = "\n".join([split, *self.classes, *(f"{item.name}:{item.label}:{item.size}" for item in self._items)])
-        self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._fingerprint = fingerprint(text)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -53,9 +56,8 @@ class ImageNetReader:
             with item.file.open("rb") as stream:
                 stream.seek(item.offset)
                 content = stream.read(item.size)
-            image = Image.open(io.BytesIO(content)).convert(
-                "RGB"
-            )  # a few of the real ones are CMYK, grey or PNG inside
+            # A few files are CMYK, grey, or PNG.
+            image = Image.open(io.BytesIO(content)).convert("RGB")
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             where = item.file if not item.offset else f"{item.name} in {item.file}"
             reason = "its format isn't known" if isinstance(error, UnidentifiedImageError) else error
@@ -116,3 +118,20 @@ def _images(folder: Path, class_name: str, label: int) -> list[Item]:
     if not found:
         raise DataError(f"{folder} holds no image ({', '.join(_SUFFIXES)})", "fill it or remove it")
     return [Item(f"{class_name}/{name}", label, folder / name, 0, size) for name, size in found]
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on both splits: their images and classes, and the sizes of a few images."""
+    return run_check(root, lambda folder: (finding for split in IMAGES for finding in _look_at(folder, split)))
+
+
+def _look_at(root: Path, split: Split) -> Iterator[Finding]:
+    reader = open_split(root, split)
+    other_dataset = reader.miniature or len(reader.classes) != CLASSES
+    yield Finding(
+        other_dataset or len(reader) == IMAGES[split],
+        f"{split}: {len(reader)} images of {len(reader.classes)} classes",
+        f"ImageNet-1K has {IMAGES[split]} of {CLASSES}; get {LINK} again",
+    )
+    sides = [min(reader[i]["image"].shape[:2]) for i in spread_indices(len(reader), _IMAGES_LOOKED_AT)]
+    yield Finding(True, f"{split}: shorter sides of {len(sides)} images are {min(sides)} to {max(sides)} pixels")

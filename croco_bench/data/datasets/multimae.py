@@ -6,12 +6,11 @@ Raw samples: `image` (H, W, 3) uint8 RGB, `depth` (H, W) uint8 or uint16 in the 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from croco_bench.data.catalogue import Finding, is_miniature
+from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.folders import is_miniature
+from croco_bench.data.splitting import spread_indices
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.errors import DataError
+from croco_bench.files import fingerprint
 from croco_bench.types import Array, Sample
 
-Window = tuple[int, int, int, int]
+Window = tuple[int, int, int, int]  # top, left, height, width
+# The fingerprint includes the file sizes of this many images, spread over the split.
+_IMAGES_WITH_SIZES = 5
+_IMAGES_LOOKED_AT = 5
 KINDS = ("rgb", "depth", "semseg")
 _ENDINGS = {"jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jpx", "jp2"}
 _MODES = {"depth": ("L", "I;16", "I;16B", "I;16L", "I"), "semseg": ("L", "P")}
@@ -94,11 +99,11 @@ class MultimaeReader:
 
     def fingerprint(self) -> str:
         """Of the split and of all names, endings included, and of the sizes of a few files."""
-        sizes = [path.stat().st_size for index in _spread(len(self)) for path in self.paths(index).values()]
-        total = hashlib.sha256(repr((self.split, sizes, self._names.endings)).encode())
-        for part in (self._names.text, self._names.ends.tobytes(), self._names.which.tobytes()):
-            total.update(part)
-        return total.hexdigest()[:16]
+        indices = spread_indices(len(self), _IMAGES_WITH_SIZES)
+        sizes = [path.stat().st_size for i in indices for path in self.paths(i).values()]
+        names = self._names
+        facts = repr((self.split, sizes, names.endings))
+        return fingerprint(facts, names.text, names.ends.tobytes(), names.which.tobytes())
 
 
 @dataclass(frozen=True)
@@ -208,28 +213,29 @@ def _one_channel(kind: str, path: Path) -> Array:
     return values if values.dtype == np.uint8 else values.astype(np.uint16)
 
 
-def _spread(total: int) -> list[int]:
-    return sorted({int(place) for place in np.linspace(0, total - 1, 5)})
-
-
 def check(root: Path) -> list[Finding]:
-    """Findings on the three trees of the training split, and on images spread over it."""
+    """Findings on the three trees of the training split, and on a few images."""
+    return run_check(root, _look)
+
+
+def _look(root: Path) -> Iterator[Finding]:
     try:
         reader = MultimaeReader(root)
     except DataError as error:
-        return [Finding(False, str(error), "croco-bench data list says what the folder should hold")]
-    findings = [Finding(True, f"{len(reader)} images of the training split, each with depth and classes")]
-    for index in _spread(len(reader)):
-        try:
-            sample = reader[index]
-        except DataError as error:
-            findings.append(Finding(False, str(error), "make or unpack this image's files again"))
-            continue
-        height, width = sample["depth"].shape
-        findings.append(
-            Finding(True, f"{sample['id']}: {height}x{width} pixels, class ids up to {sample['semseg'].max()}")
-        )
-    return findings
+        yield Finding.from_error(error, "croco-bench data list says what the folder should hold")
+        return
+    yield Finding(True, f"{len(reader)} images of the training split, each with depth and classes")
+    for i in spread_indices(len(reader), _IMAGES_LOOKED_AT):
+        yield _look_at(reader, i)
+
+
+def _look_at(reader: MultimaeReader, i: int) -> Finding:
+    try:
+        sample = reader[i]
+    except DataError as error:
+        return Finding.from_error(error, "make or unpack this image's files again")
+    height, width = sample["depth"].shape
+    return Finding(True, f"{sample['id']}: {height}x{width} pixels, class ids up to {sample['semseg'].max()}")
 
 
 @dataclass(frozen=True)

@@ -5,32 +5,39 @@ Samples: `image` (H, W, 3) uint8 RGB, `depth_m` (H, W) float32, `valid` (H, W) b
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import h5py
 import numpy as np
-import scipy.io
-from numpy.typing import NDArray
 
 from croco_bench.contracts import Reader
-from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.datasets.nyuv2_mat import (
+    MAT,
+    MAT_LINK,
+    SPLITS,
+    SPLITS_LINK,
+    Split,
+    open_mat,
+    read_splits,
+    scene_names,
+)
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_gray, read_rgb
+from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
+from croco_bench.files import fingerprint
 from croco_bench.types import Sample
 
-Split = Literal["train", "test"]
 Validity = Literal["raw", "all"]
 Layout = Literal["mat", "bts", "folders"]
-Indices = NDArray[np.int64]
-MAT, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
-MAT_LINK = "http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat"
-SPLITS_LINK = "http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat"
-_INDEX: dict[Split, str] = {"train": "trainNdxs", "test": "testNdxs"}
+IMAGES: dict[Split, int] = {"train": 795, "test": 654}
+_ALL_IMAGES = 1449
+_IMAGES_LOOKED_AT = 5
 
 
 class _Files:
@@ -56,7 +63,7 @@ class _Files:
         """Of the names and scenes of all items and the sizes of the files they come from."""
         sizes = [f"{path.relative_to(self.root)}:{path.stat().st_size}" for path in self._sources()]
         text = "\n".join([self.split, *sizes, *self.ids, *self.groups])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(text)
 
 
 class MatReader(_Files):
@@ -68,7 +75,7 @@ class MatReader(_Files):
     def __init__(self, root: Path, split: Split, validity: Validity) -> None:
         indices = read_splits(root)[split]
         with open_mat(root) as file:
-            total, scenes = len(file["images"]), _scene_names(file)
+            total, scenes = len(file["images"]), scene_names(file)
         if indices.size and int(indices[-1]) >= total:
             raise DataError(
                 f"{root / SPLITS} names image {int(indices[-1]) + 1}, but {root / MAT} has {total}",
@@ -108,93 +115,6 @@ class MatReader(_Files):
             "valid": np.ascontiguousarray((raw.T > 0) & (depth.T > 0) & np.isfinite(depth.T)),
             "id": self.ids[index],
         }
-
-
-def open_mat(root: Path) -> h5py.File:
-    """The open `.mat`; checks that it is whole and has the official axes.
-
-    Raises:
-        DataError: it is missing, truncated, of another kind, or lacks something.
-    """
-    path = root / MAT
-    if not path.is_file():
-        raise DataError(f"there is no {path}", f"get it (2.8 GB) from {MAT_LINK}")
-    try:
-        file = h5py.File(path, "r", locking="best-effort")  # shared file systems often can't lock
-    except PermissionError as error:
-        raise DataError(f"{path} may not be read by this user", "change its permissions") from error
-    except OSError as error:
-        raise DataError(
-            f"{path} ({path.stat().st_size} bytes) is truncated or no MATLAB 7.3 file",
-            f"expected 2.8 GB of HDF5 from {MAT_LINK}",
-        ) from error
-    try:
-        _check_axes(file, path)
-    except DataError:
-        file.close()
-        raise
-    return file
-
-
-def _check_axes(file: h5py.File, path: Path) -> None:
-    lacking = [name for name in ("images", "depths", "rawDepths") if not isinstance(file.get(name), h5py.Dataset)]
-    if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)}", f"it isn't the labelled dataset of {MAT_LINK}")
-    images, depths, raw = (file[name].shape for name in ("images", "depths", "rawDepths"))
-    if len(images) != 4 or images[1] != 3 or depths != (images[0], *images[2:]) or raw != depths:
-        raise DataError(
-            f"{path}: images {images}, depths {depths} and rawDepths {raw} should be (n, 3, W, H), (n, W, H), "
-            f"(n, W, H)",
-            f"get it again from {MAT_LINK}",
-        )
-    if file["images"].dtype != np.uint8:
-        raise DataError(f"{path}: images are {file['images'].dtype}, expected uint8", f"get it again from {MAT_LINK}")
-
-
-def read_splits(root: Path) -> dict[Split, Indices]:
-    """Sorted 0-based indices of both splits; the file counts from 1.
-
-    Raises:
-        DataError: the file is missing or of another kind, counts from 0, repeats an image or has one in both splits.
-    """
-    path = root / SPLITS
-    if not path.is_file():
-        raise DataError(f"there is no {path}", f"get it from {SPLITS_LINK}")
-    try:
-        content = scipy.io.loadmat(path)
-        splits = {split: np.sort(content[key].ravel().astype(np.int64) - 1) for split, key in _INDEX.items()}
-    except Exception as error:  # SciPy raises whatever a damaged file leads it to
-        raise DataError(
-            f"{path} should hold trainNdxs and testNdxs (MATLAB 5), but it doesn't", f"get it from {SPLITS_LINK}"
-        ) from error
-    together = np.concatenate(list(splits.values()))
-    if together.size and together.min() < 0:
-        raise DataError(f"{path} names image 0, but it should count from 1", f"get it from {SPLITS_LINK}")
-    if len(np.unique(together)) != len(together):
-        raise DataError(f"{path} names an image twice, so train and test aren't apart", f"get it from {SPLITS_LINK}")
-    return splits
-
-
-def _scene_names(file: h5py.File) -> list[str]:
-    """Scene of every image, from the cell array `scenes`."""
-    key = "scenes" if "scenes" in file else "sceneTypes"
-    if key not in file:
-        raise DataError(
-            f"{file.filename} lacks scenes and sceneTypes, so scenes can't be kept apart", f"get it from {MAT_LINK}"
-        )
-    try:
-        references = np.asarray(file[key]).ravel()
-        names = ["".join(map(chr, np.asarray(file[reference]).ravel())) for reference in references]
-    except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise DataError(
-            f"{file.filename}: {key} isn't a cell array of names", f"get it again from {MAT_LINK}"
-        ) from error
-    if len(names) != len(file["images"]):
-        raise DataError(
-            f"{file.filename} names {len(names)} scenes for {len(file['images'])} images",
-            f"get it again from {MAT_LINK}",
-        )
-    return names
 
 
 def _room(scene: str) -> str:
@@ -302,3 +222,69 @@ def open_split(
     if found == "mat":
         return MatReader(root, split, validity)
     return FoldersReader(root, split, validity) if found == "folders" else BTSReader(root, split)
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on the layout, the official files, both splits, and a few images of each."""
+    return run_check(root, _look)
+
+
+def _look(root: Path) -> Iterator[Finding]:
+    layout = layout_of(root)
+    yield Finding(True, f"layout: {layout}")
+    if layout == "mat":
+        yield from _look_at_mat(root)
+    for split in IMAGES:
+        reader = open_split(root, split, layout=layout)
+        yield _count(reader, layout, split)
+        yield from _look_at_images(reader)
+
+
+def _look_at_mat(root: Path) -> Iterator[Finding]:
+    splits = read_splits(root)
+    with open_mat(root) as file:
+        count, _, width, height = file["images"].shape
+        types = tuple(str(file[name].dtype) for name in ("images", "depths", "rawDepths"))
+    yield Finding(
+        types == ("uint8", "float32", "float32"), f"types: {', '.join(types)}", "expected uint8, float32, float32"
+    )
+    named = sum(len(indices) for indices in splits.values())
+    yield Finding(
+        named == count,
+        f"splits: {named} of {count} images, none twice",
+        f"{SPLITS} belongs to another file; get it from {SPLITS_LINK}",
+    )
+    if not is_miniature(root):
+        yield Finding(
+            (count, height, width) == (_ALL_IMAGES, 480, 640),
+            f"{MAT}: {count} images of {height}x{width}",
+            f"expected {_ALL_IMAGES} of 480x640; get it from {MAT_LINK}",
+        )
+
+
+def _count(reader: Reader, layout: Layout, split: Split) -> Finding:
+    # BTS's training list is of raw recordings, of which users keep different frames.
+    any_count = reader.miniature or (layout == "bts" and split == "train")
+    what = f"{split}: {len(reader)} images in {len(set(reader.groups))} scenes"
+    return Finding(any_count or len(reader) == IMAGES[split], what, f"expected {IMAGES[split]}")
+
+
+def _look_at_images(reader: Reader) -> Iterator[Finding]:
+    """A few images spread over the split, then the unit of their depths."""
+    medians = []
+    for i in spread_indices(len(reader), _IMAGES_LOOKED_AT):
+        sample = reader[i]
+        depth, share = sample["depth_m"][sample["valid"]], float(sample["valid"].mean())
+        near, far = (float(depth.min()), float(depth.max())) if depth.size else (np.nan, np.nan)
+        medians.append(float(np.median(depth)) if depth.size else np.nan)
+        yield Finding(
+            share > 0.2 and near > 0 and far < 20 and float(sample["image"].std()) > 1,
+            f"{reader.split} {sample['id']}: depth {near:.2f} to {far:.2f} m, {share:.0%} valid",
+            "expected 0 to 20 m, more than 20 % valid, and an image that isn't blank",
+        )
+    median = float(np.median(medians))
+    yield Finding(
+        0.8 < median < 8,
+        f"{reader.split}: median depth {median:.2f} m",
+        "rooms have 1 to 6 m; if the depth files came from a script, it wrote another unit than this layout's",
+    )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from croco_bench.data.catalogue import Finding, is_miniature
+from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.sequences import read_intrinsics, read_pose
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
-_PAIRS, _SCENES = 1500, 100
+PAIRS, SCENES = 1500, 100
 # Depth maps' size. Colour images, which see the same, are resized to it, and depth's intrinsics are used.
 _SIZE = (480, 640)
 
@@ -79,26 +81,30 @@ def _pose(path: Path) -> Array:
 
 def check(root: Path) -> list[Finding]:
     """Findings on the list, on all poses, on the presence of all images, and on two pairs."""
+    return run_check(root, _look)
+
+
+def _look(root: Path) -> Iterator[Finding]:
     try:
-        pairs = open_scannet1500(root)
+        reader = open_scannet1500(root)
     except DataError as error:
-        return [Finding(False, str(error), "unpack LoFTR's scannet_test_1500 beside its test.npz")]
-    mini = pairs.miniature
-    findings = [
-        Finding(mini or len(pairs) == _PAIRS, f"test.npz: {len(pairs)} pairs", f"the list has {_PAIRS}"),
-        Finding(mini or len(pairs.scenes) == _SCENES, f"{len(pairs.scenes)} scenes", f"the list has {_SCENES}"),
-    ]
-    missing = [name for name in pairs.views.names if not (root / name).is_file()]
-    what = f"images: {len(missing)} of {len(pairs.views)} are missing" + (f", such as {missing[0]}" if missing else "")
-    findings.append(Finding(not missing, what, "unpack the archive again"))
-    for index in (0, len(pairs) - 1):
-        try:
-            shapes = [read_rgb(root / name).shape for name in pairs[index]["id"].split()]
-        except DataError as error:
-            findings.append(Finding(False, str(error), "unpack the archive again"))
-            continue
-        seen = all(abs(width * 3 - height * 4) <= 16 for height, width, _ in shapes)
-        findings.append(
-            Finding(seen, f"pair {index}: images of {shapes[0]} and {shapes[1]}", "sides should be as 4 to 3")
-        )
-    return findings
+        yield Finding.from_error(error, "unpack LoFTR's scannet_test_1500 beside its test.npz")
+        return
+    scenes = len(reader.scenes)
+    yield Finding(reader.miniature or len(reader) == PAIRS, f"test.npz: {len(reader)} pairs", f"the list has {PAIRS}")
+    yield Finding(reader.miniature or scenes == SCENES, f"{scenes} scenes", f"the list has {SCENES}")
+    missing = [name for name in reader.views.names if not (root / name).is_file()]
+    what = f"images: {len(missing)} of {len(reader.views)} are missing" + (f", such as {missing[0]}" if missing else "")
+    yield Finding(not missing, what, "unpack the archive again")
+    for i in (0, len(reader) - 1):
+        yield _look_at(root, reader, i)
+
+
+def _look_at(root: Path, reader: PoseReader, i: int) -> Finding:
+    try:
+        shapes = [read_rgb(root / name).shape for name in reader[i]["id"].split()]
+    except DataError as error:
+        return Finding.from_error(error, "unpack the archive again")
+    # 1296x968 and 640x480 are about 4 to 3.
+    expected = all(abs(width * 3 - height * 4) <= 16 for height, width, _ in shapes)
+    return Finding(expected, f"pair {i}: images of {shapes[0]} and {shapes[1]}", "sides should be as 4 to 3")

@@ -1,19 +1,33 @@
-"""7-Scenes for relative pose: pairs of training frames, and test frames with what retrieval found for them."""
+"""7-Scenes for relative pose: pairs of training frames, and test frames with the training frames that retrieval lists name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.posed.overlap import OverlapCriteria, sample_pairs
 from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.retrieval_lists import find_lists, retrieved_rows
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
-from croco_bench.errors import DataError, UsageError
+from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import make_rng
 from croco_bench.types import Array
+
+# Training and test frames of each scene in the release.
+FRAMES: Mapping[str, tuple[int, int]] = {
+    "chess": (4000, 2000),
+    "fire": (2000, 2000),
+    "heads": (1000, 1000),
+    "office": (6000, 4000),
+    "pumpkin": (4000, 2000),
+    "redkitchen": (7000, 5000),
+    "stairs": (2000, 1000),
+}
+_UNPACK = "unpack the scenes and all sequences in them"
 
 
 class SevenScenes:
@@ -70,18 +84,18 @@ class SevenScenes:
         """
         if neighbours < 1:
             raise UsageError(f"{neighbours} neighbours per query leave nothing to compare with", "give at least 1")
-        found = find_lists(self.root, lists)
+        retrieval = find_lists(self.root, lists)
         references, queries = [], []
         for scene in self.scenes:
             rows = self.rows(scene, test=True)
             if rows.size:
                 database = {self.name(row): int(row) for row in self.rows(scene, test=False)}
                 names = [self.name(row) for row in rows]
-                references.append(retrieved_rows(found.of(scene), names, database, neighbours, scene))
+                references.append(retrieved_rows(retrieval.of(scene), names, database, neighbours, scene))
                 queries.append(rows)
         if not queries:
             raise DataError(f"{self.root} has no test frames", "the TestSplit.txt of a scene says which sequences are")
-        note = f"database images by retrieval: the first {neighbours} of {found.maker}"
+        note = f"database images by retrieval: the first {neighbours} of {retrieval.maker}"
         return self._reader(np.concatenate(references), np.concatenate(queries), "test", (note,))
 
     def _reader(self, references: Array, queries: Array, split: str, notes: tuple[str, ...]) -> PoseReader:
@@ -128,5 +142,62 @@ def _table(root: Path, sequences: list[PosedSequence]) -> PosedViews:
 
 def _repeat(values: list[object], sequences: list[PosedSequence]) -> Array:
     """A value per sequence -> one per frame."""
-    found: Array = np.repeat(np.array(values), [len(one) for one in sequences], axis=0)
-    return found
+    per_frame: Array = np.repeat(np.array(values), [len(one) for one in sequences], axis=0)
+    return per_frame
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on the splits' frames, on all poses, on one frame of every sequence, and on retrieval lists."""
+    return run_check(root, _look)
+
+
+def _look(root: Path) -> Iterator[Finding]:
+    try:
+        sequences = open_posed(root)
+    except DataError as error:
+        yield Finding.from_error(error, _UNPACK)
+        return
+    yield from _mini_counts(sequences) if is_miniature(root) else _official_counts(sequences)
+    looks = [_look_at(sequence) for sequence in sequences]
+    yield from looks
+    if all(look.ok for look in looks):
+        yield _look_at_lists(root)
+
+
+def _official_counts(sequences: Sequence[PosedSequence]) -> Iterator[Finding]:
+    for scene, (train, test) in FRAMES.items():
+        counts = tuple(_count(sequences, split, scene) for split in ("train", "test"))
+        what = f"{scene}: {counts[0]} training and {counts[1]} test frames"
+        yield Finding(counts == (train, test), what, f"the release has {train} and {test}; {_UNPACK}")
+    for i, split in enumerate(("train", "test")):
+        count, total = _count(sequences, split), sum(counts[i] for counts in FRAMES.values())
+        yield Finding(count == total, f"{split}: {count} frames", f"the release has {total}; {_UNPACK}")
+
+
+def _mini_counts(sequences: Sequence[PosedSequence]) -> Iterator[Finding]:
+    for split in ("train", "test"):
+        count = _count(sequences, split)
+        yield Finding(count > 0, f"{split}: {count} frames", "make the miniature again")
+
+
+def _count(sequences: Sequence[PosedSequence], split: str, scene: str | None = None) -> int:
+    return sum(len(one) for one in sequences if one.split == split and scene in (None, one.scene))
+
+
+def _look_at(sequence: PosedSequence) -> Finding:
+    try:
+        sequence.poses()
+        frame = sequence.frame(len(sequence) // 2)
+        known = 0.0 if frame is None else float((frame.depth_m() > 0).mean())
+    except DataError as error:
+        return Finding.from_error(error, "unpack this sequence again")
+    what = f"{sequence.name}: {len(sequence)} frames, depth known in {known:.0%} of the middle one"
+    return Finding(known > 0.2, what, "depth should be in 16-bit millimetres")
+
+
+def _look_at_lists(root: Path) -> Finding:
+    try:
+        queries = open_seven_scenes(root).queries()
+    except BenchError as error:
+        return Finding.from_error(error, "relative-pose needs lists; croco-bench data prepare 7scenes makes some")
+    return Finding(True, f"{len(queries)} test frames; {queries.notes[0]}")

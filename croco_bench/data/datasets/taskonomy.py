@@ -6,11 +6,7 @@ Valid is where `mask_valid` is 255. A view without a mask is an error: where the
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,23 +14,24 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from croco_bench.data.catalogue import is_miniature
+from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.datasets.taskonomy_lists import LINK, LISTS, KnownLayout, Row, Split, read_list
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_any, read_rgb
+from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError, UsageError, unknown
+from croco_bench.files import fingerprint
 from croco_bench.types import Array, Sample
 
-Split = Literal["train", "val", "test"]
 Layout = Literal["auto", "tasks", "buildings"]
-Row = tuple[str, int, int]  # building, point, view
-
-LINK = "https://github.com/StanfordVL/taskonomy/tree/master/data"
-LISTS = "https://github.com/EPFL-VILAB/MultiMAE/tree/main/utils/taskonomy/splits_taskonomy"
+# Rows of MultiMAE's lists; the length of its training list isn't known here, of which it uses 800.
+VIEWS: dict[Split, int | None] = {"train": None, "val": 35_774, "test": 54_514}
+_VIEWS_LOOKED_AT = 5
 # Depth and invalid pixels of one view share a file name.
 _MASK, _MASK_NAME = "mask_valid", "depth_zbuffer"
 _IMAGE = "rgb"
-_TINY = "train_val_test_tiny.csv"
-# Files of so many rows, spread over the split, give their sizes to the fingerprint.
-_WEIGHED = 16
+# The fingerprint includes the file sizes of this many rows, spread over the split.
+_ROWS_WITH_SIZES = 16
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class TaskonomyReader:
     dataset = "taskonomy"
 
     def __init__(
-        self, root: Path, split: Split, domain: str, rows: Sequence[Row], layout: Layout, available: int
+        self, root: Path, split: Split, domain: str, rows: Sequence[Row], layout: KnownLayout, available: int
     ) -> None:
         self._root, self._rows, self._domain, self._by_task = root, list(rows), DOMAINS[domain], layout == "tasks"
         self.split: str = split
@@ -92,33 +89,33 @@ class TaskonomyReader:
 
     def fingerprint(self) -> str:
         """Of the rows, the domain, and the sizes of a few files: a split has 54,514. It is the same in both layouts."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, _WEIGHED).astype(int))
-        paths = [self.path(int(index), folder) for index in chosen for folder in (_IMAGE, self._domain.folder)]
+        indices = spread_indices(len(self), _ROWS_WITH_SIZES)
+        paths = [self.path(i, folder) for i in indices for folder in (_IMAGE, self._domain.folder)]
         sizes = [str(path.stat().st_size if path.is_file() else "absent") for path in paths]
         text = "\n".join([self.split, self._domain.folder, *sizes, *(f"{a},{b},{c}" for a, b, c in self._rows)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(text)
 
     def path(self, index: int, folder: str, name: str | None = None) -> Path:
         """The file of row `index` in `folder`, whose files are called after `name` or the folder itself."""
         building, point, view = self._rows[index]
-        place = self._root / folder / building if self._by_task else self._root / building / folder
-        return place / f"point_{point}_view_{view}_domain_{name or folder}.png"
+        base = self._root / folder / building if self._by_task else self._root / building / folder
+        return base / f"point_{point}_view_{view}_domain_{name or folder}.png"
 
     def check_files(self) -> None:
-        """Sees to it that all files are there, by listing folders: told before a training, not after it.
+        """Fails early if any file of the split is missing; lists folders rather than asking for every file.
 
         Raises:
-            DataError: some aren't.
+            DataError: some are.
         """
         listed: dict[Path, set[str]] = {}
         absent: list[Path] = []
         for folder, name in ((_IMAGE, None), (self._domain.folder, None), (_MASK, _MASK_NAME)):
             for index in range(len(self)):
                 path = self.path(index, folder, name)
-                place = path.parent
-                if place not in listed:
-                    listed[place] = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
-                if path.name not in listed[place]:
+                parent = path.parent
+                if parent not in listed:
+                    listed[parent] = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
+                if path.name not in listed[parent]:
                     absent.append(path)
         if absent:
             raise DataError(
@@ -178,14 +175,14 @@ def open_split(
         raise unknown("domain", domain, DOMAINS)
     if rows is not None and rows < 1:
         raise UsageError(f"{rows} rows of the {split} list leave nothing to do", "give at least 1")
-    layout = layout_of(root) if layout == "auto" else layout
-    listed = read_list(root, split, layout)
-    reader = TaskonomyReader(root, split, domain, listed[:rows], layout, len(listed))
+    known_layout = layout_of(root) if layout == "auto" else layout
+    listed = read_list(root, split, known_layout)
+    reader = TaskonomyReader(root, split, domain, listed[:rows], known_layout, len(listed))
     reader.check_files()
     return reader
 
 
-def layout_of(root: Path) -> Literal["tasks", "buildings"]:
+def layout_of(root: Path) -> KnownLayout:
     """Whether domains hold buildings, or buildings domains.
 
     Raises:
@@ -204,86 +201,6 @@ def layout_of(root: Path) -> Literal["tasks", "buildings"]:
     raise DataError(f"{root} has neither rgb/<building>/ nor <building>/rgb/", f"get Taskonomy from {LINK}")
 
 
-def read_list(root: Path, split: Split, layout: Literal["tasks", "buildings"]) -> list[Row]:
-    """The rows of `tiny_<split>.csv` or `<split>.csv`; else all views of the buildings that the official split file names.
-
-    Raises:
-        DataError: there is no list, or a row is wrong or twice there.
-    """
-    for path in (root / f"tiny_{split}.csv", root / f"{split}.csv"):
-        if path.is_file():
-            return _rows(path)
-    official = [root / _TINY] if (root / _TINY).is_file() else sorted(root.glob("train_val_test*.csv"))
-    if not official:
-        raise DataError(
-            f"{root} has no tiny_{split}.csv (from {LISTS}) and no {_TINY} (from {LINK})",
-            "one of them must say which views belong to the split",
-        )
-    if len(official) > 1:
-        names = ", ".join(path.name for path in official)
-        raise DataError(f"{root} has several split files ({names})", f"leave the one that is meant, or add {_TINY}")
-    return _views_of(root, _buildings(official[0], split), layout)
-
-
-def _rows(path: Path) -> list[Row]:
-    found: list[Row] = []
-    for number, row in enumerate(_table(path, ("building", "point", "view")), start=2):
-        try:
-            building, point, view = row["building"], int(row["point"]), int(row["view"])
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{path}, line {number}: point and view should be whole numbers", f"get {LISTS} again"
-            ) from error
-        if not building or min(point, view) < 0:
-            raise DataError(
-                f"{path}, line {number}: expected a building and counts from 0, found {building},{point},{view}",
-                f"get {LISTS} again",
-            )
-        found.append((building, point, view))
-    if not found:
-        raise DataError(f"{path} lists no view", f"get {LISTS} again")
-    twice, times = Counter(found).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"{path} lists {twice[0]}, point {twice[1]}, view {twice[2]} twice", f"get {LISTS} again")
-    return found
-
-
-def _buildings(path: Path, split: Split) -> list[str]:
-    """Names marked for a split in a table with columns id, train, val, test."""
-    names = [row["id"] for row in _table(path, ("id", split)) if row[split].strip().lower() in ("1", "x", "true")]
-    if not names:
-        raise DataError(f"{path} marks no building for {split}", f"get it again from {LINK}")
-    return names
-
-
-def _table(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows: list[Mapping[str, str]] = list(csv.DictReader(stream, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read as CSV ({error})", "get it again") from error
-    lacking = [name for name in columns if not rows or name not in rows[0]]
-    if rows and lacking:
-        raise DataError(f"{path} has no column {lacking[0]}", f"expected {', '.join(columns)}")
-    return rows
-
-
-def _views_of(root: Path, buildings: Sequence[str], layout: Literal["tasks", "buildings"]) -> list[Row]:
-    """All colour images of these buildings, shuffled by a hash of their names: the first rows are of all buildings."""
-    found: list[Row] = []
-    for building in buildings:
-        folder = root / "rgb" / building if layout == "tasks" else root / building / "rgb"
-        names = [re.fullmatch(r"point_(\d+)_view_(\d+)_domain_rgb\.png", path.name) for path in folder.glob("*.png")]
-        views = [(building, int(name[1]), int(name[2])) for name in names if name]
-        if not views:
-            raise DataError(
-                f"there is no point_<p>_view_<v>_domain_rgb.png in {folder}, though the split file names {building}",
-                "unpack its archives, or give a tiny_<split>.csv of the views to use",
-            )
-        found += views
-    return sorted(found, key=lambda row: hashlib.sha256("/".join(map(str, row)).encode()).digest())
-
-
 def block_dilated(valid: Array) -> Array:
     """Valid pixels (H, W) less whole blocks of 4x4 in which any is invalid, as MultiMAE has it; a remainder is a block."""
     height, width = valid.shape
@@ -298,3 +215,44 @@ def softened(target: Array) -> Array:
     """A 3x3 Gaussian of one pixel's deviation over (H, W, C), as MultiMAE softens occlusion edges after resizing."""
     blurred: Array = cv2.GaussianBlur(target, (3, 3), 1.0, borderType=cv2.BORDER_REFLECT_101)
     return blurred.reshape(target.shape)
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on the lists, and on a few views of every split and domain."""
+    return run_check(root, _look)
+
+
+def _look(root: Path) -> Iterator[Finding]:
+    layout = layout_of(root)
+    yield Finding(
+        True, f"layout: {'domains that hold buildings' if layout == 'tasks' else 'buildings that hold domains'}"
+    )
+    buildings: dict[Split, set[str]] = {}
+    for split, expected in VIEWS.items():
+        reader = open_split(root, split, domain="depth", layout=layout)
+        buildings[split] = set(reader.groups)
+        yield Finding(
+            reader.miniature or expected is None or len(reader) == expected,
+            f"{split}: {len(reader)} views of {len(buildings[split])} buildings",
+            f"the published protocol has {expected}; take its list from {LISTS}",
+        )
+        for domain in DOMAINS:
+            yield _look_at(open_split(root, split, domain=domain), f"{split} {domain}")
+    shared = buildings["test"] & (buildings["train"] | buildings["val"])
+    yield Finding(
+        not shared,
+        f"{len(shared)} buildings of the test list are in another list",
+        f"the splits should be of different buildings; take the lists from {LISTS}",
+    )
+
+
+def _look_at(reader: TaskonomyReader, title: str) -> Finding:
+    samples = [reader[i] for i in spread_indices(len(reader), _VIEWS_LOOKED_AT)]
+    known = np.concatenate([sample["target"][sample["valid"]].ravel() for sample in samples])
+    share = float(np.mean([sample["valid"].mean() for sample in samples]))
+    varied = bool(known.size) and float(np.ptp(known)) > 0
+    return Finding(
+        varied and share > 0.2,
+        f"{title}: {share:.0%} valid, mean {known.mean() if known.size else float('nan'):.3f}",
+        "expected more than 20 % valid pixels and a target that varies; get the files again",
+    )

@@ -60,7 +60,7 @@ def numbered(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
     return found
 
 
-def steps(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
+def frames_with_successor(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
     """Numbers of all frames but the last, each of which is followed by the next.
 
     Raises:
@@ -86,7 +86,7 @@ def require(folder: Path, wanted: Iterable[str], present: Collection[str], link:
         raise DataError(f"there is no {folder / missing[0]}{_of_all(missing, 'files')}", f"get {link} again")
 
 
-def match(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
+def require_exactly(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
     """Refuses what is missing in `folder`, and what is there but not wanted: the frame that it belongs to is missing.
 
     Raises:
@@ -99,7 +99,7 @@ def match(folder: Path, wanted: Iterable[str], present: Collection[str], link: s
         raise DataError(f"{folder / beyond[0]} belongs to no pair of frames that is there", f"get {link} again")
 
 
-def chosen(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
+def check_choice(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
     """Refuses names that don't exist, and a choice of nothing.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from croco_bench import __version__
-from croco_bench.data.catalogue import MARKER, is_miniature
+from croco_bench.data.folders import MARKER, is_miniature
 from croco_bench.data.miniatures.ade20k import ADE20KMini, write_ade20k
 from croco_bench.data.miniatures.crestereo import CREStereoMini, write_crestereo
 from croco_bench.data.miniatures.flyingchairs import FlyingChairsMini, write_flyingchairs

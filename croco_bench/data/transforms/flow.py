@@ -1,6 +1,6 @@
 """Random changes of a pair of images and the flow between them, as RAFT trains with them and CroCo-Flow after it.
 
-Samples are those of `croco_bench.data.datasets.matching.flow`: `image1`, `image2` uint8, `flow_px`, `valid`.
+Samples are those of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` uint8, `flow_px`, `valid`.
 All randomness comes from the generator that is passed in.
 """
 

@@ -1,7 +1,7 @@
 """Random changes of a rectified pair and its disparity, as CroCo-Stereo trains with them (stereoflow/augmentor.py).
 
-Samples are those of `croco_bench.data.datasets.matching.stereo`: `image1`, `image2` uint8, `disparity_px`, `valid`.
-All randomness comes from the generator that is passed in. Unlike there, an image that is lower than the crop is stretch_prob too,
+Samples are those of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` uint8, `disparity_px`, `valid`.
+All randomness comes from the generator that is passed in. Unlike there, an image that is lower than the crop is stretched too,
 the small rotation is about a point inside the image, and the right view's saturation stays within 0.8 to 1.2 (there, its lower
 end is -0.8).
 """

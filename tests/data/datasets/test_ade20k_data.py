@@ -9,10 +9,8 @@ import pytest
 from PIL import Image
 
 from croco_bench.contracts import Reader
-from croco_bench.data.catalogue import MARKER
-from croco_bench.data.checks.ade20k import check
-from croco_bench.data.datasets.ade20k import ADE20KReader, base_of
-from croco_bench.data.datasets.ade20k_classes import NAMES, PALETTE
+from croco_bench.data.datasets.ade20k import NAMES, PALETTE, ADE20KReader, base_of, check
+from croco_bench.data.folders import MARKER
 from croco_bench.data.miniatures.ade20k import ADE20KMini, write_ade20k
 from croco_bench.errors import DataError, UsageError
 from croco_bench.types import Array

@@ -11,9 +11,9 @@ import pytest
 import scipy.io
 from torch.utils.data import DataLoader
 
-from croco_bench.data.catalogue import MARKER
-from croco_bench.data.checks.nyuv2 import check
-from croco_bench.data.datasets.nyuv2 import MAT, SPLITS, layout_of, open_mat, open_split
+from croco_bench.data.datasets.nyuv2 import check, layout_of, open_split
+from croco_bench.data.datasets.nyuv2_mat import MAT, SPLITS, open_mat
+from croco_bench.data.folders import MARKER
 from croco_bench.data.formats.images import read_gray
 from croco_bench.errors import DataError
 from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from croco_bench.data.catalogue import MARKER
+from croco_bench.data.folders import MARKER
 from croco_bench.data.miniatures.habitat import HabitatMini, write_habitat
 from croco_bench.data.miniatures.make import MINIATURES, Miniature, make_mini
 from croco_bench.data.miniatures.nyuv2 import NYUv2Mini, write_nyuv2

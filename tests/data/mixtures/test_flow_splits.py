@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from croco_bench.data.catalogue import dataset_info
-from croco_bench.data.checks import flow, stereo
+from croco_bench.data.checks import image_pairs
 from croco_bench.data.datasets.matching import (
     autoflow,
     flyingchairs,
@@ -19,7 +19,7 @@ from croco_bench.data.datasets.matching import (
     spring,
     tartanair,
 )
-from croco_bench.data.datasets.matching.image_pairs import ViewPair
+from croco_bench.data.datasets.matching.image_pairs import PairPaths
 from croco_bench.errors import DataError, UsageError
 
 # Frames of the scenes that haven't 50.
@@ -50,12 +50,12 @@ def test_sintel_has_1041_pairs_in_each_pass_of_which_98_select(tmp_path: Path) -
     clean, final = (sintel.open_split(tmp_path, "train", passes=(name,)) for name in ("clean", "final"))
     assert both.ids == [*clean.ids, *final.ids]
     assert [name.replace("clean", "final") for name in clean.ids] == final.ids
-    assert clean._pairs[0] == ViewPair(
+    assert clean.pairs[0] == PairPaths(
         *("clean/alley_1/frame_0001", "alley_1"),
         *("training/clean/alley_1/frame_0001.png", "training/clean/alley_1/frame_0002.png"),
         "training/flow/alley_1/frame_0001.flo",
     )
-    assert final._pairs[-1].truth == "training/flow/temple_3/frame_0049.flo"
+    assert final.pairs[-1].truth == "training/flow/temple_3/frame_0049.flo"
     select = sintel.open_split(tmp_path, "train", passes=("clean",), scenes=sintel.SELECT_SCENES)
     rest = [scene for scene in sintel.SCENES if scene not in sintel.SELECT_SCENES]
     train = sintel.open_split(tmp_path, "train", passes=("clean",), scenes=rest)
@@ -71,13 +71,13 @@ def test_sintel_without_truth_has_552_pairs(tmp_path: Path) -> None:
             frames = range(1, (50 if scene else 14) + 1)
             touch(tmp_path / f"test/{name}/scene_{scene}", (f"frame_{number:04d}.png" for number in frames))
     reader = sintel.open_split(tmp_path, "test", passes=("final",))
-    assert len(reader) == 552 and {pair.truth for pair in reader._pairs} == {None}
+    assert len(reader) == 552 and {pair.truth for pair in reader.pairs} == {None}
     assert reader.ids[0] == "final/scene_0/frame_0001"
 
 
 def test_sintels_masks_are_taken_where_their_folders_are(tmp_path: Path) -> None:
     touch_sintel(tmp_path, ["ambush_6"], ["occlusions"])
-    pair = sintel.open_split(tmp_path, "train")._pairs[3]
+    pair = sintel.open_split(tmp_path, "train").pairs[3]
     assert pair.occluded == "training/occlusions/ambush_6/frame_0004.png" and pair.invalid is None
     (tmp_path / "training/occlusions/ambush_6/frame_0004.png").unlink()
     with pytest.raises(DataError, match=r"there is no .*occlusions/ambush_6/frame_0004\.png;"):
@@ -118,8 +118,7 @@ def test_scenes_and_passes_that_dont_exist(tmp_path: Path) -> None:
 
 
 def test_checks_expect_the_counts_of_the_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (flow, stereo):
-        monkeypatch.setattr(module, "check_parts", lambda root, link, parts: [part.pairs for part in parts])
+    monkeypatch.setattr(image_pairs, "look_at", lambda part, link: [part.pairs])
     for name in ("2005", "2006", "2014", "2021", "MiddEval3_F", "training/colored_1", "training/image_3"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "train/0001/disp1_left").mkdir(parents=True)
@@ -197,7 +196,7 @@ def test_test1024_are_every_seventh_of_the_sorted_list_less_its_end() -> None:
     names = [f"{scene}/into_future/{frame:04d}" for scene, frame in steps]
     names += [f"{scene}/into_past/{frame + 1:04d}" for scene, frame in steps]
     assert len(names) == 7_866
-    pairs = [ViewPair(name, "scene", "a", "b", name) for name in names]
+    pairs = [PairPaths(name, "scene", "a", "b", name) for name in names]
     chosen = [pair.id for pair in flyingthings.spread(pairs)]
     assert len(chosen) == 1024 and chosen == sorted(names)[: 7_866 - 7_866 % 1024][::7]
     assert [pair.id for pair in flyingthings.spread(pairs[:5])] == sorted(names[:5])
@@ -224,7 +223,7 @@ def test_flyingthings_has_18_pairs_of_a_scene_in_each_pass_and_camera(tmp_path: 
     assert flyingthings.open_split(tmp_path, "test1024", passes=("clean",)).ids == sorted(
         flyingthings.open_split(tmp_path, "test", passes=("clean",)).ids
     )
-    last = reader._pairs[-1]
+    last = reader.pairs[-1]
     assert last.truth == "optical_flow/TRAIN/C/0001/into_past/left/OpticalFlowIntoPast_0015_L.pfm"
     assert (last.image1, last.image2) == tuple(
         f"frames_finalpass/TRAIN/C/0001/left/{name}.png" for name in ("0015", "0014")
@@ -246,8 +245,8 @@ def test_worlds_of_tartanair_may_lie_in_a_folder_of_their_name_or_not(tmp_path: 
         touch_flight(root / inner / "Hard/P000", 3)
     one, two = (tartanair.open_split(tmp_path / name) for name in ("doubled", "single"))
     assert one.ids == two.ids and one.groups == two.groups == ["ocean"] * 5
-    assert one._pairs[0].truth == "ocean/ocean/Easy/P000/flow/000000_000001_flow.npy"
-    assert two._pairs[-1].occluded == "ocean/Hard/P000/flow/000001_000002_mask.npy"
+    assert one.pairs[0].truth == "ocean/ocean/Easy/P000/flow/000000_000001_flow.npy"
+    assert two.pairs[-1].occluded == "ocean/Hard/P000/flow/000001_000002_mask.npy"
     assert len(tartanair.open_split(tmp_path / "single", difficulties=("Hard",))) == 2
     touch_flight(tmp_path / "single/ocean/ocean/Hard/P000", 3)
     with pytest.raises(DataError, match="single/ocean holds Hard twice, also in another folder ocean; keep one"):
@@ -262,7 +261,7 @@ def test_worlds_of_tartanair_may_lie_in_a_folder_of_their_name_or_not(tmp_path: 
 def test_tartanair_has_masks_where_all_flights_have_them(tmp_path: Path) -> None:
     touch_flight(tmp_path / "ocean/Easy/P000", 4)
     touch_flight(tmp_path / "ocean/Easy/P001", 3, ("flow",))
-    assert {pair.occluded for pair in tartanair.open_split(tmp_path)._pairs} == {None}
+    assert {pair.occluded for pair in tartanair.open_split(tmp_path).pairs} == {None}
 
 
 def test_autoflow_is_in_four_parts(tmp_path: Path) -> None:
@@ -283,7 +282,7 @@ def test_kitti_counts(year: kitti.Year, images: str, counts: tuple[int, int], tm
             touch(tmp_path / part / "flow_occ", (f"{name}_10.png" for name in names))
     train, test = (kitti.open_flow(tmp_path, split, year=year) for split in ("train", "test"))
     assert (len(train), len(test)) == counts
-    assert {pair.truth for pair in test._pairs} == {None} and {pair.occluded for pair in train._pairs} == {None}
+    assert {pair.truth for pair in test.pairs} == {None} and {pair.occluded for pair in train.pairs} == {None}
     assert set(kitti.SELECT_FLOW_2015) <= set(train.ids) or year == 2012
 
 
@@ -319,7 +318,7 @@ def test_spring_has_19852_pairs_of_which_380_select(tmp_path: Path) -> None:
     assert len(reader) == 19_852 and len(set(reader.ids)) == 19_852
     assert len(spring.open_split(tmp_path, "train", scenes=spring.SELECT_SCENES)) == 380
     assert len(spring.open_split(tmp_path, "test")) == 4 * 99
-    for pair in reader._pairs[::1_000]:
+    for pair in reader.pairs[::1_000]:
         step = 1 if "_FW_" in pair.id else -1
         first, second = (int(re.findall(r"\d{4}", name)[-1]) for name in (pair.image1, pair.image2))
         assert second - first == step and pair.id.endswith(f"{first:04d}") and pair.id.split("_")[2] in pair.image2

@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from croco_bench.backbones import load_backbone
+from croco_bench.cli.data import data_prepare
 from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.formats.images import read_rgb
@@ -293,9 +295,19 @@ def test_global_descriptors_are_unit_means_of_normalized_pictures(root: Path) ->
 
 
 def test_preparation_is_asked_for_by_name(root: Path) -> None:
+    release = root.parent / "habitat_release"
+    release.mkdir()
+    for name in ("00000000_1.jpeg", "00000000_2.jpeg"):
+        (release / name).touch()
+    asked = partial(data_prepare, data_root=root.parent, device="cpu")
     with pytest.raises(UsageError, match="habitat_release is prepared without a network; leave --ckpt out"):
-        dataset_info("habitat_release").prepare(root, "random:mini-mae")
-    assert "retrieval-random-mini-mae" in dataset_info("7scenes").prepare(root, "random:mini-mae", "cpu")
+        asked("habitat_release", ckpt="random:mini-mae")
+    with pytest.raises(UsageError, match="nyuv2 needs no preparation: it is read as it is published"):
+        dataset_info("nyuv2").preparer()
+    asked("habitat_release")
+    asked("7scenes", ckpt="random:mini-mae")
+    assert (release / "pairs.txt").read_text() == "00000000_1.jpeg 00000000_2.jpeg\n"
+    assert {path.name for path in (root / "retrieval-random-mini-mae").iterdir()} >= {"red_top10.txt"}
     (root / "red" / frame("seq-01", 2)).write_bytes(b"")
     with pytest.raises(BenchError, match=r"frame-000002\.color\.png can't be decoded"):
-        dataset_info("7scenes").prepare(root, "random:mini-croco", "cpu")
+        asked("7scenes", ckpt="random:mini-croco")

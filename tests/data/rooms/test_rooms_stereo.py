@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from croco_bench.data.checks.stereo import check_crestereo, check_middlebury
 from croco_bench.data.datasets.matching import crestereo, middlebury
 from croco_bench.data.formats.disparity import read_pfm_disparity
 from croco_bench.data.formats.images import read_gray
@@ -67,7 +66,7 @@ def test_pairs_are_a_function_of_the_seed(pairs: list[StereoPair]) -> None:
 
 def test_middleburys_miniature_is_read_and_passes_the_check(tiny_data: Path) -> None:
     root = tiny_data / "middlebury"
-    findings = check_middlebury(root)
+    findings = middlebury.check(root)
     assert all(finding.ok for finding in findings) and "miniature" in findings[0].what
     train, test = (middlebury.open_evaluation(root, split) for split in ("train", "test"))
     assert set(train.groups) == set(TRAINING_SCENES[:4]) and set(test.groups) == set(TEST_SCENES[:1])
@@ -93,7 +92,7 @@ def test_middleburys_calibration_gives_depths(tiny_data: Path) -> None:
 
 
 def test_crestereos_miniature_is_read_and_passes_the_check(tiny_data: Path) -> None:
-    findings = check_crestereo(tiny_data / "crestereo")
+    findings = crestereo.check(tiny_data / "crestereo")
     assert all(finding.ok for finding in findings) and "miniature" in findings[0].what
     reader = crestereo.open_split(tiny_data / "crestereo")
     assert (

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.middlebury import evaluation_pair
-from croco_bench.data.datasets.matching.stereo import DisparityReader, masked_truth
+from croco_bench.data.checks.image_pairs import check_splits
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader
+from croco_bench.data.datasets.matching.middlebury import evaluation_pair, read_masked_truth
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.layout import require, subfolders
 from croco_bench.errors import DataError
 
 Split = Literal["train", "test"]
 LINK = "https://www.eth3d.net/datasets"
+PAIRS: dict[Split, int] = {"train": 27, "test": 20}
 # CroCo v2 selects by these scenes and trains on the others.
 SELECT_SCENES = ("delivery_area_3s", "electro_3l", "playground_3l")
 # CroCo's names of the folders, and the archives'.
@@ -23,7 +26,7 @@ _FOLDERS: dict[Split, tuple[str, str]] = {
 }
 
 
-def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None) -> DisparityReader:
+def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None) -> MatchingReader:
     """All pairs, or those of some scenes; `occluded` is read where the mask of what both views see is there.
 
     `test` has no disparity: it is for submissions.
@@ -38,4 +41,9 @@ def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None)
     require(root / folder, scenes or (), present, LINK)
     truths = f"{folder}_gt" if split == "train" else None
     pairs = [evaluation_pair(root, folder, truths, scene, LINK) for scene in (present if scenes is None else scenes)]
-    return DisparityReader("eth3d", split, root, pairs, masked_truth, miniature=is_miniature(root))
+    return MatchingReader("eth3d", split, root, pairs, read_masked_truth, miniature=is_miniature(root))
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on both splits."""
+    return check_splits(root, LINK, open_split, PAIRS)

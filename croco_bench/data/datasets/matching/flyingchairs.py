@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.flow import FlowReader
-from croco_bench.data.datasets.matching.image_pairs import ViewPair, plain
+from croco_bench.data.checks.image_pairs import check_splits
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths, read_truth_file
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.arrays import opened
 from croco_bench.data.formats.flow import read_flo
 from croco_bench.data.formats.layout import base_of, file_names, require
@@ -15,13 +17,14 @@ from croco_bench.errors import DataError
 
 Split = Literal["train", "val"]
 LINK = "https://lmb.informatik.uni-freiburg.de/data/FlyingChairs/FlyingChairs.zip"
+PAIRS: dict[Split, int] = {"train": 22_232, "val": 640}
 SPLIT_LINK = "https://lmb.informatik.uni-freiburg.de/data/FlyingChairs/FlyingChairs_train_val.txt"
 # The list's name in RAFT and CroCo, and at its source.
 LISTS = ("chairs_split.txt", "FlyingChairs_train_val.txt")
 _MARKS: dict[Split, str] = {"train": "1", "val": "2"}
 
 
-def open_split(root: Path, split: Split) -> FlowReader:
+def open_split(root: Path, split: Split) -> MatchingReader:
     """Pairs that the list marks: line n is pair n, 1 for train and 2 for val.
 
     Raises:
@@ -43,7 +46,7 @@ def open_split(root: Path, split: Split) -> FlowReader:
     if f"{len(marks) + 1:05d}_flow.flo" in present:
         raise DataError(f"{path} has {len(marks)} lines, fewer than there are pairs", f"get it from {SPLIT_LINK}")
     pairs = [
-        ViewPair(
+        PairPaths(
             id=f"{number:05d}",
             group=f"{number:05d}",
             image1=f"data/{number:05d}_img1.ppm",
@@ -52,7 +55,9 @@ def open_split(root: Path, split: Split) -> FlowReader:
         )
         for number in numbers
     ]
-    return FlowReader("flyingchairs", split, base, pairs, plain("flow_px", read_flo), miniature=is_miniature(root))
+    return MatchingReader(
+        "flyingchairs", split, base, pairs, partial(read_truth_file, "flow_px", read_flo), miniature=is_miniature(root)
+    )
 
 
 def _list(root: Path, base: Path) -> Path:
@@ -60,3 +65,8 @@ def _list(root: Path, base: Path) -> Path:
         if path.is_file():
             return path
     raise DataError(f"there is no {root / LISTS[0]}", f"get it from {SPLIT_LINK}")
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on both splits of the list."""
+    return check_splits(root, LINK, open_split, PAIRS)

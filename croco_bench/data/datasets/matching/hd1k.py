@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.flow import FlowReader
-from croco_bench.data.datasets.matching.image_pairs import ViewPair, plain
+from croco_bench.data.checks.image_pairs import check_splits
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths, read_truth_file
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.flow import read_kitti_flow
-from croco_bench.data.formats.layout import base_of, file_names, match
+from croco_bench.data.formats.layout import base_of, file_names, require_exactly
 from croco_bench.errors import DataError
 
 Split = Literal["train", "test"]
 LINK = "http://hci-benchmark.iwr.uni-heidelberg.de"
+# The release does not say how many pairs it has.
+_PAIRS: dict[Split, int | None] = {"train": None}
 PARTS: dict[Split, str] = {"train": "hd1k_input", "test": "hd1k_challenge"}
 
 
-def open_split(root: Path, split: Split) -> FlowReader:
+def open_split(root: Path, split: Split) -> MatchingReader:
     """Pairs of following frames of one sequence. `test` has no flow: it is for submissions.
 
     The last frame of a sequence has flow too, but nothing that it leads to.
@@ -41,9 +45,9 @@ def open_split(root: Path, split: Split) -> FlowReader:
     if split == "train":
         present = set(file_names(base / flows, "", ".png", LINK))
         lasts = present & {names[-1] for names in sequences.values()}
-        match(base / flows, {first for _, first, _ in steps} | lasts, present, LINK)
+        require_exactly(base / flows, {first for _, first, _ in steps} | lasts, present, LINK)
     pairs = [
-        ViewPair(
+        PairPaths(
             id=first.removesuffix(".png"),
             group=sequence,
             image1=f"{images}/{first}",
@@ -52,4 +56,10 @@ def open_split(root: Path, split: Split) -> FlowReader:
         )
         for sequence, first, second in steps
     ]
-    return FlowReader("hd1k", split, base, pairs, plain("flow_px", read_kitti_flow), miniature=is_miniature(root))
+    read_truth = partial(read_truth_file, "flow_px", read_kitti_flow)
+    return MatchingReader("hd1k", split, base, pairs, read_truth, miniature=is_miniature(root))
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on the sequences with flow."""
+    return check_splits(root, LINK, open_split, _PAIRS)

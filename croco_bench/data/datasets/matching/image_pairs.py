@@ -1,10 +1,18 @@
-"""Two views and what leads from one to the other: what readers of optical flow and of stereo share."""
+"""Image pairs with what leads from the first image to the second: the reader of all datasets of optical flow and of stereo.
+
+Samples of optical flow: `image1`, `image2` (H, W, 3) uint8 RGB; `flow_px` (H, W, 2) float32 from the first to the second, u
+right, v down, 0 where unknown; `valid` (H, W) bool, where it is known; `id` str.
+
+Samples of stereo: `image1` left and `image2` right; `disparity_px` (H, W) float32: what the left view shows at x, the right
+one shows at x - d; 0 where unknown; `valid` and `id`.
+
+Some datasets add `occluded` (H, W) bool, what the second image doesn't show, and `invalid` (H, W) bool, where the truth isn't
+reliable. A split with withheld truth has `image1`, `image2` and `id` only.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,17 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.data.formats.images import read_gray, read_rgb
+from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
+from croco_bench.files import fingerprint
 from croco_bench.types import Array, Sample
 
-# Files of so many pairs, spread over the split, give their sizes to the fingerprint.
-_WEIGHED = 64
+# The fingerprint includes the file sizes of this many pairs, spread over the split.
+_PAIRS_WITH_SIZES = 64
 
 
-class ViewPair(NamedTuple):
-    """Where one pair lies: paths are below the dataset's folder. There is no `truth` where it is withheld.
+class PairPaths(NamedTuple):
+    """The files of one pair: paths are below the dataset's folder. `truth` is None where it is withheld.
 
-    `group` is what the pair must not be separated from (its scene). `occluded` and `invalid` are masks of the first view.
+    `group` is what the pair must not be separated from (its scene). `occluded` and `invalid` are masks of the first image.
     """
 
     id: str
@@ -34,68 +44,77 @@ class ViewPair(NamedTuple):
     invalid: str | None = None
 
 
-# (folder, pair) -> what its files say, under the keys of a sample.
-Truth = Callable[[Path, ViewPair], Sample]
+# (folder, pair) -> the content of the pair's truth and masks, under the keys of a sample.
+ReadTruth = Callable[[Path, PairPaths], Sample]
 
 
 class MatchingReader:
-    """Pairs of one split. Samples: `image1`, `image2` (H, W, 3) uint8 RGB, `id` str, and what `truth` reads."""
+    """The pairs of one split; `read_truth` is called with `base` and a pair that has truth.
+
+    Raises:
+        DataError: there are no pairs.
+    """
 
     def __init__(
-        self, dataset: str, split: str, base: Path, pairs: Sequence[ViewPair], truth: Truth, *, miniature: bool
+        self,
+        dataset: str,
+        split: str,
+        base: Path,
+        pairs: Sequence[PairPaths],
+        read_truth: ReadTruth,
+        *,
+        miniature: bool,
     ) -> None:
         if not pairs:
             raise DataError(
                 f"the {split} split of {dataset} in {base} is empty", f"croco-bench data check {dataset} says more"
             )
         self.dataset, self.split, self.miniature, self.available = dataset, split, miniature, len(pairs)
-        self._base, self._pairs, self._truth = base, list(pairs), truth
+        self.base, self.pairs, self.read_truth = base, list(pairs), read_truth
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.pairs)
 
     @property
     def groups(self) -> Sequence[str]:
         """The scenes."""
-        return [pair.group for pair in self._pairs]
+        return [pair.group for pair in self.pairs]
 
     @property
     def ids(self) -> Sequence[str]:
         """Names of all pairs."""
-        return [pair.id for pair in self._pairs]
+        return [pair.id for pair in self.pairs]
 
     def fingerprint(self) -> str:
-        """Of the names of all pairs, and the sizes of a few pairs' files."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, _WEIGHED).astype(int))
-        paths = [self._base / name for index in chosen for name in self._pairs[index][2:] if name is not None]
+        """Of the names of all pairs, and the file sizes of a few."""
+        pairs = [self.pairs[i] for i in spread_indices(len(self), _PAIRS_WITH_SIZES)]
+        paths = [self.base / name for pair in pairs for name in pair[2:] if name is not None]
         sizes = [str(path.stat().st_size if path.is_file() else "absent") for path in paths]
-        text = "\n".join([self.dataset, self.split, *sizes, *self.ids])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint("\n".join([self.dataset, self.split, *sizes, *self.ids]))
 
     def __getitem__(self, index: int) -> Sample:
-        pair = self._pairs[index]
-        sample = {"image1": read_rgb(self._base / pair.image1), "image2": read_rgb(self._base / pair.image2)}
+        pair = self.pairs[index]
+        sample = {"image1": read_rgb(self.base / pair.image1), "image2": read_rgb(self.base / pair.image2)}
         if pair.truth is not None:
-            sample |= self._truth(self._base, pair)
+            sample |= self.read_truth(self.base, pair)
+        self._check_sizes(sample, pair)
+        return {**sample, "id": pair.id}
+
+    def _check_sizes(self, sample: Sample, pair: PairPaths) -> None:
         height, width = sample["image1"].shape[:2]
         for key, array in sample.items():
             if array.shape[:2] != (height, width):
                 files = {"image2": pair.image2, "occluded": pair.occluded, "invalid": pair.invalid}
-                tall, wide = array.shape[:2]
+                other_height, other_width = array.shape[:2]
                 raise DataError(
-                    f"{self._base / (files.get(key) or str(pair.truth))} belongs to an image of {tall}x{wide}, but "
-                    f"{self._base / pair.image1} is {height}x{width} (height x width)",
+                    f"{self.base / (files.get(key) or str(pair.truth))} belongs to an image of {other_height}x{other_width}, "
+                    f"but {self.base / pair.image1} is {height}x{width} (height x width)",
                     "get both again",
                 )
-        return {**sample, "id": pair.id}
 
 
-def plain(key: str, read: Callable[[Path], tuple[Array, Array]]) -> Truth:
-    """Truth in a file of one format, stored under `key` beside `valid`; masks in 8-bit images."""
-    return partial(_plain, key, read)
-
-
-def _plain(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pair: ViewPair) -> Sample:
+def read_truth_file(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pair: PairPaths) -> Sample:
+    """A `ReadTruth` once `key` and `read` are bound: values under `key` and `valid`, masks from 8-bit images."""
     values, valid = read(base / str(pair.truth))
     sample: Sample = {key: values, "valid": valid}
     for mask, path in (("occluded", pair.occluded), ("invalid", pair.invalid)):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.flow import FlowReader
-from croco_bench.data.datasets.matching.image_pairs import ViewPair
-from croco_bench.data.datasets.matching.stereo import DisparityReader
+from croco_bench.data.checks.image_pairs import Part, check_parts
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_kitti_disparity
 from croco_bench.data.formats.flow import read_kitti_flow
-from croco_bench.data.formats.layout import base_of, match, numbered
+from croco_bench.data.formats.layout import base_of, numbered, require_exactly
 from croco_bench.types import Array, Sample
 
 Split = Literal["train", "test"]
@@ -24,7 +24,10 @@ PARTS: dict[Split, str] = {"train": "training", "test": "testing"}
 
 @dataclass(frozen=True)
 class Edition:
-    """How one of the two benchmarks calls its folders; of truth, first that of all pixels, then of those seen twice."""
+    """Names of one of the two benchmarks' folders, and its number of pairs.
+
+    `disparity`: of all pixels, and of those that both views see.
+    """
 
     name: str
     archive: str
@@ -32,18 +35,27 @@ class Edition:
     right: str
     disparity: tuple[str, str]
     link: str
+    pairs: Mapping[Split, int]
 
 
 EDITIONS: dict[Year, Edition] = {
     2012: Edition(
-        *("kitti2012", "data_stereo_flow", "colored_0", "colored_1"),
-        ("disp_occ", "disp_noc"),
-        "https://www.cvlibs.net/datasets/kitti/eval_stereo_flow.php",
+        name="kitti2012",
+        archive="data_stereo_flow",
+        left="colored_0",
+        right="colored_1",
+        disparity=("disp_occ", "disp_noc"),
+        link="https://www.cvlibs.net/datasets/kitti/eval_stereo_flow.php",
+        pairs={"train": 194, "test": 195},
     ),
     2015: Edition(
-        *("kitti2015", "data_scene_flow", "image_2", "image_3"),
-        ("disp_occ_0", "disp_noc_0"),
-        "https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php",
+        name="kitti2015",
+        archive="data_scene_flow",
+        left="image_2",
+        right="image_3",
+        disparity=("disp_occ_0", "disp_noc_0"),
+        link="https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php",
+        pairs={"train": 200, "test": 200},
     ),
 }
 # CroCo v2 selects by the last pairs of 2015: ten for flow, five for stereo.
@@ -51,7 +63,7 @@ SELECT_FLOW_2015 = tuple(f"{number:06d}" for number in range(190, 200))
 SELECT_STEREO_2015 = SELECT_FLOW_2015[5:]
 
 
-def open_flow(root: Path, split: Split, *, year: Year) -> FlowReader:
+def open_flow(root: Path, split: Split, *, year: Year) -> MatchingReader:
     """Pairs of following frames; `occluded` is read where `flow_noc` is there. `test` has no flow: it is for submissions.
 
     Raises:
@@ -59,11 +71,11 @@ def open_flow(root: Path, split: Split, *, year: Year) -> FlowReader:
     """
     edition = EDITIONS[year]
     base, pairs = _pairs(root, split, edition, (edition.left, "11"), ("flow_occ", "flow_noc"))
-    truth = partial(_truth, "flow_px", read_kitti_flow)
-    return FlowReader(edition.name, split, base, pairs, truth, miniature=is_miniature(root))
+    read_truth = partial(_truth, "flow_px", read_kitti_flow)
+    return MatchingReader(edition.name, split, base, pairs, read_truth, miniature=is_miniature(root))
 
 
-def open_stereo(root: Path, split: Split, *, year: Year) -> DisparityReader:
+def open_stereo(root: Path, split: Split, *, year: Year) -> MatchingReader:
     """Left and right views; `occluded` is read where `disp_noc` is there. `test` has no disparity: it is for submissions.
 
     Raises:
@@ -71,13 +83,13 @@ def open_stereo(root: Path, split: Split, *, year: Year) -> DisparityReader:
     """
     edition = EDITIONS[year]
     base, pairs = _pairs(root, split, edition, (edition.right, "10"), edition.disparity)
-    truth = partial(_truth, "disparity_px", read_kitti_disparity)
-    return DisparityReader(edition.name, split, base, pairs, truth, miniature=is_miniature(root))
+    read_truth = partial(_truth, "disparity_px", read_kitti_disparity)
+    return MatchingReader(edition.name, split, base, pairs, read_truth, miniature=is_miniature(root))
 
 
 def _pairs(
     root: Path, split: Split, edition: Edition, second: tuple[str, str], truth: tuple[str, str]
-) -> tuple[Path, list[ViewPair]]:
+) -> tuple[Path, list[PairPaths]]:
     """The folder, and the pairs in it: the left first frame, and one of the same number in the folder `second`."""
     part, (folder, which) = PARTS[split], second
     base = base_of(root, (edition.archive,), part, edition.link)
@@ -88,7 +100,7 @@ def _pairs(
     for name in names.values():
         _match(base / part / name, frames, "10", edition.link)
     return base, [
-        ViewPair(
+        PairPaths(
             id=f"{frame:06d}",
             group=f"{frame:06d}",
             image1=f"{part}/{edition.left}/{frame:06d}_10.png",
@@ -102,10 +114,10 @@ def _pairs(
 def _match(folder: Path, frames: list[int], which: str, link: str) -> None:
     """Refuses a folder that hasn't exactly these frames."""
     present = {f"{frame:06d}_{which}.png" for frame in numbered(folder, "", f"_{which}.png", link)}
-    match(folder, (f"{frame:06d}_{which}.png" for frame in frames), present, link)
+    require_exactly(folder, (f"{frame:06d}_{which}.png" for frame in frames), present, link)
 
 
-def _truth(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pair: ViewPair) -> Sample:
+def _truth(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pair: PairPaths) -> Sample:
     """Truth under `key`; occluded is what is known, but not in the file of pixels that both views see."""
     values, valid = read(base / str(pair.truth))
     if pair.occluded is None:
@@ -113,3 +125,24 @@ def _truth(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pa
     _, seen = read(base / pair.occluded)
     # Of two sizes, the reader will say so.
     return {key: values, "valid": valid, "occluded": valid & ~seen if seen.shape == valid.shape else ~seen}
+
+
+def check_2012(root: Path) -> list[Finding]:
+    """Findings on both splits of 2012 for flow, and for stereo where the right camera's images are there."""
+    return _check(root, 2012)
+
+
+def check_2015(root: Path) -> list[Finding]:
+    """Findings on both splits of 2015 for flow, and for stereo where the right camera's images are there."""
+    return _check(root, 2015)
+
+
+def _check(root: Path, year: Year) -> list[Finding]:
+    edition = EDITIONS[year]
+    parts = [Part(split, partial(open_flow, root, split, year=year), n) for split, n in edition.pairs.items()]
+    if any((root / folder / PARTS["train"] / edition.right).is_dir() for folder in (".", edition.archive)):
+        parts += [
+            Part(f"{split}, stereo", partial(open_stereo, root, split, year=year), n)
+            for split, n in edition.pairs.items()
+        ]
+    return check_parts(root, edition.link, parts)

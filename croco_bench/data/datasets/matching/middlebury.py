@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.image_pairs import Truth, ViewPair, plain
-from croco_bench.data.datasets.matching.stereo import DisparityReader, masked_truth
+import numpy as np
+
+from croco_bench.data.checks.image_pairs import Part, check_parts
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths, ReadTruth, read_truth_file
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_middlebury_disparity, read_pfm_disparity
+from croco_bench.data.formats.images import read_gray
 from croco_bench.data.formats.layout import file_names, require, subfolders
 from croco_bench.errors import DataError
+from croco_bench.types import Sample
 
 Edition = Literal["2005", "2006", "2014", "2021"]
 Split = Literal["train", "test"]
@@ -30,9 +36,14 @@ _FOLDERS: dict[Edition, tuple[str, ...]] = {
     "2014": ("2014",),
     "2021": ("2021/data", "2021"),
 }
+# Pairs of each year, and of each split of the evaluation.
+PAIRS: dict[Edition, int] = {"2005": 54, "2006": 189, "2014": 138, "2021": 355}
+EVALUATION_PAIRS = 15
+# The value of mask0nocc.png where both views see the same point.
+_SEEN_BY_BOTH = 255
 
 
-def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = None) -> DisparityReader:
+def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = None) -> MatchingReader:
     """All pairs of one year's scenes, or of some: every light and exposure that both views have.
 
     2005 and 2006 are those of full size, from view 1 to view 5; of 2014 the left view is always im0, the right one im1, im1E
@@ -48,10 +59,10 @@ def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = 
     find = _FINDERS[edition]
     pairs = [pair for scene in (present if scenes is None else scenes) for pair in find(base, scene)]
     truth = read_middlebury_disparity if edition in ("2005", "2006") else read_pfm_disparity
-    return _reader(root, base, f"{edition} train", pairs, plain("disparity_px", truth))
+    return _reader(root, base, f"{edition} train", pairs, partial(read_truth_file, "disparity_px", truth))
 
 
-def open_evaluation(root: Path, split: Split, *, resolution: Resolution = "F") -> DisparityReader:
+def open_evaluation(root: Path, split: Split, *, resolution: Resolution = "F") -> MatchingReader:
     """The pairs of MiddEval3 in full, half or quarter size, in the official folders or in CroCo's.
 
     `occluded` is read where the mask of what both views see is there. `test` has no disparity: it is for submissions.
@@ -63,14 +74,14 @@ def open_evaluation(root: Path, split: Split, *, resolution: Resolution = "F") -
     folder = _first(root, (f"MiddEval3_{resolution}/{split}", f"MiddEval3/{official}{resolution}"))
     truths = folder if split == "train" else None
     pairs = [evaluation_pair(root, folder, truths, scene, LINK) for scene in subfolders(root / folder, LINK)]
-    return _reader(root, root, f"MiddEval3 {split} {resolution}", pairs, masked_truth)
+    return _reader(root, root, f"MiddEval3 {split} {resolution}", pairs, read_masked_truth)
 
 
-def evaluation_pair(base: Path, folder: str, truths: str | None, scene: str, link: str) -> ViewPair:
+def evaluation_pair(base: Path, folder: str, truths: str | None, scene: str, link: str) -> PairPaths:
     """`im0.png` and `im1.png` of a scene in `folder`; `disp0GT.pfm` and, if it is there, `mask0nocc.png` in `truths`."""
     views = f"{folder}/{scene}"
     require(base / views, ("im0.png", "im1.png"), file_names(base / views, "im", ".png", link), link)
-    pair = ViewPair(scene, scene, f"{views}/im0.png", f"{views}/im1.png")
+    pair = PairPaths(scene, scene, f"{views}/im0.png", f"{views}/im1.png")
     if truths is None:
         return pair
     names = file_names(base / truths / scene, "", "", link)
@@ -79,8 +90,19 @@ def evaluation_pair(base: Path, folder: str, truths: str | None, scene: str, lin
     return pair._replace(truth=f"{truths}/{scene}/disp0GT.pfm", occluded=mask)
 
 
-def _reader(root: Path, base: Path, split: str, pairs: Sequence[ViewPair], truth: Truth) -> DisparityReader:
-    return DisparityReader("middlebury", split, base, pairs, truth, miniature=is_miniature(root))
+def read_masked_truth(base: Path, pair: PairPaths) -> Sample:
+    """Disparity from a .pfm; `occluded` is what is known, but not among what both views see according to the mask."""
+    disparity, valid = read_pfm_disparity(base / str(pair.truth))
+    sample: Sample = {"disparity_px": disparity, "valid": valid}
+    if pair.occluded is not None:
+        seen = read_gray(base / pair.occluded, np.uint8) == _SEEN_BY_BOTH
+        # The reader refuses a mask of another size.
+        sample["occluded"] = valid & ~seen if seen.shape == valid.shape else ~seen
+    return sample
+
+
+def _reader(root: Path, base: Path, split: str, pairs: Sequence[PairPaths], read_truth: ReadTruth) -> MatchingReader:
+    return MatchingReader("middlebury", split, base, pairs, read_truth, miniature=is_miniature(root))
 
 
 def _first(root: Path, folders: Sequence[str]) -> str:
@@ -90,23 +112,23 @@ def _first(root: Path, folders: Sequence[str]) -> str:
     raise DataError(f"{root} holds no folder {' or '.join(folders)}", f"get {LINK}")
 
 
-def _of_2005(base: Path, scene: str) -> Iterator[ViewPair]:
+def _of_2005(base: Path, scene: str) -> Iterator[PairPaths]:
     require(base / scene, ("disp1.png",), file_names(base / scene, "disp", ".png", LINK), LINK)
     for folder in (f"{scene}/Illum{light}/Exp{exposure}" for light in (1, 2, 3) for exposure in (0, 1, 2)):
         names = file_names(base / folder, "view", ".png", LINK)
         require(base / folder, ("view1.png", "view5.png"), names, LINK)
-        yield ViewPair(folder, scene, f"{folder}/view1.png", f"{folder}/view5.png", f"{scene}/disp1.png")
+        yield PairPaths(folder, scene, f"{folder}/view1.png", f"{folder}/view5.png", f"{scene}/disp1.png")
 
 
-def _of_2014(base: Path, scene: str) -> Iterator[ViewPair]:
+def _of_2014(base: Path, scene: str) -> Iterator[PairPaths]:
     rights = ("im1", "im1E", "im1L")
     wanted = ("im0.png", *(f"{right}.png" for right in rights), "disp0.pfm")
     require(base / scene, wanted, file_names(base / scene, "", "", LINK), LINK)
     for right in rights:
-        yield ViewPair(f"{scene}/{right}", scene, f"{scene}/im0.png", f"{scene}/{right}.png", f"{scene}/disp0.pfm")
+        yield PairPaths(f"{scene}/{right}", scene, f"{scene}/im0.png", f"{scene}/{right}.png", f"{scene}/disp0.pfm")
 
 
-def _of_2021(base: Path, scene: str) -> Iterator[ViewPair]:
+def _of_2021(base: Path, scene: str) -> Iterator[PairPaths]:
     require(base / scene, ("disp0.pfm",), file_names(base / scene, "disp", ".pfm", LINK), LINK)
     for light in subfolders(base / scene / "ambient", LINK):
         folder = f"{scene}/ambient/{light}"
@@ -115,14 +137,32 @@ def _of_2021(base: Path, scene: str) -> Iterator[ViewPair]:
         require(base / folder, (f"im1{left[3:]}" for left in lefts), rights, LINK)
         for left in lefts:
             stem = left.removesuffix(".png")
-            yield ViewPair(
+            yield PairPaths(
                 f"{folder}/{stem}", scene, f"{folder}/{left}", f"{folder}/im1{left[3:]}", f"{scene}/disp0.pfm"
             )
 
 
-_FINDERS: dict[Edition, Callable[[Path, str], Iterator[ViewPair]]] = {
+_FINDERS: dict[Edition, Callable[[Path, str], Iterator[PairPaths]]] = {
     "2005": _of_2005,
     "2006": _of_2005,
     "2014": _of_2014,
     "2021": _of_2021,
 }
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on the years and resolutions that are there; one is enough."""
+    resolutions: tuple[Resolution, ...] = ("F", "H", "Q")
+    splits: tuple[Split, ...] = ("train", "test")
+    parts = [
+        Part(year, partial(open_scenes, root, year), pairs) for year, pairs in PAIRS.items() if (root / year).is_dir()
+    ]
+    parts += [
+        Part(f"MiddEval3 {split} {size}", partial(open_evaluation, root, split, resolution=size), EVALUATION_PAIRS)
+        for size in resolutions
+        if (root / f"MiddEval3_{size}").is_dir() or (root / f"MiddEval3/training{size}").is_dir()
+        for split in splits
+    ]
+    if not parts:
+        return [Finding(False, f"{root} holds none of {', '.join(PAIRS)}, MiddEval3", f"get {LINK}")]
+    return check_parts(root, LINK, parts)

@@ -6,14 +6,16 @@ Its folder `sceneflow` holds Driving, Monkaa and FlyingThings; the latter may be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.image_pairs import ViewPair, plain
-from croco_bench.data.datasets.matching.stereo import DisparityReader
+from croco_bench.data.checks.image_pairs import Part, check_parts
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths, read_truth_file
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_pfm_disparity
-from croco_bench.data.formats.layout import chosen, file_names, match, subfolders
+from croco_bench.data.formats.layout import check_choice, file_names, require_exactly, subfolders
 from croco_bench.errors import DataError
 
 Split = Literal["train", "test", "test1of100"]
@@ -22,22 +24,24 @@ PASSES = ("clean", "final")
 _THINGS = ("FlyingThings", "FlyingThings3D")
 # How many folders lie between a pass and its cameras.
 _DEPTHS = {"Driving": 3, "Monkaa": 1}
+# Pairs of one pass.
+PAIRS: dict[Split, int] = {"train": 35_454, "test": 4_370}
 
 
-def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> DisparityReader:
+def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> MatchingReader:
     """All pairs of the passes, one after the other; `test` is FlyingThings alone, `test1of100` every hundredth of it.
 
     Raises:
         DataError: files are missing.
         UsageError: no such pass.
     """
-    chosen("pass of SceneFlow", passes, PASSES)
-    pairs: list[ViewPair] = []
+    check_choice("pass of SceneFlow", passes, PASSES)
+    pairs: list[PairPaths] = []
     for name in passes:
         found = [pair for part, scene in _scenes(root, split, name) for pair in _pairs(root, part, name, scene)]
         pairs += found[::100] if split == "test1of100" else found
-    truth = plain("disparity_px", read_pfm_disparity)
-    return DisparityReader("sceneflow", split, root, pairs, truth, miniature=is_miniature(root))
+    read_truth = partial(read_truth_file, "disparity_px", read_pfm_disparity)
+    return MatchingReader("sceneflow", split, root, pairs, read_truth, miniature=is_miniature(root))
 
 
 def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
@@ -60,17 +64,27 @@ def _below(folder: Path, depth: int) -> list[str]:
     return names if depth == 1 else [f"{name}/{rest}" for name in names for rest in _below(folder / name, depth - 1)]
 
 
-def _pairs(root: Path, part: str, name: str, scene: str) -> Iterator[ViewPair]:
+def _pairs(root: Path, part: str, name: str, scene: str) -> Iterator[PairPaths]:
     frames, truths = f"{part}/frames_{name}pass/{scene}", f"{part}/disparity/{scene}/left"
     numbers = [left.removesuffix(".png") for left in file_names(root / frames / "left", "", ".png", LINK)]
     for folder, suffix in ((f"{frames}/right", ".png"), (truths, ".pfm")):
         present = file_names(root / folder, "", suffix, LINK)
-        match(root / folder, (number + suffix for number in numbers), present, LINK)
+        require_exactly(root / folder, (number + suffix for number in numbers), present, LINK)
     for number in numbers:
-        yield ViewPair(
+        yield PairPaths(
             id=f"{name}pass/{part}/{scene}/{number}",
             group=f"{part}/{scene}",
             image1=f"{frames}/left/{number}.png",
             image2=f"{frames}/right/{number}.png",
             truth=f"{truths}/{number}.pfm",
         )
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on both passes of both splits."""
+    parts = [
+        Part(f"{split}, {name}", partial(open_split, root, split, passes=(name,)), pairs)
+        for split, pairs in PAIRS.items()
+        for name in PASSES
+    ]
+    return check_parts(root, LINK, parts)

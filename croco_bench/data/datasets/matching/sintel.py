@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.flow import FlowReader
-from croco_bench.data.datasets.matching.image_pairs import ViewPair, plain
+from croco_bench.data.checks.image_pairs import Part, check_parts
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths, read_truth_file
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.flow import read_flo
-from croco_bench.data.formats.layout import base_of, chosen, file_names, match, require, steps, subfolders
+from croco_bench.data.formats.layout import (
+    base_of,
+    check_choice,
+    file_names,
+    frames_with_successor,
+    require,
+    require_exactly,
+    subfolders,
+)
+from croco_bench.files import fingerprint
+from croco_bench.types import Sample
 
 Split = Literal["train", "test"]
 LINK = "http://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip"
@@ -23,11 +35,14 @@ SCENES = (
 # CroCo v2 selects by these and trains on the others.
 SELECT_SCENES = ("temple_2", "temple_3")
 PARTS: dict[Split, str] = {"train": "training", "test": "test"}
+# Pairs of one pass.
+PAIRS: dict[Split, int] = {"train": 1041, "test": 552}
+SELECT_PAIRS = 98
 
 
 def open_split(
     root: Path, split: Split, *, passes: Sequence[str] = PASSES, scenes: Sequence[str] | None = None
-) -> FlowReader:
+) -> MatchingReader:
     """All pairs of the passes, one after the other, or those of some scenes. `test` has no flow: it is for submissions.
 
     `occluded` and `invalid` are read where their folders are there.
@@ -36,10 +51,10 @@ def open_split(
         DataError: files are missing.
         UsageError: no such pass or scene.
     """
-    chosen("pass of Sintel", passes, PASSES)
+    check_choice("pass of Sintel", passes, PASSES)
     base, present = _base(root, split), scenes_of(root, split)
     if scenes is not None:
-        chosen("scene of Sintel", scenes, sorted({*SCENES, *present}))
+        check_choice("scene of Sintel", scenes, sorted({*SCENES, *present}))
         require(base / PARTS[split] / "clean", scenes, present, LINK)
     pairs = [
         pair
@@ -47,7 +62,40 @@ def open_split(
         for scene in (present if scenes is None else scenes)
         for pair in _pairs(base, PARTS[split], name, scene)
     ]
-    return FlowReader("sintel", split, base, pairs, plain("flow_px", read_flo), miniature=is_miniature(root))
+    return MatchingReader(
+        "sintel", split, base, pairs, partial(read_truth_file, "flow_px", read_flo), miniature=is_miniature(root)
+    )
+
+
+class BothPasses:
+    """Pairs of frames in both passes at once: `passes` maps each pass to its two images.
+
+    `flow_px`, `valid`, `id` and masks are those of the clean pass, which the final pass shares. A subset of this reader is
+    the same subset of both passes.
+    """
+
+    def __init__(self, root: Path, split: Split, scenes: Sequence[str] | None = None) -> None:
+        self._readers = {name: open_split(root, split, passes=(name,), scenes=scenes) for name in PASSES}
+        clean = self._readers[PASSES[0]]
+        self.dataset, self.miniature, self.available = clean.dataset, clean.miniature, len(clean)
+        self.split = f"{split} ({', '.join(scenes)})" if scenes else split
+
+    def __len__(self) -> int:
+        return self.available
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The scenes."""
+        return self._readers[PASSES[0]].groups
+
+    def __getitem__(self, index: int) -> Sample:
+        samples = {name: reader[index] for name, reader in self._readers.items()}
+        shared = {key: value for key, value in samples[PASSES[0]].items() if key not in ("image1", "image2")}
+        return {**shared, "passes": {name: (one["image1"], one["image2"]) for name, one in samples.items()}}
+
+    def fingerprint(self) -> str:
+        """Of both passes."""
+        return fingerprint(",".join(reader.fingerprint() for reader in self._readers.values()))
 
 
 def scenes_of(root: Path, split: Split) -> list[str]:
@@ -63,10 +111,10 @@ def _base(root: Path, split: Split) -> Path:
     return base_of(root, ("MPI-Sintel-complete", "MPI-Sintel"), PARTS[split], LINK)
 
 
-def _pairs(base: Path, part: str, name: str, scene: str) -> Iterator[ViewPair]:
+def _pairs(base: Path, part: str, name: str, scene: str) -> Iterator[PairPaths]:
     """Pairs of one scene in one pass."""
     folder = f"{part}/{name}/{scene}"
-    starts = steps(base / folder, "frame_", ".png", LINK)
+    starts = frames_with_successor(base / folder, "frame_", ".png", LINK)
     kinds = {"flow": ".flo", "occlusions": ".png", "invalid": ".png"} if part == "training" else {}
     kinds = {kind: suffix for kind, suffix in kinds.items() if kind == "flow" or (base / part / kind).is_dir()}
     for kind, suffix in kinds.items():
@@ -74,10 +122,10 @@ def _pairs(base: Path, part: str, name: str, scene: str) -> Iterator[ViewPair]:
         present = set(file_names(place, "frame_", suffix, LINK))
         wanted = [f"frame_{start:04d}{suffix}" for start in starts]
         # There is a mask of what is invalid for the last frames too.
-        (require if kind == "invalid" else match)(place, wanted, present, LINK)
+        (require if kind == "invalid" else require_exactly)(place, wanted, present, LINK)
     for start in starts:
         paths = {kind: f"{part}/{kind}/{scene}/frame_{start:04d}{suffix}" for kind, suffix in kinds.items()}
-        yield ViewPair(
+        yield PairPaths(
             id=f"{name}/{scene}/frame_{start:04d}",
             group=scene,
             image1=f"{folder}/frame_{start:04d}.png",
@@ -86,3 +134,15 @@ def _pairs(base: Path, part: str, name: str, scene: str) -> Iterator[ViewPair]:
             occluded=paths.get("occlusions"),
             invalid=paths.get("invalid"),
         )
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on both passes of all scenes, and on CroCo's selection scenes."""
+    parts = [
+        Part(f"{split}, {name}", partial(open_split, root, split, passes=(name,)), pairs)
+        for split, pairs in PAIRS.items()
+        for name in PASSES
+    ]
+    select = partial(open_split, root, "train", passes=PASSES[:1], scenes=SELECT_SCENES)
+    parts.insert(len(PASSES), Part("the scenes to select by", select, SELECT_PAIRS))
+    return check_parts(root, LINK, parts)

@@ -8,18 +8,27 @@ counts with its smallest error among the four). All are in pixels of the image.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.flow import FlowReader
-from croco_bench.data.datasets.matching.image_pairs import ViewPair
-from croco_bench.data.datasets.matching.stereo import DisparityReader
+from croco_bench.data.checks.image_pairs import Part, check_parts
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_dsp5
 from croco_bench.data.formats.flow import read_flo5
-from croco_bench.data.formats.layout import base_of, chosen, match, numbered, require, steps, subfolders
+from croco_bench.data.formats.layout import (
+    base_of,
+    check_choice,
+    frames_with_successor,
+    numbered,
+    require,
+    require_exactly,
+    subfolders,
+)
 from croco_bench.errors import DataError
 from croco_bench.types import Array, Sample
 
@@ -28,6 +37,10 @@ LINK = "https://spring-benchmark.org"
 DIRECTIONS, CAMERAS = ("FW", "BW"), ("left", "right")
 # CroCo v2 selects by this sequence and trains on the others.
 SELECT_SCENES = ("0041",)
+SELECT_PAIRS = 380
+# Pairs of both cameras and directions, and of stereo.
+PAIRS: dict[Split, int] = {"train": 19_852, "test": 3_960}
+STEREO_PAIRS: dict[Split, int] = {"train": 5_000, "test": 2_000}
 
 
 def open_split(
@@ -37,15 +50,15 @@ def open_split(
     scenes: Sequence[str] | None = None,
     directions: Sequence[str] = DIRECTIONS,
     cameras: Sequence[str] = CAMERAS,
-) -> FlowReader:
+) -> MatchingReader:
     """Pairs of both cameras, forwards and backwards in time, or of some. `test` has no flow: it is for submissions.
 
     Raises:
         DataError: files are missing.
         UsageError: no such direction or camera.
     """
-    chosen("direction of Spring", directions, DIRECTIONS)
-    chosen("camera of Spring", cameras, CAMERAS)
+    check_choice("direction of Spring", directions, DIRECTIONS)
+    check_choice("camera of Spring", cameras, CAMERAS)
     base, present = _base(root, split), scenes_of(root, split)
     require(base / split, scenes or (), present, LINK)
     pairs = [
@@ -55,12 +68,12 @@ def open_split(
         for scene in (present if scenes is None else scenes)
         for pair in _pairs(base, split, scene, direction, camera)
     ]
-    return FlowReader("spring", split, base, pairs, _flow, miniature=is_miniature(root))
+    return MatchingReader("spring", split, base, pairs, _flow, miniature=is_miniature(root))
 
 
 def open_stereo(
     root: Path, split: Split, *, scenes: Sequence[str] | None = None, cameras: Sequence[str] = ("left",)
-) -> DisparityReader:
+) -> MatchingReader:
     """All frames as pairs of views, or those of some sequences. `test` has no disparity: it is for submissions.
 
     Samples have `disparity_px` (H, W), `disparity4_px` and `valid4` (H, W, 4) as flow has them; 0 is a known disparity. From
@@ -71,7 +84,7 @@ def open_stereo(
         DataError: files are missing.
         UsageError: no such camera.
     """
-    chosen("camera of Spring", cameras, CAMERAS)
+    check_choice("camera of Spring", cameras, CAMERAS)
     base, present = _base(root, split), scenes_of(root, split)
     require(base / split, scenes or (), present, LINK)
     pairs = [
@@ -80,7 +93,7 @@ def open_stereo(
         for scene in (present if scenes is None else scenes)
         for pair in _views(base, split, scene, camera)
     ]
-    return DisparityReader("spring", split, base, pairs, _disparity, miniature=is_miniature(root))
+    return MatchingReader("spring", split, base, pairs, _disparity, miniature=is_miniature(root))
 
 
 def scenes_of(root: Path, split: Split) -> list[str]:
@@ -96,17 +109,17 @@ def _base(root: Path, split: Split) -> Path:
     return base_of(root, ("spring",), split, LINK)
 
 
-def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) -> Iterator[ViewPair]:
+def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) -> Iterator[PairPaths]:
     """Pairs of one sequence: backwards, all frames but the first with the one before."""
     images, name = f"{split}/{scene}/frame_{camera}", f"flow_{direction}_{camera}"
-    starts = steps(base / images, f"frame_{camera}_", ".png", LINK)
+    starts = frames_with_successor(base / images, f"frame_{camera}_", ".png", LINK)
     first, second = (0, 1) if direction == "FW" else (1, 0)
     if split == "train":
         place = base / split / scene / name
         present = {f"{name}_{frame:04d}.flo5" for frame in numbered(place, f"{name}_", ".flo5", LINK)}
-        match(place, (f"{name}_{start + first:04d}.flo5" for start in starts), present, LINK)
+        require_exactly(place, (f"{name}_{start + first:04d}.flo5" for start in starts), present, LINK)
     for start in starts:
-        yield ViewPair(
+        yield PairPaths(
             id=f"{scene}/{name}_{start + first:04d}",
             group=scene,
             image1=f"{images}/frame_{camera}_{start + first:04d}.png",
@@ -115,7 +128,7 @@ def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) ->
         )
 
 
-def _views(base: Path, split: Split, scene: str, camera: str) -> Iterator[ViewPair]:
+def _views(base: Path, split: Split, scene: str, camera: str) -> Iterator[PairPaths]:
     """Frames of one sequence, seen by both cameras, `camera` first."""
     other, name = "left" if camera == "right" else "right", f"disp1_{camera}"
     folder = f"{split}/{scene}"
@@ -123,9 +136,9 @@ def _views(base: Path, split: Split, scene: str, camera: str) -> Iterator[ViewPa
     kinds = [(f"frame_{other}", ".png"), *([(name, ".dsp5")] if split == "train" else [])]
     for kind, suffix in kinds:
         present = {f"{kind}_{frame:04d}{suffix}" for frame in numbered(base / folder / kind, f"{kind}_", suffix, LINK)}
-        match(base / folder / kind, (f"{kind}_{frame:04d}{suffix}" for frame in frames), present, LINK)
+        require_exactly(base / folder / kind, (f"{kind}_{frame:04d}{suffix}" for frame in frames), present, LINK)
     for frame in frames:
-        yield ViewPair(
+        yield PairPaths(
             id=f"{scene}/{name}_{frame:04d}",
             group=scene,
             image1=f"{folder}/frame_{camera}/frame_{camera}_{frame:04d}.png",
@@ -134,14 +147,14 @@ def _views(base: Path, split: Split, scene: str, camera: str) -> Iterator[ViewPa
         )
 
 
-def _flow(base: Path, pair: ViewPair) -> Sample:
+def _flow(base: Path, pair: PairPaths) -> Sample:
     path = base / str(pair.truth)
     flow4, valid4 = by_pixel(path, *read_flo5(path))
     flow, valid = mean_of_known(flow4, valid4)
     return {"flow_px": flow, "valid": valid, "flow4_px": flow4, "valid4": valid4}
 
 
-def _disparity(base: Path, pair: ViewPair) -> Sample:
+def _disparity(base: Path, pair: PairPaths) -> Sample:
     path = base / str(pair.truth)
     four, valid4 = by_pixel(path, *read_dsp5(path))
     disparity, valid = mean_of_known(four, valid4)
@@ -174,3 +187,19 @@ def mean_of_known(four: Array, known: Array) -> tuple[Array, Array]:
     mean: Array = four.sum(axis=2, dtype=np.float32) / np.maximum(count, 1)
     valid: Array = np.asarray(known.any(axis=2))
     return mean, valid
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on both cameras and directions, on CroCo's selection sequence, and on stereo where disparities are there."""
+    train = partial(open_split, root, "train")
+    parts = [
+        Part("train", train, PAIRS["train"]),
+        Part("the sequence to select by", partial(train, scenes=SELECT_SCENES), SELECT_PAIRS),
+        Part("test", partial(open_split, root, "test"), PAIRS["test"]),
+    ]
+    if any(root.glob("train/*/disp1_left")) or any(root.glob("spring/train/*/disp1_left")):
+        parts += [
+            Part("train, stereo", partial(open_stereo, root, "train"), STEREO_PAIRS["train"]),
+            Part("test, stereo", partial(open_stereo, root, "test", cameras=CAMERAS), STEREO_PAIRS["test"]),
+        ]
+    return check_parts(root, LINK, parts)

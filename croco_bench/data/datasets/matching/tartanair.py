@@ -7,20 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from croco_bench.data.catalogue import is_miniature
-from croco_bench.data.datasets.matching.flow import FlowReader
-from croco_bench.data.datasets.matching.image_pairs import ViewPair
+from croco_bench.data.checks.image_pairs import check_splits
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths
+from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.arrays import read_npy
 from croco_bench.data.formats.flow import read_npy_flow
-from croco_bench.data.formats.layout import chosen, file_names, match, steps, subfolders
+from croco_bench.data.formats.layout import check_choice, file_names, frames_with_successor, require_exactly, subfolders
 from croco_bench.errors import DataError
 from croco_bench.types import Sample
 
 LINK = "https://theairlab.org/tartanair-dataset"
+PAIRS: dict[str, int] = {"train": 306_268}
 DIFFICULTIES = ("Easy", "Hard")
 
 
-def open_split(root: Path, split: str = "train", *, difficulties: Sequence[str] = DIFFICULTIES) -> FlowReader:
+def open_split(root: Path, split: str = "train", *, difficulties: Sequence[str] = DIFFICULTIES) -> MatchingReader:
     """Pairs of following frames of the left camera; there is one split. Groups are the worlds.
 
     `occluded` is where the dataset's mask isn't 0: what leaves the view or is hidden, and what moves by itself, whose flow is
@@ -30,15 +32,15 @@ def open_split(root: Path, split: str = "train", *, difficulties: Sequence[str] 
         DataError: files are missing.
         UsageError: no such split or difficulty.
     """
-    chosen("split of TartanAir", (split,), ("train",))
-    chosen("difficulty of TartanAir", difficulties, DIFFICULTIES)
+    check_choice("split of TartanAir", (split,), ("train",))
+    check_choice("difficulty of TartanAir", difficulties, DIFFICULTIES)
     flights = [
         (world, folder) for world in subfolders(root, LINK) for folder in _flights(root, world, tuple(difficulties))
     ]
     flow_files = {folder: set(file_names(root / folder / "flow", "", ".npy", LINK)) for _, folder in flights}
     masked = all(any(name.endswith("_mask.npy") for name in names) for names in flow_files.values())
     pairs = [pair for world, folder in flights for pair in _pairs(root, world, folder, flow_files.pop(folder), masked)]
-    return FlowReader("tartanair", split, root, pairs, _truth, miniature=is_miniature(root))
+    return MatchingReader("tartanair", split, root, pairs, _truth, miniature=is_miniature(root))
 
 
 def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
@@ -61,16 +63,18 @@ def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
     return found
 
 
-def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool) -> list[ViewPair]:
+def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool) -> list[PairPaths]:
     """Pairs of one trajectory."""
-    starts = steps(root / folder / "image_left", "", "_left.png", LINK)
+    starts = frames_with_successor(root / folder / "image_left", "", "_left.png", LINK)
     for kind in ("flow", "mask") if masked else ("flow",):
         wanted = [f"{start:06d}_{start + 1:06d}_{kind}.npy" for start in starts]
-        match(root / folder / "flow", wanted, {name for name in present if name.endswith(f"_{kind}.npy")}, LINK)
+        require_exactly(
+            root / folder / "flow", wanted, {name for name in present if name.endswith(f"_{kind}.npy")}, LINK
+        )
     # Each name is kept once: there are 306,268 pairs.
     images = {frame: f"{folder}/image_left/{frame:06d}_left.png" for frame in (*starts, starts[-1] + 1)}
     return [
-        ViewPair(
+        PairPaths(
             id="/".join([world, *folder.split("/")[-2:], f"{start:06d}"]),
             group=world,
             image1=images[start],
@@ -82,8 +86,13 @@ def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool)
     ]
 
 
-def _truth(base: Path, pair: ViewPair) -> Sample:
+def _truth(base: Path, pair: PairPaths) -> Sample:
     flow, valid = read_npy_flow(base / str(pair.truth))
     if pair.occluded is None:
         return {"flow_px": flow, "valid": valid}
     return {"flow_px": flow, "valid": valid, "occluded": read_npy(base / pair.occluded, "u") != np.uint8(0)}
+
+
+def check(root: Path) -> list[Finding]:
+    """Findings on all worlds together."""
+    return check_splits(root, LINK, open_split, PAIRS)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from croco_bench.contracts import Reader
-from croco_bench.data.catalogue import MARKER, dataset_info
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.matching import (
     autoflow,
     flyingchairs,
@@ -25,7 +25,8 @@ from croco_bench.data.datasets.matching import (
     spring,
     tartanair,
 )
-from croco_bench.data.datasets.matching.flow import FlowReader
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader
+from croco_bench.data.folders import MARKER
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
@@ -184,7 +185,7 @@ class Case:
     """A dataset: how it is written and opened, its pairs in order, their groups if not they, the mark of the last flow."""
 
     write: Callable[[Path], None]
-    open: Callable[[Path], FlowReader]
+    open: Callable[[Path], MatchingReader]
     ids: list[str]
     groups: list[str] | None
     mark: float
@@ -283,7 +284,7 @@ def test_pairs_are_read_in_order_with_their_flow(name: str, tmp_path: Path) -> N
     case = CASES[name]
     case.write(tmp_path)
     reader = case.open(tmp_path)
-    assert isinstance(reader, Reader) and isinstance(reader, FlowReader)
+    assert isinstance(reader, Reader)
     assert (reader.dataset, reader.split, reader.miniature) == (name, "train", False)
     assert (reader.ids, reader.groups) == (case.ids, case.groups or case.ids)
     assert len(reader) == reader.available == len(case.ids)
@@ -327,7 +328,7 @@ def test_readers_are_pickled_and_their_fingerprints_follow_the_files(name: str, 
         below = case.open(tmp_path / "three")
         assert below.miniature and below.ids == case.ids and below.fingerprint() == reader.fingerprint()
     # Other files, of which the first pair's are among those looked at.
-    pair = other._pairs[0]
+    pair = other.pairs[0]
     for field in (pair.image1, str(pair.truth)):
         path = tmp_path / "two" / field
         content = path.read_bytes()
@@ -336,8 +337,8 @@ def test_readers_are_pickled_and_their_fingerprints_follow_the_files(name: str, 
         path.write_bytes(content)
         assert reader.fingerprint() == other.fingerprint()
     # The same files under another name.
-    renamed = [*reader._pairs[:-1], reader._pairs[-1]._replace(id="another")]
-    another = FlowReader(name, "train", tmp_path / "one", renamed, reader._truth, miniature=False)
+    renamed = [*reader.pairs[:-1], reader.pairs[-1]._replace(id="another")]
+    another = MatchingReader(name, "train", tmp_path / "one", renamed, reader.read_truth, miniature=False)
     assert another.fingerprint() != reader.fingerprint()
 
 
@@ -346,7 +347,7 @@ def test_a_missing_file_and_another_size_are_one_sentence(name: str, tmp_path: P
     case = CASES[name]
     case.write(tmp_path)
     reader = case.open(tmp_path)
-    pair = reader._pairs[0]
+    pair = reader.pairs[0]
     for field in (pair.image1, pair.image2, pair.truth, pair.occluded, pair.invalid):
         if field is None:
             continue

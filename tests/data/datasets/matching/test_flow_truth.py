@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from croco_bench.data.catalogue import MARKER
-from croco_bench.data.checks.flow import check_flyingchairs, check_sintel
-from croco_bench.data.datasets.matching import hd1k, kitti, sintel, spring, tartanair
+from croco_bench.data.datasets.matching import flyingchairs, hd1k, kitti, sintel, spring, tartanair
+from croco_bench.data.folders import MARKER
 from croco_bench.data.formats.flow import write_flo, write_flo5, write_kitti_flow
 from croco_bench.errors import DataError
 from croco_bench.types import Array
@@ -196,16 +195,16 @@ def test_check_notices_exchanged_axes_and_blank_images(tmp_path: Path) -> None:
         for which in (1, 2):
             save(tmp_path / f"data/{number:05d}_img{which}.ppm", np.dstack([frame(which)] * 3))
         written(tmp_path, f"data/{number:05d}_flow.flo", write_flo, flow())
-    assert wrong(check_flyingchairs(tmp_path)) == []
+    assert wrong(flyingchairs.check(tmp_path)) == []
     for u, v in ((-2, -1), (-1, -2)):
         write_flo(tmp_path / "data/00001_flow.flo", flow(u, v))
-        (found,) = wrong(check_flyingchairs(tmp_path))
+        (found,) = wrong(flyingchairs.check(tmp_path))
         assert "train: 100% known, 2.2 pixels in the median; grey values differ by" in found
     write_flo(tmp_path / "data/00001_flow.flo", flow(), np.zeros((H, W), bool))
-    assert "train: 0% known, nan pixels" in wrong(check_flyingchairs(tmp_path))[0]
+    assert "train: 0% known, nan pixels" in wrong(flyingchairs.check(tmp_path))[0]
     write_flo(tmp_path / "data/00001_flow.flo", flow())
     save(tmp_path / "data/00002_img1.ppm", np.full((H, W, 3), 9, np.uint8))
-    assert "val: 00002 has a blank image" in wrong(check_flyingchairs(tmp_path))
+    assert "val: 00002 has a blank image" in wrong(flyingchairs.check(tmp_path))
 
 
 def test_check_notices_a_mask_that_is_the_other_way_round(tmp_path: Path) -> None:
@@ -213,8 +212,8 @@ def test_check_notices_a_mask_that_is_the_other_way_round(tmp_path: Path) -> Non
         write_sintel(tmp_path, scene)
         for kind in ("invalid", "occlusions"):
             save(tmp_path / f"training/{kind}/{scene}/frame_0001.png", mask_of((0, 0)))
-    found = wrong(check_sintel(tmp_path))
+    found = wrong(sintel.check(tmp_path))
     assert not any("invalid" in text or "occluded" in text for text in found)
     save(tmp_path / f"training/invalid/{sintel.SELECT_SCENES[0]}/frame_0001.png", 255 - mask_of((0, 0)))
     save(tmp_path / f"training/invalid/{sintel.SELECT_SCENES[1]}/frame_0001.png", 255 - mask_of((0, 0)))
-    assert "train, clean: 99.5% invalid" in wrong(check_sintel(tmp_path))
+    assert "train, clean: 99.5% invalid" in wrong(sintel.check(tmp_path))

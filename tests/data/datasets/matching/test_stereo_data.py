@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from croco_bench.contracts import Reader
-from croco_bench.data.catalogue import MARKER, dataset_info
+from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.matching import booster, crestereo, eth3d, kitti, middlebury, sceneflow, spring
-from croco_bench.data.datasets.matching.stereo import DisparityReader
+from croco_bench.data.datasets.matching.image_pairs import MatchingReader
+from croco_bench.data.folders import MARKER
 from croco_bench.data.formats.flow import write_flo5
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError, UsageError
@@ -157,7 +158,7 @@ class Case:
 
     place: str
     write: Callable[[Path], None]
-    open: Callable[[Path], DisparityReader]
+    open: Callable[[Path], MatchingReader]
     ids: list[str]
     mark: float
 
@@ -253,7 +254,7 @@ def test_pairs_are_read_in_order_with_their_disparity(name: str, tmp_path: Path)
     case = CASES[name]
     case.write(tmp_path)
     reader = case.open(tmp_path)
-    assert isinstance(reader, Reader) and isinstance(reader, DisparityReader)
+    assert isinstance(reader, Reader)
     assert reader.dataset == case.place and not reader.miniature
     assert reader.ids == case.ids and len(reader) == reader.available == len(case.ids) == len(reader.groups)
     for index, sample in enumerate(reader[index] for index in range(len(reader))):
@@ -273,7 +274,7 @@ def test_pairs_are_read_in_order_with_their_disparity(name: str, tmp_path: Path)
     np.testing.assert_array_equal(again[0]["disparity_px"], reader[0]["disparity_px"])
     before = reader.fingerprint()
     assert again.fingerprint() == before == case.open(tmp_path).fingerprint()
-    path = reader._base / str(reader._pairs[-1].truth)
+    path = reader.base / str(reader.pairs[-1].truth)
     path.write_bytes(path.read_bytes() + b"\0")
     assert reader.fingerprint() != before
 
@@ -284,7 +285,7 @@ def test_what_is_missing_or_of_another_size_is_one_sentence(name: str, tmp_path:
     with pytest.raises(DataError, match=f"{tmp_path} holds no .*; (get|unpack) http"):
         case.open(tmp_path)
     case.write(tmp_path)
-    pair, base = case.open(tmp_path)._pairs[0], case.open(tmp_path)._base
+    pair, base = case.open(tmp_path).pairs[0], case.open(tmp_path).base
     for field in (pair.image1, pair.image2, pair.truth):
         path = base / str(field)
         content = path.read_bytes()

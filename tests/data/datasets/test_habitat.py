@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from croco_bench.data.datasets.habitat_poses import HabitatPoses
+from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.rooms.camera import FIELD_OF_VIEW_DEG
 from croco_bench.errors import DataError
 from croco_bench.tasks.relative_pose.task import RelativePose, RelativePoseOptions

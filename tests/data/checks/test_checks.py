@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from croco_bench.data.catalogue import CATALOGUE, MARKER, Finding, data_folder, dataset_info, is_miniature
+from croco_bench.data.catalogue import CATALOGUE, dataset_info
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.folders import MARKER, data_folder, is_miniature
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.make import MINIATURES
 from croco_bench.errors import DataError, UsageError
@@ -33,12 +35,11 @@ def only(root: Path) -> Finding:
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
-def test_every_place_describes_itself_and_has_a_checker(name: str) -> None:
+def test_every_dataset_describes_itself_and_has_a_check(name: str) -> None:
     one = dataset_info(name)
     assert one.name == name and f"{name}/\n" in one.layout
     assert one.title and one.size and one.license and "http" in one.link
-    module, _, function = one.checker.partition(":")
-    assert callable(getattr(importlib.import_module(module), function))
+    assert callable(getattr(importlib.import_module(one.module), one.check_function))
 
 
 @pytest.mark.parametrize("name", sorted(MINIATURES))
@@ -84,7 +85,7 @@ def test_an_empty_folder_is_a_finding(tmp_path: Path, name: str) -> None:
     assert str(tmp_path) in findings[0].what and findings[0].advice
 
 
-def test_a_place_nobody_knows() -> None:
+def test_an_unknown_dataset() -> None:
     with pytest.raises(UsageError, match=r"no dataset is called 'nyuv3'; did you mean nyuv2\?"):
         dataset_info("nyuv3")
 

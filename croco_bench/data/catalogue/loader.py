@@ -1,0 +1,116 @@
+"""Reads the catalogue of datasets: one TOML file each, called like the dataset's folder below the data root."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from croco_bench.data.checks.run_check import Finding
+from croco_bench.errors import DataError, UsageError, unknown
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a dataset.
+
+    Attributes:
+        name: its folder below the data root, and the name of its TOML file.
+        title: a few words on what it holds.
+        size: number of images or pairs, bytes on disk.
+        license: terms of use.
+        link: where to get it.
+        layout: the files in its folder.
+        module: the module of its reader. It offers `check(root) -> list[Finding]`; where a release leaves something to its
+            users, also `prepare(root) -> str`, which makes that and returns what it made, in a few words.
+        check_function: the name of `check` in a module of several datasets.
+    """
+
+    name: str
+    title: str
+    size: str
+    license: str
+    link: str
+    layout: str
+    module: str
+    check_function: str = "check"
+
+    def check(self, root: Path) -> list[Finding]:
+        """Looks at the files under `root`, this dataset's own folder."""
+        function: Callable[[Path], list[Finding]] = getattr(self._import(), self.check_function)
+        return function(root)
+
+    def preparer(self) -> Callable[[Path], str]:
+        """The module's `prepare`.
+
+        Raises:
+            UsageError: this dataset needs no preparation.
+        """
+        prepare: Callable[[Path], str] | None = getattr(self._import(), "prepare", None)
+        if prepare is None:
+            raise UsageError(
+                f"{self.name} needs no preparation: it is read as it is published",
+                "croco-bench data prepare --help says what can be prepared",
+            )
+        return prepare
+
+    def _import(self) -> Any:
+        return importlib.import_module(self.module)
+
+
+class Catalogue(Mapping[str, DatasetInfo]):
+    """The datasets described in a folder of TOML files, sorted by name. A file is read when its dataset is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> DatasetInfo:
+        return _read(self._paths()[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._paths()))
+
+    def __len__(self) -> int:
+        return len(self._paths())
+
+    def _paths(self) -> dict[str, Path]:
+        return {path.stem: path for path in self._folder.glob("*.toml")}
+
+
+def _read(path: Path) -> DatasetInfo:
+    """Reads one file; every key is required but `check_function`, and no other is known.
+
+    Raises:
+        DataError: it is no TOML, or has a wrong key or value.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be read ({error})", "it should be a TOML file of texts") from error
+    known = [field.name for field in fields(DatasetInfo)[1:]]
+    for key, value in content.items():
+        if key not in known:
+            raise DataError(f"{path}: {key} is no key of a dataset", f"known: {', '.join(known)}")
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{path}: {key} should be a text that isn't empty", f"found {value!r}")
+    missing = [key for key in known if key not in content and key != "check_function"]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}", "add what is missing")
+    return DatasetInfo(name=path.stem, **content)
+
+
+CATALOGUE: Mapping[str, DatasetInfo] = Catalogue(Path(__file__).parent)
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """The dataset called `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in CATALOGUE:
+        raise unknown("dataset", name, CATALOGUE)
+    return CATALOGUE[name]
