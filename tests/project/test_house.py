@@ -60,8 +60,8 @@ ALLOWED = {
     " files progress seeding types",
     "workflows": "backbones config contracts data.datasets data.miniatures data.posed engine errors files progress"
     " records registry runs tables types",
-    "cli": "backbones comparison config data data.catalogue data.miniatures data.mining errors files pretraining records registry runs"
-    " tables workflows",
+    "cli": "backbones comparison config data data.catalogue data.miniatures data.mining errors files pretraining records"
+    " registry runs tables workflows",
     "public": "backbones cli records runs",
 }
 

@@ -39,6 +39,7 @@ def test_every_dataset_describes_itself_and_has_a_check(name: str) -> None:
     one = dataset_info(name)
     assert one.name == name and f"{name}/\n" in one.layout
     assert one.title and one.size and one.license and "http" in one.link
+    assert one.module.startswith("croco_bench.data.datasets.")
     assert callable(getattr(importlib.import_module(one.module), one.check_function))
 
 
