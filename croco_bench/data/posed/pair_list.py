@@ -1,8 +1,8 @@
-"""Lists of image pairs with ground truth in one text file, as SuperGlue publishes them.
+"""Text files that list image pairs with ground truth, in the format of SuperGlue.
 
 A line holds 38 words: `path0 path1 rot0 rot1 K0 (9 numbers) K1 (9) T_0to1 (16)`. Paths are relative to the file's folder
-unless a root is given; `rot0` and `rot1` count quarter turns of the images and should be 0; matrices are in row-major
-order; `T_0to1` maps points of camera 0 into camera 1. Image 0 becomes view 1, the reference.
+unless a root is given. `rot0` and `rot1` count quarter turns of the images and must be 0. Matrices are in row-major order.
+`T_0to1` maps points of camera 0 into camera 1. Image 0 becomes view 1, the reference.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _WORDS = 38
 
 
 def open_pair_list(listing: str | Path, root: str | Path | None = None) -> PoseReader:
-    """The pairs of a list, in order; the scene of a pair is the folder of its first image. No image is opened.
+    """The pairs of a list, in order. The scene of a pair is the folder of its first image. No image is opened.
 
     Raises:
-        DataError: the list is missing, empty, or a line is damaged.
+        DataError: the list is missing, empty, or has a damaged line.
     """
     listing = Path(listing)
     try:
@@ -39,12 +39,12 @@ def open_pair_list(listing: str | Path, root: str | Path | None = None) -> PoseR
         raise DataError(f"{listing} lists no pairs", "expected one a line: path0 path1 rot0 rot1 K0 K1 T_0to1")
     names = [name for pair, _, _ in parsed for name in pair]
     views = PosedViews(
-        Path(root) if root is not None else listing.parent,
-        tuple(names),
-        tuple(first.rpartition("/")[0] for (first, _), _, _ in parsed for _ in range(2)),
-        np.concatenate([K for _, K, _ in parsed]),
-        np.zeros((len(names), 2), dtype=np.int64),
-        np.concatenate([poses for _, _, poses in parsed]),
+        root=Path(root) if root is not None else listing.parent,
+        names=tuple(names),
+        scenes=tuple(first.rpartition("/")[0] for (first, _), _, _ in parsed for _ in range(2)),
+        K=np.concatenate([K for _, K, _ in parsed]),
+        sizes=np.zeros((len(names), 2), dtype=np.int64),
+        cam2world=np.concatenate([poses for _, _, poses in parsed]),
     )
     rows = np.arange(len(names))
     return PoseReader(views, rows[::2], rows[1::2], dataset=listing.stem, split="test")
@@ -63,7 +63,7 @@ def _parse(words: list[str], where: str) -> tuple[tuple[str, str], Array, Array]
         raise DataError(
             f"{where}: an image should be turned (rot0 rot1 = {words[2]} {words[3]})", "turn the file, K and T first"
         )
-    if not np.isfinite(K).all() or min(*K[:, 0, 0], *K[:, 1, 1]) <= 0:
+    if not np.isfinite(K).all() or K[:, [0, 1], [0, 1]].min() <= 0:
         raise DataError(f"{where} holds no pinhole camera (focal lengths {K[0, 0, 0]:g} and {K[1, 0, 0]:g})")
     if not is_rigid(motion):
         raise DataError(f"{where}: T_0to1 isn't a rigid motion (rotation, translation, last row 0 0 0 1)")

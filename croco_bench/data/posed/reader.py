@@ -1,8 +1,7 @@
-"""Pairs of views whose relative pose is known, of whatever dataset. View 1 is the reference (the database's), 2 the query."""
+"""Pairs of views with known relative pose, of any dataset. View 1 is the reference (database) image, view 2 the query."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,21 @@ from numpy.typing import NDArray
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
+from croco_bench.files import fingerprint
 from croco_bench.types import Array
 
 
 @dataclass(frozen=True)
 class PosedViews:
-    """Images with poses, n of them, as a table that many pairs point into.
+    """A table of n images with poses; pairs are rows of it.
 
-    `names` are files relative to `root`, `scenes` what shares a world. `K` (n, 3, 3) belong to images of `sizes` (n, 2),
-    (H, W) in pixels, to which files of another size are resized; 0 where files are taken as they are. `cam2world`
-    (n, 4, 4) in metres, OpenCV axes; NaN where unknown.
+    Attributes:
+        root: folder of the images.
+        names: image files relative to `root`.
+        scenes: scene of each image; images of one scene share world coordinates.
+        K: intrinsics (n, 3, 3) in pixels, for images of `sizes`.
+        sizes: (n, 2), height and width in pixels to which images are resized; 0 keeps the size of the file.
+        cam2world: poses (n, 4, 4) in metres, OpenCV axes; NaN where unknown.
     """
 
     root: Path
@@ -37,10 +41,10 @@ class PosedViews:
         return len(self.names)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """The image (H, W, 3), RGB, of the size that `K` is for.
+        """Image `index` (H, W, 3), RGB, at the size for which `K` holds.
 
         Raises:
-            DataError: it is missing or can't be decoded.
+            DataError: the file is missing or can't be decoded.
         """
         image = read_rgb(self.root / self.names[index])
         height, width = (int(side) for side in self.sizes[index])
@@ -51,20 +55,20 @@ class PosedViews:
 
 
 class PoseReader:
-    """Pairs of a table's views, or queries with K references each: a `croco_bench.contracts.Reader`.
+    """Pairs of views, or queries with K references each: a `croco_bench.contracts.Reader`.
 
-    A sample of a pair has `image1` and `image2` (H, W, 3) uint8 RGB, `K1` and `K2` (3, 3), `cam2world1` and `cam2world2`
-    (4, 4), and `relative` = inv(cam2world1) @ cam2world2 (4, 4), which maps points of camera 2 into camera 1, all float64;
-    `scene` and `id`. In a sample of a query, `image1` (K, H, W, 3), `K1`, `cam2world1` and `relative` are stacks.
+    A sample of a pair has `image1`, `image2` (H, W, 3) uint8 RGB, and in float64 `K1`, `K2` (3, 3), `cam2world1`,
+    `cam2world2` (4, 4) and `relative` = inv(cam2world1) @ cam2world2 (4, 4), which maps points of camera 2 into camera 1;
+    also `scene` and `id`. In a sample of a query, `image1`, `K1`, `cam2world1` and `relative` are stacks of K.
 
     Args:
         views: the table.
-        references: its rows for view 1, (pairs,) or (queries, K).
-        queries: its rows for view 2.
-        dataset: the name of the place it comes from.
-        split: which split.
-        miniature: whether rooms drew it.
-        notes: what a reader of a result must know of how the pairs came about.
+        references: rows of view 1, (pairs,) or (queries, K).
+        queries: rows of view 2.
+        dataset: name of the dataset.
+        split: name of the split.
+        miniature: whether the images are rendered rooms.
+        notes: remarks on the choice of pairs, for the result file.
     """
 
     def __init__(
@@ -121,9 +125,8 @@ class PoseReader:
         return np.stack(images)
 
     def fingerprint(self) -> str:
-        """Of the pairs, their poses and cameras, and the names of their images."""
-        views, content = self.views, hashlib.sha256(f"{self.dataset}:{self.split}".encode())
-        for numbers in (self.references, self.queries, views.cam2world, views.K, views.sizes):
-            content.update(np.ascontiguousarray(numbers).tobytes())
-        content.update("\n".join(views.names).encode())
-        return content.hexdigest()[:16]
+        """Hash of the pairs, their poses and intrinsics, and the names of their images."""
+        views = self.views
+        arrays = (self.references, self.queries, views.cam2world, views.K, views.sizes)
+        content = [np.ascontiguousarray(numbers).tobytes() for numbers in arrays]
+        return fingerprint(f"{self.dataset}:{self.split}", *content, "\n".join(views.names))

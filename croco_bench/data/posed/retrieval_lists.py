@@ -1,4 +1,4 @@
-"""Lists that name, for each query image of a scene, the database images that look most alike: as others publish them."""
+"""Retrieval lists: for each query image of a scene, the most similar database images, best first, in published formats."""
 
 from __future__ import annotations
 
@@ -16,50 +16,55 @@ from croco_bench.files import atomic
 from croco_bench.types import Array
 
 HLOC, RELOC3R, PREPARED = "7scenes_densevlad_retrieval_top_10", "_db-q_pair_info", "retrieval-"
-FACTS = "retrieval.json"
-# How many images a list names for each query.
+DESCRIPTION = "retrieval.json"
+# Database images per query in the lists written here.
 TOP = 10
 _EXPECTED = (
     f"{HLOC}/<scene>_top10.txt (hloc: DenseVLAD), {RELOC3R}/<scene>_q-retrieval_db-step=1_topk=10.npy (Reloc3r: NetVLAD), "
     f"or {PREPARED}<name>/, which croco-bench data prepare 7scenes writes"
 )
-Listed = dict[str, tuple[str, ...]]
+# Query image -> database images, best first.
+RetrievalList = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class RetrievalLists:
-    """A folder with a list per scene, and who made them."""
+    """A folder with one list per scene; `maker` names the retrieval method."""
 
     folder: Path
     maker: str
 
-    def of(self, scene: str) -> Listed:
-        """Query -> database images, best first; both as `seq-01/frame-000000.color.png`.
+    def of(self, scene: str) -> RetrievalList:
+        """The list of a scene, with names such as `seq-01/frame-000000.color.png`.
 
         Raises:
-            DataError: there is no list, or more than one, or it is damaged.
+            DataError: there is no list, more than one, or a damaged one.
         """
-        found = [path for path in sorted(self.folder.glob(f"{scene}[._]*")) if path.suffix in (".txt", ".npy")]
-        if len(found) != 1:
-            what = " and ".join(path.name for path in found) or "none"
+        paths = [path for path in sorted(self.folder.glob(f"{scene}[._]*")) if path.suffix in (".txt", ".npy")]
+        if len(paths) != 1:
+            what = " and ".join(path.name for path in paths) or "none"
             raise DataError(
                 f"{self.folder} should hold one retrieval list of {scene}, {scene}_*.txt or {scene}_*.npy, but holds {what}"
             )
-        pairs = _read_text(found[0]) if found[0].suffix == ".txt" else _read_objects(found[0])
-        listed: dict[str, dict[str, None]] = {}
+        (path,) = paths
+        pairs = _read_text(path) if path.suffix == ".txt" else _read_objects(path)
+        retrieved: dict[str, dict[str, None]] = {}
         for query, database in pairs:
-            listed.setdefault(_frame(query, scene, found[0]), {})[_frame(database, scene, found[0])] = None
-        return {query: tuple(names) for query, names in listed.items()}
+            retrieved.setdefault(_frame(query, scene, path), {})[_frame(database, scene, path)] = None
+        return {query: tuple(names) for query, names in retrieved.items()}
 
 
 def find_lists(root: Path, given: str = "auto") -> RetrievalLists:
-    """The lists below `root`: `given` names their folder, relative to it or absolute; `auto` takes what is there.
+    """The retrieval lists of a dataset.
 
-    Of several, `auto` prefers hloc's, then Reloc3r's, then those that were prepared here.
+    Args:
+        root: folder of the dataset.
+        given: folder of the lists, relative to `root` or absolute. `auto` prefers hloc's lists, then Reloc3r's, then
+            lists written by `croco-bench data prepare 7scenes`.
 
     Raises:
-        DataError: there are none.
-        UsageError: several were prepared here, and none is named.
+        DataError: there are no lists.
+        UsageError: `auto` finds several prepared lists.
     """
     if given != "auto":
         if not (root / given).is_dir():
@@ -81,47 +86,58 @@ def find_lists(root: Path, given: str = "auto") -> RetrievalLists:
 
 def _lists(folder: Path) -> RetrievalLists:
     makers = {HLOC: "DenseVLAD, hloc's lists", RELOC3R: "NetVLAD, Reloc3r's lists"}
-    if not (folder / FACTS).is_file():
+    if not (folder / DESCRIPTION).is_file():
         return RetrievalLists(folder, makers.get(folder.name, f"the lists in {folder.name}"))
     try:
-        return RetrievalLists(folder, str(json.loads((folder / FACTS).read_text(encoding="utf-8"))["maker"]))
+        return RetrievalLists(folder, str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["maker"]))
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{folder / FACTS} should say who made the lists beside it", "prepare them again") from error
+        raise DataError(
+            f"{folder / DESCRIPTION} should say who made the lists beside it", "prepare them again"
+        ) from error
 
 
-def write_list(folder: Path, scene: str, listed: Mapping[str, Iterable[str]]) -> None:
-    """Writes a scene's list as hloc does, whole or not at all."""
-    lines = [f"{query} {name}\n" for query, names in listed.items() for name in names]
+def write_list(folder: Path, scene: str, retrieved: Mapping[str, Iterable[str]]) -> None:
+    """Writes a scene's list in hloc's format, atomically."""
+    lines = [f"{query} {name}\n" for query, names in retrieved.items() for name in names]
     with atomic(list_path(folder, scene)) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def list_path(folder: Path, scene: str) -> Path:
-    """Where `write_list` writes."""
+    """The file that `write_list` writes."""
     return folder / f"{scene}_top{TOP}.txt"
 
 
 def write_maker(folder: Path, maker: str) -> None:
-    """Writes who made the lists in `folder`, in a few words."""
-    with atomic(folder / FACTS) as temporary:
+    """Writes the name of the retrieval method of the lists in `folder`."""
+    with atomic(folder / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps({"maker": maker}) + "\n", encoding="utf-8")
 
 
-def retrieved_rows(listed: Listed, queries: list[str], database: dict[str, int], count: int, scene: str) -> Array:
-    """Rows (queries, count) of the database images listed first for each query, by `database`: name -> row.
+def retrieved_rows(
+    retrieved: RetrievalList, queries: list[str], database: dict[str, int], count: int, scene: str
+) -> Array:
+    """Rows (queries, count) of the `count` best database images of each query.
+
+    Args:
+        retrieved: the list of the scene.
+        queries: names of all test images.
+        database: name of each training image -> its row.
+        count: database images per query.
+        scene: name of the scene, for messages.
 
     Raises:
-        DataError: a query has no line, or fewer than `count`; a query or a database image is none.
+        DataError: a query has fewer than `count` images, or the list names an image that isn't on disk.
     """
     tested = set(queries)
-    strange = next((name for name in listed if name not in tested), None)
-    if strange:
-        raise DataError(f"the retrieval list of {scene} has {strange} as a query, which is no test frame on disk")
-    chosen = np.empty((len(queries), count), dtype=np.int32)
-    for row, query in enumerate(queries):
-        names = listed.get(query, ())
+    unknown = next((name for name in retrieved if name not in tested), None)
+    if unknown:
+        raise DataError(f"the retrieval list of {scene} has {unknown} as a query, which is no test frame on disk")
+    rows = np.empty((len(queries), count), dtype=np.int32)
+    for i, query in enumerate(queries):
+        names = retrieved.get(query, ())
         if len(names) < count:
-            lacking = sum(len(listed.get(name, ())) < count for name in queries)
+            lacking = sum(len(retrieved.get(name, ())) < count for name in queries)
             raise DataError(
                 f"the retrieval list of {scene} has {len(names)} images for {query}, but {count} are wanted ({lacking} of "
                 f"{len(queries)} test frames lack some)",
@@ -131,8 +147,8 @@ def retrieved_rows(listed: Listed, queries: list[str], database: dict[str, int],
             if name not in database:
                 what = "is itself a test frame" if name in tested else "is no training frame on disk"
                 raise DataError(f"the retrieval list of {scene} gives {name} for {query}, which {what}")
-            chosen[row, column] = database[name]
-    return chosen
+            rows[i, column] = database[name]
+    return rows
 
 
 def _read_text(path: Path) -> list[tuple[str, str]]:
@@ -154,7 +170,10 @@ def _read_text(path: Path) -> list[tuple[str, str]]:
 
 
 def _read_objects(path: Path) -> list[tuple[str, str]]:
-    """An array of dicts with `query_path` and `db_path`, as numpy pickles it; whatever else is in the file is refused."""
+    """Pairs (query, database image) from a pickled numpy array of dicts with `query_path` and `db_path`.
+
+    Only arrays of plain objects are unpickled; any other content is refused.
+    """
     try:
         with path.open("rb") as stream:
             content = _load_objects(stream)
@@ -172,11 +191,11 @@ def _read_objects(path: Path) -> list[tuple[str, str]]:
 
 
 class _RefusedError(Exception):
-    """The pickle names something that is no part of an array."""
+    """The pickle refers to something other than an array of plain objects."""
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads arrays of plain objects. Nothing in a file is ever run."""
+    """Unpickles arrays of plain objects; no code of the file is run."""
 
     _allowed = {  # noqa: RUF012 - a constant
         *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -203,7 +222,7 @@ def _load_objects(stream: IO[bytes]) -> Array:
 
 
 def _frame(path: str, scene: str, listing: Path) -> str:
-    """Sequence and file name; whatever stands before must be the scene's folder."""
+    """`<sequence>/<file name>` of a path; an error if the folder above isn't the scene's."""
     parts = PurePosixPath(path.replace("\\", "/")).parts
     if len(parts) < 2 or (len(parts) > 2 and parts[-3] != scene):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which pairs of training frames select weights: queries of sequences that are held out, as test queries are of unseen ones."""
+"""Selection pairs taken out of training pairs: their queries are from held-out sequences, as test queries are."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import make_rng
 from croco_bench.types import Array
 
-# Of a scene's only sequence, its last part of this share takes the place of a second one.
+# Share of frames held out at the end of a sequence that is the only one of its scene.
 _END = 0.2
 
 
 def holdout(pairs: PoseReader, fraction: float, *, max_pairs: int, seed: int) -> tuple[Subset, Subset]:
-    """Training and selection parts of pairs; no frame of a held-out sequence is trained on.
+    """Splits pairs into a training and a selection part; no frame of a held-out sequence is trained on.
 
-    Held out are about `fraction` of the frames, at least one sequence and at most one per scene, in an order that depends
-    on names and `seed` alone. A scene with a single sequence would give its last fifth. Selection pairs have a query that
-    is held out and a reference that is not, at most `max_pairs` of them, drawn from all; the other pairs with a held-out frame
-    are left out.
+    Sequences are held out until they have `fraction` of the frames: at least one, at most one per scene, in an order that
+    depends only on their names and `seed`. Of a scene with a single sequence, its last fifth counts as one. A selection
+    pair has a held-out query and a reference that isn't held out. Other pairs with a held-out frame are dropped.
+
+    Args:
+        pairs: all training pairs.
+        fraction: share of frames to hold out, between 0 and 1.
+        max_pairs: maximum number of selection pairs, drawn at random.
+        seed: for the choice of sequences and pairs.
 
     Raises:
         UsageError: `fraction` isn't between 0 and 1, or `max_pairs` isn't positive.
@@ -33,13 +38,13 @@ def holdout(pairs: PoseReader, fraction: float, *, max_pairs: int, seed: int) ->
         raise UsageError(f"select_fraction={fraction:g} should be from 0 to 1, and select_pairs={max_pairs} at least 1")
     rows = np.unique(np.concatenate([pairs.references, pairs.queries]))
     held, selecting = np.zeros(len(pairs.views), dtype=bool), np.empty(0, dtype=np.int64)
-    for part in _candidates(pairs.views, rows, seed):
-        held[part] = True
-        found = np.flatnonzero(held[pairs.queries] & ~held[pairs.references])
-        if found.size == selecting.size:  # it sees nothing that other sequences see
-            held[part] = False
+    for frames in _candidates(pairs.views, rows, seed):
+        held[frames] = True
+        with_it = np.flatnonzero(held[pairs.queries] & ~held[pairs.references])
+        if with_it.size == selecting.size:  # none of these frames overlaps one that isn't held out
+            held[frames] = False
             continue
-        selecting = found
+        selecting = with_it
         if held.sum() >= fraction * len(rows):
             break
     training = np.flatnonzero(~held[pairs.queries] & ~held[pairs.references])
@@ -53,7 +58,7 @@ def holdout(pairs: PoseReader, fraction: float, *, max_pairs: int, seed: int) ->
 
 
 def selection_pairs(pairs: PoseReader, *, max_pairs: int, seed: int) -> Subset:
-    """At most `max_pairs` of all pairs, drawn; for networks that are trained on none of them.
+    """At most `max_pairs` of all pairs, drawn at random; for networks trained on other datasets.
 
     Raises:
         UsageError: `max_pairs` isn't positive.
@@ -70,17 +75,17 @@ def _selection(pairs: PoseReader, rows: Array, max_pairs: int, seed: int) -> Sub
 
 
 def _candidates(views: PosedViews, rows: Array, seed: int) -> list[Array]:
-    """Rows of one sequence per scene that may be held out, in order of preference."""
+    """Rows of one sequence per scene that may be held out, in a random order that depends on names and `seed`."""
     scenes: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row in rows.tolist():
         scenes[views.scenes[row]][views.names[row].rpartition("/")[0]].append(row)
-    chosen: dict[str, Array] = {}
+    candidates: dict[str, Array] = {}
     for sequences in scenes.values():
-        name = min(sequences, key=lambda name: _lot(seed, name))
+        name = min(sequences, key=lambda name: _random_key(seed, name))
         frames = np.array(sequences[name])
-        chosen[name] = frames[-max(round(_END * len(frames)), 1) :] if len(sequences) == 1 else frames
-    return [chosen[name] for name in sorted(chosen, key=lambda name: _lot(seed, name))]
+        candidates[name] = frames[-max(round(_END * len(frames)), 1) :] if len(sequences) == 1 else frames
+    return [candidates[name] for name in sorted(candidates, key=lambda name: _random_key(seed, name))]
 
 
-def _lot(seed: int, name: str) -> bytes:
+def _random_key(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()

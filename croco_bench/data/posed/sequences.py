@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 
 from croco_bench.data.formats.images import read_gray
 from croco_bench.errors import DataError
+from croco_bench.files import fingerprint
 from croco_bench.types import Array, Size
 
 SEVEN_SCENES_FOCAL = 525.0
@@ -26,9 +26,10 @@ _LAYOUTS = (
 
 @dataclass(frozen=True)
 class PosedFrame:
-    """One frame. `K` (3, 3) is that of the depth map, in its pixels; `cam2world` (4, 4), metres, OpenCV axes.
+    """One frame: files of image and depth map, pose and intrinsics.
 
-    `size` (H, W) is that of the depth map. ScanNet's images are larger, but see the same (to a pixel or two).
+    `K` (3, 3), in pixels, and `size` (H, W) belong to the depth map. ScanNet's images are larger, with the same field of
+    view to within two pixels. `cam2world` (4, 4) in metres, OpenCV axes.
     """
 
     image: Path
@@ -38,10 +39,10 @@ class PosedFrame:
     size: Size
 
     def depth_m(self) -> Array:
-        """Depths (H, W) float32 along the optical axis, nan where unknown; read anew at every call.
+        """Depth (H, W) float32 in metres along the optical axis, NaN where unknown; reads the file at every call.
 
         Raises:
-            DataError: the file is missing, damaged, not 16-bit, or of another size than the first of its sequence.
+            DataError: the file is missing, damaged, not 16-bit, or differs in size from the first one of its sequence.
         """
         millimeters = read_gray(self.depth, np.uint16)
         if millimeters.shape != self.size:
@@ -56,10 +57,18 @@ class PosedFrame:
 
 @dataclass(frozen=True)
 class PosedSequence:
-    """One continuous video. `name` is its folder relative to the root; `numbers` are those in the file names, rising.
+    """One continuous video.
 
-    `split` is what the scene's own lists say ("train", "test"), or None where there is no list. Sequences of one scene
-    share a world in 7-Scenes.
+    Attributes:
+        folder: the folder of its files.
+        name: `folder` relative to the root.
+        scene: its scene. In 7-Scenes, sequences of one scene share world coordinates.
+        split: split according to the scene's own lists; None without a list.
+        layout: layout of its files.
+        numbers: frame numbers in the file names, ascending.
+        depth_ending: ending of the names of depth maps.
+        K: intrinsics (3, 3) of all depth maps.
+        size: (H, W) of all depth maps.
     """
 
     folder: Path
@@ -76,34 +85,34 @@ class PosedSequence:
         return len(self.numbers)
 
     def frame(self, index: int) -> PosedFrame | None:
-        """Frame `index` (counted from 0, not its number); None where ScanNet says that tracking was lost (-inf).
+        """Frame `index` (counted from 0); None where tracking was lost (-inf in ScanNet's pose file).
 
         Raises:
-            DataError: the pose is missing or no rigid motion.
+            DataError: the pose is missing or isn't a rigid motion.
         """
         image, depth, pose = self._paths(index)
         cam2world = read_pose(pose, may_be_lost=self.layout == "ScanNet")
         return None if cam2world is None else PosedFrame(image, depth, self.K, cam2world, self.size)
 
     def image(self, index: int) -> Path:
-        """The file of frame `index`."""
+        """Path of the image of frame `index`."""
         return self._paths(index)[0]
 
     def poses(self) -> Array:
-        """Camera-to-world poses (n, 4, 4) of all frames, read and checked now; NaN where tracking was lost.
+        """Reads and checks the camera-to-world poses (n, 4, 4) of all frames; NaN where tracking was lost.
 
         Raises:
-            DataError: a pose is missing or no rigid motion.
+            DataError: a pose is missing or isn't a rigid motion.
         """
         paths = [self._paths(index)[2] for index in range(len(self))]
         try:
             words = [path.read_bytes().split() for path in paths]
-            found: Array = np.array(words, dtype=np.float64).reshape(-1, 4, 4)
+            poses: Array = np.array(words, dtype=np.float64).reshape(-1, 4, 4)
         except (OSError, ValueError):
-            found = np.empty((0, 4, 4))
-        if len(found) == len(self) and is_rigid(found).all():
-            return found
-        # Something is wrong, or lost: one by one, for the sentence that says what.
+            poses = np.empty((0, 4, 4))
+        if len(poses) == len(self) and is_rigid(poses).all():
+            return poses
+        # A pose is damaged or lost: reading one file at a time tells which.
         single = [read_pose(path, may_be_lost=self.layout == "ScanNet") for path in paths]
         return np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose in single])
 
@@ -111,62 +120,61 @@ class PosedSequence:
         return _paths(self.folder, self.layout, self.numbers[index], self.depth_ending)
 
     def fingerprint(self) -> str:
-        """Short hash of names, frame numbers and camera: what mining would look at, without reading the images."""
-        text = f"{self.name}:{self.split}:{self.depth_ending}:{self.size}:{self.K.tolist()}:{self.numbers}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Hash of name, split, frame numbers, size and intrinsics; no image or pose is read."""
+        return fingerprint(f"{self.name}:{self.split}:{self.depth_ending}:{self.size}:{self.K.tolist()}:{self.numbers}")
 
 
 def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> list[PosedSequence]:
-    """All sequences at `root`, sorted by name. The layout is recognised from what the folders hold.
+    """All sequences at `root`, sorted by name. The layout is recognised from the names of files and folders.
 
-    `root` may be a dataset, a folder of datasets, or one scene. Only listings and one header per sequence are read.
+    Only folder listings, split lists and one image header per sequence are read.
 
     Args:
-        root: the folder.
-        focal_px: focal length of 7-Scenes at 640x480, which comes without intrinsics: 525 is that of the colour camera,
-            onto which `frame-*.depth.proj.png` is registered and by which the plain depths are usually read too.
+        root: a dataset, a folder of datasets, or one scene.
+        focal_px: focal length of 7-Scenes at 640x480, which comes without intrinsics. 525 is the focal length of the colour
+            camera, to which `frame-*.depth.proj.png` is registered; it is usually taken for the unregistered depths too.
 
     Raises:
-        DataError: there is no sequence, or one lacks files.
+        DataError: there is no sequence, or a sequence lacks files.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}", f"give the one that holds {_LAYOUTS}")
     try:
-        found = _find(root, focal_px)
+        sequences = _find(root, focal_px)
     except OSError as error:
         raise DataError(f"{error.filename} can't be read ({error.strerror})", "check its permissions") from error
-    if not found:
+    if not sequences:
         raise DataError(f"{root} holds no posed RGB-D video", f"expected {_LAYOUTS}")
-    return sorted(found, key=lambda sequence: sequence.name)
+    return sorted(sequences, key=lambda sequence: sequence.name)
 
 
 def seven_scenes_intrinsics(size: Size, focal_px: float = SEVEN_SCENES_FOCAL) -> Array:
-    """K (3, 3) for images of `size`: focal length `focal_px` and principal point (320, 240) at 640x480, scaled.
+    """Intrinsics (3, 3) for images of `size`: focal length `focal_px`, principal point (320, 240) at 640x480, scaled.
 
-    Pixel (0, 0) is a pixel's centre, so that the principal point scales about (-0.5, -0.5).
+    Coordinates (0, 0) are the centre of the first pixel, so the principal point scales about (-0.5, -0.5).
     """
     down, across = size[0] / _SEVEN_SCENES_SIZE[0], size[1] / _SEVEN_SCENES_SIZE[1]
     return np.array([[focal_px * across, 0, 320.5 * across - 0.5], [0, focal_px * down, 240.5 * down - 0.5], [0, 0, 1]])
 
 
 def _find(root: Path, focal_px: float) -> list[PosedSequence]:
-    found: list[PosedSequence] = []
+    sequences: list[PosedSequence] = []
     for folder in _folders(root, 2):
         name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         if (folder / "pose").is_dir() and (folder / "color").is_dir():
-            found.append(_scannet(folder, name))
+            sequences.append(_scannet(folder, name))
         else:
             parts = sorted(part for part in folder.glob("seq-*") if part.is_dir())
             splits = _splits(folder) if parts else {}
             for part in parts:
                 path = part.relative_to(root).as_posix()
-                found.append(_seven_scenes(part, path, name, splits.get(_number(part.name)), focal_px))
-    return found
+                sequences.append(_seven_scenes(part, path, name, splits.get(_number(part.name)), focal_px))
+    return sequences
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """`folder` and those below it, `depth` levels down; not those inside a sequence."""
+    """`folder` and its subfolders down to `depth` levels; folders inside a sequence are skipped."""
     yield folder
     if depth == 0 or (folder / "pose").is_dir():
         return
@@ -178,8 +186,8 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 def _scannet(folder: Path, name: str) -> PosedSequence:
     kinds = {"image": ("color", ".jpg"), "depth map": ("depth", ".png"), "pose": ("pose", ".txt")}
     numbers = {
-        kind: {int(path.stem) for path in (folder / place).glob(f"*{ending}") if path.stem.isdecimal()}
-        for kind, (place, ending) in kinds.items()
+        kind: {int(path.stem) for path in (folder / subfolder).glob(f"*{ending}") if path.stem.isdecimal()}
+        for kind, (subfolder, ending) in kinds.items()
     }
     numbered = _complete(folder, numbers)
     intrinsics = folder / "intrinsic" / "intrinsic_depth.txt"
@@ -218,7 +226,7 @@ def _paths(folder: Path, layout: str, number: int, depth_ending: str) -> tuple[P
 
 
 def _complete(folder: Path, numbers: dict[str, set[int]]) -> tuple[int, ...]:
-    """The frame numbers, when every frame has all its files."""
+    """All frame numbers, ascending; an error unless every frame has all its files."""
     everything = set().union(*numbers.values())
     if not everything:
         raise DataError(f"{folder} holds no frames", f"expected {_LAYOUTS}")
@@ -233,7 +241,7 @@ def _complete(folder: Path, numbers: dict[str, set[int]]) -> tuple[int, ...]:
 
 
 def _splits(scene: Path) -> dict[int, Literal["train", "test"]]:
-    """What `TrainSplit.txt` and `TestSplit.txt` say, by sequence number; lines are like `sequence1`."""
+    """Sequence number -> split, from `TrainSplit.txt` and `TestSplit.txt` with lines such as `sequence1`."""
     splits: dict[int, Literal["train", "test"]] = {}
     for split, name in (("train", "TrainSplit.txt"), ("test", "TestSplit.txt")):
         if (scene / name).is_file():
@@ -258,10 +266,10 @@ def _png_size(path: Path) -> Size:
 
 
 def read_intrinsics(path: Path) -> Array:
-    """K (3, 3) from a 4x4 matrix in a text file, as ScanNet has it.
+    """Intrinsics (3, 3) from a 4x4 matrix in a text file of ScanNet.
 
     Raises:
-        DataError: the file is missing, or holds no camera.
+        DataError: the file is missing, or doesn't hold the matrix of a pinhole camera.
     """
     K = read_matrix(path, "intrinsic matrix")[:3, :3]
     if not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
@@ -270,10 +278,10 @@ def read_intrinsics(path: Path) -> Array:
 
 
 def read_pose(path: Path, *, may_be_lost: bool) -> Array | None:
-    """A camera-to-world pose (4, 4); None where it holds -inf and `may_be_lost`, which is how ScanNet says so.
+    """A camera-to-world pose (4, 4). With `may_be_lost`, None for a file with -inf: lost tracking in ScanNet.
 
     Raises:
-        DataError: the file is missing, or holds no rigid motion.
+        DataError: the file is missing, or doesn't hold a rigid motion.
     """
     pose = read_matrix(path, "camera-to-world pose")
     if may_be_lost and np.isneginf(pose).any():
@@ -286,10 +294,10 @@ def read_pose(path: Path, *, may_be_lost: bool) -> Array | None:
 
 
 def read_matrix(path: Path, what: str) -> Array:
-    """A 4x4 matrix from a text file; infinities and nan are let through.
+    """A 4x4 matrix from a text file; infinities and NaN are accepted.
 
     Raises:
-        DataError: the file is missing, or holds something else.
+        DataError: the file is missing, or doesn't hold 16 numbers.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -304,11 +312,11 @@ def read_matrix(path: Path, what: str) -> Array:
 
 
 def is_rigid(poses: Array) -> Array:
-    """(...) bool: which of these (..., 4, 4) are finite, rotate without mirroring, and end in 0 0 0 1."""
+    """Which matrices (..., 4, 4) are finite, have a rotation of determinant 1, and a last row 0 0 0 1: (...) bool."""
     finite = np.asarray(np.isfinite(poses).all(axis=(-2, -1)))
     poses = np.where(finite[..., None, None], poses, 0)
     rotations = poses[..., :3, :3]
-    off = np.abs(rotations @ rotations.swapaxes(-1, -2) - np.eye(3)).max(axis=(-2, -1))
-    last = np.abs(poses[..., 3, :] - [0, 0, 0, 1]).max(axis=-1)
-    found: Array = finite & (off <= 0.01) & (np.linalg.det(rotations) > 0) & (last <= 1e-4)
-    return found
+    deviation = np.abs(rotations @ rotations.swapaxes(-1, -2) - np.eye(3)).max(axis=(-2, -1))
+    last_row = np.abs(poses[..., 3, :] - [0, 0, 0, 1]).max(axis=-1)
+    rigid: Array = finite & (deviation <= 0.01) & (np.linalg.det(rotations) > 0) & (last_row <= 1e-4)
+    return rigid
