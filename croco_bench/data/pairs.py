@@ -1,8 +1,7 @@
-"""Lists of image pairs for pre-training, in every layout that such lists are published in. Files are read on demand."""
+"""Lists of image pairs for pre-training, in all published layouts. Images are read on demand."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
+from croco_bench.files import fingerprint
 
 
 class Pair(Protocol):
@@ -26,7 +26,7 @@ class Pair(Protocol):
         ...
 
     def name(self, number: int) -> str:
-        """What to call view 1 or 2 in a sentence on what is wrong with it."""
+        """The name of view 1 or 2 in error messages."""
         ...
 
 
@@ -37,7 +37,7 @@ class FilePair:
     paths: tuple[Path, Path]
 
     def image(self, number: int) -> NDArray[np.uint8]:
-        """See `Pair.image`; whatever the file's own colours are, RGB comes out."""
+        """See `Pair.image`; grey images are converted to RGB."""
         return read_rgb(self.paths[number - 1])
 
     def name(self, number: int) -> str:
@@ -45,14 +45,25 @@ class FilePair:
         return str(self.paths[number - 1])
 
 
+# A line of a list -> two paths.
 Parse = Callable[[str], tuple[str, str]]
 
 
 class PairList:
     """The pairs of one list file: a reader of `{"pair": Pair}`.
 
-    The list stays one block of bytes, whatever its length, so that workers share it. Blank lines, and lines that begin
-    with #, are no pairs.
+    The list is kept as one block of bytes, so that worker processes share its memory. Blank lines and lines that begin with
+    `#` are skipped.
+
+    Args:
+        dataset: name of the dataset.
+        listing: the list file.
+        root: folder to which the listed paths are relative.
+        parse: gets the two paths of a line; raises `ValueError` or `IndexError` for other lines.
+        header: skip the first line.
+
+    Raises:
+        DataError: the list can't be read, or has no pairs.
     """
 
     split = "train"
@@ -86,7 +97,7 @@ class PairList:
         """
         line = self._text[self._starts[index] : self._ends[index]].decode("utf-8", "replace").strip()
         try:
-            if "\0" in line:  # an image, say, was taken for a list
+            if "\0" in line:  # a binary file
                 raise ValueError(line)
             return self._parse(line)
         except (ValueError, IndexError) as error:
@@ -98,33 +109,33 @@ class PairList:
 
     @property
     def groups(self) -> Sequence[str]:
-        """The folder of each pair's first view: its scene, or as near to it as the layout says."""
+        """The folder of each pair's first view, which is its scene in most layouts."""
         return [self.names(index)[0].rpartition("/")[0] for index in range(len(self))]
 
     def fingerprint(self) -> str:
-        """Of the list."""
-        return hashlib.sha256(self._text).hexdigest()[:16]
+        """Hash of the list file."""
+        return fingerprint(self._text)
 
 
 def open_pairs(where: Path) -> PairList:
-    """The pairs listed in a folder or a file; the layout is recognised from what is there.
+    """The pairs listed in a folder or a file; the layout is recognised from file names.
 
-    - a folder with `pairs.txt` (CroCo's Habitat release, or `croco-bench data make-pairs`): two paths a line,
-      relative to the folder, or to `root` in a `pairs.json` beside it;
-    - a folder with `listing.txt` (CroCo v2's real crops): a stem a line, for `<stem>_1.jpg` and `<stem>_2.jpg`, below
-      the line `# pair_path`;
-    - a `.csv` file (MIMIC): columns `path1,path2,…`, relative to the file's folder;
-    - any other file: two columns of paths, relative to the file's folder or absolute.
+    - A folder with `pairs.txt` (CroCo's Habitat release, or `croco-bench data make-pairs`): two paths per line, relative to
+      the folder or to `root` in `pairs.json`.
+    - A folder with `listing.txt` (CroCo v2's real crops): after the line `# pair_path`, one stem per line for the files
+      `<stem>_1.jpg` and `<stem>_2.jpg`.
+    - A `.csv` file (MIMIC): columns `path1,path2,…`, relative to the file's folder.
+    - Any other file: two columns of paths, absolute or relative to the file's folder.
 
     Raises:
-        DataError: nothing of that kind is there.
+        DataError: there is no such list.
     """
     if where.is_file():
         if where.suffix == ".csv":
             return PairList(where.stem, where, where.parent, _csv_columns(where), header=True)
         return PairList(where.stem, where, where.parent, _two_columns)
     if (where / "pairs.txt").is_file():
-        return PairList(where.name, where / "pairs.txt", _root_beside(where), _two_columns)
+        return PairList(where.name, where / "pairs.txt", _root_of_mined(where), _two_columns)
     if (where / "listing.txt").is_file():
         return PairList(where.name, where / "listing.txt", where, _stem)
     tables = sorted(where.glob("*.csv"))
@@ -138,7 +149,8 @@ def open_pairs(where: Path) -> PairList:
     )
 
 
-def _root_beside(folder: Path) -> Path:
+def _root_of_mined(folder: Path) -> Path:
+    """`root` in `pairs.json`, if there is one; else the folder."""
     facts = folder / "pairs.json"
     if not facts.is_file():
         return folder

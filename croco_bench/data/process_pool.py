@@ -1,4 +1,4 @@
-"""Pools of spawned processes that end with their parent."""
+"""Process pools that end with their parent process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def process_pool(workers: int) -> Iterator[Executor]:
-    """A pool; when the block fails, work that hasn't begun is dropped. Spawned, as the parent may hold torch's threads."""
+    """A pool of spawned processes, as forking is unsafe with torch's threads. An error in the block cancels pending jobs."""
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         try:
             yield pool
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # or leaving the block would do all the rest first
+            pool.shutdown(wait=False, cancel_futures=True)  # leaving the block would wait for all pending jobs
             raise
 
 
 def end_with_parent() -> None:
-    """Run by every process of a pool: when the parent is killed, nobody else would tell it to stop."""
+    """Initialises a process of a pool: a thread that exits when the parent has ended, even if it was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -5,46 +5,48 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from croco_bench.contracts import Reader
 from croco_bench.errors import DataError, UsageError
+from croco_bench.files import fingerprint
 from croco_bench.seeding import make_rng
+
+if TYPE_CHECKING:  # contracts import torch, which processes that only read data shouldn't
+    from croco_bench.contracts import Reader
 
 
 class Subset:
-    """Some items of a reader, itself a reader. `available` stays that of the whole split."""
+    """The items `indices` (n,) of a reader; itself a reader. `available` is the size of the whole split."""
 
     def __init__(self, reader: Reader, indices: Sequence[int], split: str) -> None:
-        self._reader, self._indices = reader, np.asarray(indices, dtype=np.int64)
+        self._reader, self.indices = reader, np.asarray(indices, dtype=np.int64)
         self.dataset, self.split, self.miniature = reader.dataset, split, reader.miniature
         self.available = reader.available
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._reader[int(self._indices[index])]
+        return self._reader[int(self.indices[index])]
 
     @property
     def groups(self) -> Sequence[str]:
-        """Those of the chosen items."""
+        """The groups of the chosen items."""
         groups = self._reader.groups
-        return [groups[index] for index in self._indices]
+        return [groups[index] for index in self.indices]
 
     def fingerprint(self) -> str:
-        """Of the whole split and of the choice."""
-        text = f"{self._reader.fingerprint()}:{','.join(map(str, self._indices))}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Hash of the whole split's fingerprint and the indices."""
+        return fingerprint(f"{self._reader.fingerprint()}:{','.join(map(str, self.indices))}")
 
 
 def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "select") -> tuple[Subset, Subset]:
-    """Train and selection parts: whole groups (scenes) go to one side, about `fraction` of the items to selection.
+    """Splits a reader by group (scene) into a training and a selection part with about `fraction` of the items.
 
-    Which groups go depends on their names and the seed alone, so that all backbones are selected on the same images.
-    Each part has at least one group.
+    The choice depends only on the groups' names and the seed, so all backbones are selected on the same images. Each part
+    has at least one group.
 
     Raises:
         UsageError: `fraction` isn't between 0 and 1.
@@ -72,7 +74,7 @@ def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "
 
 
 def limit(reader: Reader, count: int, seed: int) -> Reader:
-    """At most `count` items, drawn at random (lists are often sorted), in the order of the split.
+    """At most `count` items, drawn at random because lists are often sorted, in the order of the split.
 
     Raises:
         UsageError: `count` isn't positive.

@@ -1,10 +1,11 @@
-"""Image pairs as small squares, in the layout of CroCo v2's crops: `listing.txt` and `<stem>_1.jpg`, `<stem>_2.jpg`."""
+"""Writes image pairs as square crops in CroCo v2's layout: `listing.txt`, `<stem>_1.jpg` and `<stem>_2.jpg`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,10 +15,19 @@ from croco_bench.errors import DataError
 from croco_bench.files import atomic
 from croco_bench.types import Array
 
-_PAIRS_PER_FOLDER, _MOST_LEVELS = 500, 5
+_PAIRS_PER_FOLDER, _MAX_LEVELS = 500, 5
 _CHUNK = 64
 _QUALITY = 95
-Job = tuple[Path, Path, int, list[tuple[str, str, str]]]
+
+
+@dataclass(frozen=True)
+class _CropJob:
+    """Some pairs for one worker: (stem, image 1, image 2), images relative to `root`."""
+
+    root: Path
+    out: Path
+    side: int
+    pairs: Sequence[tuple[str, str, str]]
 
 
 def write_crops(
@@ -28,22 +38,22 @@ def write_crops(
     pool: Executor,
     advance: Callable[[int], None],
 ) -> None:
-    """Writes the middle squares of image pairs, `side` pixels wide; files that are there already are kept.
+    """Writes the central squares of image pairs, resized; existing files are kept.
 
     Args:
-        root: what the paths in `pairs` are relative to.
+        root: folder to which the paths in `pairs` are relative.
         pairs: image paths.
-        out: the new training set.
-        side: of the written images, pixels.
-        pool: who does it.
-        advance: is told how many pairs were written.
+        out: folder of the new training set.
+        side: side of the written images in pixels.
+        pool: runs the jobs.
+        advance: called with the number of pairs written.
 
     Raises:
-        DataError: an image can't be read, or a square can't be written.
+        DataError: an image can't be read, or a crop can't be written.
     """
     stems = stems_of(len(pairs))
     named = [(stem, *pair) for stem, pair in zip(stems, pairs, strict=True)]
-    jobs: list[Job] = [(root, out, side, named[first : first + _CHUNK]) for first in range(0, len(named), _CHUNK)]
+    jobs = [_CropJob(root, out, side, named[first : first + _CHUNK]) for first in range(0, len(named), _CHUNK)]
     for done in as_completed([pool.submit(_write_some, job) for job in jobs]):
         advance(done.result())
     with atomic(out / "listing.txt") as temporary:
@@ -51,8 +61,8 @@ def write_crops(
 
 
 def stems_of(count: int) -> list[str]:
-    """Hexadecimal paths for `count` pairs: folders of about 500 pairs, at most five levels, the full number as the name."""
-    levels = next((n for n in range(1, _MOST_LEVELS) if _PAIRS_PER_FOLDER**n >= count), _MOST_LEVELS)
+    """Hexadecimal paths of `count` pairs: about 500 pairs per folder, up to five levels, the index as the file name."""
+    levels = next((n for n in range(1, _MAX_LEVELS) if _PAIRS_PER_FOLDER**n >= count), _MAX_LEVELS)
     base = max(round(count ** (1 / levels)), 1)
     while base**levels < count:
         base += 1
@@ -63,18 +73,18 @@ def stems_of(count: int) -> list[str]:
     return stems
 
 
-def _write_some(job: Job) -> int:
-    root, out, side, named = job
-    for stem, *images in named:
+def _write_some(job: _CropJob) -> int:
+    """Writes the crops of a job; returns the number of pairs."""
+    for stem, *images in job.pairs:
         for number, image in enumerate(images, start=1):
-            target = out / f"{stem}_{number}.jpg"
+            target = job.out / f"{stem}_{number}.jpg"
             if not target.exists():
-                _write_square(root / image, target, side)
-    return len(named)
+                _write_square(job.root / image, target, job.side)
+    return len(job.pairs)
 
 
 def middle_square(picture: Array) -> Array:
-    """The largest square in the middle of an image (H, W, ...)."""
+    """The largest central square of an image (H, W, ...)."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

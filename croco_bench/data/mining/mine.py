@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from filelock import FileLock, Timeout
-
 from croco_bench import __version__
 from croco_bench.data.mining.covisibility import Matching
 from croco_bench.data.mining.crops import write_crops
@@ -25,10 +22,10 @@ from croco_bench.data.mining.sequence import MiningSettings, Split, mine_sequenc
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
 from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
-from croco_bench.files import atomic
+from croco_bench.files import atomic, exclusive_lock, fingerprint
 from croco_bench.progress import Bar, log
 
-# Rises when equal settings give other pairs.
+# Increment when equal settings give other pairs.
 _VERSION = 1
 _SETTINGS, _LOCK = "settings.json", ".make-pairs.lock"
 
@@ -48,54 +45,52 @@ def make_pairs(
     workers: int | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes `out/pairs.txt`: a pair a line, two image paths relative to `source`; returns its path.
+    """Writes `out/pairs.txt`, one pair per line, as two image paths relative to `source`; returns its path.
 
-    Beside it: `pairs.json` (settings, root, fingerprint of the source, counts), `report.png`, `parts/` (one file per
-    finished sequence, with co-visibility, baseline and rotation of its pairs), and with `crop` a training set `crops/`
-    in CroCo v2's layout. Pairs are of one sequence. An interrupted call goes on where it stopped; the number of workers
-    changes nothing.
+    Other files: `pairs.json` (settings, root, fingerprint of the source, counts), `report.png`, `parts/` (one file per
+    finished sequence with co-visibility, baseline and rotation of its pairs), and with `crop` a training set `crops/` in
+    CroCo v2's layout. Both views of a pair are from one sequence. An interrupted call is resumed. The result doesn't depend
+    on the number of workers.
 
     Args:
         source: posed RGB-D video in the layout of 7-Scenes or ScanNet.
-        out: a new folder, or one of an earlier call.
-        every: look at every so many frames only.
-        covisibility: range of the smaller of both shares of pixels that the other view sees. With `crop`, of the
-            middle squares; without, of whole images. Unknown depth counts as not seen.
-        per_frame: most pairs that one frame is in.
-        per_sequence: most pairs of one sequence, spread evenly over the range.
-        split: which sequences, where the source has lists; those in no list are always taken.
+        out: a new folder, or the folder of an earlier call.
+        every: use every n-th frame.
+        covisibility: range of the smaller share of co-visible pixels: of the central squares with `crop`, else of whole
+            images. Pixels of unknown depth count as not visible.
+        per_frame: maximum number of pairs with one frame.
+        per_sequence: maximum number of pairs per sequence, spread evenly over the range.
+        split: sequences to use, where the source has lists; sequences in no list are always used.
         crop: side in pixels of square JPEG pairs to write.
         focal_px: focal length of 7-Scenes at 640x480.
-        seed: of everything that is drawn.
-        workers: processes; default: as many as processors.
-        overwrite: replace pairs that were made with other settings.
+        seed: for all random choices.
+        workers: number of processes; default: the number of processors.
+        overwrite: replace pairs made with other settings.
 
     Raises:
         UsageError: a setting is out of range.
-        DataError: the source is damaged, no pair lies in the range, or `out` holds something else.
+        DataError: the source is damaged, no pair is within the range, or `out` holds other files.
     """
     source, out = Path(source), Path(out)
-    wanted = PairCriteria(*covisibility, per_frame=per_frame, per_sequence=per_sequence)
-    settings = MiningSettings(every, wanted, Matching(square=crop is not None), split, seed, focal_px, crop)
+    criteria = PairCriteria(low=covisibility[0], high=covisibility[1], per_frame=per_frame, per_sequence=per_sequence)
+    settings = MiningSettings(
+        every=every,
+        wanted=criteria,
+        matching=Matching(square=crop is not None),
+        split=split,
+        seed=seed,
+        focal_px=focal_px,
+        crop=crop,
+    )
     _check(settings)
-    sequences = [one for one in open_posed(source, focal_px=focal_px) if split == "all" or one.split in (split, None)]
-    if not sequences:
-        raise DataError(f"{source} has no sequence of the {split} split", "choose another --split")
+    sequences = _open_sequences(source, settings)
     facts = _facts(settings, sequences)
-    with _explain_errors(out), _only_one(out):
+    busy = DataError(f"another process is writing pairs into {out}", "wait for it, or choose another folder")
+    with _explain_errors(out), exclusive_lock(out / _LOCK, busy=busy):
         _prepare(out, facts, overwrite)
-        with process_pool(workers or os.cpu_count() or 1) as pool:
-            parts = _mine_all(source, out, sequences, settings, pool)
-            pairs = [pair for part in parts for pair in part["pairs"]]
-            if not pairs:
-                _clear(out)
-                raise no_pairs(source, parts, wanted)
-            if crop is not None:
-                _crop(source, pairs, out / "crops", crop, pool)
+        parts = _mine(source, out, sequences, settings, workers or os.cpu_count() or 1)
         summary = {"croco_bench": __version__, "root": str(source.resolve()), "settings": facts, **summarize(parts)}
-        draw_report(out / "report.png", source, pairs, square=crop is not None, title=in_words(summary))
-        _write(out / "pairs.json", json.dumps(summary, indent=2) + "\n")
-        _write(out / "pairs.txt", "".join(" ".join(pair["images"]) + "\n" for pair in pairs))
+        _write_results(source, out, parts, summary, square=crop is not None)
     log(f"wrote {out / 'pairs.txt'}: {in_words(summary)}")
     return out / "pairs.txt"
 
@@ -118,28 +113,93 @@ def _check(settings: MiningSettings) -> None:
         raise UsageError(f"a focal length of {settings.focal_px:g} pixels is no camera", "give a number above 0")
 
 
+def _open_sequences(source: Path, settings: MiningSettings) -> list[PosedSequence]:
+    """The sequences of the split, with those that are in no list."""
+    sequences = open_posed(source, focal_px=settings.focal_px)
+    if settings.split != "all":
+        sequences = [sequence for sequence in sequences if sequence.split in (settings.split, None)]
+    if not sequences:
+        raise DataError(f"{source} has no sequence of the {settings.split} split", "choose another --split")
+    return sequences
+
+
 def _facts(settings: MiningSettings, sequences: Sequence[PosedSequence]) -> dict[str, Any]:
-    """What an earlier call must agree with for its parts to be used."""
-    text = "".join(sequence.fingerprint() for sequence in sequences)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return {"version": _VERSION, **asdict(settings), "source": fingerprint}
+    """The content of `settings.json`: parts of an earlier call are used only if it is equal."""
+    source = fingerprint(*(sequence.fingerprint() for sequence in sequences))
+    return {"version": _VERSION, **asdict(settings), "source": source}
+
+
+def _mine(
+    source: Path, out: Path, sequences: Sequence[PosedSequence], settings: MiningSettings, workers: int
+) -> list[dict[str, Any]]:
+    """Mines all sequences and writes crops, if wanted; returns the parts of all sequences."""
+    with process_pool(workers) as pool:
+        parts = _mine_sequences(source, out, sequences, settings, pool)
+        pairs = _pairs_of(parts)
+        if not pairs:
+            _clear(out)
+            raise no_pairs(source, parts, settings.wanted)
+        if settings.crop is not None:
+            images = [(pair["images"][0], pair["images"][1]) for pair in pairs]
+            with Bar("crops", len(images)) as bar:
+                write_crops(source, images, out / "crops", settings.crop, pool, bar.advance)
+    return parts
+
+
+def _mine_sequences(
+    source: Path, out: Path, sequences: Sequence[PosedSequence], settings: MiningSettings, pool: Executor
+) -> list[dict[str, Any]]:
+    """The parts of all sequences, in order; existing files of an earlier call are reused."""
+    paths = [out / "parts" / f"{sequence.name}.json" for sequence in sequences]
+    todo = [(sequence, path) for sequence, path in zip(sequences, paths, strict=True) if not path.is_file()]
+    if len(todo) < len(paths):
+        log(f"{len(paths) - len(todo)} of {len(paths)} sequences are done already")
+    with Bar("pairs", len(paths), start=len(paths) - len(todo)) as bar:
+        futures = [pool.submit(mine_sequence, source, sequence, path, settings) for sequence, path in todo]
+        for done in as_completed(futures):
+            bar.advance(1, done.result())
+    return [_read_part(path) for path in paths]
+
+
+def _read_part(path: Path) -> dict[str, Any]:
+    try:
+        part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged", "delete it and run the same command again") from error
+    return part
+
+
+def _pairs_of(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [pair for part in parts for pair in part["pairs"]]
+
+
+def _write_results(
+    source: Path, out: Path, parts: Sequence[dict[str, Any]], summary: dict[str, Any], *, square: bool
+) -> None:
+    """Writes `report.png`, `pairs.json`, and `pairs.txt` last, which marks a finished call."""
+    pairs = _pairs_of(parts)
+    draw_report(out / "report.png", source, pairs, square=square, title=in_words(summary))
+    _write(out / "pairs.json", json.dumps(summary, indent=2) + "\n")
+    _write(out / "pairs.txt", "".join(" ".join(pair["images"]) + "\n" for pair in pairs))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _prepare(out: Path, facts: dict[str, Any], overwrite: bool) -> None:
-    """Makes `out` a place where parts with these facts may lie."""
+    """Makes `out` ready for parts with these settings; parts with other settings are removed or an error."""
     path = out / _SETTINGS
     if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
-        if found == facts:
+        earlier = _read_settings(path)
+        if earlier == facts:
             for leftover in out.rglob(".*.partial"):  # of a killed call
                 leftover.unlink()
             return
         if not overwrite:
             raise DataError(
-                f"{out} holds pairs made with other settings ({_difference(found, facts)})",
+                f"{out} holds pairs made with other settings ({_difference(earlier, facts)})",
                 "give --overwrite to replace them, or choose another folder",
             )
         _clear(out)
@@ -148,9 +208,17 @@ def _prepare(out: Path, facts: dict[str, Any], overwrite: bool) -> None:
     _write(path, json.dumps(facts, indent=2) + "\n")
 
 
-def _difference(found: object, facts: dict[str, Any]) -> str:
+def _read_settings(path: Path) -> object:
+    """The settings of an earlier call; None for a damaged file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _difference(earlier: object, facts: dict[str, Any]) -> str:
     """The first setting that differs, in words."""
-    old, new = _flat(found if isinstance(found, dict) else {}), _flat(facts)
+    old, new = _flat(earlier if isinstance(earlier, dict) else {}), _flat(facts)
     for key in new:
         if old.get(key) != new[key]:
             if key == "source":
@@ -167,7 +235,7 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clear(out: Path) -> None:
-    """Removes what an earlier call wrote, and nothing else; settings last, so that an interruption can be repeated."""
+    """Removes only the files of an earlier call; settings last, so that an interrupted call can be repeated."""
     for folder in ("parts", "crops"):
         if (out / folder).is_dir():
             shutil.rmtree(out / folder)
@@ -175,53 +243,9 @@ def _clear(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _mine_all(
-    source: Path, out: Path, sequences: Sequence[PosedSequence], settings: MiningSettings, pool: Executor
-) -> list[dict[str, Any]]:
-    """The parts of all sequences, in their order; those on disk are not made again."""
-    paths = [out / "parts" / f"{sequence.name}.json" for sequence in sequences]
-    todo = [(sequence, path) for sequence, path in zip(sequences, paths, strict=True) if not path.is_file()]
-    if len(todo) < len(paths):
-        log(f"{len(paths) - len(todo)} of {len(paths)} sequences are done already")
-    with Bar("pairs", len(paths), start=len(paths) - len(todo)) as bar:
-        for done in as_completed([pool.submit(mine_sequence, source, *one, settings) for one in todo]):
-            bar.advance(1, done.result())
-    return [_read_part(path) for path in paths]
-
-
-def _read_part(path: Path) -> dict[str, Any]:
-    try:
-        part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is damaged", "delete it and run the same command again") from error
-    return part
-
-
-def _crop(source: Path, pairs: list[dict[str, Any]], out: Path, side: int, pool: Executor) -> None:
-    images = [(pair["images"][0], pair["images"][1]) for pair in pairs]
-    with Bar("crops", len(images)) as bar:
-        write_crops(source, images, out, side, pool, bar.advance)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / _LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise DataError(
-            f"another process is writing pairs into {out}", "wait for it, or choose another folder"
-        ) from error
-
-
 @contextmanager
 def _explain_errors(out: Path) -> Iterator[None]:
+    """Turns a killed worker and a failed write into a `DataError`."""
     try:
         yield
     except BrokenProcessPool as error:

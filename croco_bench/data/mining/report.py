@@ -1,10 +1,10 @@
-"""What was mined, in numbers, in a sentence and in one picture. A part is what `mine_sequence` writes."""
+"""Summaries of mined pairs: statistics, one line of text, and a figure. A part is the content of `mine_sequence`'s file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,8 +12,13 @@ import numpy as np
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.mining.crops import middle_square
 from croco_bench.data.mining.selection import PairCriteria
+from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpec
 
 _ROWS, _COLUMNS = 4, 3
 _THUMBNAIL = 160
@@ -38,7 +43,7 @@ def summarize(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def in_words(summary: dict[str, Any]) -> str:
-    """One line on what `summarize` gave."""
+    """One line of text for the result of `summarize`."""
     counts, median = summary["counts"], summary["median"]
     return (
         f"{counts['pairs']} pairs of {counts['frames']} frames in {counts['sequences']} sequences; median co-visibility "
@@ -47,7 +52,7 @@ def in_words(summary: dict[str, Any]) -> str:
 
 
 def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: PairCriteria) -> DataError:
-    """Why nothing was found: the range of co-visibility that was seen."""
+    """The error for a mining without pairs, with the range of co-visibility of the frames."""
     frames, asked = sum(part["frames"] for part in parts), f"co-visibility from {wanted.low:g} to {wanted.high:g}"
     ranges = [part["covisibility_seen"] for part in parts if part["covisibility_seen"]]
     if not ranges:
@@ -57,7 +62,7 @@ def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: PairCriteria
             "more have no pose, or depth on less than half the image)",
             "look at more frames",
         )
-    low, high = min(one[0] for one in ranges), max(one[1] for one in ranges)
+    low, high = min(first for first, _ in ranges), max(last for _, last in ranges)
     estimated = sum(part["pairs_estimated"] for part in parts)
     return DataError(
         f"{source}: no pair has {asked}",
@@ -67,12 +72,16 @@ def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: PairCriteria
 
 
 def draw_report(path: Path, root: Path, pairs: Sequence[dict[str, Any]], *, square: bool, title: str) -> None:
-    """Histograms of co-visibility, baseline and rotation above thumbnails of pairs, from little to much co-visibility.
+    """Writes histograms of co-visibility, baseline and rotation above thumbnails of pairs, sorted by co-visibility.
 
-    `pairs` are those of the parts that mining writes, their image paths relative to `root`; `square` shows only
-    the middles of the images, which is what such pairs were compared by.
+    Args:
+        path: the PNG file.
+        root: folder to which the image paths are relative.
+        pairs: pairs of all parts.
+        square: show the central squares, for pairs compared with `Matching.square`.
+        title: title of the figure.
     """
-    # The figure is made without pyplot: no global state, no display.
+    # Without pyplot, which has global state and may want a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -80,29 +89,35 @@ def draw_report(path: Path, root: Path, pairs: Sequence[dict[str, Any]], *, squa
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
     grid = figure.add_gridspec(_ROWS + 1, _COLUMNS, height_ratios=[1.4, *[1] * _ROWS])
-    least = np.array([min(pair["covisibility"]) for pair in pairs])
-    histograms = {
-        "co-visibility (smaller share)": least,
-        "baseline (m)": np.array([pair["baseline_m"] for pair in pairs]),
-        "rotation (deg)": np.array([pair["rotation_deg"] for pair in pairs]),
+    _draw_histograms(figure, grid, pairs)
+    _draw_thumbnails(figure, grid, root, pairs, square)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
+
+
+def _draw_histograms(figure: Figure, grid: GridSpec, pairs: Sequence[dict[str, Any]]) -> None:
+    values = {
+        "co-visibility (smaller share)": [min(pair["covisibility"]) for pair in pairs],
+        "baseline (m)": [pair["baseline_m"] for pair in pairs],
+        "rotation (deg)": [pair["rotation_deg"] for pair in pairs],
     }
-    for column, (name, values) in enumerate(histograms.items()):
+    for column, (name, numbers) in enumerate(values.items()):
         axes = figure.add_subplot(grid[0, column])
-        axes.hist(values, bins=24, color="0.4")
-        axes.set_xlabel(f"{name}, median {np.median(values):.2f}", fontsize=8)
+        axes.hist(np.array(numbers), bins=24, color="0.4")
+        axes.set_xlabel(f"{name}, median {np.median(numbers):.2f}", fontsize=8)
         axes.tick_params(labelsize=7)
-    order = np.argsort(least, kind="stable")
-    shown = sorted({int(place) for place in np.linspace(0, len(pairs) - 1, _ROWS * _COLUMNS)})
-    for place, index in enumerate(order[shown]):
+
+
+def _draw_thumbnails(figure: Figure, grid: GridSpec, root: Path, pairs: Sequence[dict[str, Any]], square: bool) -> None:
+    order = np.argsort([min(pair["covisibility"]) for pair in pairs], kind="stable")
+    for cell, index in enumerate(order[spread_indices(len(pairs), _ROWS * _COLUMNS)]):
         pair = pairs[index]
-        axes = figure.add_subplot(grid[1 + place // _COLUMNS, place % _COLUMNS])
+        axes = figure.add_subplot(grid[1 + cell // _COLUMNS, cell % _COLUMNS])
         axes.imshow(np.hstack([_thumbnail(root / image, square) for image in pair["images"]]))
         axes.set_axis_off()
         first, second = pair["covisibility"]
         numbers = f"{first:.2f} / {second:.2f}   {pair['baseline_m']:.2f} m   {pair['rotation_deg']:.0f} deg"
         axes.set_title(numbers, fontsize=8)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
 
 
 def _thumbnail(image: Path, square: bool) -> Any:

@@ -1,9 +1,9 @@
-"""Mines one sequence: reads every so many frames, chooses pairs, and writes one file."""
+"""Mining of one sequence: reads every n-th frame, selects pairs, and writes one file."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +15,16 @@ from croco_bench.data.posed.sequences import PosedFrame, PosedSequence
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
 from croco_bench.seeding import make_rng
+from croco_bench.types import Array
 
 Split = Literal["train", "test", "all"]
-# Frames with less known depth than this share of their pixels are left out.
+# Frames with known depth on a smaller share of their pixels are skipped.
 _MIN_VALID = 0.5
 
 
 @dataclass(frozen=True)
 class MiningSettings:
-    """What decides which pairs are found; kept in `settings.json`."""
+    """Settings that determine the pairs. Field names are keys of `settings.json`; see `make_pairs`."""
 
     every: int
     wanted: PairCriteria
@@ -34,31 +35,41 @@ class MiningSettings:
     crop: int | None
 
 
+@dataclass
+class _Frames:
+    """The usable frames of a sequence, their surfaces, and the numbers of frames skipped."""
+
+    frames: list[PosedFrame] = field(default_factory=list)
+    surfaces: list[Surface] = field(default_factory=list)
+    without_pose: int = 0
+    without_depth: int = 0
+
+
 def mine_sequence(source: Path, sequence: PosedSequence, path: Path, settings: MiningSettings) -> str:
-    """Writes the pairs of one sequence, with their numbers, to the JSON file `path`; returns a word on it.
+    """Writes the pairs of one sequence and statistics to the JSON file `path`; returns a text for the progress bar.
 
     Raises:
         DataError: a depth map or a pose can't be read.
     """
-    frames, surfaces, lost, blind = _read(sequence, settings)
+    read = _read(sequence, settings)
     rng = make_rng(settings.seed, "pairs", sequence.name)
-    chosen = select_pairs(surfaces, settings.wanted, settings.matching, rng)
+    selected = select_pairs(read.surfaces, settings.wanted, settings.matching, rng)
     pairs = []
-    for first, second, share1, share2 in chosen.pairs:
-        # The network reconstructs the first view: it shouldn't always be the earlier one.
-        views, both = ((first, second), (share1, share2))
+    for *views, share1, share2 in selected.pairs:
+        shares = [share1, share2]
+        # The network reconstructs the first view, which shouldn't always be the earlier frame.
         if rng.random() < 0.5:
-            views, both = views[::-1], both[::-1]
-        pairs.append(_pair(source, [frames[view] for view in views], both, [surfaces[view].valid for view in views]))
+            views, shares = views[::-1], shares[::-1]
+        pairs.append(_pair(source, read, views, shares))
     part = {
         "sequence": sequence.name,
         "scene": sequence.scene,
-        "frames": len(frames),
-        "frames_without_pose": lost,
-        "frames_without_depth": blind,
-        "pairs_estimated": chosen.estimated,
-        "pairs_compared": chosen.compared,
-        "covisibility_seen": chosen.estimates,
+        "frames": len(read.frames),
+        "frames_without_pose": read.without_pose,
+        "frames_without_depth": read.without_depth,
+        "pairs_estimated": selected.estimated,
+        "pairs_compared": selected.compared,
+        "covisibility_seen": selected.estimates,
         "pairs": pairs,
     }
     with atomic(path) as temporary:
@@ -66,39 +77,41 @@ def mine_sequence(source: Path, sequence: PosedSequence, path: Path, settings: M
     return f"{sequence.name}: {len(pairs)}"
 
 
-def _read(sequence: PosedSequence, settings: MiningSettings) -> tuple[list[PosedFrame], list[Surface], int, int]:
-    """The usable frames and what they saw, and how many have no pose and how many too little depth."""
-    frames: list[PosedFrame] = []
-    surfaces: list[Surface] = []
-    lost = blind = 0
+def _read(sequence: PosedSequence, settings: MiningSettings) -> _Frames:
+    """Reads every n-th frame."""
+    read = _Frames()
     for index in range(0, len(sequence), settings.every):
         frame = sequence.frame(index)
         if frame is None:
-            lost += 1
+            read.without_pose += 1
             continue
         surface = surface_of(frame.depth_m(), frame.K, frame.cam2world, settings.matching)
         if surface.valid < _MIN_VALID:
-            blind += 1
+            read.without_depth += 1
             continue
-        frames.append(frame)
-        surfaces.append(surface)
-    return frames, surfaces, lost, blind
+        read.frames.append(frame)
+        read.surfaces.append(surface)
+    return read
 
 
-def _pair(source: Path, views: list[PosedFrame], both: tuple[float, float], valid: list[float]) -> dict[str, Any]:
-    pose1, pose2 = (view.cam2world for view in views)
-    turn = pose1[:3, :3].T @ pose2[:3, :3]
-    angle = np.arctan2(
-        np.linalg.norm([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]), np.trace(turn) - 1
-    )
-    images = [view.image.relative_to(source).as_posix() for view in views]
+def _pair(source: Path, read: _Frames, views: list[int], shares: list[float]) -> dict[str, Any]:
+    """The JSON object of a pair of frames with their shares of co-visible pixels."""
+    frames = [read.frames[view] for view in views]
+    pose1, pose2 = (frame.cam2world for frame in frames)
+    images = [frame.image.relative_to(source).as_posix() for frame in frames]
     for image in images:
         if len(image.split()) != 1:
             raise DataError(f"{source / image} has a space in its path, which a list of pairs can't hold", "rename it")
     return {
         "images": images,
-        "covisibility": [round(share, 4) for share in both],
+        "covisibility": [round(share, 4) for share in shares],
         "baseline_m": round(float(np.linalg.norm(pose1[:3, 3] - pose2[:3, 3])), 4),
-        "rotation_deg": round(float(np.degrees(angle)), 3),
-        "valid": [round(share, 4) for share in valid],
+        "rotation_deg": round(_angle_deg(pose1[:3, :3].T @ pose2[:3, :3]), 3),
+        "valid": [round(read.surfaces[view].valid, 4) for view in views],
     }
+
+
+def _angle_deg(rotation: Array) -> float:
+    """The angle of a rotation (3, 3), 0 to 180 degrees."""
+    axis = [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    return float(np.degrees(np.arctan2(np.linalg.norm(axis), np.trace(rotation) - 1)))

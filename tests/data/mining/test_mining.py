@@ -126,7 +126,7 @@ def test_covisibility_has_a_direction_and_knows_what_is_unknown(tmp_path: Path) 
     assert frame_covisibility(frames[0], frames[0]) == (1, 1)
     assert frame_covisibility(frames[1], frames[1]) == (0.5, 0.5)
     near = surface_of(frames[1].depth_m(), K, frames[1].cam2world, MATCHING)
-    assert near.valid == 0.5 and np.isnan(near.spread(100)[:, 0]).mean() == pytest.approx(0.5, abs=0.02)
+    assert near.valid == 0.5 and np.isnan(near.sample_points(100)[:, 0]).mean() == pytest.approx(0.5, abs=0.02)
     behind = PosedFrame(tmp_path, frames[0].depth, K, np.diag([-1.0, 1, -1, 1]), (96, 128))
     assert frame_covisibility(frames[0], behind) == (0, 0)
 

@@ -32,12 +32,12 @@ def reader(sequences: dict[str, int], *, across: bool = True) -> PoseReader:
 
 
 def sequences_of(pairs: PoseReader, part: Subset, side: str) -> set[str]:
-    rows = getattr(pairs, side)[part._indices]
+    rows = getattr(pairs, side)[part.indices]
     return {pairs.views.names[row].rpartition("/")[0] for row in rows}
 
 
 def frames_of(pairs: PoseReader, part: Subset, side: str) -> set[str]:
-    return {pairs.views.names[row] for row in getattr(pairs, side)[part._indices]}
+    return {pairs.views.names[row] for row in getattr(pairs, side)[part.indices]}
 
 
 @pytest.mark.parametrize(("fraction", "held"), [(0.01, 1), (0.1, 2), (0.2, 3), (0.9, 4)])
@@ -69,7 +69,7 @@ def test_the_choice_depends_on_names_and_seed_alone() -> None:
     prints = [select.fingerprint() for _, select in found]
     assert prints[0] == prints[1] and len(set(prints)) > 2
     assert found[0][0].fingerprint() == found[1][0].fingerprint()
-    assert np.ptp(found[0][1]._indices) > 45, "drawn from all, not the first"
+    assert np.ptp(found[0][1].indices) > 45, "drawn from all, not the first"
 
 
 def test_sequences_that_see_nothing_of_others_are_passed_over() -> None:
