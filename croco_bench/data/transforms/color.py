@@ -1,4 +1,4 @@
-"""Colour changes of uint8 images (H, W, 3), all randomness from the generator that is passed in."""
+"""Colour jitter of uint8 images (H, W, 3), and their conversion to tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Brightness, contrast, saturation factors and hue shift, each uniform in its range, in random order."""
+    """Factors of brightness, contrast and saturation, and a shift of the hue, each uniform in its range, in random order."""
 
     brightness: Range = (1.0, 1.0)
     contrast: Range = (1.0, 1.0)
@@ -34,13 +34,13 @@ class ColorJitter:
         ]
         for index in rng.permutation(len(steps)):
             change, amount = steps[index]
-            if change is not color.adjust_hue or amount:  # a hue shift of 0 would cost two colour conversions
+            if change is not color.adjust_hue or amount:  # a hue shift of 0 costs two colour conversions
                 tensor = change(tensor, amount)
         return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
 
 
 def to_gray(image: Image) -> Image:
-    """Three equal channels of luma."""
+    """Luma in three equal channels (H, W, 3)."""
     gray = color.rgb_to_grayscale(to_tensor(image), num_output_channels=3)
     return np.ascontiguousarray(gray.permute(1, 2, 0).numpy())
 
@@ -51,5 +51,5 @@ def to_tensor(image: Image) -> torch.Tensor:
 
 
 def to_unit(image: Image) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (3, H, W) float32 in [0, 1]: what networks are given."""
+    """(H, W, 3) uint8 -> (3, H, W) float32 in [0, 1], the range of network inputs."""
     return to_tensor(image).float().div_(255)

@@ -1,4 +1,4 @@
-"""Scalar maps as colours, for pictures."""
+"""Colour maps for figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GRAY = 96
 
 
 def unit_range(values: Array) -> tuple[float, float]:
-    """The span that a picture should show: 2nd to 98th percentile; (0, 1) without values."""
+    """The range of values to show: 2nd to 98th percentile; (0, 1) without values."""
     if not values.size:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(values, (2, 98)))
@@ -20,7 +20,7 @@ def unit_range(values: Array) -> tuple[float, float]:
 
 
 def colored(values: Array, span: tuple[float, float], colormap: int, valid: Array | None = None) -> NDArray[np.uint8]:
-    """(H, W) -> (H, W, 3) RGB with an OpenCV colour map; invalid pixels are grey."""
+    """Values (H, W) -> RGB (H, W, 3) with an OpenCV colour map over `span`; invalid pixels are grey."""
     level = np.clip((values - span[0]) / (span[1] - span[0]), 0, 1)
     picture = cv2.applyColorMap((255 * np.nan_to_num(level)).astype(np.uint8), colormap)[:, :, ::-1]
     if valid is not None:

@@ -1,7 +1,7 @@
-"""Random changes of a pair of images and the flow between them, as RAFT trains with them and CroCo-Flow after it.
+"""Augmentation of image pairs with optical flow, as in RAFT and CroCo-Flow.
 
-Samples are those of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` uint8, `flow_px`, `valid`.
-All randomness comes from the generator that is passed in.
+Samples have the keys of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` (H, W, 3) uint8, `flow_px` (H, W, 2),
+`valid` (H, W) bool.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ JITTER = ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.5 / 3.14, 0.5 / 3.1
 
 @dataclass(frozen=True)
 class FlowAugment:
-    """Scale and stretch, flips, crop, colours, in this order.
+    """Scale and stretch, flips, crop, colour jitter, in this order.
 
     Attributes:
-        size: of the crop.
-        scale: range of the scale's binary logarithm.
-        stretch: largest binary logarithm by which each axis is scaled further, up or down.
-        scale_prob: probability of any scaling at all; images that are smaller than the crop are enlarged anyway.
-        stretch_prob: probability of a stretch, given a scale.
-        hflip_prob: probability of a mirror image, left to right.
-        vflip_prob: probability of a mirror image, top to bottom.
-        margin: pixels by which a scaled image is larger than the crop, at least.
-        jitter: colours; None: they stay.
-        asymmetric_prob: probability that the two images get other colours each.
+        size: (H, W) of the crop.
+        scale: range of log2 of the scale.
+        stretch: maximum of |log2| of the additional scale of each axis.
+        scale_prob: probability of scaling; without it, only images smaller than the crop are enlarged.
+        stretch_prob: probability of a stretch, given that the pair is scaled.
+        hflip_prob: probability of a horizontal flip.
+        vflip_prob: probability of a vertical flip.
+        margin: minimum excess of a scaled image over the crop, in pixels.
+        jitter: colour jitter; None disables it.
+        asymmetric_prob: probability of independent jitter of the two images.
     """
 
     size: Size
@@ -48,7 +48,7 @@ class FlowAugment:
     asymmetric_prob: float = 0.2
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A changed copy of size `size`, with the keys named above."""
+        """An augmented copy of size `size`, with the four keys of the module docstring."""
         moved = {name: sample[name] for name in _MAPS}
         moved = resize(moved, self.sample_size(moved["valid"].shape, rng))
         if rng.random() < self.hflip_prob:
@@ -57,24 +57,24 @@ class FlowAugment:
             moved = mirror(moved, axis=0)
         moved = crop(moved, self.size, rng)
         if self.jitter:
-            moved |= self._colored(moved, self.jitter, rng)
+            moved |= self._jittered(moved, self.jitter, rng)
         return moved
 
     def sample_size(self, old: Size, rng: np.random.Generator) -> Size:
-        """Both axes are scaled by at least the factor that makes the image cover the crop."""
+        """Draws the size (H, W) to which a pair of size `old` is scaled; it covers the crop."""
         if rng.random() >= self.scale_prob:
-            least = max(self.size[0] / old[0], self.size[1] / old[1])
-            factors = np.full(2, max(least, 1.0))
+            min_factor = max(self.size[0] / old[0], self.size[1] / old[1])
+            factors = np.full(2, max(min_factor, 1.0))
         else:
-            least = max((self.size[axis] + self.margin) / old[axis] for axis in (0, 1))
+            min_factor = max((self.size[axis] + self.margin) / old[axis] for axis in (0, 1))
             exponents = np.full(2, rng.uniform(*self.scale))
             if rng.random() < self.stretch_prob:
                 exponents += rng.uniform(-self.stretch, self.stretch, 2)
-            factors = np.maximum(2.0**exponents, least)
+            factors = np.maximum(2.0**exponents, min_factor)
         height, width = (max(round(old[axis] * factors[axis]), self.size[axis]) for axis in (0, 1))
         return height, width
 
-    def _colored(self, sample: Sample, jitter: ColorJitter, rng: np.random.Generator) -> Sample:
+    def _jittered(self, sample: Sample, jitter: ColorJitter, rng: np.random.Generator) -> Sample:
         if rng.random() < self.asymmetric_prob:
             return {name: jitter(sample[name], rng) for name in _IMAGES}
         both = jitter(np.concatenate([sample["image1"], sample["image2"]]), rng)
@@ -82,7 +82,10 @@ class FlowAugment:
 
 
 def resize(sample: Sample, size: Size) -> Sample:
-    """Images bilinearly; a flow that is known everywhere too, any other point by point. Flow stays in pixels."""
+    """Resizes all maps. Images and dense flow are interpolated bilinearly, sparse flow is moved point by point.
+
+    Flow is scaled to pixels of the new size.
+    """
     old: Size = sample["valid"].shape
     if size == old:
         return dict(sample)
@@ -91,19 +94,19 @@ def resize(sample: Sample, size: Size) -> Sample:
     if sample["valid"].all():
         flow = cv2.resize(sample["flow_px"], size[::-1], interpolation=cv2.INTER_LINEAR) * ratios
         return {**images, "flow_px": flow, "valid": np.ones(size, dtype=np.bool_)}
-    flow, valid = _scattered(sample["flow_px"] * ratios, sample["valid"], size)
+    flow, valid = _scatter(sample["flow_px"] * ratios, sample["valid"], size)
     return {**images, "flow_px": flow, "valid": valid}
 
 
-def _scattered(flow: Array, valid: Array, size: Size) -> tuple[Array, Array]:
-    """Puts every known vector (already scaled) into the pixel that its own pixel's centre comes to lie in.
+def _scatter(flow: Array, valid: Array, size: Size) -> tuple[Array, Array]:
+    """Moves each known vector (already scaled) to the pixel of the new grid that contains the centre of its pixel.
 
-    Of several that meet in a pixel, the one nearest to its centre stays.
+    Of several vectors in one pixel, the one nearest to the pixel's centre is kept.
     """
     points = np.argwhere(valid)  # rows, columns
-    places = (points + 0.5) * (np.array(size) / valid.shape)
-    targets = np.minimum(places.astype(np.int64), np.array(size) - 1)
-    distances = ((places - targets - 0.5) ** 2).sum(axis=1)
+    moved_centers = (points + 0.5) * (np.array(size) / valid.shape)
+    targets = np.minimum(moved_centers.astype(np.int64), np.array(size) - 1)
+    distances = ((moved_centers - targets - 0.5) ** 2).sum(axis=1)
     order = np.argsort(-distances, kind="stable")  # the nearest are written last
     (rows, columns), (old_rows, old_columns) = targets[order].T, points[order].T
     moved, known = np.zeros((*size, 2), dtype=np.float32), np.zeros(size, dtype=np.bool_)
@@ -112,14 +115,14 @@ def _scattered(flow: Array, valid: Array, size: Size) -> tuple[Array, Array]:
 
 
 def mirror(sample: Sample, *, axis: int) -> Sample:
-    """Mirrors all maps along an axis of (H, W), and the flow's component along it with them."""
+    """Flips all maps along an axis of (H, W) and negates the flow's component along it."""
     signs = np.array([-1, 1] if axis else [1, -1], dtype=np.float32)
     moved = {name: np.flip(value, axis) for name, value in sample.items()}
     return {**moved, "flow_px": moved["flow_px"] * signs}
 
 
 def crop(sample: Sample, size: Size, rng: np.random.Generator) -> Sample:
-    """A window of all maps, one of them `valid` (H, W), at a uniformly drawn place, the last row and column included."""
+    """A crop of all maps, among them `valid` (H, W), at a uniformly drawn position."""
     whole = sample["valid"].shape
     top, left = (int(rng.integers(0, whole[axis] - size[axis], endpoint=True)) for axis in (0, 1))
     window = np.s_[top : top + size[0], left : left + size[1]]

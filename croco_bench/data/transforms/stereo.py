@@ -1,9 +1,8 @@
-"""Random changes of a rectified pair and its disparity, as CroCo-Stereo trains with them (stereoflow/augmentor.py).
+"""Augmentation of rectified pairs with disparity, as in CroCo-Stereo (stereoflow/augmentor.py).
 
-Samples are those of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` uint8, `disparity_px`, `valid`.
-All randomness comes from the generator that is passed in. Unlike there, an image that is lower than the crop is stretched too,
-the small rotation is about a point inside the image, and the right view's saturation stays within 0.8 to 1.2 (there, its lower
-end is -0.8).
+Samples have the keys of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` (H, W, 3) uint8, `disparity_px` and
+`valid` (H, W). Differences from CroCo-Stereo: images lower than the crop are stretched too; the centre of the small rotation
+is inside the image; the right view's saturation factor is drawn from 0.8 to 1.2 (there from -0.8).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from croco_bench.types import Array, Sample, Size
 
 _IMAGES = ("image1", "image2")
 _MAPS = (*_IMAGES, "disparity_px", "valid")
-# Each with the range of its amount; in CroCo-Stereo's order.
+# Functions and ranges of their amounts, in CroCo-Stereo's order.
 _COLORS: tuple[tuple[Callable[..., Any], float, float], ...] = (
     (color.adjust_contrast, 0.8, 1.2),
     (color.adjust_gamma, 0.7, 1.5),
@@ -35,22 +34,22 @@ _COLORS: tuple[tuple[Callable[..., Any], float, float], ...] = (
 
 @dataclass(frozen=True)
 class StereoAugment:
-    """Stretch along rows, crop, flip, a right camera that is a little off, colours, in this order.
+    """Horizontal stretch, crop, vertical flip, small pose error of the right view, colours, in this order.
 
     Attributes:
-        size: of the crop.
-        stretch_prob: probability of a stretch; images that the crop hardly fits in are enlarged anyway.
-        stretch_small: range of the stretch's binary logarithm, of images whose shorter side is below `large_from_px` pixels.
-        stretch_large: the same of others.
-        large_from_px: see above.
-        margin: pixels by which an image is wider than the crop, at least.
-        vflip_prob: probability of a mirror image, top to bottom; left and right can't be exchanged.
-        jitter_pose_prob: probability that the right view is shifted and rotated.
-        max_shift_px: by at most so much, up or down.
-        max_rotation_deg: by at most so much.
-        color_prob: probability that a colour change in turn is made; 0: colours stay.
-        single_color_prob: probability that one kind of change alone is tried, instead of all in random order.
-        asymmetric_color_prob: probability that the right view gets another amount of a change.
+        size: (H, W) of the crop.
+        stretch_prob: probability of a stretch; without it, only images narrower than the crop are enlarged.
+        stretch_small: range of log2 of the stretch, for images with a shorter side below `large_from_px`.
+        stretch_large: range of log2 of the stretch, for larger images.
+        large_from_px: shorter side from which an image counts as large.
+        margin: minimum excess of an image's width over the crop, in pixels.
+        vflip_prob: probability of a vertical flip. There is no horizontal flip, as it would exchange the views.
+        jitter_pose_prob: probability of a shift and rotation of the right view.
+        max_shift_px: maximum vertical shift.
+        max_rotation_deg: maximum rotation.
+        color_prob: probability of each colour change; 0 disables all.
+        single_color_prob: probability of trying one colour change only, instead of all in random order.
+        asymmetric_color_prob: probability of another amount of a colour change in the right view.
     """
 
     size: Size
@@ -68,44 +67,43 @@ class StereoAugment:
     asymmetric_color_prob: float = 0.5
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A changed copy of size `size`, with the keys named above."""
+        """An augmented copy of size `size`, with the four keys of the module docstring."""
         moved = {name: sample[name] for name in _MAPS}
         moved = _stretch(moved, self.sample_size(moved["valid"].shape, rng))
         moved = crop(moved, self.size, rng)
         if rng.random() < self.vflip_prob:
             moved = {name: np.ascontiguousarray(value[::-1]) for name, value in moved.items()}
         if rng.random() < self.jitter_pose_prob:
-            moved["image2"] = self._shaken(moved["image2"], rng)
+            moved["image2"] = self._jitter_pose(moved["image2"], rng)
         if self.color_prob:
-            moved |= self._colored(moved, rng)
+            moved |= self._jitter_colors(moved, rng)
         return moved
 
     def sample_size(self, old: Size, rng: np.random.Generator) -> Size:
         """Draws the size (H, W) to which a pair of size `old` is stretched before the crop."""
-        height = max(old[0], self.size[0])
-        wide = old[1]
+        height, width = max(old[0], self.size[0]), old[1]
         if rng.random() < self.stretch_prob:
             exponents = self.stretch_small if min(old) < self.large_from_px else self.stretch_large
-            wide = round(wide * 2.0 ** rng.uniform(*exponents))
-        return height, max(wide, self.size[1] + self.margin)
+            width = round(width * 2.0 ** rng.uniform(*exponents))
+        return height, max(width, self.size[1] + self.margin)
 
-    def _shaken(self, image: Array, rng: np.random.Generator) -> Array:
-        """A right view that is shifted along columns and rotated about a random point; what comes in is black."""
+    def _jitter_pose(self, image: Array, rng: np.random.Generator) -> Array:
+        """Shifts the right view vertically and rotates it about a random point; uncovered pixels are black."""
         height, width = image.shape[:2]
         center = (float(rng.uniform(0, width)), float(rng.uniform(0, height)))
         motion = cv2.getRotationMatrix2D(center, float(rng.uniform(-self.max_rotation_deg, self.max_rotation_deg)), 1.0)
         motion[1, 2] += rng.uniform(-self.max_shift_px, self.max_shift_px)
         return np.asarray(cv2.warpAffine(image, motion, (width, height), flags=cv2.INTER_LINEAR))
 
-    def _colored(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def _jitter_colors(self, sample: Sample, rng: np.random.Generator) -> Sample:
         images = [to_tensor(sample[name]) for name in _IMAGES]
         order = rng.permutation(len(_COLORS))
         if rng.random() < self.single_color_prob:
             order = order[:1]
-        for change, low, high in (_COLORS[place] for place in order):
+        for change, min_amount, max_amount in (_COLORS[i] for i in order):
             if rng.random() >= self.color_prob:
                 continue
-            draw = partial(rng.uniform, low, high)
+            draw = partial(rng.uniform, min_amount, max_amount)
             left = draw()
             right = draw() if rng.random() < self.asymmetric_color_prob else left
             images = [change(image, amount) for image, amount in zip(images, (left, right), strict=True)]
@@ -116,7 +114,7 @@ class StereoAugment:
 
 
 def _stretch(sample: Sample, size: Size) -> Sample:
-    """Images bilinearly; of disparity the nearest value, in pixels of the new width."""
+    """Resizes images bilinearly, disparity by nearest neighbour; disparity is scaled to pixels of the new width."""
     old: Size = sample["valid"].shape
     if size == old:
         return dict(sample)

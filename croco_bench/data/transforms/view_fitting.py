@@ -1,4 +1,4 @@
-"""Images of any size, alone or stacked, to a network's: scaled until they cover it, the middle kept; intrinsics go along."""
+"""Resizing and cropping of images together with their intrinsics."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from croco_bench.types import Array, Size
 
 
 def resize_crop_with_intrinsics(image: Array, K: Array, size: Size) -> tuple[Array, Array]:
-    """An image (H, W, 3) and its K (3, 3) -> both for `size`. Nothing is cut off where the sides have the same ratio.
+    """Scales an image until it covers `size`, crops the centre, and adapts the intrinsics.
 
-    Stacks (n, H, W, 3) and (n, 3, 3) become stacks.
+    Args:
+        image: (H, W, 3), or a stack (n, H, W, 3).
+        K: intrinsics (3, 3), or (n, 3, 3).
+        size: (H, W) of the result. With the aspect ratio of the image, nothing is cropped.
     """
     if image.ndim == 4:
-        fitted = [resize_crop_with_intrinsics(one, camera, size) for one, camera in zip(image, K, strict=True)]
-        return np.stack([one for one, _ in fitted]), np.stack([camera for _, camera in fitted])
-    small: Array = geometry.smallest_side({"image": image}, size)["image"]
-    (height, width), (tall, wide) = image.shape[:2], small.shape[:2]
-    top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
-    down, across = tall / height, wide / width
-    # Pixel (0, 0) is a pixel's centre, half a pixel from the corner about which images scale.
+        pairs = [resize_crop_with_intrinsics(one, camera, size) for one, camera in zip(image, K, strict=True)]
+        return np.stack([one for one, _ in pairs]), np.stack([camera for _, camera in pairs])
+    scaled: Array = geometry.smallest_side({"image": image}, size)["image"]
+    (height, width), (scaled_height, scaled_width) = image.shape[:2], scaled.shape[:2]
+    top, left = (scaled_height - size[0]) // 2, (scaled_width - size[1]) // 2
+    down, across = scaled_height / height, scaled_width / width
+    # Coordinates (0, 0) are the centre of the first pixel, half a pixel from the corner about which images scale.
     move = np.array([[across, 0, (across - 1) / 2 - left], [0, down, (down - 1) / 2 - top], [0, 0, 1]])
-    cut: Array = geometry.crop({"image": small}, top, left, size)["image"]
-    return cut, move @ K
+    cropped: Array = geometry.crop({"image": scaled}, top, left, size)["image"]
+    return cropped, move @ K
