@@ -1,4 +1,4 @@
-"""What a number means. Imports nothing heavy: tables and catalogues need no numpy."""
+"""The description of a metric. Imports no numpy, which tables and catalogues don't need."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """One number a task reports.
+    """A metric that a task reports.
 
-    `average` says what each member of the final mean is: every valid pixel of the set, an image, a pair, a class or a
-    scene. `formula` is one line, in the notation of the field; `label` is the column title.
+    Attributes:
+        name: key in result files.
+        label: column title.
+        unit: unit of the value; empty for a ratio or a count.
+        better: which values are better.
+        average: members of the final mean: every valid pixel of the set, an image, a pair, a class or a scene.
+        digits: decimals shown.
+        formula: one line in the notation of the field.
     """
 
     name: str

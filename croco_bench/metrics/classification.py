@@ -1,4 +1,4 @@
-"""Scores classifications, per image."""
+"""Meter of image classification."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from croco_bench.types import Array
 
 
 class ClassificationMeter(Meter):
-    """Scores class scores (classes,) against `sample["label"]`. Of classes that score alike, the true one comes last."""
+    """Scores class scores (classes,) against `sample["label"]`. Classes that tie with the true one rank before it."""
 
     metrics: ClassVar = CLASSIFICATION
 

@@ -1,6 +1,6 @@
-"""Every metric: name, unit, direction, what it is a mean of, and its formula. Imports no numpy.
+"""Every metric: name, label, unit, direction, members of its mean, and formula. Imports no numpy.
 
-`p` is a prediction, `t` the truth. Tables and catalogues read these; the meters beside this module compute them.
+In formulas, `p` is the prediction and `t` the truth. Tables and catalogues read these; the meters of this folder compute them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LOG10 = _depth_error("log10", "log10", "", "mean[|log10 p - log10 t|]")
 SILOG = _depth_error("silog", "SILog", "", "100 * sqrt(mean[e²] - mean[e]²), e = ln p - ln t")
 DEPTH = (DELTA1, DELTA2, DELTA3, ABS_REL, SQ_REL, RMSE, RMSE_LOG, LOG10, SILOG)
 
-# Disparity: errors e = |p - t| of known pixels, per image, as Middlebury and ETH3D; then of all pixels of the set, pooled.
+# Disparity: errors e = |p - t| of known pixels, per image as in Middlebury and ETH3D, then pooled over the whole set.
 DISPARITY_THRESHOLDS_PX = (0.5, 1.0, 2.0, 3.0)
 
 
@@ -57,7 +57,7 @@ def _disparity_bad(threshold: float, suffix: str, title: str, average: Literal["
 
 
 def _disparity_per_image(suffix: str, title: str) -> tuple[Metric, ...]:
-    """Means over images; `suffix` of the names and `title` of the labels say of which pixels."""
+    """Means over images; `suffix` of the names and `title` of the labels tell the set of pixels."""
     return (
         Metric(f"avgerr{suffix}", f"avgerr{title}", "px", "lower", "image", 2, "mean[e]"),
         Metric(f"rmse{suffix}", f"rms{title}", "px", "lower", "image", 2, "sqrt(mean[e²])"),
@@ -67,14 +67,14 @@ def _disparity_per_image(suffix: str, title: str) -> tuple[Metric, ...]:
 
 
 DISPARITY_KNOWN = _disparity_per_image("", "")
-# Pixels that both views show.
+# Pixels visible in both views.
 DISPARITY_NOC = _disparity_per_image("_noc", " noc")
 DISPARITY_POOLED = (
     Metric("avgerr_pooled", "avgerr pooled", "px", "lower", "pixel", 2, "mean[e]"),
     *(_disparity_bad(threshold, "_pooled", " pooled", "pixel") for threshold in DISPARITY_THRESHOLDS_PX),
 )
 DISPARITY = (*DISPARITY_KNOWN, *DISPARITY_NOC, *DISPARITY_POOLED)
-# What tables show.
+# Columns of tables.
 AVGERR = DISPARITY_KNOWN[0]
 BAD2 = next(metric for metric in DISPARITY_KNOWN if metric.name == "bad2")
 
@@ -104,16 +104,27 @@ BAD3 = _flow_share("bad3", "> 3 px", "e > 3 px")
 BAD5 = _flow_share("bad5", "> 5 px", "e > 5 px")
 FL_ALL = _flow_share("fl_all", "Fl-all", "e > 3 px and e > 0.05 ‖t‖")
 FLOW = (
-    *(EPE, EPE_MATCHED, EPE_UNMATCHED, EPE_MASKED, EPE_MATCHED_MASKED, EPE_UNMATCHED_MASKED),
-    *(SLOW, MEDIUM, FAST, BAD1, BAD3, BAD5, FL_ALL),
+    EPE,
+    EPE_MATCHED,
+    EPE_UNMATCHED,
+    EPE_MASKED,
+    EPE_MATCHED_MASKED,
+    EPE_UNMATCHED_MASKED,
+    SLOW,
+    MEDIUM,
+    FAST,
+    BAD1,
+    BAD3,
+    BAD5,
+    FL_ALL,
 )
-# What tables show of Sintel.
+# Columns of tables for Sintel.
 CLEAN_EPE = replace(EPE, name="clean/epe", label="EPE clean")
 FINAL_EPE = replace(EPE, name="final/epe", label="EPE final")
 
-# Relative pose of two views, and visual localization from several such poses. Angles of translation directions are not
-# folded: opposite directions are 180 degrees apart. Metrics called `..._folded` take the smaller one of the angle and its
-# supplement, as SuperGlue, LoFTR, PoseDiffusion and VGGT do.
+# Relative pose of two views, and visual localization from several relative poses. Angles between translation directions
+# range from 0 to 180 degrees. Metrics called `..._folded` take the smaller of the angle and its supplement, as SuperGlue,
+# LoFTR, PoseDiffusion and VGGT do.
 _ANGLES = "max(∠R, ∠t)"
 
 
@@ -171,5 +182,5 @@ STILL = Metric(
     formula="#{‖t_t‖ < 1 µm}, pairs without a true direction: rotation alone is scored",
 )
 _DIRECTED = (PAIR_DIRECTION_DEG, AUC5, AUC10, AUC20, MAA30, RTA15)
-# The first has a value for each single pair, which pictures show.
+# The first one has a value per pair, which figures show.
 PAIRS = (PAIR_ROTATION_DEG, *_DIRECTED, RRA15, *(_folded(metric) for metric in _DIRECTED), FAILED, STILL)

@@ -1,4 +1,4 @@
-"""Scores dense regressions, per image, in float64."""
+"""Meter of dense regression, per image, in float64."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from croco_bench.types import Array
 class DenseMeter(Meter):
     """Scores a map (H, W, C) against `sample["target"]` (H, W, C) where `sample["valid"]` (H, W) holds.
 
-    An image without a valid pixel gives NaN and leaves the mean.
+    An image without valid pixels gives NaN, which the mean ignores.
     """
 
     metrics: ClassVar = DENSE
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
-        """Row of one image: the mean absolute error, and how many pixels it was made from."""
+        """Row of one image: mean absolute error, and number of valid pixels."""
         valid = sample["valid"]
         errors = np.abs(prediction[valid].astype(np.float64) - sample["target"][valid])
         return {"l1": float(errors.mean()) if errors.size else float("nan"), "valid_pixels": float(valid.sum())}

@@ -1,4 +1,4 @@
-"""Scores optical flow: sums and counts per image, means over all pixels of the set, in float64."""
+"""Meter of optical flow: sums and counts per image, means over all pixels of the set, in float64."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from croco_bench.types import Array
 class FlowMeter(Meter):
     """Scores a flow (H, W, 2) in pixels against `sample["flow_px"]` where `sample["valid"]` (H, W) holds.
 
-    `occluded` and `invalid` (H, W) of the sample, if it has them, part the pixels further. Where a sample has four truths of
-    every pixel, `flow4_px` (H, W, 4, 2) and `valid4` (H, W, 4), as Spring's have, an error is the least of those to the known
-    ones, and the speed is the mean of the four; a pixel of which one is unknown is in no bin of speeds.
+    Optional keys of a sample: `occluded` and `invalid` (H, W), which define the matched and masked metrics; `flow4_px`
+    (H, W, 4, 2) and `valid4` (H, W, 4), four true vectors per pixel as in Spring. Then the nearest known vector counts, and
+    the speed is the mean of all four; a pixel with an unknown vector is in no bin of speeds.
 
-    A row holds `sums` and `counts`, one entry per metric, and the metrics of this image alone. Metrics of a set come from
-    the summed sums and counts: every pixel weighs the same. What no pixel belongs to is NaN.
+    A row holds `sums` and `counts`, one entry per metric, and the metrics of one image. Metrics of a set are made from the
+    total sums and counts, so every pixel has the same weight. A metric without pixels is NaN.
     """
 
     metrics: ClassVar = FLOW
@@ -28,33 +28,41 @@ class FlowMeter(Meter):
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one image."""
         error, speed = _errors(prediction.astype(np.float64), sample)
-        known, nothing = np.isfinite(error), np.zeros(error.shape, dtype=np.bool_)
+        known, none = np.isfinite(error), np.zeros(error.shape, dtype=np.bool_)
         occluded, invalid = sample.get("occluded"), sample.get("invalid")
-        matched, unmatched = (nothing, nothing) if occluded is None else (~occluded, occluded)
-        reliable = nothing if invalid is None else ~invalid
+        matched, unmatched = (none, none) if occluded is None else (~occluded, occluded)
+        reliable = none if invalid is None else ~invalid
         pixels = {
-            **{"epe": known, "epe_matched": matched, "epe_unmatched": unmatched, "epe_masked": reliable},
-            **{"epe_matched_masked": matched & reliable, "epe_unmatched_masked": unmatched & reliable},
-            **{"s0-10": speed < 10, "s10-40": (speed >= 10) & (speed < 40), "s40+": speed >= 40},
+            "epe": known,
+            "epe_matched": matched,
+            "epe_unmatched": unmatched,
+            "epe_masked": reliable,
+            "epe_matched_masked": matched & reliable,
+            "epe_unmatched_masked": unmatched & reliable,
+            "s0-10": speed < 10,
+            "s10-40": (speed >= 10) & (speed < 40),
+            "s40+": speed >= 40,
         }
         wrong = {
-            **{f"bad{most}": error > most for most in (1, 3, 5)},
+            "bad1": error > 1,
+            "bad3": error > 3,
+            "bad5": error > 5,
             "fl_all": (error > 3) & (error > 0.05 * np.nan_to_num(speed)),
         }
         sums = {name: error[where & known].sum() for name, where in pixels.items()}
         counts = {name: float((where & known).sum()) for name, where in pixels.items()}
         sums |= {name: 100.0 * (bad & known).sum() for name, bad in wrong.items()}
         counts |= dict.fromkeys(wrong, float(known.sum()))
-        row = {key: np.array([of[metric.name] for metric in FLOW]) for key, of in (("sums", sums), ("counts", counts))}
-        return {**row, **_means(row["sums"], row["counts"])}
+        total, count = (np.array([values[metric.name] for metric in FLOW]) for values in (sums, counts))
+        return {"sums": total, "counts": count, **_means(total, count)}
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """Means over the pixels of all images together."""
+        """Means over the pixels of all images."""
         return reduce_flow(rows)
 
 
 def reduce_flow(rows: Mapping[str, Array]) -> dict[str, float]:
-    """Means over the pixels of all images together, from their `sums` and `counts`."""
+    """Means over the pixels of all images, from `sums` and `counts`."""
     return _means(rows["sums"].sum(axis=0), rows["counts"].sum(axis=0))
 
 
@@ -64,12 +72,12 @@ def _means(sums: Array, counts: Array) -> dict[str, float]:
 
 
 def _errors(prediction: Array, sample: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Endpoint error and true speed (H, W) of every pixel, NaN where unknown."""
+    """Endpoint error and length of the true flow (H, W) of every pixel, NaN where unknown."""
     four = "flow4_px" in sample
     truth, valid = (sample[key] for key in (("flow4_px", "valid4") if four else ("flow_px", "valid")))
     truth = np.where(valid[..., None], truth.astype(np.float64), np.nan)
     if not four:
         return np.linalg.norm(prediction - truth, axis=-1), np.linalg.norm(truth, axis=-1)
     errors = np.linalg.norm(prediction[:, :, None] - truth, axis=-1)
-    least = np.where(valid, errors, np.inf).min(axis=-1)
-    return np.where(np.isinf(least), np.nan, least), np.linalg.norm(truth, axis=-1).mean(axis=-1)
+    nearest = np.where(valid, errors, np.inf).min(axis=-1)
+    return np.where(np.isinf(nearest), np.nan, nearest), np.linalg.norm(truth, axis=-1).mean(axis=-1)

@@ -1,4 +1,4 @@
-"""How numbers are made from predictions: a row per image first, metrics from all rows then. numpy only, never torch."""
+"""Meters turn predictions into metrics: first a row per image, then metrics from all rows. numpy only, no torch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ Rows = dict[str, Array]
 
 
 class Meter(ABC):
-    """Turns predictions into metrics in two steps, so that nothing depends on batches or on the number of processes.
+    """Turns predictions into metrics in two steps, which depend neither on batches nor on the number of processes.
 
-    `measure` sees one image (or pair) and returns its row; `reduce` sees the rows of *all* images, each once, and
-    returns the metrics. Bootstrap intervals resample rows and call `reduce` again.
+    `measure` gets one image (or pair) and returns its row. `reduce` gets the rows of *all* images, each once, and returns
+    the metrics. Bootstrap intervals resample rows and call `reduce` again.
 
-    `metrics` say what `reduce` returns; a class attribute where all meters of the class have the same. `scores_failures`:
-    predictions may hold NaN where a method without learning found no answer, and count as wrong.
+    Attributes:
+        metrics: the metrics that `reduce` returns; a class attribute where all meters of the class have the same.
+        scores_failures: whether predictions may hold NaN, where a classical method has no answer, and count as wrong.
     """
 
     scores_failures: ClassVar[bool] = False
@@ -29,21 +30,21 @@ class Meter(ABC):
     @property
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
-        """What `reduce` returns."""
+        """The metrics that `reduce` returns."""
 
     @abstractmethod
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
-        """The float64 row of one image: the same keys and shapes for every image; NaN where nothing can be scored."""
+        """The float64 row of one image, with equal keys and shapes for all images; NaN where nothing can be scored."""
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """Metrics from rows stacked along axis 0 (n, ...). The default is the mean over images that could be scored.
+        """Metrics from rows stacked along axis 0 (n, ...). Default: the mean over rows that aren't NaN.
 
-        NaN where no image has what a metric needs, infinity where failed predictions leave no finite value.
+        NaN without such rows; infinity where failed predictions leave no finite value.
         """
         return {metric.name: _mean_of_scored(rows[metric.name]) for metric in self.metrics}
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
-        """Finer numbers of the whole set, a line per class, say, all with the same columns; NaN where there is none."""
+        """Finer results of the whole set, such as a line per class, all with equal columns; NaN where undefined."""
         return []
 
 
@@ -60,10 +61,10 @@ def stack(rows: Sequence[Mapping[str, float | Array]]) -> Rows:
 def bootstrap(
     meter: Meter, rows: Mapping[str, Array], *, draws: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float] | None]:
-    """95 % percentile intervals of every metric, resampling images with replacement. Deterministic from `seed`.
+    """95 % percentile intervals of every metric, from images resampled with replacement. Deterministic for a `seed`.
 
     Returns:
-        metric name -> (low, high), in the metric's unit; None where a draw has no finite value.
+        Metric name -> (lower, upper) in the metric's unit; None where a resample has no finite value.
     """
     count = len(next(iter(rows.values())))
     rng = np.random.default_rng(seed)
@@ -74,6 +75,6 @@ def bootstrap(
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in results[0]:
         values = np.array([result[name] for result in results])
-        low, high = np.quantile(values, (0.025, 0.975)) if np.isfinite(values).all() else (np.nan, np.nan)
-        intervals[name] = None if np.isnan(low) else (float(low), float(high))
+        lower, upper = np.quantile(values, (0.025, 0.975)) if np.isfinite(values).all() else (np.nan, np.nan)
+        intervals[name] = None if np.isnan(lower) else (float(lower), float(upper))
     return intervals

@@ -1,4 +1,4 @@
-"""Scores relative poses of pairs, and poses of queries made from them."""
+"""Meters of relative pose, and of visual localization from several relative poses."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _CLOSE_M, _CLOSE_DEG = 0.05, 5.0
 
 
 class RelativePoseMeter(Meter):
-    """Scores a pose (4, 4), points of camera 2 into camera 1, against `sample["relative"]` (4, 4).
+    """Scores a pose (4, 4), which maps points of camera 2 into camera 1, against `sample["relative"]` (4, 4).
 
-    A row holds the pair's `pair_rotation_deg`, `pair_direction_deg` (NaN where the true baseline is zero) and, where
-    `meters` says that translations have a length, `pair_translation_m`. A pose with NaN is a failure: infinite errors.
+    A row holds `pair_rotation_deg`, `pair_direction_deg` (NaN where the true baseline is zero) and, with `meters`, where
+    translations are in metres, `pair_translation_m`. A pose with NaN is a failure: its errors are infinite.
     """
 
     scores_failures = True
@@ -37,7 +37,7 @@ class RelativePoseMeter(Meter):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those of pairs."""
+        """Metrics of pairs."""
         return _pair_metrics(self.meters)
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
@@ -50,12 +50,12 @@ class RelativePoseMeter(Meter):
 
 
 class LocalizationMeter(Meter):
-    """Scores a query's poses relative to K views (K, 4, 4), as `locate` makes one of them, and each pair by itself.
+    """Scores poses (K, 4, 4) of a query relative to K views: each pair by itself, and the query's pose from `locate`.
 
-    The sample has `relative` and `cam2world1` (K, 4, 4), `cam2world2` (4, 4) and `scene`, one of `scenes`. A row holds
-    the query's `translation_m` and `rotation_deg` (infinite where no pair gave a pose), its scene's number, and errors
-    (K,) of its pairs. Medians are taken within scenes, and the mean over scenes then, so that each scene counts the same;
-    `breakdown` tells those of each scene.
+    A sample has `relative` and `cam2world1` (K, 4, 4), `cam2world2` (4, 4) and `scene`, one of `scenes`. A row holds the
+    query's `translation_m` and `rotation_deg` (infinite where no pair has a pose), the index of its scene, and the errors
+    (K,) of its pairs. Metrics of queries are medians or shares per scene, then means over scenes; `breakdown` has a line per
+    scene.
     """
 
     scores_failures = True
@@ -65,7 +65,7 @@ class LocalizationMeter(Meter):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those of queries, and of pairs."""
+        """Metrics of queries, and of pairs."""
         return (*LOCALIZATION, *_pair_metrics(self.meters))
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
@@ -80,36 +80,37 @@ class LocalizationMeter(Meter):
         }
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """Metrics over all queries; a scene without any leaves the mean over scenes."""
+        """Metrics over all queries; scenes without queries aren't in the mean."""
         return reduce_poses(rows)
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
         """A line per scene."""
-        return [{"scene": scene, **found} for scene, found in self._by_scene(rows).items()]
+        return [{"scene": scene, **metrics} for scene, metrics in self._by_scene(rows).items()]
 
     def _by_scene(self, rows: Mapping[str, Array]) -> dict[str, dict[str, float]]:
-        found = {}
-        for number, scene in enumerate(self.scenes):
-            inside = rows["scene"] == number
+        """Scene -> its metrics, for scenes with queries."""
+        by_scene = {}
+        for index, scene in enumerate(self.scenes):
+            inside = rows["scene"] == index
             if inside.any():
-                found[scene] = _localized(rows["translation_m"][inside], rows["rotation_deg"][inside])
-        return found
+                by_scene[scene] = _localized(rows["translation_m"][inside], rows["rotation_deg"][inside])
+        return by_scene
 
 
 def reduce_poses(rows: Mapping[str, Array]) -> dict[str, float]:
-    """Metrics of pairs and, where rows say the `scene` of a query, means over scenes of those of queries."""
+    """Metrics of pairs, and with a `scene` in the rows means over scenes of the metrics of queries."""
     if "scene" not in rows:
         return pair_scores(rows)
-    inside = [rows["scene"] == number for number in np.unique(rows["scene"])]
-    found = [_localized(rows["translation_m"][one], rows["rotation_deg"][one]) for one in inside]
-    means = {metric.name: float(np.mean([one[metric.name] for one in found])) for metric in LOCALIZATION}
+    inside = [rows["scene"] == index for index in np.unique(rows["scene"])]
+    scenes = [_localized(rows["translation_m"][mask], rows["rotation_deg"][mask]) for mask in inside]
+    means = {metric.name: float(np.mean([scene[metric.name] for scene in scenes])) for metric in LOCALIZATION}
     return {**means, **pair_scores(rows)}
 
 
 def pair_scores(rows: Mapping[str, Array]) -> dict[str, float]:
-    """Metrics of pairs from their errors, arrays of any one shape."""
+    """Metrics of pairs from their errors, arrays of equal shape."""
     rotation, direction = rows["pair_rotation_deg"].ravel(), rows["pair_direction_deg"].ravel()
-    found = {
+    scores = {
         "pair_rotation_deg": float(np.median(rotation)),
         "rra15": 100 * float((rotation < 15).mean()),
         **_directed(rotation, direction, ""),
@@ -118,27 +119,27 @@ def pair_scores(rows: Mapping[str, Array]) -> dict[str, float]:
         "zero_baselines": float(np.isnan(direction).sum()),
     }
     if "pair_translation_m" in rows:
-        found["pair_translation_m"] = float(np.median(rows["pair_translation_m"]))
-    return found
+        scores["pair_translation_m"] = float(np.median(rows["pair_translation_m"]))
+    return scores
 
 
 def _directed(rotation: Array, direction: Array, ending: str) -> dict[str, float]:
-    """Scores that look at directions. Pairs without a true one are scored by rotation alone, or not at all."""
-    both, told = np.fmax(rotation, direction), direction[~np.isnan(direction)]
-    found = {
-        "pair_direction_deg": float(np.median(told)) if told.size else float("nan"),
-        "rta15": 100 * float((told < 15).mean()) if told.size else float("nan"),
+    """Metrics that depend on directions. Pairs without a true direction count by rotation alone, or not at all."""
+    both, defined = np.fmax(rotation, direction), direction[~np.isnan(direction)]
+    scores = {
+        "pair_direction_deg": float(np.median(defined)) if defined.size else float("nan"),
+        "rta15": 100 * float((defined < 15).mean()) if defined.size else float("nan"),
         **{f"auc{limit}": 100 * auc(both, limit) for limit in (5, 10, 20)},
         "maa30": 100 * mean_accuracy(both, 30),
     }
-    return {f"{name}{ending}": value for name, value in found.items()}
+    return {f"{name}{ending}": value for name, value in scores.items()}
 
 
 def auc(errors: Array, limit: float) -> float:
-    """Area under the recall of errors (n,) from 0 to `limit`, straight between errors, divided by `limit`.
+    """Area under the recall curve of errors (n,) from 0 to `limit`, linear between errors, divided by `limit`.
 
-    SuperGlue's trapezoids in closed form: errors below the limit contribute what they leave to it, and the largest of them
-    half of itself, as recall rises before an error is reached.
+    Closed form of SuperGlue's trapezoids: each error e below the limit contributes `limit` - e, and the largest of them half
+    of itself in addition, as recall rises linearly towards each error.
     """
     below = errors[errors < limit]
     if not below.size:
@@ -147,13 +148,13 @@ def auc(errors: Array, limit: float) -> float:
 
 
 def mean_accuracy(errors: Array, limit: int) -> float:
-    """Mean over thresholds 1, 2, ..., `limit` of the share of errors (n,) below them; an error of `limit` counts as below."""
+    """Mean over thresholds 1, 2, ..., `limit` of the share of errors (n,) below them; an error equal to `limit` counts."""
     inside = errors[errors <= limit]
     return float(np.maximum(limit - np.floor(inside), 1).sum()) / (limit * len(errors))
 
 
 def _localized(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
-    """Of the queries of one scene."""
+    """Metrics of the queries of one scene."""
     close = (translation_m <= _CLOSE_M) & (rotation_deg <= _CLOSE_DEG)
     return {
         "queries": float(len(translation_m)),

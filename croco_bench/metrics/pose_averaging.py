@@ -1,9 +1,9 @@
-"""One pose of a query from several: it was related to views whose poses are known. Robust averages, in float64.
+"""The pose of a query from several relative poses to views with known poses: robust averages, in float64.
 
-Rotations are averaged by the geodesic median (Weiszfeld's iteration on SO(3); Hartley 2011), positions by the geometric
-median: half of the candidates may be anywhere. Where translations are directions only, the position is the point nearest,
-in least squares, to the lines from the known centres (as Reloc3r; there the rotation is the median of each component of
-quaternions whose signs aren't made equal).
+Rotations are averaged by the geodesic median (Weiszfeld's iteration on SO(3); Hartley et al. 2011), positions by the geometric
+median; both have a breakdown point of 50 %. Where translations are only directions, the position is the point nearest, in
+least squares, to the lines from the known centres along the predicted directions, as in Reloc3r. (Reloc3r's rotation is the
+componentwise median of quaternions without aligned signs.)
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from croco_bench.types import Array
 
 _ITERATIONS = 100
 _CLOSE_ENOUGH = 1e-7
-# Lines that all lie within so many degrees (root mean square) of one direction meet nowhere.
+# Lines within this angle (root mean square, degrees) of a common direction count as parallel: they have no meeting point.
 _PARALLEL_DEG = 0.1
 
 
 def locate(cam2world: Array, relative: Array, *, meters: bool) -> Array:
-    """The query's camera-to-world pose (4, 4); NaN where nothing is known.
+    """The query's camera-to-world pose (4, 4); NaN where it is undetermined.
 
     Args:
-        cam2world: (K, 4, 4), poses of the known views.
-        relative: (K, 4, 4), predicted motions of the query's points into each known view; those with NaN are left out.
-        metres: whether translations have a length, else only a direction counts. Of a translation without length, then,
-            only the rotation counts.
+        cam2world: poses (K, 4, 4) of the known views.
+        relative: predicted transformations (K, 4, 4) of the query's points into each known view; those with NaN are ignored.
+        meters: whether translations are in metres; otherwise only their directions count, and a zero translation is ignored.
     """
     kept = ~failed(relative)
     known, relative = cam2world[kept].astype(np.float64), relative[kept].astype(np.float64)
@@ -46,47 +45,47 @@ def locate(cam2world: Array, relative: Array, *, meters: bool) -> Array:
 
 
 def rotation_median(rotations: Array) -> Array:
-    """The rotation (3, 3) with the least sum of angles to these (K, 3, 3); of two, the one in the middle."""
+    """The rotation (3, 3) with the minimum sum of angles to rotations (K, 3, 3); of two rotations, their midpoint."""
     given = Rotation.from_matrix(rotations)
     count = len(rotations)
     one, other = np.divmod(np.arange(count**2), count)
     index = _best_given((given[one].inv() * given[other]).as_rotvec().reshape(count, count, 3))
     if index is not None:
         return np.array(rotations[index])
-    found = given.mean()  # the chordal mean, of quaternions of either sign
+    median = given.mean()  # the chordal mean, which doesn't depend on signs of quaternions
     for _ in range(_ITERATIONS):
-        move = _weiszfeld((found.inv() * given).as_rotvec())
-        found = found * Rotation.from_rotvec(move)
+        move = _weiszfeld((median.inv() * given).as_rotvec())
+        median = median * Rotation.from_rotvec(move)
         if np.linalg.norm(move) < _CLOSE_ENOUGH:
             break
-    matrix: Array = found.as_matrix()
+    matrix: Array = median.as_matrix()
     return matrix
 
 
 def geometric_median(points: Array) -> Array:
-    """The point (3,) with the least sum of distances to these (K, 3); of two, the one in the middle."""
+    """The point (3,) with the minimum sum of distances to points (K, 3); of two points, their midpoint."""
     index = _best_given(points - points[:, None])
     if index is not None:
         return np.array(points[index])
-    found: Array = points.mean(axis=0)
+    median: Array = points.mean(axis=0)
     for _ in range(_ITERATIONS):
-        move = _weiszfeld(points - found)
-        found = found + move
+        move = _weiszfeld(points - median)
+        median = median + move
         if np.linalg.norm(move) < _CLOSE_ENOUGH:
             break
-    return found
+    return median
 
 
 def _best_given(steps: Array) -> int | None:
-    """The given element that is the median, if one is, from steps (K, K, 3) from each to each.
+    """Index of the given element that is the median, from steps (K, K, 3) between all elements; None if there is none.
 
-    The others pull each with unit strength; those that lie on it hold it, each with as much.
+    An element is the median if the sum of unit vectors to the others is at most as long as the number of elements equal to it.
     """
     lengths = np.linalg.norm(steps, axis=-1)
     apart = lengths > _CLOSE_ENOUGH
     units = steps / np.where(apart, lengths, np.inf)[..., None]
     held = np.linalg.norm(units.sum(axis=1), axis=-1) <= np.count_nonzero(~apart, axis=1)
-    # Two elements hold each other: then any point between them would do, and the mean is the fair one.
+    # Of two elements both qualify, as does any point between them: the caller then takes their mean.
     if not held.any() or held.all():
         return None
     return int(np.argmin(np.where(held, lengths.sum(axis=1), np.inf)))
@@ -100,9 +99,9 @@ def _weiszfeld(steps: Array) -> Array:
 
 
 def nearest_to_lines(centers: Array, directions: Array) -> Array:
-    """The point (3,) with the least sum of squared distances to lines through `centers` (K, 3) along `directions` (K, 3).
+    """The point (3,) with the minimum sum of squared distances to lines through `centers` (K, 3) along `directions` (K, 3).
 
-    Along a direction that all lines share, it stays beside the centres' mean. NaN where no line has a direction.
+    Along a common direction of all lines, the coordinate of the centres' mean is taken. NaN if all directions are zero.
     """
     lengths = np.linalg.norm(directions, axis=-1)
     centers, directions = centers[lengths > 0], directions[lengths > 0] / lengths[lengths > 0, None]
@@ -112,6 +111,6 @@ def nearest_to_lines(centers: Array, directions: Array) -> Array:
     middle = centers.mean(axis=0)
     strengths, axes = np.linalg.eigh(across.mean(axis=0))
     pull = axes.T @ np.einsum("kij,kj->i", across, centers - middle) / len(centers)
-    told = strengths > np.sin(np.radians(_PARALLEL_DEG)) ** 2
-    point: Array = middle + axes @ np.where(told, pull / np.where(told, strengths, 1), 0)
+    determined = strengths > np.sin(np.radians(_PARALLEL_DEG)) ** 2
+    point: Array = middle + axes @ np.where(determined, pull / np.where(determined, strengths, 1), 0)
     return point

@@ -1,4 +1,4 @@
-"""Average ranks, as Taskonomy comparisons use them."""
+"""Average ranks over tasks, as in comparisons on Taskonomy."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Ties = Literal["mean", "best"]
 def average_ranks(
     scores: Mapping[str, Mapping[str, float]], *, higher_is_better: bool = False, ties: Ties = "mean"
 ) -> dict[str, float]:
-    """Mean rank over tasks, 1 is best.
+    """Mean rank over tasks; 1 is best.
 
     Args:
-        scores: method -> task -> score. Only methods that have every task are ranked: a rank among others means nothing.
-        higher_is_better: of all tasks' scores.
-        ties: equal scores share the mean of their places (1, 2.5, 2.5, 4), or the best of them (1, 2, 2, 4) as in the
-            tables of CroCo's paper.
+        scores: method -> task -> score. Only methods with scores of all tasks are ranked.
+        higher_is_better: whether rank 1 is the highest score.
+        ties: ties share the mean of their ranks (1, 2.5, 2.5, 4), or the best one (1, 2, 2, 4) as in the tables of CroCo's
+            paper.
 
     Returns:
-        method -> mean rank among the complete methods.
+        Method -> mean rank among the complete methods.
     """
     tasks = {task for by_task in scores.values() for task in by_task}
     complete = [method for method, by_task in scores.items() if tasks and by_task.keys() == tasks]

@@ -1,4 +1,4 @@
-"""Scores label maps: areas per image and class, ratios over the whole set, in float64."""
+"""Meter of semantic segmentation: areas per image and class, ratios over the whole set, in float64."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ IGNORED = 255
 
 
 class SegmentationMeter(Meter):
-    """Scores a label map (H, W) against `sample["label"]`, both with classes from 0; label 255 isn't scored.
+    """Scores a label map (H, W) against `sample["label"]`, both with classes from 0; label 255 is ignored.
 
-    A row holds, per class, the pixels of `intersection`, `union` and `truth` (vectors), and the metrics of this image
-    alone. Metrics of a set come from the summed areas, never from the rows' own metrics. A class that is neither
-    predicted nor labelled has no IoU and leaves the mean; `classes` counts those that stay. `breakdown` has the IoU of
-    each class.
+    A row holds the areas in pixels of `intersection`, `union` and `truth`, vectors over classes, and the metrics of one
+    image. Metrics of a set are made from the summed areas, not from the metrics of images. A class that is neither predicted
+    nor labelled has no IoU and isn't in the mean; `classes` counts the others.
     """
 
     metrics: ClassVar = SEGMENTATION
@@ -40,11 +39,11 @@ class SegmentationMeter(Meter):
         return {**areas, **_metrics(**areas)}
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """Metrics of the areas of all images together; NaN where nothing is labelled."""
+        """Metrics of the summed areas of all images; NaN without labelled pixels."""
         return reduce_areas(rows)
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
-        """IoU, accuracy and share of the labelled pixels (all in percent) of every class, over all images."""
+        """IoU, accuracy and share of the labelled pixels, all in percent, of every class over all images."""
         intersection, union, truth = _sums(rows)
         columns = 100 * _ratio(intersection, union), 100 * _ratio(intersection, truth), 100 * _share(truth)
         return [

@@ -1,4 +1,4 @@
-"""Datasets of optical flow to train on, by name and weight, each in the folder of its name beside the others."""
+"""Optical flow datasets to train on, by name and weight. The folder of a dataset has its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from croco_bench.data.mixtures.mixture import HELD_OUT, Mixture, folder_for
 from croco_bench.data.splitting import split_by_group
 
 Opener = Callable[[Path], Reader]
-# What each name's training part is.
+# Dataset -> its training part.
 TRAINING: dict[str, Opener] = {
     "autoflow": autoflow.open_split,
     "flyingchairs": partial(flyingchairs.open_split, split="train"),
@@ -34,7 +34,7 @@ TRAINING: dict[str, Opener] = {
     "spring": partial(spring.open_split, split="train"),
     "tartanair": tartanair.open_split,
 }
-# What weights may be selected by, of datasets that have such a part.
+# Dataset -> its part for selecting weights, where it has one.
 SELECTION: dict[str, Opener] = {
     "flyingchairs": partial(flyingchairs.open_split, split="val"),
     "flyingthings": partial(flyingthings.open_split, split="test1024"),
@@ -42,10 +42,10 @@ SELECTION: dict[str, Opener] = {
 
 
 def check_weights(weights: Mapping[str, float]) -> None:
-    """Refuses a mixture of nothing, of unknown datasets, or with weights that aren't positive.
+    """Checks the mixture `task.train_on`.
 
     Raises:
-        UsageError: so it is.
+        UsageError: the mixture is empty, names an unknown dataset, or has a weight that isn't positive.
     """
     mixture.check_weights(weights, TRAINING, "optical flow", "flyingchairs")
 
@@ -53,12 +53,20 @@ def check_weights(weights: Mapping[str, float]) -> None:
 def open_mixture(
     data_root: Path, weights: Mapping[str, float], *, sintel_scenes: Sequence[str], seed: int
 ) -> tuple[Mixture, Reader | None]:
-    """All training parts as one, and what weights may be selected by; None where Sintel's own scenes can do that.
+    """The mixture of all training parts, and the part for selecting weights.
 
-    Of Sintel only `sintel_scenes` are trained on.
+    Args:
+        data_root: folder of all datasets.
+        weights: dataset name -> weight.
+        sintel_scenes: scenes of Sintel to train on.
+        seed: for the order of the mixture and for held-out groups.
+
+    Returns:
+        The mixture, and the selection part: None with Sintel, whose other scenes select; else the selection part of the first
+        dataset that has one; else held-out groups of the first dataset.
 
     Raises:
-        DataError: a dataset isn't there; the sentence says how to leave it out.
+        DataError: a dataset is missing; the advice is the mixture without it.
     """
     readers: dict[str, Reader] = {}
     for name in weights:
@@ -69,9 +77,9 @@ def open_mixture(
             readers[name] = TRAINING[name](folder)
     select: Reader | None = None
     if "sintel" not in readers:
-        chosen = next((name for name in SELECTION if name in readers), None)
-        if chosen:
-            select = SELECTION[chosen](data_root / chosen)
+        selecting = next((name for name in SELECTION if name in readers), None)
+        if selecting:
+            select = SELECTION[selecting](data_root / selecting)
         else:
             first = next(iter(readers))
             readers[first], select = split_by_group(readers[first], HELD_OUT, seed=seed)
