@@ -1,6 +1,6 @@
 """Augmentation of image pairs with optical flow, as in RAFT and CroCo-Flow.
 
-Samples have the keys of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` (H, W, 3) uint8, `flow_px` (H, W, 2),
+Samples have the keys of `data.datasets.matching.image_pairs`: `image1`, `image2` (H, W, 3) uint8, `flow_px` (H, W, 2),
 `valid` (H, W) bool.
 """
 

@@ -1,6 +1,6 @@
 """Augmentation of rectified pairs with disparity, as in CroCo-Stereo (stereoflow/augmentor.py).
 
-Samples have the keys of `croco_bench.data.datasets.matching.image_pairs`: `image1`, `image2` (H, W, 3) uint8, `disparity_px` and
+Samples have the keys of `data.datasets.matching.image_pairs`: `image1`, `image2` (H, W, 3) uint8, `disparity_px` and
 `valid` (H, W). Differences from CroCo-Stereo: images lower than the crop are stretched too; the centre of the small rotation
 is inside the image; the right view's saturation factor is drawn from 0.8 to 1.2 (there from -0.8).
 """
