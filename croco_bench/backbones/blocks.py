@@ -1,4 +1,4 @@
-"""Transformer blocks. Parameter names are those of timm, MAE and CroCo, so that weights need no renaming in a block."""
+"""Transformer blocks with the parameter names of timm, MAE and CroCo."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from croco_bench.backbones.attention import Attention, CrossAttention, Rotation
+from croco_bench.backbones.attention import Attention, CrossAttention, RopeTables
 
-# Not torch's default of 1e-5: every family here was trained with 1e-6.
+# All families here were trained with 1e-6; torch's default is 1e-5.
 EPSILON = 1e-6
 
 
 def layer_norm(width: int) -> nn.LayerNorm:
-    """LayerNorm with the epsilon of these families."""
+    """LayerNorm with the epsilon of these families, 1e-6."""
     return nn.LayerNorm(width, eps=EPSILON)
 
 
@@ -28,15 +28,15 @@ class Block(nn.Module):
         self.mlp = Mlp(width, hidden)
         self.drop_path: nn.Module = nn.Identity()
 
-    def forward(self, tokens: Tensor, turn: Rotation | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), turn))
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), rope))
         output: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
         return output
 
 
 class CrossBlock(nn.Module):
-    """CroCo's decoder block: self-attention, cross-attention to view 2, MLP. View 2's tokens stay as they are."""
+    """CroCo's decoder block: self-attention, cross-attention to view 2, MLP. The tokens of view 2 don't change."""
 
     def __init__(self, width: int, heads: int, hidden: int, *, norm_memory: bool = True) -> None:
         super().__init__()
@@ -46,30 +46,29 @@ class CrossBlock(nn.Module):
         self.norm_y: nn.Module = layer_norm(width) if norm_memory else nn.Identity()
 
     def forward(
-        self, tokens: Tensor, memory: Tensor, turn: Rotation | None = None, memory_turn: Rotation | None = None
+        self, tokens: Tensor, memory: Tensor, rope: RopeTables | None = None, memory_rope: RopeTables | None = None
     ) -> Tensor:
         """(B, N, C) of view 1 and (B, M, C) of view 2 -> (B, N, C)."""
-        tokens = tokens + self.attn(self.norm1(tokens), turn)
-        tokens = tokens + self.cross_attn(self.norm2(tokens), self.norm_y(memory), turn, memory_turn)
+        tokens = tokens + self.attn(self.norm1(tokens), rope)
+        tokens = tokens + self.cross_attn(self.norm2(tokens), self.norm_y(memory), rope, memory_rope)
         output: Tensor = tokens + self.mlp(self.norm3(tokens))
         return output
 
 
 def drop_path(rate: float, block: nn.Module) -> nn.Module:
-    """A stochastic-depth layer in the same mode, training or not, as the block that it is for."""
+    """A stochastic-depth layer in the training mode of `block`; the identity for rate 0."""
     return DropPath(rate).train(block.training) if rate else nn.Identity()
 
 
 def set_drop_path(blocks: Iterable[nn.Module], rate: float) -> None:
-    """Stochastic depth that rises linearly from 0 at the first block to `rate` at the last (Huang 2016)."""
-    whole = [block for block in blocks if isinstance(block, Block)]
-    for index, block in enumerate(whole):
-        share = rate * index / max(len(whole) - 1, 1)
-        block.drop_path = drop_path(share, block)
+    """Stochastic depth, rising linearly from 0 at the first block to `rate` at the last (Huang 2016)."""
+    droppable = [block for block in blocks if isinstance(block, Block)]
+    for i, block in enumerate(droppable):
+        block.drop_path = drop_path(rate * i / max(len(droppable) - 1, 1), block)
 
 
 def initialize(module: nn.Module) -> None:
-    """Xavier-uniform matrices, zero biases, unit norms: how MAE and CroCo begin. Use with `Module.apply`."""
+    """Xavier-uniform matrices, zero biases, unit norms, as in MAE and CroCo. Use with `Module.apply`."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

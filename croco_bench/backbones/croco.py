@@ -1,4 +1,4 @@
-"""CroCo: a ViT encoder for both views, and a decoder that lets view 1 look at view 2 (Weinzaepfel 2022, 2023)."""
+"""CroCo: one ViT encoder for both views and a decoder from view 1 to view 2 (Weinzaepfel 2022, 2023)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Architecture, Decoder
-from croco_bench.backbones.attention import Rotation
+from croco_bench.backbones.attention import RopeTables
 from croco_bench.backbones.blocks import Block, CrossBlock, layer_norm
 from croco_bench.backbones.vit import ViT, check_size
 from croco_bench.contracts import Origin, PairBackbone
@@ -19,7 +19,7 @@ _DECODER_PARTS = ("decoder_embed", "dec_positions", "dec_blocks", "dec_norm")
 
 
 class CrossView(PairBackbone):
-    """The decoder half of a pair network; a subclass brings `encode`.
+    """The decoder of a pair network; a subclass implements `encode`.
 
     `dec_positions` (N, Cdec) is for `image_size` only; None with RoPE.
     """
@@ -27,26 +27,26 @@ class CrossView(PairBackbone):
     dec_positions: Tensor | None
 
     def add_decoder(self, decoder: Decoder) -> None:
-        """Registers the decoder's parts, all but the positions."""
+        """Registers all modules of the decoder; positions are left to the subclass."""
         self.decoder = decoder
         self.decoder_dim, self.decoder_depth = decoder.width, decoder.depth
         self.decoder_embed = nn.Linear(self.embed_dim, decoder.width)
         self.dec_blocks = nn.ModuleList(_decoder_block(decoder) for _ in range(decoder.depth))
         self.dec_norm = layer_norm(decoder.width)
 
-    def turn(self, head_dim: int) -> Rotation | None:
-        """Rotary tables for heads of this width; none unless a subclass has them."""
+    def rope(self, head_dim: int) -> RopeTables | None:
+        """Rotary tables for heads of `head_dim` channels; None unless a subclass overrides this."""
         return None
 
     def drop_decoder(self) -> None:
-        """Deletes the decoder; `encode_pair` is gone for good."""
+        """Deletes the decoder; `encode_pair` then raises `FitError`."""
         for part in _DECODER_PARTS:
             if hasattr(self, part):
                 delattr(self, part)
         self.binocular = False
 
     def decoder_layer_of(self, parameter: str) -> int | None:
-        """`Backbone.layer_of` of the decoder's parameters, whose blocks lie above the encoder's; None of any other."""
+        """`Backbone.layer_of` for parameters of the decoder, counted on from the encoder's last block; None for others."""
         part, _, rest = parameter.partition(".")
         if part == "dec_blocks":
             return self.depth + int(rest.partition(".")[0]) + 1
@@ -86,34 +86,34 @@ class CrossView(PairBackbone):
         check_size(view2, self.image_size, self.name)
 
     def embed_for_decoder(self, tokens: Tensor) -> Tensor:
-        """Encoder output (B, N, C) of the whole grid -> decoder input (B, N, Cdec), with positions."""
-        return self.place(self.decoder_embed(tokens))
+        """Encoder output (B, N, C) of all patches -> decoder input (B, N, Cdec), with positions."""
+        return self.add_positions(self.decoder_embed(tokens))
 
-    def place(self, tokens: Tensor) -> Tensor:
-        """Adds the decoder's positions to tokens (B, N, Cdec) of the whole grid; with RoPE there are none to add."""
+    def add_positions(self, tokens: Tensor) -> Tensor:
+        """Adds the decoder's position table to tokens (B, N, Cdec) of all patches; the identity with RoPE."""
         return tokens if self.dec_positions is None else tokens + self.dec_positions
 
     def decode(self, tokens: Tensor, memory: Tensor) -> list[Tensor]:
         """Decoder inputs of view 1 and view 2 (B, N, Cdec) -> every block's output for view 1, the last one normed."""
-        turn = self.turn(self.decoder_dim // self.decoder.heads)
+        rope = self.rope(self.decoder_dim // self.decoder.heads)
         if self.decoder.kind == "cat":
-            outputs = self._decode_joined(tokens, memory, turn)
+            outputs = self._decode_joined(tokens, memory, rope)
         else:
             outputs = []
             for block in self.dec_blocks:
-                tokens = block(tokens, memory, turn, turn)
+                tokens = block(tokens, memory, rope, rope)
                 outputs.append(tokens)
         outputs[-1] = self.dec_norm(outputs[-1])
         return outputs
 
-    def _decode_joined(self, tokens: Tensor, memory: Tensor, turn: Rotation | None) -> list[Tensor]:
-        """Both views in one sequence, both at the same positions; view 2's tokens evolve as view 1's do."""
+    def _decode_joined(self, tokens: Tensor, memory: Tensor, rope: RopeTables | None) -> list[Tensor]:
+        """Self-attention over the tokens of both views in one sequence; both views have the same positions."""
         count, both = tokens.shape[1], torch.cat([tokens, memory], dim=1)
-        if turn is not None:
-            turn = turn[0].repeat(2, 1), turn[1].repeat(2, 1)
+        if rope is not None:
+            rope = rope[0].repeat(2, 1), rope[1].repeat(2, 1)
         outputs = []
         for block in self.dec_blocks:
-            both = block(both, turn)
+            both = block(both, rope)
             outputs.append(both[:, :count])
         return outputs
 
@@ -131,7 +131,7 @@ class CroCo(ViT, CrossView):
         self._add_positions("dec_positions", self.decoder_dim)
 
     def drop_decoder(self) -> None:
-        """Deletes the decoder; `encode_pair` is gone for good."""
+        """Deletes the decoder; `encode_pair` then raises `FitError`."""
         CrossView.drop_decoder(self)
         self.architecture = replace(self.architecture, decoder=None)
 

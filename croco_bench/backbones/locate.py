@@ -45,7 +45,7 @@ def locate(ckpt: str) -> tuple[Path, str | None]:
     return (Path.home() / path.relative_to("~") if path.parts[:1] == ("~",) else path), None
 
 
-def _get(released: zoo.Released) -> Path:
+def _get(released: zoo.ZooEntry) -> Path:
     if released.url.startswith(zoo.PACKAGED):
         return Path(__file__).parent / "assets" / released.url.removeprefix(zoo.PACKAGED)
     return download(released.url, released.sha256)

@@ -20,7 +20,7 @@ from croco_bench.types import Size
 
 
 class TimmPair(TimmViT, CrossView):
-    """A timm encoder under a cross-view decoder with fixed positions."""
+    """A timm encoder and a cross-view decoder with fixed positions."""
 
     binocular = True
 
@@ -47,7 +47,7 @@ class TimmPair(TimmViT, CrossView):
 
 
 def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
-    """`backbone` itself where it has a decoder; else its encoder under a decoder of random weights, as its origin then notes.
+    """Adds a decoder with random weights, noted in the origin; a backbone with a decoder is returned as it is.
 
     Draws from torch's global generator.
 
@@ -78,7 +78,7 @@ def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
 
 
 def _start_at_fixed_positions(paired: CrossView, decoder: Decoder, backbone: Backbone) -> None:
-    """Networks with a learned table of positions get one for the decoder, too; it starts as the fixed one."""
+    """A learned position table of the decoder starts as the fixed one."""
     table: Tensor | None = paired.dec_positions
     if isinstance(table, nn.Parameter):
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Absolute position tables: sines and cosines on a grid, and tables carried to another grid."""
+"""Absolute position tables: 2D sines and cosines, and resampling to another grid."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from croco_bench.backbones.architecture import Grid
 
 
 def sincos(width: int, grid: Grid) -> Tensor:
-    """Fixed table (h*w, width) as MAE and CroCo define it: the first half of the channels encodes the column.
+    """Fixed table (h*w, width) of MAE and CroCo: the first half of the channels encodes the column, the second the row.
 
-    Each half is [sin, cos] over width/4 frequencies 10000^(-4i/width).
+    Each half is [sin, cos] with width/4 frequencies 10000^(-4i/width).
     """
     quarter = width // 4
     frequency = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing="ij")
     halves = []
-    for place in (columns, rows):
-        angles = place.reshape(-1, 1) * frequency
+    for coordinates in (columns, rows):
+        angles = coordinates.reshape(-1, 1) * frequency
         halves += [angles.sin(), angles.cos()]
     return torch.cat(halves, dim=1).float()
 
 
 def resample(table: Tensor, source: Grid, target: Grid) -> Tensor:
-    """A table (h*w, C) of grid `source` -> the grid `target`: bicubic, corners not aligned, no antialiasing.
+    """Resamples a table (h*w, C) from grid `source` to grid `target`: bicubic, corners not aligned, no antialiasing.
 
-    That is how MAE, CroCo and MultiMAE do it (timm's own resampling filters, which gives other numbers). The identity
-    is bit-exact.
+    MAE, CroCo and MultiMAE do the same; timm's own resampling uses antialiasing, which gives other numbers. Equal grids
+    give the table itself.
     """
     if source == target:
         return table

@@ -1,4 +1,4 @@
-"""Any ViT that timm knows, by its timm name, run by timm's own code."""
+"""ViTs of timm by name, with timm's own code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from croco_bench.types import Size
 
 
 class TimmViT(Backbone):
-    """Wraps a timm ViT (class tokens, registers, layer scale, RoPE: whatever it has).
+    """A timm ViT with everything timm gives it: class token, registers, layer scale, RoPE.
 
-    Positions are resampled by timm when the network is made for another image size, as timm's users expect.
+    timm resamples the positions to the image size, with antialiasing.
     """
 
     family = "vit"
@@ -28,7 +28,7 @@ class TimmViT(Backbone):
     def __init__(self, architecture: str, image_size: Size, origin: Origin, name: str, *, pretrained: bool) -> None:
         super().__init__()
         self.name, self.origin, self.image_size, self.timm_name = name, origin, image_size, architecture
-        # timm's networks name their parts by convention only.
+        # timm's networks share attribute names by convention only, hence Any.
         self.model: Any = _create(architecture, image_size, pretrained)
         blocks = getattr(self.model, "blocks", None)
         patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
@@ -49,7 +49,7 @@ class TimmViT(Backbone):
 
     @property
     def _norm(self) -> nn.Module:
-        """The norm over tokens; where the model norms after pooling instead (`fc_norm`), that one."""
+        """The final norm over tokens; `fc_norm` for models that apply the norm after pooling."""
         norm = getattr(self.model, "norm", nn.Identity())
         fallback = getattr(self.model, "fc_norm", nn.Identity())
         return fallback if isinstance(norm, nn.Identity) else norm
@@ -59,7 +59,7 @@ class TimmViT(Backbone):
         return self.encode_with_cls(images)[0]
 
     def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """See `Backbone.encode_with_cls`; timm's prefix is the class token, if there is one, then registers."""
+        """See `Backbone.encode_with_cls`; timm's prefix is the class token, if any, then registers."""
         check_size(images, self.image_size, self.name)
         blocks = self.model.forward_intermediates(
             images, norm=False, output_fmt="NLC", intermediates_only=True, return_prefix_tokens=self.has_cls
@@ -82,7 +82,7 @@ class TimmViT(Backbone):
         return self.depth if parts[0] in ("norm", "fc_norm") else 0
 
     def set_drop_path(self, rate: float) -> None:
-        """Stochastic depth, as timm sets it at construction."""
+        """Stochastic depth with timm's rates per block."""
         for index, block in enumerate(self.model.blocks):
             share = rate * index / max(self.depth - 1, 1)
             for name in ("drop_path", "drop_path1", "drop_path2"):

@@ -1,4 +1,4 @@
-"""The plain ViT encoder that all families share."""
+"""The plain ViT encoder of all families (Dosovitskiy 2021)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.backbones.architecture import Architecture, Grid
-from croco_bench.backbones.attention import Rotation, rotation
+from croco_bench.backbones.attention import RopeTables, rope_tables
 from croco_bench.backbones.blocks import Block, initialize, layer_norm, set_drop_path
 from croco_bench.backbones.position_tables import sincos
 from croco_bench.contracts import Backbone, Origin
@@ -44,10 +44,10 @@ def check_size(images: Tensor, expected: Size, name: str) -> None:
 
 
 class ViT(Backbone):
-    """Patch embedding, prefix tokens, positions, blocks and (where the family has one) a final norm.
+    """Patch embedding, prefix tokens, positions, blocks, and a final norm if the family has one.
 
-    `prefix` (1, P, C) are class or global tokens, their position already added: they take part in attention and are
-    left out of what `encode` returns. `positions` (N, C) is for `image_size` only.
+    `prefix` (1, P, C) holds class or global tokens with their positions added. They take part in attention; `encode`
+    returns patch tokens only. `positions` (N, C) belongs to `image_size`; None with RoPE.
     """
 
     prefix: nn.Parameter | None
@@ -82,7 +82,7 @@ class ViT(Backbone):
             setattr(self, name, nn.Parameter(torch.zeros(self.grid[0] * self.grid[1], width)))
 
     def initialize(self) -> None:
-        """Random weights, as MAE and CroCo begin; draws from torch's global generator."""
+        """Draws random weights as in MAE and CroCo, from torch's global generator."""
         self.apply(initialize)
         self.final_norm = "initialised" if self.architecture.final_norm else "identity"
         for tokens in (self.prefix, self.positions if self.architecture.positions == "learned" else None):
@@ -119,8 +119,8 @@ class ViT(Backbone):
         return self.encode_with_cls(images)[0]
 
     def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """See `Backbone.encode_with_cls`; the first of the prefix tokens is the class token."""
-        outputs = self.run_blocks(self.embed(images), self.turn(self.embed_dim // self.architecture.heads))
+        """See `Backbone.encode_with_cls`; the first prefix token is the class token."""
+        outputs = self.run_blocks(self.embed(images), self.rope(self.embed_dim // self.architecture.heads))
         cls = outputs[-1][:, 0] if self.has_cls else None
         return [tokens[:, self.architecture.prefix_tokens :] for tokens in outputs], cls
 
@@ -134,39 +134,39 @@ class ViT(Backbone):
         tokens: Tensor = self.patch_embed(images).flatten(2).transpose(1, 2)
         return tokens if self.positions is None else tokens + self.positions
 
-    def turn(self, head_dim: int) -> Rotation | None:
-        """Rotary tables of the whole grid for heads of this width, or None with absolute positions."""
+    def rope(self, head_dim: int) -> RopeTables | None:
+        """Rotary tables of all patches for heads of `head_dim` channels; None with absolute positions."""
         if self.architecture.positions != "rope":
             return None
-        return rotation(self.grid, head_dim, self.architecture.rope_base, self.patch_embed.weight.device)
+        return rope_tables(self.grid, head_dim, self.architecture.rope_base, self.patch_embed.weight.device)
 
     def encode_visible(self, images: Tensor, visible: Tensor) -> Tensor:
-        """What masked pre-training runs: the encoder on some patches only.
+        """The encoder on the visible patches only, for masked pre-training.
 
         Args:
             images: normalised, (B, 3, H, W).
-            visible: which patches each image shows, indices (B, K) into the row-major grid, equally many per image.
+            visible: indices (B, K) into the row-major grid: the patches that each image shows.
 
         Returns:
-            The last block's output, normed if there is a norm: the P prefix tokens, then these patches, (B, P + K, C).
+            Output of the last block and the final norm if there is one, (B, P + K, C): prefix tokens, then patches.
         """
         tokens = self.embed(images)
         tokens = tokens.gather(1, visible[:, :, None].expand(-1, -1, tokens.shape[-1]))
-        turn = self.turn(self.embed_dim // self.architecture.heads)
-        if turn is not None:
-            turn = turn[0][visible][:, None], turn[1][visible][:, None]  # (B, 1, K, d)
-        return self.run_blocks(tokens, turn)[-1]
+        rope = self.rope(self.embed_dim // self.architecture.heads)
+        if rope is not None:
+            rope = rope[0][visible][:, None], rope[1][visible][:, None]  # (B, 1, K, d)
+        return self.run_blocks(tokens, rope)[-1]
 
-    def run_blocks(self, tokens: Tensor, turn: Rotation | None) -> list[Tensor]:
-        """Patch tokens (B, N, C) -> every block's output (B, P + N, C), prefix first, the last one normed.
+    def run_blocks(self, tokens: Tensor, rope: RopeTables | None) -> list[Tensor]:
+        """Patch tokens (B, N, C) -> output of every block (B, P + N, C), prefix first; the last one is normed.
 
-        N may be less than the grid's.
+        N may be smaller than the number of patches of the grid.
         """
         if self.prefix is not None:
             tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
         outputs = []
         for block in self.blocks:
-            tokens = block(tokens, turn)
+            tokens = block(tokens, rope)
             outputs.append(tokens)
         outputs[-1] = self.norm(outputs[-1])
         return outputs

@@ -22,7 +22,7 @@ PACKAGED = "package:"
 
 
 @dataclass(frozen=True)
-class Released:
+class ZooEntry:
     """One checkpoint. `sha256` is None where its authors publish no checksum and we could not make one."""
 
     name: str
@@ -34,15 +34,15 @@ class Released:
     sha256: str | None = None
 
 
-def _mini(name: str, family: str, summary: str) -> Released:
+def _mini(name: str, family: str, summary: str) -> ZooEntry:
     """A small backbone of our own; `assets/<name>.json` says how it was made."""
-    return Released(
+    return ZooEntry(
         name, family, summary, f"{PACKAGED}{name}.safetensors", "Apache-2.0", "croco-bench pretrain --recipe mini"
     )
 
 
 _ALL = (
-    Released(
+    ZooEntry(
         "croco-v1",
         "croco",
         "ViT-B + small decoder, cosine positions",
@@ -50,7 +50,7 @@ _ALL = (
         "CC BY-NC-SA 4.0",
         _CROCO_V1,
     ),
-    Released(
+    ZooEntry(
         "croco-v2-vitb-small",
         "croco",
         "ViT-B + small decoder, RoPE",
@@ -58,7 +58,7 @@ _ALL = (
         "CC BY-NC-SA 4.0",
         _CROCO_V2,
     ),
-    Released(
+    ZooEntry(
         "croco-v2-vitb-base",
         "croco",
         "ViT-B + base decoder, RoPE",
@@ -66,7 +66,7 @@ _ALL = (
         "CC BY-NC-SA 4.0",
         _CROCO_V2,
     ),
-    Released(
+    ZooEntry(
         "croco-v2-vitl-base",
         "croco",
         "ViT-L + base decoder, RoPE",
@@ -74,10 +74,10 @@ _ALL = (
         "CC BY-NC-SA 4.0",
         _CROCO_V2,
     ),
-    Released("mae-vitb", "mae", "ViT-B, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_base.pth", "CC BY-NC 4.0", _MAE_PAPER),
-    Released("mae-vitl", "mae", "ViT-L, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_large.pth", "CC BY-NC 4.0", _MAE_PAPER),
-    Released("mae-vith", "mae", "ViT-H, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_huge.pth", "CC BY-NC 4.0", _MAE_PAPER),
-    Released(
+    ZooEntry("mae-vitb", "mae", "ViT-B, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_base.pth", "CC BY-NC 4.0", _MAE_PAPER),
+    ZooEntry("mae-vitl", "mae", "ViT-L, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_large.pth", "CC BY-NC 4.0", _MAE_PAPER),
+    ZooEntry("mae-vith", "mae", "ViT-H, ImageNet-1K", f"{_MAE}/mae_pretrain_vit_huge.pth", "CC BY-NC 4.0", _MAE_PAPER),
+    ZooEntry(
         "multimae-vitb",
         "multimae",
         "ViT-B, RGB + depth + semantics of ImageNet-1K",
@@ -85,7 +85,7 @@ _ALL = (
         "CC BY-NC 4.0",
         _MULTIMAE_PAPER,
     ),
-    Released(
+    ZooEntry(
         "dust3r-224-linear",
         "croco",
         "ViT-L + base decoder, trained for point maps at 224",
@@ -93,7 +93,7 @@ _ALL = (
         "CC BY-NC-SA 4.0",
         _DUST3R_PAPER,
     ),
-    Released(
+    ZooEntry(
         "dust3r-512-linear",
         "croco",
         "ViT-L + base decoder, trained for point maps at 512",
@@ -101,7 +101,7 @@ _ALL = (
         "CC BY-NC-SA 4.0",
         _DUST3R_PAPER,
     ),
-    Released(
+    ZooEntry(
         "dust3r-512-dpt",
         "croco",
         "ViT-L + base decoder, trained for point maps at 512, DPT head",
@@ -109,7 +109,7 @@ _ALL = (
         "CC BY-NC-SA 4.0",
         _DUST3R_PAPER,
     ),
-    Released(
+    ZooEntry(
         "mast3r-512",
         "croco",
         "ViT-L + base decoder, trained for metric point maps and matches at 512",
@@ -126,12 +126,12 @@ _ALL = (
 )
 
 
-def entries() -> tuple[Released, ...]:
+def entries() -> tuple[ZooEntry, ...]:
     """All released checkpoints, in the order of the papers."""
     return _ALL
 
 
-def find(name: str) -> Released | None:
+def find(name: str) -> ZooEntry | None:
     """The checkpoint called `name`, if it is one of ours."""
     return next((entry for entry in _ALL if entry.name == name), None)
 

@@ -55,7 +55,7 @@ class CrossViewCompletion(MaskedPixels):
         backbone, visible = self.backbone, batch["visible"]
         tokens = backbone.decoder_embed(backbone.encode_visible(batch["view1"], visible))
         memory = backbone.embed_for_decoder(backbone.encode(batch["view2"])[-1])
-        tokens = backbone.place(scatter_tokens(tokens, visible, self.mask_token, memory.shape[1]))
+        tokens = backbone.add_positions(scatter_tokens(tokens, visible, self.mask_token, memory.shape[1]))
         predicted: Tensor = self.prediction_head(backbone.decode(tokens, memory)[-1])
         return predicted
 

@@ -233,7 +233,7 @@ def test_both_ways_of_attention_agree(dtype: torch.dtype, monkeypatch: pytest.Mo
 
 
 def test_rotary_tables_made_while_predicting_serve_training() -> None:
-    attention.rotation.cache_clear()
+    attention.rope_tables.cache_clear()
     backbone = load_backbone("random:mini-croco", image_size=64)
     with torch.inference_mode():
         backbone.encode(torch.randn(1, 3, 64, 64))
@@ -243,7 +243,7 @@ def test_rotary_tables_made_while_predicting_serve_training() -> None:
 def test_rotary_tables_are_float32_under_autocast() -> None:
     backbone = load_backbone("random:mini-croco", image_size=64)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        cosine, _ = attention.rotation((8, 8), 32, 100.0, torch.device("cpu"))
+        cosine, _ = attention.rope_tables((8, 8), 32, 100.0, torch.device("cpu"))
         half = backbone.encode(torch.randn(1, 3, 64, 64))[-1]
     assert cosine.dtype == torch.float32
     assert torch.isfinite(half).all()

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from croco_bench.backbones import attention
-from croco_bench.backbones.attention import rotate, rotation
+from croco_bench.backbones.attention import rope_tables, rotate
 from croco_bench.backbones.blocks import CrossBlock
 from croco_bench.backbones.croco import CroCo
 from croco_bench.engine.optim import Schedule
@@ -204,8 +204,8 @@ def test_attention_begins_at_the_same_place() -> None:
     for block in objective.backbone.dec_blocks:
         assert isinstance(block, CrossBlock)
         assert set(block.cross_attn.projq.bias.tolist()) == set(block.cross_attn.projk.bias.tolist()) == {1.0}
-    turn = rotation((4, 4), 16, 100.0)
-    ones = rotate(torch.ones(1, 1, 16, 16), turn)
+    rope = rope_tables((4, 4), 16, 100.0)
+    ones = rotate(torch.ones(1, 1, 16, 16), rope)
     assert torch.equal((ones @ ones.transpose(-2, -1))[0, 0].argmax(dim=-1), torch.arange(16))
     plain = tiny("cross", "croco.matching_start=0.0")
     biases = [weight for name, weight in plain.named_parameters() if name.endswith("projq.bias")]
