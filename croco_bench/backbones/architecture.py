@@ -1,4 +1,4 @@
-"""What a backbone looks like, as plain data. Imports no torch."""
+"""Backbone architectures as plain data. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from croco_bench.errors import UsageError
+from croco_bench.types import Size
 
 Grid = tuple[int, int]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
-# Published ViT widths. Other widths: 64 channels a head, or 32 where 64 doesn't divide.
+# Heads of published ViTs by width.
 _HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 _DECODER_HEADS = {**_HEADS, 512: 16}
 
 
 def heads_of(width: int, *, decoder: bool = False) -> int:
-    """Attention heads of a transformer of this width, for files that don't say."""
+    """The usual number of heads of a transformer: that of published ViTs, else 64 or 32 channels per head."""
     known = (_DECODER_HEADS if decoder else _HEADS).get(width)
     return known or (width // 64 if width % 64 == 0 and width >= 256 else max(width // 32, 1))
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """A cross-view decoder: `width` channels, `depth` blocks.
+    """A cross-view decoder.
 
-    `kind` is how view 1 sees view 2: `cross` by cross-attention, `cat` by self-attention over both views' tokens in one
-    sequence. `norm_memory`: view 2's tokens are normed in every cross block.
+    Attributes:
+        width: channels.
+        depth: blocks.
+        heads: attention heads.
+        hidden: width of the MLP.
+        norm_memory: whether cross blocks norm the tokens of view 2.
+        kind: `cross`: view 1 attends to view 2; `cat`: self-attention over the tokens of both views in one sequence.
     """
 
     width: int
@@ -42,8 +48,21 @@ class Decoder:
 class Architecture:
     """A plain ViT encoder, with a decoder or without.
 
-    `positions` is a fixed table (MAE, CroCo v1, MultiMAE), a learned one (supervised ViTs) or rotary with base
-    `rope_base` (CroCo v2). `grid` is the patch grid that the table was made for. `hidden` is the MLP's width.
+    Attributes:
+        family: the pre-training method.
+        width: channels.
+        depth: blocks.
+        heads: attention heads.
+        hidden: width of the MLP.
+        patch_size: in pixels.
+        grid: patch grid (h, w) of the position table.
+        prefix_tokens: number of class, global or register tokens.
+        positions: a fixed table (MAE, CroCo v1, MultiMAE), a learned one (supervised ViTs), or rotary (CroCo v2).
+        rope_base: base of the rotary frequencies.
+        final_norm: whether a layer norm follows the last block.
+        decoder: the cross-view decoder, if there is one.
+        mean: of the RGB channels in pre-training, for images in [0, 1].
+        std: standard deviation of these channels.
     """
 
     family: Literal["croco", "mae", "multimae", "vit"]
@@ -62,15 +81,24 @@ class Architecture:
     std: tuple[float, float, float] = IMAGENET[1]
 
     def to_plain(self) -> dict[str, Any]:
-        """JSON values."""
+        """Values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Architecture:
-        """The inverse of `to_plain`, after a trip through JSON."""
+        """The inverse of `to_plain`, from parsed JSON."""
         decoder = values.get("decoder")
         tuples = {key: tuple(values[key]) for key in ("grid", "mean", "std")}
         return cls(**{**values, **tuples, "decoder": Decoder(**decoder) if decoder else None})
+
+
+@dataclass(frozen=True)
+class TimmNetwork:
+    """A ViT of timm: its name there, the image size in pixels, and the decoder added to it, if any."""
+
+    name: str
+    image_size: Size
+    decoder: Decoder | None = None
 
 
 def _vit(family: Literal["croco", "mae", "multimae", "vit"], width: int, depth: int, **changes: Any) -> Architecture:
@@ -117,7 +145,11 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def parse_random(text: str) -> tuple[str, int]:
-    """`ARCH[@SEED]` -> name and seed."""
+    """Splits `ARCH[@SEED]` into name and seed; the default is 0.
+
+    Raises:
+        UsageError: the seed isn't a whole number.
+    """
     name, at, seed = text.partition("@")
     if at and not seed.isdigit():
         raise UsageError(f"random:{text}: the seed after @ must be a whole number, as in random:mini-croco@1")

@@ -1,8 +1,9 @@
-"""Checkpoints that are known by name: released ones, and the small ones that come with the package. Imports no torch."""
+"""The zoo: checkpoints with a name, released ones and the small ones in this package. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 _NAVER = "https://download.europe.naverlabs.com/ComputerVision"
 _CROCO = f"{_NAVER}/CroCo"
@@ -15,15 +16,12 @@ _MAE_PAPER = "He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 
 _DUST3R_PAPER = "Wang et al., DUSt3R, CVPR 2024 (arXiv 2312.14132)"
 _MAST3R_PAPER = "Leroy et al., MASt3R, ECCV 2024 (arXiv 2406.09756)"
 _MULTIMAE_PAPER = "Bachmann et al., MultiMAE, ECCV 2022 (arXiv 2204.01678)"
-
-
-# How the URL of a file that comes with this package begins; the rest is its name in `assets/`.
-PACKAGED = "package:"
+_PACKAGED = "package:"  # the URL of a file in `assets/`, followed by its name
 
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One checkpoint. `sha256` is None where its authors publish no checksum and we could not make one."""
+    """A checkpoint with a name. `sha256` is None if its authors publish no checksum and we could not compute one."""
 
     name: str
     family: str
@@ -33,11 +31,17 @@ class ZooEntry:
     citation: str
     sha256: str | None = None
 
+    @property
+    def asset(self) -> Path | None:
+        """The file in this package; None if it has to be downloaded."""
+        name = self.url.removeprefix(_PACKAGED)
+        return None if name == self.url else Path(__file__).parent / "assets" / name
+
 
 def _mini(name: str, family: str, summary: str) -> ZooEntry:
-    """A small backbone of our own; `assets/<name>.json` says how it was made."""
+    """A small backbone in this package; `assets/<name>.json` records its training."""
     return ZooEntry(
-        name, family, summary, f"{PACKAGED}{name}.safetensors", "Apache-2.0", "croco-bench pretrain --recipe mini"
+        name, family, summary, f"{_PACKAGED}{name}.safetensors", "Apache-2.0", "croco-bench pretrain --recipe mini"
     )
 
 
@@ -127,15 +131,15 @@ _ALL = (
 
 
 def entries() -> tuple[ZooEntry, ...]:
-    """All released checkpoints, in the order of the papers."""
+    """All checkpoints of the zoo: released ones in the order of their papers, then those of this package."""
     return _ALL
 
 
 def find(name: str) -> ZooEntry | None:
-    """The checkpoint called `name`, if it is one of ours."""
+    """The checkpoint called `name`, or None."""
     return next((entry for entry in _ALL if entry.name == name), None)
 
 
 def packaged() -> list[str]:
-    """Names of the small backbones that come with this package."""
-    return [entry.name for entry in _ALL if entry.url.startswith(PACKAGED)]
+    """Names of the small backbones in this package."""
+    return [entry.name for entry in _ALL if entry.asset]

@@ -13,8 +13,9 @@ import torch
 from croco_bench import files, registry
 from croco_bench.backbones import load_backbone
 from croco_bench.backbones.architecture import Decoder
+from croco_bench.backbones.formats.native import OWN, read_finetuned
 from croco_bench.backbones.paired import with_decoder
-from croco_bench.backbones.weights import OWN, fill, read_finetuned
+from croco_bench.backbones.weights import fill
 from croco_bench.config import recipe as recipes
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import FreshDecoder, Recipe

@@ -9,10 +9,10 @@ import torch
 from croco_bench import load_backbone
 from croco_bench.backbones.architecture import ARCHITECTURES, Decoder
 from croco_bench.backbones.croco import CroCo
+from croco_bench.backbones.formats.native import save_finetuned
 from croco_bench.backbones.paired import with_decoder
 from croco_bench.backbones.position_tables import sincos
 from croco_bench.backbones.vit import ViT
-from croco_bench.backbones.weights import save_finetuned
 from croco_bench.contracts import Origin
 
 SMALL = Decoder(64, 2, 2, 128)

@@ -15,8 +15,9 @@ import torch
 
 from croco_bench.backbones import load_backbone, zoo
 from croco_bench.backbones.architecture import ARCHITECTURES
+from croco_bench.backbones.download import download
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.locate import download, hub_reason, locate
+from croco_bench.backbones.locate import hub_reason, locate, parse_source
 from croco_bench.backbones.vit import ViT
 from croco_bench.errors import CheckpointError
 from croco_bench.files import cache_folder
@@ -37,7 +38,7 @@ def test_every_released_network_can_be_had_with_random_weights() -> None:
 @pytest.mark.parametrize("name", zoo.packaged())
 def test_the_small_backbones_come_with_the_package(name: str) -> None:
     """Small, whole, of the architecture that bears their name, and with the facts of their making beside them."""
-    path, license = locate(name)
+    path, license = locate(parse_source(name))
     assert license == "Apache-2.0"
     assert path.stat().st_size < 12 * 2**20
     backbone = load_backbone(name, image_size=64)
@@ -237,27 +238,45 @@ def test_a_backbone_from_a_url(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_released_name_downloads_and_brings_its_license(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    released = zoo.Released("net", "mae", "x", server.url, "CC BY 4.0", "x", sha256(server.body))
+    released = zoo.ZooEntry("net", "mae", "x", server.url, "CC BY 4.0", "x", sha256(server.body))
     monkeypatch.setattr(zoo, "_ALL", (released,))
-    path, license = locate("net")
+    path, license = locate(parse_source("net"))
     assert (path.read_bytes(), license) == (server.body, "CC BY 4.0")
 
 
 def test_a_file_hides_a_released_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("croco-v1").write_bytes(b"mine")
-    assert locate("croco-v1") == (Path("croco-v1"), None)
+    assert locate(parse_source("croco-v1")) == (Path("croco-v1"), None)
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "kind", "name", "default_name"),
+    [
+        ("timm:vit_base_patch16_224.dino", "timm", "vit_base_patch16_224.dino", "vit_base_patch16_224.dino"),
+        ("random:mini-mae@3", "random", "mini-mae@3", "random-mini-mae-3"),
+        ("croco-v1", "zoo", "croco-v1", "croco-v1"),
+        ("hf://owner/repo/net.safetensors@main", "hub", "owner/repo/net.safetensors@main", "net"),
+        ("https://host/some/net.pth?download=1", "url", "https://host/some/net.pth?download=1", "net"),
+        ("folder/my net.pth", "file", "folder/my net.pth", "my-net"),
+        ("net.ckpt", "file", "net.ckpt", "net"),
+    ],
+)
+def test_kinds_of_checkpoint_strings(ckpt: str, kind: str, name: str, default_name: str) -> None:
+    source = parse_source(ckpt)
+    assert (source.kind, source.name, source.default_name) == (kind, name, default_name)
+    assert (source.entry is not None) == (kind == "zoo")
 
 
 def test_unknown_names_get_suggestions() -> None:
     with pytest.raises(CheckpointError, match="croco-v2-vitb-base"):
-        locate("croco-v2-vitb-bse")
+        locate(parse_source("croco-v2-vitb-bse"))
 
 
 @pytest.mark.parametrize("ckpt", ["hf://a/b", "hf://a", "hf://"])
 def test_malformed_hub_names(ckpt: str) -> None:
     with pytest.raises(CheckpointError, match="hf://OWNER/REPO/FILE"):
-        locate(ckpt)
+        locate(parse_source(ckpt))
 
 
 @pytest.mark.parametrize("ckpt", ["timm:vit_tiny_patch16_224", "hf://owner/repo/net.pth@main"])

@@ -16,7 +16,7 @@ from croco_bench import load_backbone, run
 from croco_bench.backbones.architecture import Architecture, Decoder
 from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.weights import read_finetuned, save_finetuned
+from croco_bench.backbones.formats.native import read_finetuned, save_finetuned
 from croco_bench.config.recipe import load_recipe
 from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.engine.network import Network

@@ -1,1 +1,117 @@
-"""Checkpoint formats: one module per family."""
+"""Checkpoint formats: one module of this folder per family.
+
+Each module that defines a tuple `FORMATS` takes part; no other place names it. A file has the first format that matches
+it. Formats marked `general` are tried last, because files of other families have such names too; otherwise the order is
+that of the modules' names, then that of `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+from croco_bench.backbones.architecture import Architecture, TimmNetwork
+from croco_bench.backbones.formats.names import Names
+from croco_bench.backbones.formats.wrappers import unwrap
+from croco_bench.errors import CheckpointError
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RawCheckpoint:
+    """The content of a file.
+
+    Attributes:
+        source: the file, for messages.
+        state: tensors by name.
+        extras: everything else in the file (`args`, `croco_kwargs`, metadata of safetensors).
+        sha256: of the file.
+    """
+
+    source: str
+    state: State
+    extras: Mapping[str, Any]
+    sha256: str | None = None
+
+    def has(self, *beginnings: str) -> bool:
+        """Whether the name of any tensor has one of these beginnings."""
+        return any(name.startswith(beginnings) for name in self.state)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network and its weights in this project's names.
+
+    Attributes:
+        network: what to build.
+        state: the weights.
+        notes: facts for the result.
+        license: of the weights, if the file says it.
+    """
+
+    network: Architecture | TimmNetwork
+    state: State
+    notes: tuple[str, ...] = ()
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One checkpoint format.
+
+    Attributes:
+        name: as results and messages call it.
+        matches: whether a file has this format.
+        convert: takes the tensors that the network needs.
+        ignored: regular expressions for the beginnings of tensor names that encoding never uses.
+        general: whether files of other formats match as well; such a format is tried last.
+    """
+
+    name: str
+    matches: Callable[[RawCheckpoint], bool]
+    convert: Callable[[Names], Converted]
+    ignored: tuple[str, ...] = ()
+    general: bool = False
+
+    def read(self, raw: RawCheckpoint) -> Converted:
+        """The network and its weights.
+
+        Raises:
+            CheckpointError: a tensor is missing, is neither ignored nor taken, or has a shape that doesn't fit.
+        """
+        names = Names(raw, self.ignored)
+        converted = self.convert(names)
+        names.finish()
+        return converted
+
+
+@cache
+def all_formats() -> tuple[Format, ...]:
+    """The formats of all modules of this folder, in the order in which they are tried."""
+    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    formats: list[Format] = [one for module in modules for one in getattr(module, "FORMATS", ())]
+    return tuple(sorted(formats, key=lambda one: one.general))
+
+
+def recognize(raw: RawCheckpoint) -> tuple[Format, RawCheckpoint]:
+    """The format of a file, and the file without the prefixes that wrappers such as DDP put before all names.
+
+    Raises:
+        CheckpointError: no format matches, or a wrapper's prefix stands before some names only.
+    """
+    unwrapped: RawCheckpoint | None = raw
+    while unwrapped is not None:
+        for one in all_formats():
+            if one.matches(unwrapped):
+                return one, unwrapped
+        unwrapped = unwrap(unwrapped)
+    some = ", ".join(sorted(raw.state)[:3])
+    known = ", ".join(one.name for one in all_formats())
+    raise CheckpointError(f"{raw.source} holds weights of no known network (such as {some})", f"known formats: {known}")

@@ -8,23 +8,21 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from croco_bench.backbones.architecture import HALF, IMAGENET, Architecture, Decoder, Grid, heads_of
-from croco_bench.backbones.formats.base import Converted, Format, Names, checked_heads, patch_shape, square_grid
+from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
+from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape, square_grid
 from croco_bench.errors import CheckpointError
 
 _SELF_ATTENTION = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 _CROSS_ATTENTION = ("cross_attn.projq", "cross_attn.projk", "cross_attn.projv", "cross_attn.proj", "norm3")
-# The network's arguments that matter here; any other may hold what it likes.
-_USED = frozenset(
-    [
-        *("pos_embed", "img_size", "patch_size", "norm_im2_in_dec", "dec_block"),
-        *("enc_embed_dim", "enc_depth", "enc_num_heads"),
-        *("dec_embed_dim", "dec_depth", "dec_num_heads"),
-    ]
+# Constructor arguments that are read; others are ignored.
+_READ = frozenset(
+    {"pos_embed", "img_size", "patch_size", "norm_im2_in_dec", "dec_block"}
+    | {"enc_embed_dim", "enc_depth", "enc_num_heads", "dec_embed_dim", "dec_depth", "dec_num_heads"}
 )
 
 
 def network_arguments(extras: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The network's arguments, from wherever the file keeps them; empty for the first release, which keeps none."""
+    """Constructor arguments of the network, from any of the entries that hold them; {} for the first release, without any."""
     args = extras.get("args")
     for given in (extras.get("croco_kwargs"), getattr(args, "croco_args", None)):  # the latter: CroCo-Flow and -Stereo
         if isinstance(given, Mapping):
@@ -38,9 +36,12 @@ def network_arguments(extras: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def parse_call(text: str, source: str) -> dict[str, Any]:
-    """Keyword arguments of a string such as "CroCoNet(enc_depth=24)"; literals only, nothing is run.
+    """Keyword arguments of a string such as "CroCoNet(enc_depth=24)". Only literals are read; nothing is run.
 
-    Arguments of no concern here may be something else (DUSt3R writes `inf` among its head's settings): left out.
+    Other arguments than those of `_READ` are left out if they aren't literals (DUSt3R has `inf` among its head's).
+
+    Raises:
+        CheckpointError: it isn't such a call, or an argument of `_READ` isn't a literal.
     """
     wrong = CheckpointError(f"{source}: the model string {text[:60]!r} isn't a call such as CroCoNet(enc_depth=12)")
     try:
@@ -54,7 +55,7 @@ def parse_call(text: str, source: str) -> dict[str, Any]:
         try:
             values[keyword.arg or "**"] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, RecursionError) as error:
-            if keyword.arg in _USED:
+            if keyword.arg in _READ:
                 raise wrong from error
     if "**" in values:
         raise wrong
@@ -63,28 +64,28 @@ def parse_call(text: str, source: str) -> dict[str, Any]:
 
 def _positions(names: Names, kwargs: Mapping[str, Any]) -> tuple[Literal["fixed", "rope"], float, tuple[str, ...]]:
     """Kind, rotary base, notes."""
-    said = kwargs.get("pos_embed", "cosine" if names.has("enc_pos_embed") else None)
-    if said == "cosine":
+    given = kwargs.get("pos_embed", "cosine" if names.has("enc_pos_embed") else None)
+    if given == "cosine":
         return "fixed", 100.0, ()
-    if said is None:
+    if given is None:
         return "rope", 100.0, ("the file doesn't say its positions and has no table: RoPE100 was assumed",)
     try:
-        base = float(str(said).removeprefix("RoPE")) if str(said).startswith("RoPE") else math.nan
+        base = float(str(given).removeprefix("RoPE")) if str(given).startswith("RoPE") else math.nan
     except ValueError:
         base = math.nan
     if not 0 < base < math.inf:
         raise CheckpointError(
-            f"{names.source}: pos_embed={said!r} isn't known", "expected cosine, or RoPE and a number"
+            f"{names.source}: pos_embed={given!r} isn't known", "expected cosine, or RoPE and a number"
         )
     return "rope", base, ()
 
 
 def _grid(names: Names, kwargs: Mapping[str, Any], patch_size: int, kind: str) -> Grid:
-    """The patch grid that the network was trained with."""
-    said = kwargs.get("img_size", 224)
-    size = (said, said) if isinstance(said, int) else tuple(said) if isinstance(said, list | tuple) else ()
+    """The patch grid (h, w) of pre-training."""
+    given = kwargs.get("img_size", 224)
+    size = (given, given) if isinstance(given, int) else tuple(given) if isinstance(given, list | tuple) else ()
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise CheckpointError(f"{names.source}: img_size={said!r} should be a whole number or a pair of them")
+        raise CheckpointError(f"{names.source}: img_size={given!r} should be a whole number or a pair of them")
     grid = (size[0] // patch_size, size[1] // patch_size)
     if kind == "rope":
         return grid
@@ -92,9 +93,9 @@ def _grid(names: Names, kwargs: Mapping[str, Any], patch_size: int, kind: str) -
     return grid if count == grid[0] * grid[1] else square_grid(count, names.source, "enc_pos_embed")
 
 
-def _agree(names: Names, kwargs: Mapping[str, Any], **found: int) -> None:
-    """Refuses a file whose arguments promise another network than its weights are: blocks are missing, say."""
-    for key, value in found.items():
+def _agree(names: Names, kwargs: Mapping[str, Any], **counted: int) -> None:
+    """Refuses a file whose arguments contradict its weights (missing blocks, for example)."""
+    for key, value in counted.items():
         if key in kwargs and kwargs[key] != value:
             raise CheckpointError(
                 f"{names.source}: {key} should be {kwargs[key]!r}, but the weights have {value}",
@@ -136,7 +137,7 @@ def _convert(
 
 
 def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder | None:
-    """The decoder, unless the file is of a network with one view, which keeps at most the decoder's position table."""
+    """The decoder; None for files of single-view networks, which hold its position table at most."""
     if not any(names.has(part) for part in ("decoder_embed.", "dec_blocks.", "dec_norm.")):
         names.drop("dec_pos_embed")
         return None
@@ -163,30 +164,36 @@ def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder
 
 
 def _convert_dust3r(names: Names) -> Converted:
-    # There, each view's decoder looks at the other view's evolving tokens; here, view 2's tokens stay as encoded.
+    # In DUSt3R, each decoder attends to the other decoder's tokens of the same depth; here, to the encoder's.
     note = "of DUSt3R's two decoders the first is used, as CroCo's: view 2's tokens don't evolve"
     return _convert(names, HALF, (note,))
 
 
-def _is_croco(names: frozenset[str]) -> bool:
-    return any(name.startswith("enc_blocks.") for name in names)
+def _is_croco(raw: RawCheckpoint) -> bool:
+    return raw.has("enc_blocks.")
 
 
-def _is_dust3r(names: frozenset[str]) -> bool:
-    return _is_croco(names) and any(name.startswith(("dec_blocks2.", "downstream_head")) for name in names)
+def _is_dust3r(raw: RawCheckpoint) -> bool:
+    return _is_croco(raw) and raw.has("dec_blocks2.", "downstream_head")
 
 
-def _is_finetuned(names: frozenset[str]) -> bool:
-    return _is_croco(names) and any(name.startswith(("head.", "pose_head.")) for name in names)
+def _is_finetuned(raw: RawCheckpoint) -> bool:
+    return _is_croco(raw) and raw.has("head.", "pose_head.")
+
+
+def _is_v1(raw: RawCheckpoint) -> bool:
+    return _is_croco(raw) and "enc_pos_embed" in raw.state
 
 
 _PRETRAINING = (r"mask_token$", r"prediction_head\.")
 
-FINETUNED = Format("CroCo fine-tuned", _is_finetuned, _convert, (*_PRETRAINING, r"head\.", r"pose_head\."))
+FINETUNED = Format(
+    "CroCo fine-tuned", _is_finetuned, _convert, (*_PRETRAINING, r"head\.", r"pose_head\."), general=True
+)
 
 FORMATS = (
     Format("DUSt3R", _is_dust3r, _convert_dust3r, (*_PRETRAINING, r"dec_blocks2\.", r"downstream_head\d\.")),
     FINETUNED,
-    Format("CroCo v1", lambda names: _is_croco(names) and "enc_pos_embed" in names, _convert, _PRETRAINING),
-    Format("CroCo v2", _is_croco, _convert, _PRETRAINING),
+    Format("CroCo v1", _is_v1, _convert, _PRETRAINING, general=True),
+    Format("CroCo v2", _is_croco, _convert, _PRETRAINING, general=True),
 )

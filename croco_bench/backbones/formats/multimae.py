@@ -1,9 +1,10 @@
-"""Files of MultiMAE's own network (Bachmann 2022): input adapters, global tokens, encoder; no final norm."""
+"""Files of MultiMAE (Bachmann 2022): input adapters, global tokens, encoder; no final norm."""
 
 from __future__ import annotations
 
 from croco_bench.backbones.architecture import Architecture, heads_of
-from croco_bench.backbones.formats.base import Converted, Format, Names, checked_heads, patch_shape
+from croco_bench.backbones.formats import Converted, Format
+from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape
 
 RGB = "input_adapters.rgb"
 NO_NORM = "MultiMAE has no final norm: the last block's output is used as it is"
@@ -35,7 +36,7 @@ def _convert(names: Names) -> Converted:
 FORMATS = (
     Format(
         "MultiMAE",
-        lambda names: f"{RGB}.proj.weight" in names,
+        lambda raw: f"{RGB}.proj.weight" in raw.state,
         _convert,
         ignored=(r"output_adapters\.", r"input_adapters\.(?!rgb\.)"),
     ),

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 from croco_bench.backbones.architecture import Architecture, heads_of
-from croco_bench.backbones.formats.base import Converted, Format, Names, checked_heads, patch_shape, square_grid
+from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.formats.multimae import NO_NORM
+from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape, square_grid
 from croco_bench.errors import CheckpointError
 
 Family = Literal["mae", "multimae", "vit"]
 
 
-def _convert(names: Names, family: Family, norm: str | None, notes: tuple[str, ...] = ()) -> Converted:
-    """`norm` is the name of the final norm in the file, None where the family has none."""
+def convert_vit(names: Names, family: Family, norm: str | None, notes: tuple[str, ...] = ()) -> Converted:
+    """A ViT in timm's names. `norm` is the name of the final norm in the file; None for a family without."""
     width, patch_size = patch_shape(names, "patch_embed.proj")
     hidden, _ = names.shape("blocks.0.mlp.fc1.weight", "hidden, width")
     _, _, columns = names.shape("pos_embed", "1, positions, width")
@@ -47,53 +48,56 @@ def _convert(names: Names, family: Family, norm: str | None, notes: tuple[str, .
 
 
 def _convert_mae(names: Names) -> Converted:
-    return _convert(names, "mae", "norm")
+    return convert_vit(names, "mae", "norm")
 
 
 def _convert_finetuned_mae(names: Names) -> Converted:
     note = "fine-tuned with average pooling: fc_norm, trained on pooled tokens, stands for the final norm"
-    return _convert(names, "mae", "fc_norm", (note,))
+    return convert_vit(names, "mae", "fc_norm", (note,))
 
 
 def _convert_multimae_export(names: Names) -> Converted:
     names.shape("pos_embed", "1, positions, width")
-    if names.look("pos_embed")[0, 0].any():  # the export's class token is a global token, which has no position
+    if names.look("pos_embed")[0, 0].any():  # the class token of an export is a global token, without position
         raise CheckpointError(
             f"{names.source}: the final norm (norm.weight) is missing, and this is no MultiMAE export, the one ViT "
             "without a norm",
             "the file is incomplete",
         )
-    return _convert(names, "multimae", None, (NO_NORM,))
+    return convert_vit(names, "multimae", None, (NO_NORM,))
 
 
 def _convert_plain(names: Names) -> Converted:
-    return _convert(names, "vit", "norm")
+    return convert_vit(names, "vit", "norm")
 
 
-def _is_vit(names: frozenset[str]) -> bool:
-    return any(name.startswith("blocks.") for name in names)
+def _is_vit(raw: RawCheckpoint) -> bool:
+    return raw.has("blocks.")
 
 
-def _is_finetuned_mae(names: frozenset[str]) -> bool:
-    return _is_vit(names) and "fc_norm.weight" in names and "norm.weight" not in names
+def _is_pretrained_mae(raw: RawCheckpoint) -> bool:
+    return _is_vit(raw) and "decoder_embed.weight" in raw.state
 
 
-def _is_probe(names: frozenset[str]) -> bool:
-    return _is_vit(names) and "head.1.weight" in names
+def _is_finetuned_mae(raw: RawCheckpoint) -> bool:
+    return _is_vit(raw) and "fc_norm.weight" in raw.state and "norm.weight" not in raw.state
+
+
+def _is_probe(raw: RawCheckpoint) -> bool:
+    return _is_vit(raw) and "head.1.weight" in raw.state
+
+
+def _is_without_norm(raw: RawCheckpoint) -> bool:
+    return _is_vit(raw) and "norm.weight" not in raw.state
 
 
 _DECODER = (r"decoder_", r"mask_token$")
 _CLASSIFIER = (r"head\.",)
 
 FORMATS = (
-    Format("MAE pre-trained", lambda names: _is_vit(names) and "decoder_embed.weight" in names, _convert_mae, _DECODER),
+    Format("MAE pre-trained", _is_pretrained_mae, _convert_mae, _DECODER),
     Format("MAE fine-tuned", _is_finetuned_mae, _convert_finetuned_mae, _CLASSIFIER),
     Format("MAE linear probe", _is_probe, _convert_mae, _CLASSIFIER),
-    Format(
-        "MultiMAE export",
-        lambda names: _is_vit(names) and "norm.weight" not in names,
-        _convert_multimae_export,
-        _CLASSIFIER,
-    ),
-    Format("ViT", _is_vit, _convert_plain, (*_CLASSIFIER, r"mask_token$")),
+    Format("MultiMAE export", _is_without_norm, _convert_multimae_export, _CLASSIFIER, general=True),
+    Format("ViT", _is_vit, _convert_plain, (*_CLASSIFIER, r"mask_token$"), general=True),
 )

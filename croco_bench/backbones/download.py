@@ -1,0 +1,115 @@
+"""Downloads of checkpoint files into the cache: resumed where they stopped, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import urllib.error
+import urllib.request
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+from croco_bench.errors import CheckpointError
+from croco_bench.files import cache_folder, exclusive_lock, fingerprint
+from croco_bench.progress import Bar, log
+
+_CHUNK = 1 << 20
+
+
+def download(url: str, sha256: str | None = None) -> Path:
+    """Fetches a file into the cache and returns its path.
+
+    An interrupted download is resumed. The length is checked, and the checksum if it is known. Of several processes that
+    want one file, the first downloads it and the others wait.
+
+    Raises:
+        CheckpointError: the file can't be fetched or stored, is a web page, or has another checksum.
+    """
+    name = re.sub(r"[^\w.-]", "_", url.split("?")[0].rstrip("/").rpartition("/")[2])[-100:].strip(".") or "checkpoint"
+    folder = cache_folder() / fingerprint(url, length=12)
+    target, partial = folder / name, folder / f"{name}.partial"
+    try:
+        with exclusive_lock(folder / "lock"):
+            if not target.is_file():
+                _fetch(url, partial)
+                _verify(partial, sha256, url)
+                partial.replace(target)
+                _tag(partial).unlink(missing_ok=True)
+    except urllib.error.HTTPError as error:
+        raise CheckpointError(f"{url} can't be downloaded: the server says {error.code} {error.reason}") from error
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+        raise CheckpointError(
+            f"{url} can't be downloaded ({getattr(error, 'reason', None) or error})",
+            "the same command goes on from what has arrived, or fetch the file yourself and give its path",
+        ) from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{target} can't be written ({error.strerror or error})", "free space or set CROCO_BENCH_CACHE"
+        ) from error
+    return target
+
+
+def _tag(partial: Path) -> Path:
+    """File with the server's version mark (ETag or date), so that parts of two versions are never joined."""
+    return partial.with_name(f"{partial.name}.version")
+
+
+def _discard(partial: Path) -> None:
+    """Deletes a partial download; the next attempt starts from the first byte."""
+    partial.unlink()
+    _tag(partial).unlink(missing_ok=True)
+
+
+def _fetch(url: str, partial: Path) -> None:
+    """Appends the missing bytes of `url` to `partial`."""
+    have = partial.stat().st_size if partial.is_file() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and _tag(partial).is_file():
+        headers["If-Range"] = _tag(partial).read_text(encoding="utf-8")
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":  # complete already
+            return
+        _discard(partial)  # another version of the file
+        return _fetch(url, partial)
+    with response:
+        _receive(response, url, partial, have if response.status == 206 else 0)
+
+
+def _receive(response: HTTPResponse, url: str, partial: Path, have: int) -> None:
+    if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        _discard(partial)
+        raise ConnectionError("the server sent another part than was asked for")
+    etag = response.headers.get("ETag", "")
+    version = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+    _tag(partial).write_text(version, encoding="utf-8") if version else _tag(partial).unlink(missing_ok=True)
+    length = int(response.headers.get("Content-Length") or 0)
+    log(f"downloading {url}" + (f" from byte {have}" if have else ""))
+    with partial.open("ab" if have else "wb") as stream, Bar("download", have + length, start=have) as bar:
+        while chunk := response.read(_CHUNK):
+            stream.write(chunk)
+            bar.advance(len(chunk))
+        stream.flush()
+        os.fsync(stream.fileno())
+    if length and partial.stat().st_size != have + length:
+        raise ConnectionError(f"{partial.stat().st_size} of {have + length} bytes arrived")
+
+
+def _verify(path: Path, sha256: str | None, url: str) -> None:
+    """Deletes and refuses a web page, or a file with another checksum."""
+    with path.open("rb") as stream:
+        start = stream.read(64).lstrip().lower()
+        stream.seek(0)
+        found = hashlib.file_digest(stream, "sha256").hexdigest() if sha256 else None
+    if start.startswith((b"<!doctype", b"<html")):
+        _discard(path)
+        raise CheckpointError(f"{url} leads to a web page, not to a checkpoint", "give the address of the file itself")
+    if found != sha256:
+        _discard(path)
+        raise CheckpointError(
+            f"{url} has SHA-256 {str(found)[:12]}…, expected {str(sha256)[:12]}…", "the copy was removed: try again"
+        )
