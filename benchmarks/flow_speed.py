@@ -89,7 +89,7 @@ def reference(checkout: str, path: Path, device: torch.device) -> Predict:
 def ours(path: Path, device: torch.device, windows: int) -> Predict:
     """This project's network and windows, all pairs at once, as `croco-bench run sintel-flow --eval-only` does."""
     from croco_bench import load_backbone
-    from croco_bench.backbones.formats.native import read_finetuned
+    from croco_bench.backbones.save import read_finetuned
     from croco_bench.engine.devices import keep_freed_memory
     from croco_bench.engine.network import Network, spec_for
     from croco_bench.heads.dpt import DPT, DPTOptions

@@ -17,8 +17,8 @@ import time
 import torch
 
 from croco_bench import load_backbone, registry
-from croco_bench.backbones.architecture import Decoder
-from croco_bench.backbones.paired import with_decoder
+from croco_bench.backbones.networks.architecture import Decoder
+from croco_bench.backbones.networks.paired import with_decoder
 from croco_bench.config import recipe as recipes
 from croco_bench.config.load import options_of
 from croco_bench.engine.devices import keep_freed_memory, peak_memory_mb

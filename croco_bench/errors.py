@@ -51,3 +51,19 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
     return UsageError(f"no {kind} is called {given!r}", hint)
+
+
+def hub_reason(error: BaseException) -> str:
+    """Why the Hugging Face hub gave no file, in a few words; its own messages are paragraphs."""
+    from huggingface_hub import errors
+
+    link: BaseException | None = error
+    while link:
+        if isinstance(link, errors.LocalEntryNotFoundError | ConnectionError) or "Connect" in type(link).__name__:
+            return "it isn't on this machine, and the Hugging Face hub can't be reached; connect once, or give a file"
+        if isinstance(link, errors.RepositoryNotFoundError):
+            return "the Hugging Face hub has no such repository, or it is private (log in with huggingface-cli)"
+        if isinstance(link, errors.EntryNotFoundError | errors.RevisionNotFoundError):
+            return "the repository has no such file or revision"
+        link = link.__cause__ or link.__context__
+    return str(error).partition("\n")[0][:200] or type(error).__name__

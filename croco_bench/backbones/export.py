@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from croco_bench.backbones.architecture import IMAGENET, heads_of
-from croco_bench.backbones.blocks import Block
-from croco_bench.backbones.croco import CroCo
-from croco_bench.backbones.position_tables import sincos
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.architecture import IMAGENET, heads_of
+from croco_bench.backbones.networks.blocks import Block
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.position_tables import sincos
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.errors import FitError
 from croco_bench.files import atomic
 

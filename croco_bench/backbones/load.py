@@ -8,14 +8,14 @@ from pathlib import Path
 import timm
 import torch
 
-from croco_bench.backbones.architecture import ARCHITECTURES, Architecture, TimmNetwork, parse_random
-from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.formats import State, recognize
 from croco_bench.backbones.locate import CheckpointSource, locate, parse_source
-from croco_bench.backbones.paired import TimmPair
-from croco_bench.backbones.position_tables import resample
-from croco_bench.backbones.timm_vit import TimmViT
-from croco_bench.backbones.vit import ViT, grid_of
+from croco_bench.backbones.networks.architecture import ARCHITECTURES, Architecture, TimmNetwork, parse_random
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.paired import TimmPair
+from croco_bench.backbones.networks.position_tables import resample
+from croco_bench.backbones.networks.timm_vit import TimmViT
+from croco_bench.backbones.networks.vit import ViT, grid_of
 from croco_bench.backbones.weights import fill, read_checkpoint
 from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import FitError, unknown

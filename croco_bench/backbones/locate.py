@@ -10,7 +10,7 @@ from typing import Literal
 
 from croco_bench.backbones import zoo
 from croco_bench.backbones.download import download
-from croco_bench.errors import CheckpointError, UsageError
+from croco_bench.errors import CheckpointError, UsageError, hub_reason
 
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
 
@@ -106,19 +106,3 @@ def _from_hub(source: CheckpointSource) -> Path:
         return Path(hf_hub_download(f"{parts[0]}/{parts[1]}", parts[2], revision=revision or None))
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source.text} can't be fetched: {hub_reason(error)}") from error
-
-
-def hub_reason(error: BaseException) -> str:
-    """Why the Hugging Face hub gave no file, in a few words; its own messages are paragraphs."""
-    from huggingface_hub import errors
-
-    link: BaseException | None = error
-    while link:
-        if isinstance(link, errors.LocalEntryNotFoundError | ConnectionError) or "Connect" in type(link).__name__:
-            return "it isn't on this machine, and the Hugging Face hub can't be reached; connect once, or give a file"
-        if isinstance(link, errors.RepositoryNotFoundError):
-            return "the Hugging Face hub has no such repository, or it is private (log in with huggingface-cli)"
-        if isinstance(link, errors.EntryNotFoundError | errors.RevisionNotFoundError):
-            return "the repository has no such file or revision"
-        link = link.__cause__ or link.__context__
-    return str(error).partition("\n")[0][:200] or type(error).__name__

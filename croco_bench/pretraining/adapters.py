@@ -12,10 +12,10 @@ import torch
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from croco_bench.backbones.architecture import Grid
-from croco_bench.backbones.attention import attend
-from croco_bench.backbones.blocks import Block, initialize, layer_norm
-from croco_bench.backbones.position_tables import sincos
+from croco_bench.backbones.networks.architecture import Grid
+from croco_bench.backbones.networks.attention import attend
+from croco_bench.backbones.networks.blocks import Block, initialize, layer_norm
+from croco_bench.backbones.networks.position_tables import sincos
 
 
 class PatchTokens(nn.Module):

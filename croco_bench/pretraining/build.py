@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from croco_bench.backbones.architecture import Architecture, Decoder, heads_of
-from croco_bench.backbones.croco import CroCo
-from croco_bench.backbones.vit import ViT, grid_of
+from croco_bench.backbones.networks.architecture import Architecture, Decoder, heads_of
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.vit import ViT, grid_of
 from croco_bench.config.load import options_of
 from croco_bench.contracts import Origin
 from croco_bench.errors import FitError

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.blocks import Block, CrossBlock, initialize
-from croco_bench.backbones.croco import CroCo
+from croco_bench.backbones.networks.blocks import Block, CrossBlock, initialize
+from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.errors import UsageError
 from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.architecture import Decoder
-from croco_bench.backbones.blocks import Block, initialize, layer_norm
-from croco_bench.backbones.position_tables import sincos
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.architecture import Decoder
+from croco_bench.backbones.networks.blocks import Block, initialize, layer_norm
+from croco_bench.backbones.networks.position_tables import sincos
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.errors import FitError, UsageError
 from croco_bench.pretraining.adapters import ClassTokens, PatchTokens, SpatialAdapter, initialize_adapter
 from croco_bench.pretraining.objective import Objective

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.errors import UsageError
 
 Batch = dict[str, Tensor]

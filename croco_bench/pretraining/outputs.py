@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.formats.native import save_backbone
+from croco_bench.backbones.save import save_backbone
 from croco_bench.engine.training_log import lines
 from croco_bench.errors import RecordError
 from croco_bench.files import atomic, exclusive_lock

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from croco_bench.backbones.blocks import Block, CrossBlock
+from croco_bench.backbones.networks.blocks import Block, CrossBlock
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
 from croco_bench.engine.optim import Schedule, is_decayed
 from croco_bench.engine.step import State, Stepper, shard

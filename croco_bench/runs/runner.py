@@ -10,7 +10,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from croco_bench.backbones.formats.native import save_finetuned
+from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.recipe import load_recipe
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan

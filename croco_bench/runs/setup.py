@@ -12,9 +12,9 @@ import torch
 
 from croco_bench import files, registry
 from croco_bench.backbones import load_backbone
-from croco_bench.backbones.architecture import Decoder
-from croco_bench.backbones.formats.native import OWN, read_finetuned
-from croco_bench.backbones.paired import with_decoder
+from croco_bench.backbones.networks.architecture import Decoder
+from croco_bench.backbones.networks.paired import with_decoder
+from croco_bench.backbones.save import read_finetuned
 from croco_bench.backbones.weights import fill
 from croco_bench.config import recipe as recipes
 from croco_bench.config.load import options_of
@@ -201,7 +201,7 @@ def _load_finetuned(request: RunRequest, head: Head, task: Task) -> None:
             f"{ckpt} holds no fine-tuned head, which --eval-only needs",
             "give the weights.safetensors of a finished run, or leave --eval-only out to fine-tune",
         )
-    if finetuned.format != OWN:
+    if not finetuned.is_native:
         task.use_released_settings(finetuned.metadata, ckpt)
         head.load_released(finetuned.head)
         return

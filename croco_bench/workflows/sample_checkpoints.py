@@ -6,7 +6,7 @@ from pathlib import Path
 
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.load import load_backbone
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.vit import ViT
 
 # Name -> architecture; the file has the format of the architecture's family.
 SAMPLES = {

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from croco_bench.backbones import load_backbone
-from croco_bench.backbones.architecture import ARCHITECTURES, Decoder
-from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.export import CROCO_DEFAULTS, croco_arguments, write_official
 from croco_bench.backbones.formats.croco import parse_call
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.architecture import ARCHITECTURES, Decoder
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.contracts import Backbone, Origin, PairBackbone
 from croco_bench.errors import CheckpointError, FitError
 

@@ -7,11 +7,11 @@ import torch
 from timm.layers import DropPath
 
 from croco_bench.backbones import load_backbone
-from croco_bench.backbones.architecture import ARCHITECTURES, heads_of
-from croco_bench.backbones.blocks import Block
-from croco_bench.backbones.croco import CroCo
-from croco_bench.backbones.position_tables import resample, sincos
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.architecture import ARCHITECTURES, heads_of
+from croco_bench.backbones.networks.blocks import Block
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.position_tables import resample, sincos
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.contracts import Backbone, Origin, PairBackbone
 from croco_bench.errors import FitError, UsageError
 

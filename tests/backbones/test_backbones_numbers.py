@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from croco_bench.backbones import attention, load_backbone
-from croco_bench.backbones.architecture import ARCHITECTURES
-from croco_bench.backbones.croco import CroCo
+from croco_bench.backbones import load_backbone
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks import attention
+from croco_bench.backbones.networks.architecture import ARCHITECTURES
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.contracts import Origin, PairBackbone
 
 State = dict[str, Tensor]

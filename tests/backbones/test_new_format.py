@@ -10,14 +10,14 @@ from torch import Tensor
 
 from croco_bench.backbones import formats, load_backbone
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.vit import ViT
 
 TOY = '''
 """Files of a toy project: MAE's names, with a mark, under `trunk.`, and images in [-1, 1]."""
 
 from dataclasses import replace
 
-from croco_bench.backbones.architecture import HALF
+from croco_bench.backbones.networks.architecture import HALF
 from croco_bench.backbones.formats import Converted, Format
 from croco_bench.backbones.formats.vit import convert_vit
 

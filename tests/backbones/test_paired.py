@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from croco_bench import load_backbone
-from croco_bench.backbones.architecture import ARCHITECTURES, Decoder
-from croco_bench.backbones.croco import CroCo
-from croco_bench.backbones.formats.native import save_finetuned
-from croco_bench.backbones.paired import with_decoder
-from croco_bench.backbones.position_tables import sincos
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.architecture import ARCHITECTURES, Decoder
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.paired import with_decoder
+from croco_bench.backbones.networks.position_tables import sincos
+from croco_bench.backbones.networks.vit import ViT
+from croco_bench.backbones.save import save_finetuned
 from croco_bench.contracts import Origin
 
 SMALL = Decoder(64, 2, 2, 128)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from croco_bench.backbones import load_backbone
-from croco_bench.backbones.formats.native import OWN, read_finetuned, save_finetuned
+from croco_bench.backbones.formats.native import OWN
+from croco_bench.backbones.save import read_finetuned, save_finetuned
 from croco_bench.backbones.weights import read_checkpoint
 from croco_bench.contracts import PairBackbone
 from croco_bench.errors import CheckpointError, FitError, RecordError
@@ -285,7 +286,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("croco_bench.backbones.formats.native.save_file", full)
+    monkeypatch.setattr("croco_bench.backbones.save.save_file", full)
     with pytest.raises(RecordError, match="No space left"):
         save_finetuned(path, backbone, nn.Linear(1, 1), {})
     assert path.read_bytes() == b"old"

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from croco_bench.backbones import load_backbone, zoo
-from croco_bench.backbones.architecture import ARCHITECTURES
 from croco_bench.backbones.download import download
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.locate import hub_reason, locate, parse_source
-from croco_bench.backbones.vit import ViT
-from croco_bench.errors import CheckpointError
+from croco_bench.backbones.locate import locate, parse_source
+from croco_bench.backbones.networks.architecture import ARCHITECTURES
+from croco_bench.backbones.networks.vit import ViT
+from croco_bench.errors import CheckpointError, hub_reason
 from croco_bench.files import cache_folder
 
 
@@ -55,7 +55,8 @@ def test_the_small_backbones_come_with_the_package(name: str) -> None:
 
 def test_listing_the_zoo_and_the_architectures_needs_no_torch() -> None:
     code = (
-        "import sys; from croco_bench.backbones import zoo, architecture; assert zoo.entries();"
+        "import sys; from croco_bench.backbones import zoo; from croco_bench.backbones.networks import architecture;"
+        "assert zoo.entries() and architecture.ARCHITECTURES;"
         "sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench import load_backbone
-from croco_bench.backbones.architecture import Decoder
-from croco_bench.backbones.paired import with_decoder
-from croco_bench.backbones.timm_vit import TimmViT
+from croco_bench.backbones.networks.architecture import Decoder
+from croco_bench.backbones.networks.paired import with_decoder
+from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.contracts import Features, FeatureSpec, Head, PairBackbone
 from croco_bench.engine.network import Network
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from croco_bench import load_backbone
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.errors import BenchError, FitError, UsageError
 from croco_bench.pretraining.adapters import SpatialAdapter
 from croco_bench.pretraining.multimodal import (

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from croco_bench.backbones import attention
-from croco_bench.backbones.attention import rope_tables, rotate
-from croco_bench.backbones.blocks import CrossBlock
-from croco_bench.backbones.croco import CroCo
+from croco_bench.backbones.networks import attention
+from croco_bench.backbones.networks.attention import rope_tables, rotate
+from croco_bench.backbones.networks.blocks import CrossBlock
+from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.engine.optim import Schedule
 from croco_bench.errors import FitError, UsageError
 from croco_bench.pretraining import recipe as recipes

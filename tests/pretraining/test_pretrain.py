@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from croco_bench import load_backbone, run
-from croco_bench.backbones.croco import CroCo
-from croco_bench.backbones.vit import ViT
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.vit import ViT
 from croco_bench.cli import main
 from croco_bench.engine.training_log import RunLog, lines
 from croco_bench.errors import DivergedError, FitError, RecordError, UsageError

@@ -27,8 +27,9 @@ ALLOWED = {
     "registry": "errors metrics",
     "config": "errors files registry",
     "heads": "contracts errors registry",
-    "backbones.formats": "errors",
-    "backbones": "backbones.formats contracts errors files progress seeding types",
+    "backbones.networks": "contracts errors types",
+    "backbones.formats": "backbones.networks errors",
+    "backbones": "backbones.formats backbones.networks contracts errors files progress seeding types",
     "data.formats": "errors types",
     "data.transforms": "types",
     "data.rooms": "errors files seeding types",
@@ -54,12 +55,12 @@ ALLOWED = {
     "comparison": "errors records registry types",
     "tables": "comparison errors metrics records registry",
     "probing": "config contracts data engine errors files metrics progress seeding types",
-    "runs": "backbones config contracts data engine errors files metrics probing progress records"
+    "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress records"
     " registry seeding types",
-    "pretraining": "backbones config contracts data data.datasets data.mixtures data.rooms data.transforms engine errors"
-    " files progress seeding types",
-    "workflows": "backbones config contracts data.datasets data.miniatures data.posed engine errors files progress"
-    " records registry runs tables types",
+    "pretraining": "backbones backbones.networks config contracts data data.datasets data.mixtures data.rooms data.transforms"
+    " engine errors files progress seeding types",
+    "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed engine errors files"
+    " progress records registry runs tables types",
     "cli": "backbones comparison config data data.catalogue data.miniatures data.mining errors files pretraining records"
     " registry runs tables workflows",
     "public": "backbones cli records runs",
@@ -67,13 +68,13 @@ ALLOWED = {
 
 # Arrows of today that are on their way out.
 OWED = {
-    ("backbones.formats", "backbones"),
     ("pretraining", "runs"),
     ("probing", "runs"),
 }
 
-# The only modules that import what a string names: every such string stands in a folder that may import its target.
-LATE_IMPORTS = {"__init__", "config.recipe", "data.catalogue.loader", "registry"}
+# The only modules that import what a string names: every such string stands in a folder that may import its target
+# (backbones.formats imports the modules of its own folder).
+LATE_IMPORTS = {"__init__", "backbones.formats.__init__", "config.recipe", "data.catalogue.loader", "registry"}
 
 LIGHT = [
     "records.schema",

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from croco_bench import load_backbone, run
-from croco_bench.backbones.architecture import Architecture, Decoder
-from croco_bench.backbones.croco import CroCo
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.formats.native import read_finetuned, save_finetuned
+from croco_bench.backbones.networks.architecture import Architecture, Decoder
+from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.save import read_finetuned, save_finetuned
 from croco_bench.config.recipe import load_recipe
 from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.engine.network import Network

@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import Tensor
 
-from croco_bench.backbones.architecture import Architecture, TimmNetwork
 from croco_bench.backbones.formats.names import Names
 from croco_bench.backbones.formats.wrappers import unwrap
+from croco_bench.backbones.networks.architecture import Architecture, TimmNetwork
 from croco_bench.errors import CheckpointError
 
 State = dict[str, Tensor]

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from croco_bench.backbones.architecture import HALF, IMAGENET, Architecture, Decoder, Grid, heads_of
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape, square_grid
+from croco_bench.backbones.networks.architecture import HALF, IMAGENET, Architecture, Decoder, Grid, heads_of
 from croco_bench.errors import CheckpointError
 
 _SELF_ATTENTION = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")

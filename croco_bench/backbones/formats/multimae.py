@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from croco_bench.backbones.architecture import Architecture, heads_of
 from croco_bench.backbones.formats import Converted, Format
 from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape
+from croco_bench.backbones.networks.architecture import Architecture, heads_of
 
 RGB = "input_adapters.rgb"
 NO_NORM = "MultiMAE has no final norm: the last block's output is used as it is"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from croco_bench.backbones.architecture import Grid
+from croco_bench.backbones.networks.architecture import Grid
 from croco_bench.errors import CheckpointError
 
 if TYPE_CHECKING:

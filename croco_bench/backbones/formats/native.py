@@ -1,27 +1,16 @@
-"""Files of this project: fine-tuned networks (backbone and head) and pre-trained backbones, `.safetensors` with metadata."""
+"""Files of this project: `.safetensors` whose metadata describe the network. `croco_bench.backbones.save` writes them."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-from torch import nn
-
-from croco_bench.backbones.architecture import Architecture, Decoder, TimmNetwork
-from croco_bench.backbones.formats import Converted, Format, RawCheckpoint, State, recognize
-from croco_bench.backbones.formats.croco import FINETUNED
+from croco_bench.backbones.formats import Converted, Format
 from croco_bench.backbones.formats.names import Names
-from croco_bench.backbones.weights import read_checkpoint
-from croco_bench.contracts import Backbone, Origin
+from croco_bench.backbones.networks.architecture import Architecture, Decoder, TimmNetwork
 from croco_bench.errors import CheckpointError
-from croco_bench.files import atomic
 
-# Values of `format` in the metadata of the files that `save_finetuned` and `save_backbone` write.
+# Values of `format` in the metadata.
 OWN = "croco-bench fine-tuned"
 PRETRAINED = "croco-bench pre-trained"
 
@@ -29,13 +18,14 @@ PRETRAINED = "croco-bench pre-trained"
 def _convert_finetuned(names: Names) -> Converted:
     described = names.extras
     try:
-        before = Origin(**described["origin"])
+        before = described["origin"]
+        source, license, notes = str(before["source"]), before["license"], tuple(map(str, before["notes"]))
         network = _architecture(names) if "architecture" in described else _timm_network(described)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise _damaged(names, "fine-tune again") from error
     names.take_below("backbone.")
-    notes = (f"fine-tuned on {described.get('task', 'an unnamed task')} from {before.source}", *before.notes)
-    return Converted(network, names.out, notes, before.license)
+    trained = f"fine-tuned on {described.get('task', 'an unnamed task')} from {source}"
+    return Converted(network, names.out, (trained, *notes), license)
 
 
 def _convert_pretrained(names: Names) -> Converted:
@@ -65,76 +55,3 @@ FORMATS = (
     Format(OWN, lambda raw: raw.extras.get("format") == OWN, _convert_finetuned, ignored=(r"head\.",)),
     Format(PRETRAINED, lambda raw: raw.extras.get("format") == PRETRAINED, _convert_pretrained),
 )
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """A fine-tuned network from a file.
-
-    Attributes:
-        format: `OWN` for files of `save_finetuned`, else the name of the official format.
-        head: the head's weights, with the file's names but without `head.`; see `croco_bench.heads` for official ones.
-        metadata: the arguments of `save_finetuned` and the description of the network, JSON parsed; of official files
-            the arguments of their training that are plain values.
-    """
-
-    format: str
-    head: State
-    metadata: Mapping[str, Any]
-
-
-def read_finetuned(path: Path) -> Finetuned | None:
-    """The head of a fine-tuned file of this project, of CroCo-Flow or of CroCo-Stereo; None for any other file.
-
-    Raises:
-        CheckpointError: the file can't be read.
-    """
-    found, raw = recognize(read_checkpoint(path))
-    head = {name.removeprefix("head."): tensor for name, tensor in raw.state.items() if name.startswith("head.")}
-    if found.name == OWN:
-        return Finetuned(OWN, head, raw.extras)
-    return Finetuned(found.name, head, _plain_arguments(raw)) if found is FINETUNED and head else None
-
-
-def _plain_arguments(raw: RawCheckpoint) -> dict[str, Any]:
-    """The training arguments that are strings, numbers, or lists of them."""
-
-    def plain(value: object) -> bool:
-        if isinstance(value, list | tuple):
-            return all(plain(item) for item in value)
-        return value is None or isinstance(value, str | int | float)
-
-    args = raw.extras.get("args")
-    arguments = vars(args) if isinstance(args, argparse.Namespace) else {}
-    return {str(name): value for name, value in arguments.items() if plain(value)}
-
-
-def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Writes backbone, head and the description of the backbone into one `.safetensors` file, atomically.
-
-    Raises:
-        RecordError: the file can't be written; an earlier file at `path` is untouched.
-    """
-    parts: Iterable[tuple[str, nn.Module]] = (("backbone", backbone), ("head", head))
-    tensors = {
-        f"{part}.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for part, module in parts
-        for name, tensor in module.state_dict().items()
-    }
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, **backbone.metadata(), "format": OWN})
-
-
-def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, str]) -> None:
-    """Writes a pre-trained backbone alone, in half precision, for sharing; position tables stay in float32.
-
-    Raises:
-        RecordError: the file can't be written; an earlier file at `path` is untouched.
-    """
-    tensors = {
-        f"backbone.{name}": tensor.detach().cpu().to(torch.float32 if name.endswith("positions") else torch.float16)
-        for name, tensor in backbone.state_dict().items()
-    }
-    contiguous = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
-        save_file(contiguous, temporary, metadata={**metadata, **backbone.metadata(), "format": PRETRAINED})

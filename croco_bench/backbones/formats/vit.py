@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from croco_bench.backbones.architecture import Architecture, heads_of
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.formats.multimae import NO_NORM
 from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape, square_grid
+from croco_bench.backbones.networks.architecture import Architecture, heads_of
 from croco_bench.errors import CheckpointError
 
 Family = Literal["mae", "multimae", "vit"]

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.architecture import Architecture, Grid
-from croco_bench.backbones.attention import RopeTables, rope_tables
-from croco_bench.backbones.blocks import Block, initialize, layer_norm, set_drop_path
-from croco_bench.backbones.position_tables import sincos
+from croco_bench.backbones.networks.architecture import Architecture, Grid
+from croco_bench.backbones.networks.attention import RopeTables, rope_tables
+from croco_bench.backbones.networks.blocks import Block, initialize, layer_norm, set_drop_path
+from croco_bench.backbones.networks.position_tables import sincos
 from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import FitError
 from croco_bench.types import Size

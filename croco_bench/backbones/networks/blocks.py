@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from croco_bench.backbones.attention import Attention, CrossAttention, RopeTables
+from croco_bench.backbones.networks.attention import Attention, CrossAttention, RopeTables
 
 # All families here were trained with 1e-6; torch's default is 1e-5.
 EPSILON = 1e-6

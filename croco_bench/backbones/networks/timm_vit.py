@@ -9,11 +9,10 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from croco_bench.backbones.blocks import drop_path
-from croco_bench.backbones.locate import hub_reason
-from croco_bench.backbones.vit import check_size, grid_of
+from croco_bench.backbones.networks.blocks import drop_path
+from croco_bench.backbones.networks.vit import check_size, grid_of
 from croco_bench.contracts import Backbone, Origin
-from croco_bench.errors import CheckpointError, FitError
+from croco_bench.errors import CheckpointError, FitError, hub_reason
 from croco_bench.types import Size
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from croco_bench.backbones.architecture import Grid
+from croco_bench.backbones.networks.architecture import Grid
 
 
 def sincos(width: int, grid: Grid) -> Tensor:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.architecture import Architecture, Decoder
-from croco_bench.backbones.attention import RopeTables
-from croco_bench.backbones.blocks import Block, CrossBlock, layer_norm
-from croco_bench.backbones.vit import ViT, check_size
+from croco_bench.backbones.networks.architecture import Architecture, Decoder
+from croco_bench.backbones.networks.attention import RopeTables
+from croco_bench.backbones.networks.blocks import Block, CrossBlock, layer_norm
+from croco_bench.backbones.networks.vit import ViT, check_size
 from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.errors import FitError
 from croco_bench.types import Size

@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.architecture import Decoder
-from croco_bench.backbones.blocks import initialize
-from croco_bench.backbones.croco import CroCo, CrossView
-from croco_bench.backbones.position_tables import sincos
-from croco_bench.backbones.timm_vit import TimmViT
-from croco_bench.backbones.vit import ViT, grid_of
+from croco_bench.backbones.networks.architecture import Decoder
+from croco_bench.backbones.networks.blocks import initialize
+from croco_bench.backbones.networks.croco import CroCo, CrossView
+from croco_bench.backbones.networks.position_tables import sincos
+from croco_bench.backbones.networks.timm_vit import TimmViT
+from croco_bench.backbones.networks.vit import ViT, grid_of
 from croco_bench.contracts import Backbone, Origin, PairBackbone
 from croco_bench.errors import FitError
 from croco_bench.types import Size

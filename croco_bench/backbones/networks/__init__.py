@@ -1,0 +1,1 @@
+"""Networks: the architectures as data, and the modules that are built from them."""
