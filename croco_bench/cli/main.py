@@ -261,10 +261,16 @@ def demo(
     run_demo(out, tasks=task or (), seeds=seeds, open_page=open_page)
 
 
+def _at_home(word: str) -> str:
+    """A word of the command line with `~` expanded where a path begins with it, which shells don't do in `--out=~/x`."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{Path(value).expanduser()}" if value.startswith("~/") or value == "~" else word
+
+
 def main() -> None:
     """Runs the command line; errors are one sentence on stderr. Exit code 0 done, 1 failed, 2 wrong command line."""
     try:
-        app(standalone_mode=True)
+        app(args=[_at_home(word) for word in sys.argv[1:]], standalone_mode=True)
     except BenchError as error:
         if _debug:
             raise

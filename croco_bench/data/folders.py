@@ -28,7 +28,7 @@ def data_folder(data_root: Path | None, name: str) -> Path:
             f"where is the {name} dataset? give --data-root DIR (the folder that holds {name}/) or set CROCO_BENCH_DATA",
             "croco-bench data make-mini DIR renders a miniature to try",
         )
-    folder = Path(given) / name
+    folder = Path(given).expanduser() / name
     if not folder.is_dir():
         raise DataError(
             f"there is no folder {folder}", "croco-bench data list says what it should hold and where to get it"

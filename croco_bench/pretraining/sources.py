@@ -78,7 +78,7 @@ def _find(name: str, data_root: Path | None) -> Path:
             "give --pairs DIR, or --data-root (or CROCO_BENCH_DATA) where it lies "
             "below, or --pairs rooms to render rooms as you go",
         )
-    return Path(root) / name
+    return Path(root).expanduser() / name
 
 
 def _open_modalities(
