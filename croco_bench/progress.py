@@ -13,10 +13,13 @@ _LINE_SECONDS = 30.0
 
 
 class Bar:
-    """A context manager: `with Bar("train", total) as bar: bar.advance(1, "loss 0.12")`."""
+    """A context manager: `with Bar("train", total) as bar: bar.advance(1, "loss 0.12")`.
 
-    def __init__(self, what: str, total: int, *, start: int = 0, shown: bool = True) -> None:
-        self._what, self._total, self._done, self._shown = what, total, start, shown
+    `start` items of `total` are done already; nothing is printed unless `shown`.
+    """
+
+    def __init__(self, title: str, total: int, *, start: int = 0, shown: bool = True) -> None:
+        self._title, self._total, self._done, self._shown = title, total, start, shown
         self._live = shown and console.is_terminal
         self._began, self._start = time.monotonic(), start
         self._last_line = self._began
@@ -31,7 +34,7 @@ class Bar:
             console=console,
             disable=not self._live,
         )
-        self._task = self._progress.add_task(what, total=total, completed=start, text="")
+        self._task = self._progress.add_task(title, total=total, completed=start, text="")
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -43,18 +46,18 @@ class Bar:
         self._progress.stop()
 
     def advance(self, by: int, text: str = "") -> None:
-        """Counts work done; `text` is what to show beside the bar."""
+        """Counts `by` more items as done and shows `text` beside the bar."""
         self._done += by
         self._progress.update(self._task, completed=self._done, text=text)
         now = time.monotonic()
         if self._shown and not self._live and (now - self._last_line > _LINE_SECONDS or self._done >= self._total):
             self._last_line = now
             left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
-            log(f"{self._what} {self._done}/{self._total}, {_clock(left)} left  {text}".rstrip())
+            log(f"{self._title} {self._done}/{self._total}, {_clock(left)} left  {text}".rstrip())
 
 
 def log(text: str) -> None:
-    """One line to the person who watches: on stderr, above any live bar."""
+    """Prints a line to stderr, above any live bar."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

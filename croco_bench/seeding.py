@@ -1,4 +1,4 @@
-"""All randomness is a function of (seed, what for, where): no state to save, nothing that depends on workers or restarts."""
+"""Random seeds as functions of (seed, purpose, position): without state to save, independent of workers and restarts."""
 
 from __future__ import annotations
 

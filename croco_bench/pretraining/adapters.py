@@ -1,7 +1,4 @@
-"""What surrounds MultiMAE's encoder (Bachmann 2022): modalities to tokens, and tokens back to modalities.
-
-Parameters have MultiMAE's own names, so that its files need no renaming.
-"""
+"""Input and output adapters of MultiMAE (Bachmann 2022), with the parameter names of its files."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from croco_bench.backbones.networks.position_tables import sincos
 
 
 class PatchTokens(nn.Module):
-    """A map of numbers, such as depth, to one token a patch."""
+    """A map of numbers, such as depth, to one token per patch."""
 
     def __init__(self, channels: int, width: int, patch_size: int) -> None:
         super().__init__()
@@ -32,7 +29,7 @@ class PatchTokens(nn.Module):
 
 
 class ClassTokens(nn.Module):
-    """A map of class ids to one token a patch: each id has a learned vector, then as `PatchTokens`."""
+    """A map of class ids to one token per patch: each id becomes a learned vector, then as `PatchTokens`."""
 
     def __init__(self, classes: int, class_width: int, width: int, patch_size: int) -> None:
         super().__init__()
@@ -46,7 +43,7 @@ class ClassTokens(nn.Module):
 
 
 class ContextAttention(nn.Module):
-    """Attention from queries to a context, with MultiMAE's parameter names: keys and values share one matrix."""
+    """Attention from queries to a context; keys and values come from one joint projection, as in MultiMAE's files."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -66,9 +63,9 @@ class ContextAttention(nn.Module):
 class SpatialAdapter(nn.Module):
     """Predicts one modality's patches from the visible tokens of all modalities.
 
-    Queries are that modality's own tokens, a learned token standing for those the encoder didn't see. They attend to
-    all visible tokens, then to each other in `depth` blocks. Positions and a learned vector per modality are added to
-    both sides.
+    Queries are the modality's own tokens, with a learned mask token for each hidden one. They attend to all visible
+    tokens, then to each other in `depth` blocks. Positions and a learned vector per modality are added to queries and
+    context.
     """
 
     pos_emb: Tensor
@@ -85,7 +82,7 @@ class SpatialAdapter(nn.Module):
         depth: int,
         heads: int,
     ) -> None:
-        """`modalities` are the encoder's, in the order of its tokens; `values` are predicted for each patch."""
+        """`modalities` are in the order of the encoder's tokens; `values` is the number of outputs per patch."""
         super().__init__()
         self._modalities, self._count = tuple(modalities), grid[0] * grid[1]
         self._first = self._modalities.index(modality) * self._count
@@ -100,32 +97,32 @@ class SpatialAdapter(nn.Module):
         self.out_proj = nn.Linear(width, values)
 
     def forward(self, encoded: Tensor, visible: Tensor) -> Tensor:
-        """Encoder output (B, P + K, C), prefix tokens first, and which tokens those K are (B, K) -> (B, N, values)."""
-        projected: Tensor = self.proj_context(encoded).to(self.mask_token.dtype)  # lower in mixed precision
+        """Encoder output (B, P + K, C), prefix tokens first, and the indices (B, K) of its tokens -> (B, N, values)."""
+        projected: Tensor = self.proj_context(encoded).to(self.mask_token.dtype)  # mixed precision lowers it
         prefix, seen = projected[:, : -visible.shape[1]], projected[:, -visible.shape[1] :]
         index = visible[:, :, None].expand_as(seen)
-        places = self._places()
-        everything = self.mask_token.expand(len(seen), places.shape[1], -1).scatter(1, index, seen) + places
-        queries = everything[:, self._first : self._first + self._count]
-        context = torch.cat([prefix, everything.gather(1, index)], dim=1)
+        embeddings = self._embeddings()
+        all_tokens = self.mask_token.expand(len(seen), embeddings.shape[1], -1).scatter(1, index, seen) + embeddings
+        queries = all_tokens[:, self._first : self._first + self._count]
+        context = torch.cat([prefix, all_tokens.gather(1, index)], dim=1)
         tokens = self.decoder(self.query_norm(queries), self.context_norm(context))
         tokens = tokens + self.mlp(self.out_norm(tokens))
         output: Tensor = self.out_proj(self.decoder_transformer(tokens))
         return output
 
-    def _places(self) -> Tensor:
-        """What is added to the tokens of all modalities (1, M*N, width): where they are and what they are."""
+    def _embeddings(self) -> Tensor:
+        """Position plus modality embedding of all tokens, (1, M*N, width)."""
         positions = self.pos_emb.flatten(2).transpose(1, 2)
-        # By name: a ParameterDict sorts its keys.
+        # Not in the ParameterDict's own order, which is alphabetical.
         return torch.cat([positions + self.task_embeddings[name] for name in self._modalities], dim=1)
 
 
 def initialize_adapter(adapter: nn.Module) -> None:
-    """Random weights, as MultiMAE begins; draws from torch's global generator."""
+    """MultiMAE's random initialisation, from torch's global generator."""
     adapter.apply(initialize)
     for name, parameter in adapter.named_parameters():
         if name.endswith(("qkv.weight", "kv.weight")):
-            # Queries, keys and values are one matrix each, though they are stored as one.
+            # The bound of a square matrix: queries, keys and values are separate layers, though stored as one.
             bound = math.sqrt(3 / parameter.shape[1])
             nn.init.uniform_(parameter, -bound, bound)
         elif "task_embeddings" in name or "class_emb" in name:

@@ -1,4 +1,4 @@
-"""From a recipe to an objective: the backbone, its decoder, and the loss around them."""
+"""From a recipe to an objective: the backbone, its decoder and the loss."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def options_for(recipe: PretrainRecipe) -> Any:
     """The objective's own options, checked.
 
     Raises:
-        UsageError: unknown keys or wrong types.
+        UsageError: unknown key, wrong type, value out of range.
     """
     return options_of(_OBJECTIVES[recipe.objective].Options, recipe.options, f"[{recipe.objective}] of {recipe.name}")
 
 
 def build(recipe: PretrainRecipe, seed: int) -> Objective:
-    """An objective with random weights, drawn from `seed`.
+    """An objective with random weights, which are a function of `seed`.
 
     Raises:
+        UsageError: an option of the objective is wrong.
         FitError: sizes don't go together.
     """
     options, size = options_for(recipe), recipe.train.image_size
     architecture = architecture_of(recipe)
+    if recipe.objective == "mae" and architecture.grid[0] != architecture.grid[1]:
+        raise FitError(f"MAE's files hold square images only, but train.image_size is {size[0]}x{size[1]}")
     origin = Origin(f"pre-trained with {recipe.objective}, recipe {recipe.name}", "pre-training")
     torch.manual_seed(derive(seed, "pretraining", recipe.objective))
-    network = CroCo if recipe.objective == "croco" else ViT
-    backbone = network(architecture, size, origin, recipe.objective)
-    if recipe.objective == "mae" and backbone.grid[0] != backbone.grid[1]:
-        raise FitError(f"MAE's files hold square images only, but train.image_size is {size[0]}x{size[1]}")
+    backbone = (CroCo if recipe.objective == "croco" else ViT)(architecture, size, origin, recipe.objective)
     backbone.initialize()
     if isinstance(backbone, CroCo):
         return CrossViewCompletion(backbone, options)
@@ -84,6 +84,7 @@ def _decoder(recipe: PretrainRecipe) -> Decoder:
 
 
 def _heads(heads: int, width: int, rope: bool) -> int:
+    """`heads`, if a transformer of this width can have them."""
     unit = 4 if rope or heads == 1 else 1
     if width % heads or (width // heads) % unit or width % 4:
         rule = "a number that divides it, into multiples of 4 with rotary positions"

@@ -1,4 +1,4 @@
-"""Cross-view completion: view 1's hidden patches from what is left of it and from view 2 (Weinzaepfel 2022, 2023)."""
+"""Cross-view completion: hidden patches of view 1 from its visible patches and view 2 (Weinzaepfel 2022, 2023)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from croco_bench.backbones.networks.blocks import Block, CrossBlock, initialize
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.errors import UsageError
-from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
+from croco_bench.pretraining.objective import MaskedOptions, MaskedPixels, Tensors, scatter_tokens
 
 
 @dataclass(frozen=True)
 class CrossViewOptions(MaskedOptions):
-    """CroCo hides more than MAE.
+    """CroCo's mask ratio and initialisation.
 
     Attributes:
-        matching_start: attention to view 2 begins at the same position, by equal constant biases of this size on queries
-            and keys; with rotary positions only. 0: begin as the paper does. A small network on few images learns to
-            copy much sooner so.
+        matching_start: initial bias of the queries and keys that attend to view 2. Equal constant biases make attention
+            prefer the query's own position, with rotary positions only; a small network on few images then learns to
+            copy much sooner. 0: the paper's initialisation.
     """
 
     mask_ratio: float = 0.9
@@ -29,14 +29,18 @@ class CrossViewOptions(MaskedOptions):
 
 
 class CrossViewCompletion(MaskedPixels):
-    """CroCo's objective around a backbone with either decoder."""
+    """CroCo's objective; the backbone has the `cross` or the `cat` decoder."""
 
     Options: ClassVar = CrossViewOptions
     views = 2
     backbone: CroCo
 
     def __init__(self, backbone: CroCo, options: CrossViewOptions) -> None:
-        """Raises `UsageError` where `matching_start` doesn't go with the backbone's positions."""
+        """Random weights outside the backbone, from torch's global generator.
+
+        Raises:
+            UsageError: `matching_start` with other than rotary positions.
+        """
         super().__init__()
         self.backbone, self.options = backbone, options
         self.mask_token = nn.Parameter(torch.empty(1, 1, backbone.decoder_dim).normal_(std=0.02))
@@ -48,10 +52,10 @@ class CrossViewCompletion(MaskedPixels):
                     "croco.matching_start works by rotary positions",
                     "set croco.matching_start=0 or model.positions=rope",
                 )
-            _begin_at_the_same_place(backbone, options.matching_start)
+            _prefer_own_position(backbone, options.matching_start)
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Every patch of view 1, (B, N, p*p*3); only view 1's visible patches and view 2 are looked at."""
+    def predict(self, batch: Tensors) -> Tensor:
+        """All patches of view 1, (B, N, p*p*3), from its visible patches and view 2."""
         backbone, visible = self.backbone, batch["visible"]
         tokens = backbone.decoder_embed(backbone.encode_visible(batch["view1"], visible))
         memory = backbone.embed_for_decoder(backbone.encode(batch["view2"])[-1])
@@ -60,7 +64,7 @@ class CrossViewCompletion(MaskedPixels):
         return predicted
 
 
-def _begin_at_the_same_place(backbone: CroCo, bias: float) -> None:
+def _prefer_own_position(backbone: CroCo, bias: float) -> None:
     """Equal constant queries and keys: under rotation, their product is largest where the positions agree."""
     for block in backbone.dec_blocks:
         if isinstance(block, CrossBlock):

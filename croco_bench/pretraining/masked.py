@@ -1,4 +1,4 @@
-"""Masked autoencoding of single views (He 2022), in CroCo's code path wherever the two agree."""
+"""Masked autoencoding of single views (He 2022)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from croco_bench.backbones.networks.architecture import Decoder
 from croco_bench.backbones.networks.blocks import Block, initialize, layer_norm
 from croco_bench.backbones.networks.position_tables import sincos
 from croco_bench.backbones.networks.vit import ViT
-from croco_bench.pretraining.objective import Batch, MaskedOptions, MaskedPixels, scatter_tokens
+from croco_bench.pretraining.objective import MaskedOptions, MaskedPixels, Tensors, scatter_tokens
 
 
 class MaskedAutoencoder(MaskedPixels):
-    """MAE's objective: a decoder of plain blocks over all patches and the class token, under MAE's own names."""
+    """MAE's objective: a decoder of plain blocks over all patches and the class token, with MAE's parameter names."""
 
     Options: ClassVar = MaskedOptions
     views = 1
@@ -36,13 +36,13 @@ class MaskedAutoencoder(MaskedPixels):
         for part in (self.decoder_embed, self.decoder_blocks, self.decoder_norm, self.decoder_pred):
             part.apply(initialize)
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Every patch of the view, (B, N, p*p*3)."""
+    def predict(self, batch: Tensors) -> Tensor:
+        """All patches of the view, (B, N, p*p*3)."""
         visible, grid = batch["visible"], self.backbone.grid
         tokens = self.decoder_embed(self.backbone.encode_visible(batch["view1"], visible))
-        # The class token's place in the table is zero, so the patches alone get positions.
-        whole = scatter_tokens(tokens[:, 1:], visible, self.mask_token, grid[0] * grid[1])
-        tokens = torch.cat([tokens[:, :1], whole + self.decoder_pos_embed[:, 1:]], dim=1)
+        # The table's entry for the class token is zero, so only patches get positions.
+        patches = scatter_tokens(tokens[:, 1:], visible, self.mask_token, grid[0] * grid[1])
+        tokens = torch.cat([tokens[:, :1], patches + self.decoder_pos_embed[:, 1:]], dim=1)
         for block in self.decoder_blocks:
             tokens = block(tokens)
         predicted: Tensor = self.decoder_pred(self.decoder_norm(tokens)[:, 1:])

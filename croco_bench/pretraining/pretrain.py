@@ -135,7 +135,7 @@ def _facts(settings: dict[str, Any], source: PretrainSource, plan: Plan, seed: i
 def _work(job: PretrainJob, facts: dict[str, Any], accelerator: Accelerator) -> Path:
     trainer = Pretrainer(job, accelerator)
     trainer.train()
-    path, model = trainer.output.path, trainer.whole_model()
+    path, model = trainer.output.path, trainer.unsharded_model()
     if accelerator.is_main_process and (trainer.start < job.plan.steps or not path.is_file()):
         clock, finished = trainer.clock, datetime.now(UTC).isoformat(timespec="seconds")
         timing = {"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds, "finished": finished}

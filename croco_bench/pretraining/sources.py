@@ -24,7 +24,7 @@ from croco_bench.types import Sample, Size
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 ROOMS = "rooms"
-# Smallest number of held-out scenes of a set; a tenth of the set's scenes where that is fewer.
+# Scenes that are held out of a set of many scenes, even where fewer have enough pairs.
 MIN_SCENES = 4
 
 
@@ -42,7 +42,7 @@ def open_source(data: PretrainData, objective: Objective, image_size: Size, data
     """Opens all sets of a recipe.
 
     Raises:
-        DataError: a set isn't there, or is damaged.
+        DataError: a set is missing or damaged.
     """
     if isinstance(objective, MultimodalAutoencoder):
         return _open_modalities(data, objective, image_size, data_root)
@@ -68,15 +68,15 @@ def _open(name: str, data: PretrainData, image_size: Size, data_root: Path | Non
 
 
 def _find(name: str, data_root: Path | None) -> Path:
-    """A path, or the name of a folder below the data root."""
+    """The path `name`, or the folder of that name below the data root."""
     if Path(name).exists():
         return Path(name)
     root = data_root or os.environ.get("CROCO_BENCH_DATA")
     if root is None:
         raise DataError(
             f"there is no folder or list {name}",
-            "give --pairs DIR, or --data-root (or CROCO_BENCH_DATA) where it lies "
-            "below, or --pairs rooms to render rooms as you go",
+            "give --pairs DIR, or --data-root (or CROCO_BENCH_DATA) where it lies below, or --pairs rooms to render rooms "
+            "as you go",
         )
     return Path(root).expanduser() / name
 
@@ -99,9 +99,10 @@ def _open_modalities(
 
 
 def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Reader]]:
-    """Whole scenes of every set, about `count` pairs each, exactly `count` where there are more.
+    """Splits whole scenes off each set, and keeps `count` of their pairs, or all where there are fewer.
 
-    Large scenes are held out several at once, so that a pair of another scene can be found; at most a tenth of a set.
+    Where one scene has enough pairs, more are split off, up to the share of `MIN_SCENES` scenes or a tenth of the set:
+    validation needs pairs of different scenes.
     """
     train: list[Reader] = []
     held: list[Reader] = []

@@ -45,7 +45,7 @@ class Pretrainer(TrainingLoop):
     def __init__(self, job: PretrainJob, accelerator: Accelerator) -> None:
         self.job = job
         recipe, plan = job.recipe, job.plan
-        self._whole = _shard(job, accelerator) if recipe.train.shard else None
+        self._unsharded = _shard(job, accelerator) if recipe.train.shard else None
         optimizer = _adamw(job.objective, recipe)
         length = recipe.train.schedule or recipe.train.epochs or recipe.train.steps or 0
         schedule = Schedule(
@@ -135,27 +135,27 @@ class Pretrainer(TrainingLoop):
         assert isinstance(self.average.module, Objective)
         return self.average.module
 
-    def whole_model(self) -> Objective:
-        """The model that is written. All processes together ask for a sharded one, and the first gets its weights."""
-        if self._whole is None:
+    def unsharded_model(self) -> Objective:
+        """The model that is written. With sharded weights all processes must call this; the first one gets the weights."""
+        if self._unsharded is None:
             return self.model()
         state = self.stepper.state()["network"]
         if self.accelerator.is_main_process:
-            self._whole.load_state_dict(state)
-        return self._whole
+            self._unsharded.load_state_dict(state)
+        return self._unsharded
 
     def _write(self, write: Callable[[Objective], None]) -> None:
-        model = self.whole_model()
+        model = self.unsharded_model()
         if self.accelerator.is_main_process:
             write(model)
 
 
 def _shard(job: PretrainJob, accelerator: Accelerator) -> Objective:
-    """Shards the objective; returns a copy that stays whole, on the CPU."""
-    whole = copy.deepcopy(job.objective)
+    """Shards the objective; returns an unsharded copy on the CPU."""
+    unsharded = copy.deepcopy(job.objective)
     blocks = [module for module in job.objective.modules() if isinstance(module, Block | CrossBlock)]
     shard(job.objective, blocks, ["reconstruct"], accelerator)
-    return whole
+    return unsharded
 
 
 def _loss(wrapped: nn.Module, batch: Batch) -> Tensor:

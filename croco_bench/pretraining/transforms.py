@@ -23,15 +23,15 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to each view on its own, with its own random numbers, as in CroCo's `crop224+acolor`.
+    """Random change of one view, independent of the other view's, as in CroCo's `crop224+acolor`.
 
     Attributes:
         size: of the random crop (H, W), pixels.
-        resize: side of the square that an image is brought to before, by resizing its short side and cropping the
-            middle; 0: as it is.
-        color: brightness, contrast and saturation factors lie within 1 ± this; hue stays.
+        resize: side of the square that an image is first brought to, by resizing its short side and a central crop; 0:
+            keep the image's size.
+        color: brightness, contrast and saturation factors lie within 1 ± this; hue is constant.
         homography: the corners of the crop move by up to this share of half its side.
-        rotation_deg: the crop turns by up to this angle either way.
+        rotation_deg: the crop turns by up to this angle in either direction.
     """
 
     size: Size
@@ -41,9 +41,9 @@ class Augmentation:
     rotation_deg: float = 0.0
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-        """(H, W, 3) -> a randomly changed (size, 3)."""
+        """(H, W, 3) -> a random crop (size, 3)."""
         image = self._fit(image)
-        top, left = (int(rng.integers(0, free + 1)) for free in self._free(image))
+        top, left = (int(rng.integers(0, margin + 1)) for margin in self._margins(image))
         if self.homography or self.rotation_deg:
             cropped = self._warp(image, top, left, rng)
         else:
@@ -56,19 +56,20 @@ class Augmentation:
     def center_crop(self, image: Image) -> Image:
         """(H, W, 3) -> the central (size, 3), colours unchanged: for held-out pairs."""
         image = self._fit(image)
-        top, left = (free // 2 for free in self._free(image))
+        top, left = (margin // 2 for margin in self._margins(image))
         return image[top : top + self.size[0], left : left + self.size[1]]
 
-    def _free(self, image: Image) -> tuple[int, int]:
-        """How far a crop can move down and to the right."""
+    def _margins(self, image: Image) -> tuple[int, int]:
+        """Pixels that the image has more than the crop, (vertical, horizontal)."""
         return image.shape[0] - self.size[0], image.shape[1] - self.size[1]
 
     def _fit(self, image: Image) -> Image:
+        """Resizes to `resize`; an image smaller than the crop is an error."""
         if self.resize and image.shape[:2] != (self.resize, self.resize):
             height, width = image.shape[:2]
             scale = self.resize / min(height, width)
-            inside = (max(round(width * scale), self.resize), max(round(height * scale), self.resize))
-            image = cv2.resize(image, inside, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+            size = (max(round(width * scale), self.resize), max(round(height * scale), self.resize))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
             top, left = (np.array(image.shape[:2]) - self.resize) // 2
             image = image[top : top + self.resize, left : left + self.resize]
         if image.shape[0] < self.size[0] or image.shape[1] < self.size[1]:
@@ -80,7 +81,7 @@ class Augmentation:
         return image
 
     def _warp(self, image: Image, top: int, left: int, rng: np.random.Generator) -> Image:
-        """A crop seen in perspective: its corners, turned and moved, become the corners of the result."""
+        """A crop in perspective: the quadrilateral of its turned and moved corners, mapped to the crop's rectangle."""
         height, width = self.size
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
         middle, angle = corners.mean(axis=0), np.radians(rng.uniform(-self.rotation_deg, self.rotation_deg))
@@ -89,10 +90,10 @@ class Augmentation:
         moved += rng.uniform(-1, 1, (4, 2)) * self.homography * middle + (left, top)
         matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        seen: Image = cv2.warpPerspective(
+        warped: Image = cv2.warpPerspective(
             image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
         )
-        return seen
+        return warped
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class PairTransform:
         image = pair.image(number)
         try:
             return change(image)
-        except DataError as error:  # a crop doesn't know which file it was given
+        except DataError as error:  # the crop doesn't know the file's name
             raise DataError(f"{pair.name(number)}: {error}") from error
 
     def _finish(self, views: list[Image], rng: np.random.Generator) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+"""Recipes: files, changes, options, errors, fingerprints."""
+
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import fingerprint, load_recipe, names_of, resolve
 from croco_bench.errors import UsageError
+from croco_bench.pretraining import recipe as pretraining
 
 TASK = "nyuv2-depth"
 
@@ -89,3 +92,28 @@ def test_the_fingerprint_sees_science_only() -> None:
     for options, same in ((Options(loss="l2"), False), (Options(extra=True), True)):
         changed = resolve(load_recipe(TASK, "paper"), options, Options())
         assert (fingerprint(changed, options) == base) == same
+
+
+def test_the_last_of_several_changes_counts() -> None:
+    recipe = load_recipe(
+        TASK, "paper", ["train.epochs=3", "train.steps=7", "optim.lr=1", "train.epochs=5", "optim.lr=2"]
+    )
+    assert (recipe.train.epochs, recipe.train.steps, recipe.optim.lr) == (5, None, 2)
+
+
+def test_named_settings_are_values_and_replace_changes() -> None:
+    """A value isn't parsed: any folder name is possible."""
+    folders = ['with "quotes" = [and] \\ more', "3"]
+    changes = ["data.pairs=['other']", "objective=mae", "decoder=cross"]
+    recipe = pretraining.load("mini", changes, pairs=folders, objective="croco", decoder="cat")
+    assert recipe.data.pairs == tuple(folders)
+    assert (recipe.objective, recipe.decoder) == ("croco", "cat")
+    recipe = pretraining.load("mini", pairs=folders[:1], objective="multimae")
+    assert recipe.data.modalities == folders[0]
+    assert recipe.data.pairs == pretraining.load("mini").data.pairs
+
+
+def test_weights_go_with_the_pairs_that_are_named() -> None:
+    assert pretraining.load("mini", ["data.weights=[1, 2]"], pairs=["a", "b"]).data.weights == (1.0, 2.0)
+    with pytest.raises(UsageError, match=r"data\.weights has 2 numbers for 1 sets of pairs"):
+        pretraining.load("mini", ["data.weights=[1, 2]"])

@@ -1,10 +1,12 @@
+"""Parameter groups, weight decay, schedules."""
+
 import pytest
 import torch
 
 from croco_bench import load_backbone, registry
 from croco_bench.config.recipe import Optim
 from croco_bench.engine.network import Network, spec_for
-from croco_bench.engine.optim import Schedule, build_optimizer, parameter_groups
+from croco_bench.engine.optim import Schedule, build_optimizer, is_decayed, parameter_groups
 from croco_bench.errors import UsageError
 
 
@@ -37,6 +39,22 @@ def test_every_trainable_parameter_is_in_one_group_and_vectors_do_not_decay() ->
             assert (group["weight_decay"] == 0.0) == (
                 parameter.ndim == 1 or parameter is network.backbone.get_parameter("prefix")
             )
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "decayed"),
+    [
+        ("backbone.blocks.0.attn.qkv.weight", (12, 4), True),
+        ("backbone.blocks.0.attn.qkv.bias", (12,), False),
+        ("backbone.prefix", (1, 1, 4), False),
+        ("output_adapters.depth.mask_token", (1, 1, 4), False),
+        ("output_adapters.depth.task_embeddings.rgb", (1, 1, 4), True),
+    ],
+)
+def test_fine_tuning_and_pre_training_decay_the_same_parameters(
+    name: str, shape: tuple[int, ...], decayed: bool
+) -> None:
+    assert is_decayed(name, torch.nn.Parameter(torch.zeros(shape))) is decayed
 
 
 def test_warm_up_starts_at_zero_and_the_cosine_ends_at_its_floor() -> None:

@@ -1,3 +1,5 @@
+"""The multimae objective: masks, losses by hand, adapters, official files, wrong settings."""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor
 from croco_bench import load_backbone
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.networks.vit import ViT
+from croco_bench.config.load import options_of
 from croco_bench.errors import BenchError, FitError, UsageError
 from croco_bench.pretraining.adapters import SpatialAdapter
 from croco_bench.pretraining.multimodal import (
@@ -365,14 +368,16 @@ def test_without_normalized_patches_there_is_one_color_adapter() -> None:
     [
         ({"semseg_stride": 3}, FitError, "must divide the patch size 8"),
         ({"visible": 192}, FitError, "192 tokens together"),
-        ({"visible": 0}, UsageError, "visible = 0"),
-        ({"concentration": 0.0}, UsageError, "concentration"),
+        ({"visible": 0}, UsageError, r"^\[multimae\]: visible: input should be greater than 0 \(given 0\)$"),
+        ({"decoder_depth": -1}, UsageError, r"decoder_depth: .* greater than or equal to 0 \(given -1\)"),
+        ({"concentration": 0.0}, UsageError, "concentration: .* greater than 0"),
+        ({"concentration": float("nan")}, UsageError, "concentration: .* finite number"),
         ({"decoder_heads": 5}, UsageError, "decoder_width = 96"),
     ],
 )
 def test_settings_that_do_not_fit(changes: dict[str, Any], kind: type[BenchError], words: str) -> None:
     with pytest.raises(kind, match=words) as error:
-        objective(options=MultimodalOptions(**{**vars(MINI), **changes}))
+        objective(options=options_of(MultimodalOptions, {**vars(MINI), **changes}, "[multimae]"))
     assert "\n" not in str(error.value)
 
 

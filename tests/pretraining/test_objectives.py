@@ -31,10 +31,11 @@ from croco_bench.pretraining.objective import (
 from croco_bench.pretraining.sources import PretrainSource
 from croco_bench.pretraining.validation import Validation
 
-TINY = [
-    *("model.width=32", "model.depth=2", "model.decoder_width=32", "model.decoder_depth=2"),
-    *("train.image_size=32", "model.heads=2", "model.decoder_heads=2"),
-]
+SIZES = {
+    "model": {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2},
+    "train": {"image_size": 32},
+}
+TINY = [f"{table}.{key}={value}" for table, settings in SIZES.items() for key, value in settings.items()]
 KINDS = {"cross": ["objective=croco"], "cat": ["objective=croco", "decoder=cat"], "mae": ["objective=mae"]}
 
 

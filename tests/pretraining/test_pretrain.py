@@ -31,12 +31,14 @@ from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.pretrain import pretrain
 from croco_bench.pretraining.train import Pretrainer
 
-TINY = [
-    *("model.width=32", "model.depth=4", "model.heads=2", "model.decoder_width=32", "model.decoder_depth=1"),
-    *("model.decoder_heads=2", "train.image_size=32", "data.resize=36", "data.holdout=2", "train.batch_size=4"),
-    *("train.steps=6", "train.check_every=3", "optim.warmup=1", "train.save_seconds=0"),
-    *("multimae.visible=8", "multimae.decoder_heads=2", "multimae.decoder_width=32"),
-]
+SIZES = {
+    "model": {"width": 32, "depth": 4, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+    "multimae": {"visible": 8, "decoder_heads": 2, "decoder_width": 32},
+    "data": {"resize": 36, "holdout": 2},
+    "train": {"image_size": 32, "batch_size": 4, "steps": 6, "check_every": 3, "save_seconds": 0},
+    "optim": {"warmup": 1},
+}
+TINY = [f"{table}.{key}={value}" for table, settings in SIZES.items() for key, value in settings.items()]
 Say = Callable[..., str]
 
 
@@ -163,7 +165,9 @@ def test_a_pretrained_backbone_is_fine_tuned(made: Path, tiny_data: Path, tmp_pa
 
 def test_rooms_without_end(tiny_data: Path, tmp_path: Path) -> None:
     path = tiny(tiny_data, tmp_path / "net", "data.holdout=0", "train.steps=2", pairs=["rooms"])
-    assert json.loads((path.parent / "facts.json").read_text())["data"]["sets"] == "rooms"
+    facts = json.loads((path.parent / "facts.json").read_text())
+    assert facts["data"]["sets"] == "rooms"
+    assert facts["command"].startswith("croco-bench pretrain --recipe mini --pairs=rooms --set=")
 
 
 def test_low_precision_and_an_average_of_weights(made: Path, tiny_data: Path, tmp_path: Path) -> None:
