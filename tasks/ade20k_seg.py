@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.ade20k import NAMES, PALETTE, UNLABELED, ADE20KReader
 from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms import segmentation as maps
-from croco_bench.data.transforms.color import ColorJitter, to_unit
+from croco_bench.data.transforms.color import ColorJitter, to_uint8, to_unit
 from croco_bench.errors import DivergedError, UsageError
 from croco_bench.metrics.segmentation import SegmentationMeter
 from croco_bench.tiling import slide
@@ -55,8 +55,7 @@ class ADE20KSeg(Task):
             raise UsageError(f"task.overlap={options.overlap:g} should be at least 0 and less than 1")
         self.options, self.image_size, self.state = options, image_size, {}
 
-    @property
-    def out_channels(self) -> int:
+    def out_channels(self, data: TaskData) -> int:
         """Classes."""
         return len(NAMES)
 
@@ -65,10 +64,10 @@ class ADE20KSeg(Task):
         """The headline."""
         return "miou"
 
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; a fixed part of the training images is set aside for selection."""
-        train, select = split_by_group(ADE20KReader(root, "train"), self.options.select_fraction, seed=seed)
-        return Splits(train, select, ADE20KReader(root, "test"))
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """See `Task.open`; a fixed part of the training images is held out for selection."""
+        training = split_by_group(ADE20KReader(root, "train"), self.options.select_fraction, seed=seed)
+        return TaskData(ADE20KReader(root, "test"), TrainingSplits(*training))
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """`image` and `label` of the network's size; what lies outside the photograph has no class."""
@@ -106,9 +105,9 @@ class ADE20KSeg(Task):
         """Native size."""
         return self._native(reader)
 
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
         """Native size, and MultiMAE's padded squares."""
-        return [self._native(reader), self._letterbox(reader)]
+        return [self._native(data.test), self._letterbox(data.test)]
 
     def _native(self, reader: Reader) -> Evaluation:
         return Evaluation(
@@ -162,10 +161,10 @@ class ADE20KSeg(Task):
     def _predict_letterbox(self, network: nn.Module, batch: Batch) -> list[Array]:
         return _labels(network(batch["image"]).float(), self.image_size)
 
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Image, prediction and annotation blended with it, wrong pixels in red; what is unlabelled stays grey."""
         label, (height, width) = sample["label"], sample["content"]
-        content = (sample["image"][:, :height, :width].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        content = to_uint8(sample["image"][:, :height, :width])
         image = cv2.resize(content, label.shape[::-1], interpolation=cv2.INTER_AREA)
         known = (label != UNLABELED)[:, :, None]
         right, wrong = np.array([40, 160, 60]), np.array([230, 30, 30])

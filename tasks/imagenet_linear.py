@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.imagenet import open_split, titles
 from croco_bench.data.splitting import split_by_group
-from croco_bench.data.transforms.color import to_unit
+from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.metrics.classification import ClassificationMeter
 from croco_bench.types import Array, Batch, Sample, Size
 
@@ -44,24 +44,21 @@ class ImageNetLinear(Task):
 
     def __init__(self, options: ImageNetLinearOptions, image_size: Size) -> None:
         self.options, self.image_size, self.state = options, image_size, {}
-        self.classes, self.titles = list[str](), list[str]()
 
-    @property
-    def out_channels(self) -> int:
-        """As many as the training split has class folders."""
-        return len(self.classes)
+    def out_channels(self, data: TaskData) -> int:
+        """Number of class folders of the training split."""
+        return len(data.class_names)
 
     @property
     def selection_metric(self) -> str:
         """The headline."""
         return "top1"
 
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; the validation images are only scored, never chosen by."""
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """See `Task.open`; the validation images are the test split and select nothing."""
         whole, test = open_split(root, "train"), open_split(root, "val")
-        self.classes, self.titles = whole.classes, titles(root, whole.classes)
-        train, select = split_by_group(whole, self.options.select_fraction, seed=seed)
-        return Splits(train, select, test)
+        training = TrainingSplits(*split_by_group(whole, self.options.select_fraction, seed=seed))
+        return TaskData(test, training, class_names=tuple(titles(root, whole.classes)))
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """MAE's for probes: a random box resized (bicubic), drawn once as in its TensorFlow original, and a flip."""
@@ -94,9 +91,9 @@ class ImageNetLinear(Task):
         """As the validation images are scored."""
         return self._center(reader)
 
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
         """Centre crops of all validation images."""
-        return [self._center(reader)]
+        return [self._center(data.test)]
 
     def _center(self, reader: Reader) -> Evaluation:
         return Evaluation(
@@ -113,19 +110,19 @@ class ImageNetLinear(Task):
         output: Tensor = network(batch["image"])
         return list(output.float().cpu().numpy())
 
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Image, and the five highest scores as bars: the true class, which the title has in brackets, in green."""
-        image = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        image = to_uint8(sample["image"])
         best, label = np.argsort(-prediction)[:5], int(sample["label"])
         shares = np.exp(prediction - prediction.max())
         shares /= shares.sum()
         bars = np.full_like(image, 255)
         height, width = bars.shape[:2]
-        for place, index in enumerate(best):
-            top, bottom = (round((place + edge) * height / 5) for edge in (0.15, 0.85))
+        for rank, index in enumerate(best):
+            top, bottom = (round((rank + edge) * height / 5) for edge in (0.15, 0.85))
             bars[top:bottom, : max(round(width * float(shares[index])), 1)] = _TRUE if index == label else _OTHER
-        named = ", ".join(self.titles[index] for index in best[:2])
-        return {"image": image, f"{named} (is {self.titles[label]})": bars}
+        named = ", ".join(data.class_names[index] for index in best[:2])
+        return {"image": image, f"{named} (is {data.class_names[label]})": bars}
 
 
 def _random_box(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.nyuv2 import open_split
 from croco_bench.data.splitting import Subset, split_by_group, spread_indices
 from croco_bench.data.transforms import geometry
-from croco_bench.data.transforms.color import ColorJitter, to_gray, to_unit
+from croco_bench.data.transforms.color import ColorJitter, to_gray, to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
@@ -82,8 +82,7 @@ class NYUv2Depth(Task):
             self.state = {"mean_m": _MULTIMAE_MEAN / _PNG_PER_M, "std_m": _MULTIMAE_STD / _PNG_PER_M}
         self._unseen = _WATCHED
 
-    @property
-    def out_channels(self) -> int:
+    def out_channels(self, data: TaskData) -> int:
         """Depth."""
         return 1
 
@@ -92,12 +91,11 @@ class NYUv2Depth(Task):
         """δ1: the headline, and, unlike RMSE, not ruled by a few far pixels of a small selection split."""
         return "delta1"
 
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; whole scenes of the training split are set aside for selection."""
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """See `Task.open`; whole scenes of the training split are held out for selection."""
         validity, layout = self.options.validity, self.options.layout
         whole, test = (open_split(root, split, validity=validity, layout=layout) for split in ("train", "test"))
-        train, select = split_by_group(whole, self.options.select_fraction, seed=seed)
-        return Splits(train, select, test)
+        return TaskData(test, TrainingSplits(*split_by_group(whole, self.options.select_fraction, seed=seed)))
 
     def measure_state(self, train: Reader) -> None:
         """Mean and deviation (m) of valid training depths, each image weighing the same.
@@ -171,8 +169,9 @@ class NYUv2Depth(Task):
         """Centre crops."""
         return self._center("", reader)
 
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
         """Centre crop of all test images, full resolution in Eigen's crop, and on request the historic 100 images."""
+        reader = data.test
         found = [self._center("", reader), self._full(reader)]
         if self.options.hundred:
             chosen = np.random.RandomState(0).permutation(len(reader))[:_HUNDRED]
@@ -229,14 +228,13 @@ class NYUv2Depth(Task):
         depth = F.interpolate(self.to_meters(outputs), size=native, mode="bilinear", align_corners=False)
         return list(depth[:, 0].cpu().numpy())
 
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Image, prediction and ground truth on one scale, absolute error; invalid pixels grey."""
         valid = sample["valid"]
-        image = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         span = unit_range(sample["depth_m"][valid])
         error = np.abs(prediction - sample["depth_m"])
         return {
-            "image": image,
+            "image": to_uint8(sample["image"]),
             f"prediction, {span[0]:.1f} to {span[1]:.1f} m": colored(prediction, span, cv2.COLORMAP_TURBO),
             "ground truth": colored(sample["depth_m"], span, cv2.COLORMAP_TURBO, valid),
             "error, 0 to 1 m": colored(error, (0.0, 1.0), cv2.COLORMAP_INFERNO, valid),

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Splits, Task
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.taskonomy import DOMAINS, Layout, block_dilated, open_split, softened
-from croco_bench.data.transforms.color import to_unit
+from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import UsageError
 from croco_bench.metrics.dense import DenseMeter
@@ -50,8 +50,7 @@ class Taskonomy(Task):
             raise UsageError("task.train_rows and task.val_rows should be at least 1")
         self.options, self.image_size, self.state = options, image_size, {}
 
-    @property
-    def out_channels(self) -> int:
+    def out_channels(self, data: TaskData) -> int:
         """Those of the domain."""
         return DOMAINS[self.domain].channels
 
@@ -60,14 +59,14 @@ class Taskonomy(Task):
         """The loss itself."""
         return "l1"
 
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; the official validation list, of other buildings, selects."""
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """See `Task.open`; the official validation list, of other buildings, is the selection split."""
         options = self.options
-        return Splits(
-            open_split(root, "train", domain=self.domain, rows=options.train_rows, layout=options.layout),
-            open_split(root, "val", domain=self.domain, rows=options.val_rows, layout=options.layout),
-            open_split(root, "test", domain=self.domain, layout=options.layout),
+        training = TrainingSplits(
+            train=open_split(root, "train", domain=self.domain, rows=options.train_rows, layout=options.layout),
+            select=open_split(root, "val", domain=self.domain, rows=options.val_rows, layout=options.layout),
         )
+        return TaskData(open_split(root, "test", domain=self.domain, layout=options.layout), training)
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Nothing is augmented, as in MultiMAE."""
@@ -93,9 +92,9 @@ class Taskonomy(Task):
         """As the test split is scored."""
         return self._whole(reader)
 
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
         """All test images at the network's size."""
-        return [self._whole(reader)]
+        return [self._whole(data.test)]
 
     def _whole(self, reader: Reader) -> Evaluation:
         return Evaluation(
@@ -112,13 +111,13 @@ class Taskonomy(Task):
         output: Tensor = network(batch["image"])
         return list(output.float().permute(0, 2, 3, 1).cpu().numpy())
 
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Image, prediction and truth on one scale, error averaged over channels; invalid pixels grey."""
         valid, truth = sample["valid"], np.asarray(sample["target"])
         span = unit_range(truth[valid])
         error, top = np.abs(prediction - truth).mean(axis=-1), max(span[1] - span[0], 1e-3) / 2
         return {
-            "image": (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8),
+            "image": to_uint8(sample["image"]),
             "prediction": _picture(prediction, span, np.ones_like(valid)),
             "ground truth": _picture(truth, span, valid),
             f"error, 0 to {top:.2g}": colored(error, (0.0, top), cv2.COLORMAP_INFERNO, valid),

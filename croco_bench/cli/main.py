@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ import typer
 
 from croco_bench import __version__
 from croco_bench.cli.data import DataRoot, data_app
-from croco_bench.errors import BenchError, UsageError
+from croco_bench.errors import BenchError
 
 _EXAMPLES = """
 Examples:
@@ -80,42 +80,28 @@ def run_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
 ) -> None:
     """Fine-tune and evaluate one checkpoint on a task, or on a group of them; an interrupted run goes on where it stopped."""
-    from croco_bench import registry
     from croco_bench.records.store import ResultPaths
+    from croco_bench.runs.group import run_group
     from croco_bench.runs.runner import run
     from croco_bench.tables.show import show
 
-    members = registry.members(task)
-    failures: dict[str, list[str]] = {}
-    for member in members:
-        try:
-            result = run(
-                member,
-                ckpt,
-                recipe=recipe,
-                data_root=data_root,
-                results=results,
-                name=name,
-                seed=seed,
-                limit=limit,
-                changes=changes or (),
-                device=device,
-                frozen=frozen,
-                eval_only=eval_only,
-                fresh=fresh,
-            )
-        except BenchError as error:
-            # A wrong command line is wrong for all of them, and a process that goes on alone would never be met again.
-            if members == [task] or isinstance(error, UsageError) or "RANK" in os.environ:
-                raise
-            failures.setdefault(str(error), []).append(member)
-            continue
-        if result is not None:
-            typer.echo(show(ResultPaths(results, result.recipe.name, member, result.model.name, seed).json))
-    if failures:
-        count = sum(len(failed) for failed in failures.values())
-        told = "; ".join(f"{', '.join(failed)}: {text}" for text, failed in failures.items())
-        raise BenchError(f"{count} of {len(members)} tasks failed: {told}")
+    run_task = partial(
+        run,
+        ckpt=ckpt,
+        recipe=recipe,
+        data_root=data_root,
+        results=results,
+        name=name,
+        seed=seed,
+        limit=limit,
+        changes=changes or (),
+        device=device,
+        frozen=frozen,
+        eval_only=eval_only,
+        fresh=fresh,
+    )
+    for result in run_group(task, run_task):
+        typer.echo(show(ResultPaths(results, result.recipe.name, result.task.name, result.model.name, seed).json))
 
 
 _PRETRAIN_EXAMPLES = """

@@ -86,8 +86,8 @@ def usable_workers(wanted: int) -> int:
 
 
 @contextmanager
-def advice(train: Loop) -> Iterator[None]:
-    """Around a training: turns failures of the machine into sentences that say what to do."""
+def explain_errors(train: Loop) -> Iterator[None]:
+    """Turns out-of-memory, full-disk and unreadable-file errors into `BenchError`s with advice."""
     try:
         yield
     except BenchError:

@@ -1,10 +1,11 @@
-"""Scores a network under one protocol: every image once, per-image rows in float64, whatever the number of processes."""
+"""Scores a network or a classical method under one protocol: every image once, per-image rows in float64."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from accelerate.utils import gather_object
 from croco_bench.contracts import Evaluation
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.devices import usable_workers
-from croco_bench.engine.network import Network, Unlearned
+from croco_bench.engine.predictor import Predictor
 from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.metrics.meter import Rows, stack
 from croco_bench.types import Array
@@ -22,9 +23,9 @@ from croco_bench.types import Array
 
 @dataclass(frozen=True)
 class Scores:
-    """Rows of all images, in index order, and the metrics made from them.
+    """Rows of all images, in index order, and the metrics computed from them.
 
-    `missing` says of each metric that has no finite value why; it is in no result. See `evaluate`.
+    `missing` holds the reason for each metric without a finite value; such metrics are left out of results.
     """
 
     rows: Rows
@@ -37,31 +38,38 @@ class Scores:
         """How many images were scored."""
         return len(self.rows["index"])
 
-    def needed(self, metric: str) -> float:
+    def value_of(self, metric: str) -> float:
         """The value of a metric that selects weights.
 
         Raises:
-            DataError: it has none.
+            DataError: it has no finite value.
         """
         if metric in self.missing:
             raise DataError(f"{metric}, which selects the weights, can't be computed: {self.missing[metric]}")
         return self.metrics[metric]
 
 
+@dataclass(frozen=True)
+class EvalResult:
+    """Scores under one protocol, of the weights of the selected step (those to report) or of the last step."""
+
+    weights: Literal["selected", "last"]
+    evaluation: Evaluation
+    scores: Scores
+
+
 def evaluate(
-    network: Network,
+    predictor: Predictor,
     evaluation: Evaluation,
     accelerator: Accelerator,
     *,
     workers: int,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Scores:
-    """Runs `evaluation` on all images of its reader. Each process takes its share, neighbours together; nothing is padded.
+    """Runs `evaluation` on all images of its reader. Each process scores a contiguous share; nothing is padded.
 
-    A network's predictions must be finite. A method without learning may say NaN where it found no answer, if the meter
-    scores failures. A metric without a finite value, as no image has what it needs or as too many predictions failed, is
-    left out of the result, which says so once. An error is only: no targets at all, no selection metric, or no headline
-    metric of a network (where a method without learning fails that often, its cell in the table stays empty).
+    Predictions must be finite, unless the predictor may fail and the meter scores failures. A metric without a finite
+    value is left out of `metrics` and explained in `missing`: no image has what it needs, or too many predictions failed.
 
     Raises:
         DivergedError: a prediction isn't finite.
@@ -73,14 +81,13 @@ def evaluate(
     rank, processes = accelerator.process_index, accelerator.num_processes
     mine = list(range(total * rank // processes, total * (rank + 1) // processes))
     rows: list[dict[str, float | Array]] = []
-    network.eval()
     device = accelerator.device
     batches = evaluation_batches(evaluation, mine, workers=usable_workers(workers), pin=device.type == "cuda")
     with torch.inference_mode():
         for batch in batches:
             with accelerator.autocast():
-                predictions = evaluation.predict(network, to_device(batch, device))
-            rows += _measure(evaluation, predictions, batch, may_fail=isinstance(network, Unlearned))
+                predictions = predictor.predict(evaluation, to_device(batch, device))
+            rows += _measure(evaluation, predictions, batch, may_fail=predictor.may_fail)
             advance(len(predictions))
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
@@ -96,13 +103,13 @@ def evaluate(
             f"has a valid target",
             f"croco-bench data check {evaluation.reader.dataset} says more",
         )
-    missing = {name: _why(value, evaluation) for name, value in metrics.items() if not np.isfinite(value)}
+    missing = {name: missing_reason(value, evaluation) for name, value in metrics.items() if not np.isfinite(value)}
     kept = {name: value for name, value in metrics.items() if name not in missing}
     return Scores(table, kept, time.monotonic() - began, missing)
 
 
-def _why(value: float, evaluation: Evaluation) -> str:
-    """Why a metric has no finite value."""
+def missing_reason(value: float, evaluation: Evaluation) -> str:
+    """The reason why a metric is NaN or infinite."""
     if np.isnan(value):
         return f"no image of the {evaluation.reader.split} split has what it needs"
     return "too many predictions failed for a finite value"
@@ -114,8 +121,8 @@ def _measure(
     rows: list[dict[str, float | Array]] = []
     keys = [key for key in batch if not key.startswith("image")]
     finite = not (may_fail and evaluation.meter.scores_failures)
-    for position, prediction in enumerate(predictions):
-        sample = {key: batch[key][position] for key in keys}  # type: ignore[index]
+    for i, prediction in enumerate(predictions):
+        sample = {key: batch[key][i] for key in keys}  # type: ignore[index]
         if finite and not np.isfinite(prediction).all():
             raise DivergedError(
                 f"the prediction for image {sample['index']} of the {evaluation.reader.split} split isn't finite: the "

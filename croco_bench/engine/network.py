@@ -97,7 +97,7 @@ class Network(nn.Module):
         blocks = self.backbone.encode((images - self.mean) / self.std)
         hooks = range(len(blocks)) if self.head.hooks is None else self.head.hooks
         needed = {*hooks, len(blocks) - 1}
-        return [block if place in needed else block.new_empty(len(block), 0) for place, block in enumerate(blocks)]
+        return [block if i in needed else block.new_empty(len(block), 0) for i, block in enumerate(blocks)]
 
     def _encode(self, views: Sequence[Tensor]) -> Features:
         if self.views == 1:
@@ -106,14 +106,6 @@ class Network(nn.Module):
         assert isinstance(self.backbone, PairBackbone)
         encode = self.backbone.encode_both if self.symmetric and self.training else self.backbone.encode_pair
         return Features(encode(views[0], views[1]), self.grid)
-
-
-class Unlearned(Network):
-    """Stands where a network does while a method without learning is scored: it has no parameters and can't be run."""
-
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-        self.frozen = False
 
 
 def inputs(batch: Batch, views: int) -> tuple[Tensor, ...]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from croco_bench.config.recipe import Recipe
-from croco_bench.contracts import Splits, Task
-from croco_bench.engine.evaluate import evaluate
+from croco_bench.contracts import Task, TrainingSplits
+from croco_bench.engine.dataloading import Plan
+from croco_bench.engine.evaluate import EvalResult, evaluate
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
 from croco_bench.engine.network import Network, Outputs, inputs
 from croco_bench.engine.optim import Schedule, build_optimizer
+from croco_bench.engine.predictor import NetworkPredictor
 from croco_bench.engine.step import State, Stepper
 from croco_bench.types import Batch
 
@@ -24,20 +28,38 @@ class Job(TrainingJob):
 
     recipe: Recipe
     task: Task
-    splits: Splits
+    splits: TrainingSplits
     network: Network
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How training went. `selected` are the network's weights at `step`; the network itself holds the last ones."""
+    """The outcome of a training. After it, the network holds the weights of the last step.
 
+    Attributes:
+        plan: length of the training.
+        step: the selected step, at which `metric` had `value` on the selection split.
+        weights: state dict of the network at that step.
+        seconds: duration, pauses excluded.
+        images_per_s: training throughput.
+        chosen: settings that were chosen on the selection split, stored in the result.
+        others: scores of the test split by other classifiers than the network's head.
+    """
+
+    plan: Plan
     step: int
     metric: str
     value: float
-    selected: dict[str, Tensor]
+    weights: dict[str, Tensor]
     seconds: float
     images_per_s: float
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[EvalResult, ...] = ()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the selected step is the last one."""
+        return self.step == self.plan.steps
 
 
 class Trainer(TrainingLoop):
@@ -76,10 +98,11 @@ class Trainer(TrainingLoop):
         job, seconds = self.job, self.clock.seconds
         trained_images = job.plan.steps * job.recipe.train.batch_size
         return TrainResult(
+            plan=job.plan,
             step=self.best["step"],
             metric=job.task.selection_metric,
             value=self.best["value"],
-            selected=self.best["weights"],
+            weights=self.best["weights"],
             seconds=seconds,
             images_per_s=trained_images / seconds if seconds else 0.0,
         )
@@ -117,8 +140,9 @@ class Trainer(TrainingLoop):
         """Scores the selection split; keeps the weights when they are the best so far (the earlier on a tie)."""
         task = self.job.task
         evaluation = task.selection(self.job.splits.select)
-        scores = evaluate(self.job.network, evaluation, self.accelerator, workers=self.job.recipe.train.workers)
-        value = scores.needed(task.selection_metric)
+        predictor, workers = NetworkPredictor(self.job.network), self.job.recipe.train.workers
+        scores = evaluate(predictor, evaluation, self.accelerator, workers=workers)
+        value = scores.value_of(task.selection_metric)
         metric = next(metric for metric in evaluation.meter.metrics if metric.name == task.selection_metric)
         sign = 1.0 if metric.higher_is_better else -1.0
         if not self.best or sign * value > sign * self.best["value"]:

@@ -65,7 +65,7 @@ def pretrain(
     loaded = recipes.load(recipe, changes, pairs=pairs, objective=objective, decoder=decoder)
     accelerator = devices.start(device, loaded.train.precision, seed)
     main = accelerator.is_main_process
-    with devices.advice(loaded.train), _tf32():
+    with devices.explain_errors(loaded.train), _tf32():
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
         facts["command"] = _command(recipe, pairs, objective, decoder, changes, seed)
         devices.keep_freed_memory(accelerator.device)

@@ -58,7 +58,7 @@ class FeatureCache:
     workers: int
     advance: Callable[[int], None] = field(default=lambda images: None)
 
-    def keep(self, evaluation: Evaluation) -> CachedFeatures:
+    def extract_or_load(self, evaluation: Evaluation) -> CachedFeatures:
         """The vectors of an evaluation's images, from the folder or extracted now.
 
         Files are there whole or not at all: an extraction that was killed goes on where it stopped, one that is under

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from croco_bench.config.recipe import Probe
 from croco_bench.contracts import Evaluation, PooledHead
-from croco_bench.engine.evaluate import Scores
+from croco_bench.engine.evaluate import EvalResult, Scores
 from croco_bench.engine.train import Job, TrainResult
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError
@@ -23,7 +23,6 @@ from croco_bench.metrics.meter import stack
 from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
 from croco_bench.probing.knn import neighbor_scores
 from croco_bench.progress import Bar
-from croco_bench.runs.report import EvalResult
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
@@ -46,21 +45,12 @@ class Classifier:
         return normed(vectors, self.mean, self.variance) @ self.weight.T + self.bias
 
 
-@dataclass(frozen=True)
-class ProbeResult:
-    """The training as the runner knows it, further scores of the test split, and what was chosen."""
-
-    trained: TrainResult
-    others: list[EvalResult]
-    chosen: dict[str, Any]
-
-
 def normed(vectors: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """As a BatchNorm without scale sees them after training."""
     return (vectors - mean) / (variance + 1e-6).sqrt()
 
 
-def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> ProbeResult:
+def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> TrainResult:
     """Extracts vectors of all three parts, trains on them, chooses on the selection part; the test part is only scored.
 
     Every process trains the same grid; the first one's choice counts.
@@ -70,13 +60,15 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
     """
     settings, began = job.recipe.probe, time.monotonic()
     assert settings is not None
-    images = sum(len(reader) for reader in (job.splits.train, job.splits.select, job.splits.test))
+    images = sum(len(reader) for reader in (job.splits.train, job.splits.select, test.reader))
     select = job.task.selection(job.splits.select)
     with Bar("extract", images, shown=accelerator.is_main_process) as bar:
         counted = replace(cache, advance=bar.advance)
-        parts = [counted.keep(one) for one in (replace(select, reader=job.splits.train), select, test)]
+        parts = [counted.extract_or_load(one) for one in (replace(select, reader=job.splits.train), select, test)]
     trained, chosen_by, tested = parts
-    grid = train_grid(job, trained, accelerator.device)
+    head = job.network.head
+    assert isinstance(head, PooledHead)
+    grid = train_grid(job, trained, head.linear.out_features, accelerator.device)
     accuracies = [
         top1(apply(one, chosen_by.vectors[one.pooling], accelerator.device), chosen_by.labels) for one, _ in grid
     ]
@@ -89,8 +81,6 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
         )
     if accelerator.is_main_process:
         _log(job, grid, accuracies)
-    head = job.network.head
-    assert isinstance(head, PooledHead)
     head.load_probe(classifier.pooling, classifier.mean, classifier.variance, classifier.weight, classifier.bias)
     chosen: dict[str, Any] = {"grid": {"rate": rate, "pooling": classifier.pooling, "select_top1": accuracy}}
     others = []
@@ -100,18 +90,20 @@ def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelera
     }.items():
         chosen[name] = facts
         beside = replace(test, prefix=name, citation=_CITATIONS[name], deviations=())
-        others.append(EvalResult("", beside, _scores(test, tested, scores)))
+        others.append(EvalResult("selected", beside, _scores(test, tested, scores)))
     seconds = time.monotonic() - began
     weights = {name: tensor.detach().cpu().clone() for name, tensor in job.network.state_dict().items()}
-    result = TrainResult(
+    return TrainResult(
+        plan=job.plan,
         step=job.plan.steps,
         metric=job.task.selection_metric,
         value=accuracy,
-        selected=weights,
+        weights=weights,
         seconds=seconds,
         images_per_s=len(trained) / trained.seconds if trained.seconds else 0.0,
+        chosen=chosen,
+        others=tuple(others),
     )
-    return ProbeResult(result, others, chosen)
 
 
 _CITATIONS = {
@@ -120,7 +112,7 @@ _CITATIONS = {
 }
 
 
-def train_grid(job: Job, kept: CachedFeatures, device: torch.device) -> list[tuple[Classifier, float]]:
+def train_grid(job: Job, kept: CachedFeatures, classes: int, device: torch.device) -> list[tuple[Classifier, float]]:
     """A classifier per pooling and rate, with the rate. Heads don't touch each other: one product serves all of a pooling.
 
     Vectors are normed with mean and variance of the whole training split. SGD with momentum, cosine to 0, no decay.
@@ -129,7 +121,7 @@ def train_grid(job: Job, kept: CachedFeatures, device: torch.device) -> list[tup
     assert settings is not None
     rates = torch.tensor(settings.rates, device=device) * job.recipe.train.batch_size / 256
     labels = torch.from_numpy(kept.labels).to(device)
-    classes, found = job.task.out_channels, []
+    found = []
     for how, vectors in kept.vectors.items():
         mean, variance = moments(vectors, device)
         draw = torch.Generator().manual_seed(derive(job.seed, "probe", how))

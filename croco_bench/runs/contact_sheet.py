@@ -8,35 +8,32 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from croco_bench.contracts import Evaluation, Task
+from croco_bench.contracts import Evaluation
 from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
-from croco_bench.engine.network import Network
 from croco_bench.files import atomic
+from croco_bench.runs.setup import RunSetup
 from croco_bench.types import Array, Sample
 
 ROWS = 6
-# What fits above a panel in the smallest print.
+# Characters per line above a panel, in the smallest print.
 _CHARACTERS = 38
 
 
-def contact_sheet(
-    path: Path, network: Network, task: Task, evaluation: Evaluation, accelerator: Accelerator, *, title: str
-) -> None:
-    """Draws `task.panels` of images spread evenly over the test split, each row marked with its first metric."""
+def contact_sheet(path: Path, setup: RunSetup, evaluation: Evaluation, accelerator: Accelerator, title: str) -> None:
+    """Draws the task's panels for images evenly spaced over the test split, each row with its value of the first metric."""
     chosen = spread_indices(len(evaluation.reader), ROWS)
     rows: list[tuple[str, dict[str, Array]]] = []
-    network.eval()
     metric = evaluation.meter.metrics[0]
     with torch.inference_mode():
         for batch in evaluation_batches(evaluation, chosen, workers=0, pin=False):
             with accelerator.autocast():
-                predictions = evaluation.predict(network, to_device(batch, accelerator.device))
-            for position, prediction in enumerate(predictions):
-                sample: Sample = {key: values[position] for key, values in batch.items()}
+                predictions = setup.predictor.predict(evaluation, to_device(batch, accelerator.device))
+            for i, prediction in enumerate(predictions):
+                sample: Sample = {key: values[i] for key, values in batch.items()}
                 value = float(evaluation.meter.measure(prediction, sample)[metric.name])
                 label = f"#{sample['index']}  {metric.label} {value:.{metric.digits}f} {metric.unit}".rstrip()
-                rows.append((label, dict(task.panels(sample, prediction))))
+                rows.append((label, dict(setup.task.panels(setup.data, sample, prediction))))
     draw_sheet(path, rows, title)
 
 
@@ -66,5 +63,5 @@ def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str)
 
 
 def _wrapped(title: str) -> str:
-    """In lines that aren't wider than a panel."""
+    """Breaks a title into lines of a panel's width."""
     return "\n".join(textwrap.fill(line, _CHARACTERS) for line in title.splitlines())

@@ -1,11 +1,10 @@
-"""What a run found, as a result record and per-image rows."""
+"""The result of a run: a validated record, and per-image values."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,98 +15,83 @@ import torch
 from accelerate import Accelerator
 
 from croco_bench import registry
-from croco_bench.contracts import Evaluation, Origin, Reader
+from croco_bench.contracts import Origin, Reader
 from croco_bench.engine.devices import peak_memory_mb
-from croco_bench.engine.evaluate import Scores
+from croco_bench.engine.evaluate import EvalResult
 from croco_bench.engine.train import TrainResult
 from croco_bench.errors import BenchError
 from croco_bench.metrics.meter import Rows, bootstrap
 from croco_bench.records.schema import Result, environment
+from croco_bench.runs.builtin import changed_settings
 from croco_bench.runs.setup import RunSetup
 from croco_bench.seeding import derive
 
 
-@dataclass(frozen=True)
-class EvalResult:
-    """Scores of one set of weights (`last/`, or "" for the reported ones) under one protocol."""
-
-    weights: str
-    evaluation: Evaluation
-    scores: Scores
-
-    def key(self, metric: str) -> str:
-        """The metric's key in the result: `[last/][protocol/]metric`."""
-        prefix = f"{self.evaluation.prefix}/" if self.evaluation.prefix else ""
-        return f"{self.weights}{prefix}{metric}"
-
-
 def build_result(
-    assembly: RunSetup,
+    setup: RunSetup,
     trained: TrainResult | None,
-    scored: list[EvalResult],
+    scored: Sequence[EvalResult],
     accelerator: Accelerator,
     started: datetime,
 ) -> tuple[Result, Rows]:
-    """The result record, validated, and the rows that stand beside it in the .npz file.
+    """The validated result, and per-image values by metric key for the .npz file beside it.
+
+    Args:
+        setup: the run.
+        trained: None where nothing was trained.
+        scored: the headline evaluation of the selected weights first.
+        accelerator: device and number of processes.
+        started: when the run began.
 
     Raises:
         BenchError: a headline metric of a network has no finite value.
     """
-    request, model, test = assembly.request, assembly.model, assembly.splits.test
-    rows: Rows = {"index": scored[0].scores.rows["index"], **_groups(test, scored)}
+    request, model, data = setup.request, setup.model, setup.data
+    rows: Rows = {"index": scored[0].scores.rows["index"], **_groups(data.test, scored)}
     metrics: dict[str, Any] = {}
     for item in scored:
-        rows |= {item.key(name): values for name, values in item.scores.rows.items() if name != "index"}
+        rows |= {_key(item, name): values for name, values in item.scores.rows.items() if name != "index"}
         metrics |= _metrics(item, request.seed)
-    if assembly.baseline is None:
+    if not setup.predictor.may_fail:
         require_headline(request.task, metrics, scored)
-    seconds = sum({id(item.scores): item.scores.seconds for item in scored}.values())
-    result = Result.model_validate(
-        {
-            "schema_version": 1,
-            "status": "complete",
-            "task": {"name": request.task, "version": assembly.version},
-            "recipe": {"name": request.recipe.name, "fingerprint": assembly.fingerprint},
-            "model": {
-                "name": model.name,
-                "family": model.family,
-                "source": _source(model.origin),
-                "sha256": model.origin.sha256,
-                "parameters": sum(parameter.numel() for parameter in assembly.network.parameters()),
-                "binocular": assembly.task.views == 2,
-            },
-            "dataset": {
-                "name": test.dataset,
-                "split": test.split,
-                "images": len(test),
-                "images_available": test.available,
-                "fingerprint": test.fingerprint(),
-                "miniature": test.miniature,
-            },
-            "protocol": {"citation": _citation(assembly, scored), "deviations": _deviations(assembly, scored)},
-            "settings": assembly.settings,
-            "seed": request.seed,
-            "metrics": metrics,
-            "selected": trained
-            and {"step": trained.step, "metric": trained.metric, "split": assembly.splits.select.split},
-            "timing": {
-                "train_s": trained.seconds if trained else 0.0,
-                "eval_s": seconds,
-                "images_per_s": trained.images_per_s if trained else 0.0,
-                "peak_memory_mb": peak_memory_mb(accelerator.device),
-            },
-            "environment": environment(
-                torch=torch.__version__,
-                timm=timm.__version__,
-                device=_device_name(accelerator.device),
-                precision=request.recipe.train.precision,
-                processes=accelerator.num_processes,
-            ),
-            "started": started,
-            "finished": datetime.now(UTC),
-        }
-    )
-    return result, rows
+    result = {
+        "schema_version": 1,
+        "status": "complete",
+        "task": {"name": request.task, "version": setup.version},
+        "recipe": {"name": request.recipe.name, "fingerprint": setup.fingerprint},
+        "model": {
+            "name": model.name,
+            "family": model.family,
+            "source": _source(model.origin),
+            "sha256": model.origin.sha256,
+            "parameters": setup.predictor.parameters,
+            "binocular": setup.task.views == 2,
+        },
+        "dataset": {
+            "name": data.test.dataset,
+            "split": data.test.split,
+            "images": len(data.test),
+            "images_available": data.test.available,
+            "fingerprint": data.test.fingerprint(),
+            "miniature": data.test.miniature,
+        },
+        "protocol": {"citation": _citation(setup, scored), "deviations": _deviations(setup, scored)},
+        "settings": _settings(setup, trained),
+        "seed": request.seed,
+        "metrics": metrics,
+        "selected": _selected(setup, trained),
+        "timing": _timing(trained, scored, accelerator.device),
+        "environment": environment(
+            torch=torch.__version__,
+            timm=timm.__version__,
+            device=_device_name(accelerator.device),
+            precision=request.recipe.train.precision,
+            processes=accelerator.num_processes,
+        ),
+        "started": started,
+        "finished": datetime.now(UTC),
+    }
+    return Result.model_validate(result), rows
 
 
 def _groups(test: Reader, scored: Sequence[EvalResult]) -> Rows:
@@ -118,17 +102,63 @@ def _groups(test: Reader, scored: Sequence[EvalResult]) -> Rows:
     named = {"group": np.asarray(test.groups)}
     for item in scored:
         own = np.asarray(item.evaluation.reader.groups)
-        if not item.weights and not np.array_equal(own, named["group"]):
-            named[item.key("group")] = own
+        if item.weights == "selected" and not np.array_equal(own, named["group"]):
+            named[_key(item, "group")] = own
     return named
 
 
-def breakdown(scored: list[EvalResult]) -> str:
-    """What meters tell beyond the metrics, of the reported weights, as CSV; empty where they tell nothing."""
+def _key(item: EvalResult, metric: str) -> str:
+    """The metric's key in the result: `[last/][protocol/]metric`."""
+    last = "last/" if item.weights == "last" else ""
+    protocol = f"{item.evaluation.prefix}/" if item.evaluation.prefix else ""
+    return f"{last}{protocol}{metric}"
+
+
+def _settings(setup: RunSetup, trained: TrainResult | None) -> dict[str, Any]:
+    """The recipe's settings; limit and key; what differs from the built-in recipe; values derived from data and training."""
+    resolved = setup.predictor.resolved(setup.task, setup.data)
+    if trained is not None:
+        resolved["train"] = {
+            "steps": trained.plan.steps,
+            "warmup_steps": setup.request.recipe.optim.warmup * trained.plan.unit,
+            "train_images": len(setup.data.train),
+            "select_images": len(setup.data.select),
+        }
+        if trained.chosen:
+            resolved["probe"] = dict(trained.chosen)
+    changed = changed_settings(setup.request.task, setup.request.recipe.name, setup.settings)
+    return {
+        **setup.settings,
+        "limit": setup.request.limit,
+        "key": setup.key,
+        "changed": changed,
+        "resolved": resolved,
+    }
+
+
+def _selected(setup: RunSetup, trained: TrainResult | None) -> dict[str, Any] | None:
+    if trained is None:
+        return None
+    return {"step": trained.step, "metric": trained.metric, "split": setup.data.select.split}
+
+
+def _timing(trained: TrainResult | None, scored: Sequence[EvalResult], device: torch.device) -> dict[str, float]:
+    # Scores of the last weights are those of the selected ones, where the last step was selected.
+    different = {id(item.scores): item.scores for item in scored}
+    return {
+        "train_s": trained.seconds if trained else 0.0,
+        "eval_s": sum(scores.seconds for scores in different.values()),
+        "images_per_s": trained.images_per_s if trained else 0.0,
+        "peak_memory_mb": peak_memory_mb(device),
+    }
+
+
+def breakdown(scored: Sequence[EvalResult]) -> str:
+    """Finer numbers of the selected weights (per class, for instance) as CSV; empty where no meter has any."""
     lines: list[dict[str, str | float]] = [
         {"protocol": item.evaluation.prefix or "headline", **line}
         for item in scored
-        if not item.weights
+        if item.weights == "selected"
         for line in item.evaluation.meter.breakdown(item.scores.rows)
     ]
     text = io.StringIO()
@@ -143,7 +173,7 @@ def _metrics(item: EvalResult, seed: int) -> dict[str, Any]:
     meter, scores = item.evaluation.meter, item.scores
     intervals = bootstrap(meter, scores.rows, seed=derive(seed, "bootstrap"))
     return {
-        item.key(metric.name): {
+        _key(item, metric.name): {
             "value": scores.metrics[metric.name],
             "ci95": intervals[metric.name],
             "unit": metric.unit,
@@ -155,12 +185,12 @@ def _metrics(item: EvalResult, seed: int) -> dict[str, Any]:
 
 
 def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[EvalResult]) -> None:
-    """Other metrics of a network may lack a value; without its headline its result has no place in the table.
+    """Refuses a result without its headline, which the table could not show; other metrics may be missing.
 
     Raises:
         BenchError: a headline metric of `task` is missing.
     """
-    reasons = {item.key(name): why for item in scored for name, why in item.scores.missing.items()}
+    reasons = {_key(item, name): why for item in scored for name, why in item.scores.missing.items()}
     for metric in registry.tasks()[task].card.headline:
         if metric.name not in metrics:
             raise BenchError(
@@ -169,26 +199,26 @@ def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[Eva
             )
 
 
-def _citation(assembly: RunSetup, scored: list[EvalResult]) -> str:
-    """Whom the recipe follows, and what each protocol is."""
+def _citation(setup: RunSetup, scored: Sequence[EvalResult]) -> str:
+    """Citations of the recipe and of each protocol."""
     scorings = {item.evaluation.prefix or "headline": item.evaluation.citation for item in scored}
-    parts = [assembly.request.recipe.protocol.citation, *(f"{name}: {text}" for name, text in scorings.items())]
+    parts = [setup.request.recipe.protocol.citation, *(f"{name}: {text}" for name, text in scorings.items())]
     return "; ".join(parts)
 
 
-def _deviations(assembly: RunSetup, scored: list[EvalResult]) -> list[str]:
-    """Of the recipe, of each protocol, of the weights, and of the changes that a user made, each once."""
-    found = [*assembly.request.recipe.protocol.deviations]
-    found += [f"changed from the recipe: {change}" for change in assembly.request.changes]
+def _deviations(setup: RunSetup, scored: Sequence[EvalResult]) -> list[str]:
+    """Deviations of the recipe, its changed settings, each protocol and the weights, without duplicates."""
+    found = [*setup.request.recipe.protocol.deviations]
+    found += [f"changed from the recipe: {change}" for change in setup.request.changes]
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
-        found += [f"{item.key(name)} is left out: {why}" for name, why in item.scores.missing.items()]
-    found += [f"weights: {note}" for note in assembly.model.origin.notes]
+        found += [f"{_key(item, name)} is left out: {why}" for name, why in item.scores.missing.items()]
+    found += [f"weights: {note}" for note in setup.model.origin.notes]
     return list(dict.fromkeys(found))
 
 
 def _source(origin: Origin) -> str:
-    """What was given as a checkpoint; of a local file its name alone: the checksum identifies it, folders are private."""
+    """The checkpoint as given; only the name of a local file, as its folder is private and the checksum identifies it."""
     path = Path(origin.source)
     return path.name if path.is_file() else origin.source
 

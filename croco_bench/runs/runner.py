@@ -1,12 +1,15 @@
-"""One run: resolve, open the data, check that all fits, train, evaluate, record."""
+"""One run: set up, train, evaluate, write the result."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from accelerate import Accelerator
 
@@ -14,7 +17,8 @@ from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.recipe import load_recipe
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
-from croco_bench.engine.evaluate import evaluate
+from croco_bench.engine.evaluate import EvalResult, evaluate
+from croco_bench.engine.predictor import NetworkPredictor
 from croco_bench.engine.train import Job, Trainer, TrainResult
 from croco_bench.errors import RecordError
 from croco_bench.files import atomic, cache_folder
@@ -25,7 +29,7 @@ from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths, check_name, read, require_free_name, write
 from croco_bench.runs.contact_sheet import contact_sheet
-from croco_bench.runs.report import EvalResult, breakdown, build_result
+from croco_bench.runs.report import breakdown, build_result
 from croco_bench.runs.setup import RunRequest, RunSetup, set_up
 
 
@@ -50,7 +54,7 @@ def run(
     Args:
         task: a name from `croco-bench tasks`.
         ckpt: a file, URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name from `croco-bench models`; or
-            `classical:NAME`, a method without learning that the task knows.
+            `classical:NAME`, a classical method of the task.
         recipe: a name that comes with the task, or a path to a TOML file.
         data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
         results: where result files go.
@@ -72,127 +76,150 @@ def run(
     if name is not None:
         check_name(name, "model's name (--name)")
     made = (*changes, *(["train.frozen=true"] if frozen else []))
-    loaded = load_recipe(task, recipe, made)
-    root = Path(data_root) if data_root is not None else None
-    request = RunRequest(task, str(ckpt), loaded, root, name, seed, limit, eval_only, made)
-    accelerator = devices.start(device, loaded.train.precision, seed)
-    with devices.advice(loaded.train):
-        assembly = set_up(request, accelerator.num_processes)
+    request = RunRequest(
+        task=task,
+        ckpt=str(ckpt),
+        recipe=load_recipe(task, recipe, made),
+        data_root=None if data_root is None else Path(data_root),
+        results=Path(results),
+        name=name,
+        seed=seed,
+        limit=limit,
+        changes=made,
+        device=device,
+        eval_only=eval_only,
+        fresh=fresh,
+    )
+    return execute(request)
+
+
+def execute(request: RunRequest) -> Result | None:
+    """Does what `run` describes."""
+    recipe = request.recipe
+    accelerator = devices.start(request.device, recipe.train.precision, request.seed)
+    main = accelerator.is_main_process
+    with devices.explain_errors(recipe.train):
+        setup = set_up(request, accelerator.num_processes)
         devices.keep_freed_memory(accelerator.device)
-        slot = ResultPaths(Path(results), loaded.name, task, assembly.model.name, seed)
-        if name is None:
-            require_free_name(slot, assembly.model.origin.sha256 or assembly.model.origin.source)
-        with slot.lock() if accelerator.is_main_process else nullcontext():
-            if fresh and accelerator.is_main_process:
-                slot.clear()
+        paths = ResultPaths(request.results, recipe.name, request.task, setup.model.name, request.seed)
+        if request.name is None:
+            require_free_name(paths, setup.model.origin.sha256 or setup.model.origin.source)
+        with paths.lock() if main else nullcontext():
+            if request.fresh and main:
+                paths.clear()
             accelerator.wait_for_everyone()
-            result = _already_done(slot, assembly) or _work(assembly, slot, accelerator)
+            result = _already_done(paths, setup) or _work(setup, paths, accelerator)
             accelerator.wait_for_everyone()
-    return result if accelerator.is_main_process else None
+    return result if main else None
 
 
-def _already_done(slot: ResultPaths, assembly: RunSetup) -> Result | None:
-    """The finished result of the very same run, if there is one."""
-    if not slot.json.is_file():
+def _already_done(paths: ResultPaths, setup: RunSetup) -> Result | None:
+    """The finished result of a run with the same key, if there is one."""
+    if not paths.json.is_file():
         return None
-    result = read(slot.json)
-    if result.settings.get("key") == assembly.key:
-        log(f"already done: {slot.json} (start over with --fresh)")
+    result = read(paths.json)
+    if result.settings.get("key") == setup.key:
+        log(f"already done: {paths.json} (start over with --fresh)")
         return result
     raise RecordError(
-        f"{slot.json} holds a result with other settings, data or weights",
+        f"{paths.json} holds a result with other settings, data or weights",
         "give --name or --results to keep both, or --fresh to replace it",
     )
 
 
-def _work(assembly: RunSetup, slot: ResultPaths, accelerator: Accelerator) -> Result:
-    """Trains (unless only evaluating), scores under every protocol, draws, records."""
+def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Result:
+    """Trains if asked to, scores under every protocol, writes the result and its files."""
     started = datetime.now(UTC)
-    slot.folder.mkdir(parents=True, exist_ok=True)
-    trained, others = _train(assembly, slot, accelerator) if assembly.learns else (None, [])
-    if assembly.request.eval_only and assembly.baseline is None:
-        accelerator.prepare(assembly.network)
-    scored = [*_score(assembly, accelerator, trained), *others]
-    result, rows = build_result(assembly, trained, scored, accelerator, started)
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    trained = _train(setup, paths, accelerator) if setup.request.learns else None
+    if trained is None:
+        setup.predictor.prepare(accelerator)
+    scored = _score(setup, trained, accelerator)
+    result, rows = build_result(setup, trained, scored, accelerator, started)
     if accelerator.is_main_process:
-        title = f"{assembly.request.task}  ·  {slot.model}  ·  recipe {recipe_label(result)}  ·  seed {slot.seed}"
-        headline = scored[0].evaluation
-        contact_sheet(slot.sheet, assembly.network, assembly.task, headline, accelerator, title=title)
-        if assembly.baseline is None:
-            _export(assembly, slot)
-        if finer := breakdown(scored):
-            with atomic(slot.breakdown) as temporary:
-                temporary.write_text(finer, encoding="utf-8")
-        write(slot, result, rows)
-        (slot.folder / "last.pt").unlink(missing_ok=True)
+        title = f"{paths.task}  ·  {paths.model}  ·  recipe {recipe_label(result)}  ·  seed {paths.seed}"
+        _write_work_files(setup, paths, scored, accelerator, title)
+        write(paths, result, rows)
+        (paths.folder / "last.pt").unlink(missing_ok=True)
     return result
 
 
-def _train(assembly: RunSetup, slot: ResultPaths, accelerator: Accelerator) -> tuple[TrainResult, list[EvalResult]]:
-    """Fine-tunes, or trains on kept vectors; the latter scores the test split in further ways."""
-    recipe, splits, seed = assembly.request.recipe, assembly.splits, assembly.request.seed
-    plan = Plan.of(recipe.train, len(splits.train), accelerator.num_processes)
-    resolved = assembly.settings["resolved"]
-    resolved["train"] = {
-        "steps": plan.steps,
-        "warmup_steps": recipe.optim.warmup * plan.unit,
-        "train_images": len(splits.train),
-        "select_images": len(splits.select),
-    }
+def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> TrainResult:
+    """Fine-tunes, or fits a linear probe on cached features."""
+    request, training = setup.request, setup.data.training
+    assert training is not None
+    plan = Plan.of(request.recipe.train, len(training.train), accelerator.num_processes)
     job = Job(
-        recipe=recipe,
-        task=assembly.task,
-        splits=splits,
-        network=assembly.network,
+        recipe=request.recipe,
+        task=setup.task,
+        splits=training,
+        network=setup.network,
         plan=plan,
-        seed=seed,
-        folder=slot.folder,
-        key=assembly.key,
+        seed=request.seed,
+        folder=paths.folder,
+        key=setup.key,
     )
-    if recipe.probe is None:
-        return Trainer(job, accelerator).run(), []
-    accelerator.prepare(assembly.network)
-    origin = assembly.model.origin
+    if request.recipe.probe is None:
+        return Trainer(job, accelerator).run()
+    setup.predictor.prepare(accelerator)
     cache = FeatureCache(
-        cache_folder() / "vectors", assembly.network, origin.sha256 or origin.source, accelerator, recipe.train.workers
+        folder=cache_folder() / "vectors",
+        network=setup.network,
+        backbone=setup.model.origin.sha256 or setup.model.origin.source,
+        accelerator=accelerator,
+        workers=request.recipe.train.workers,
     )
-    probed = probe(job, cache, assembly.evaluations()[0], accelerator)
-    resolved |= {"probe": probed.chosen, "head": assembly.network.head.resolved()}
-    return probed.trained, probed.others
+    return probe(job, cache, setup.evaluations()[0], accelerator)
 
 
-def _score(assembly: RunSetup, accelerator: Accelerator, trained: TrainResult | None) -> list[EvalResult]:
-    """The test split under every protocol: the last weights first, then the selected ones, which the network keeps."""
-    network, workers = assembly.network, assembly.request.recipe.train.workers
-    evaluations = assembly.evaluations()
-    same = trained is None or trained.step == assembly.settings["resolved"]["train"]["steps"]
-    rounds = [""] if same else ["last/", ""]
+def _score(setup: RunSetup, trained: TrainResult | None, accelerator: Accelerator) -> list[EvalResult]:
+    """Scores of the test split under every protocol: of the selected weights, then, after a training, of the last ones.
+
+    The last weights are scored first, as the network holds them; it keeps the selected ones.
+    """
+    evaluations = setup.evaluations()
+    rounds: list[Literal["selected", "last"]] = (
+        ["selected"] if trained is None or trained.is_last else ["last", "selected"]
+    )
     total = len(rounds) * sum(len(evaluation.reader) for evaluation in evaluations)
-    scored: list[EvalResult] = []
+    scored: dict[str, list[EvalResult]] = {}
     with Bar("evaluate", total, shown=accelerator.is_main_process) as bar:
+        run_one = partial(
+            evaluate,
+            setup.predictor,
+            accelerator=accelerator,
+            workers=setup.request.recipe.train.workers,
+            advance=bar.advance,
+        )
         for weights in rounds:
-            if weights == "" and trained is not None:
-                network.load_state_dict(trained.selected)
-            scored += [
-                EvalResult(
-                    weights,
-                    evaluation,
-                    evaluate(network, evaluation, accelerator, workers=workers, advance=bar.advance),
-                )
-                for evaluation in evaluations
-            ]
-    if same and trained is not None:
-        scored += [EvalResult("last/", item.evaluation, item.scores) for item in scored]
-    return sorted(scored, key=lambda item: item.weights)  # stable: the reported weights ("") first
+            if weights == "selected" and trained is not None:
+                setup.network.load_state_dict(trained.weights)
+            scored[weights] = [EvalResult(weights, evaluation, run_one(evaluation)) for evaluation in evaluations]
+    if trained is None:
+        return scored["selected"]
+    last = scored.get("last") or [replace(item, weights="last") for item in scored["selected"]]
+    return [*scored["selected"], *last, *trained.others]
 
 
-def _export(assembly: RunSetup, slot: ResultPaths) -> None:
-    """Fine-tuned weights that `--eval-only` and `load_backbone` read."""
-    request = assembly.request
+def _write_work_files(
+    setup: RunSetup, paths: ResultPaths, scored: Sequence[EvalResult], accelerator: Accelerator, title: str
+) -> None:
+    """The contact sheet of the headline protocol, fine-tuned weights, and finer numbers where a meter has some."""
+    contact_sheet(paths.sheet, setup, scored[0].evaluation, accelerator, title)
+    if isinstance(setup.predictor, NetworkPredictor):
+        _export(setup, paths)
+    if finer := breakdown(scored):
+        with atomic(paths.breakdown) as temporary:
+            temporary.write_text(finer, encoding="utf-8")
+
+
+def _export(setup: RunSetup, paths: ResultPaths) -> None:
+    """Writes the weights for `--eval-only` and `load_backbone`."""
     metadata = {
-        "task": request.task,
-        "recipe": request.recipe.name,
-        "fingerprint": assembly.fingerprint,
-        "task_state": json.dumps(assembly.task.state),
+        "task": setup.request.task,
+        "recipe": setup.request.recipe.name,
+        "fingerprint": setup.fingerprint,
+        "task_state": json.dumps(setup.task.state),
     }
-    save_finetuned(slot.folder / "weights.safetensors", assembly.network.backbone, assembly.network.head, metadata)
+    network = setup.network
+    save_finetuned(paths.folder / "weights.safetensors", network.backbone, network.head, metadata)

@@ -1,1 +1,1 @@
-"""What the two dense matching tasks, optical flow and stereo, share."""
+"""Shared parts of the two dense matching tasks, optical flow and stereo."""

@@ -1,4 +1,4 @@
-"""What the files of CroCo-Flow and CroCo-Stereo say of their training, against the settings of a run."""
+"""Training settings stored in the files of CroCo-Flow and CroCo-Stereo, compared with those of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOSSES = {
     "LaplacianLoss": "free",
     "L1Loss": "l1",
 }
-# How files name the weights of windows (args.tile_conf_mode) and what the numbers in it are.
+# Confidence weighting in files (args.tile_conf_mode) and the settings that its numbers stand for.
 _MODES = {
     "sigmoid": (r"conf_expsigmoid_([\d.]+)_([\d.]+)", ("beta", "gamma")),
     "exponential": (r"conf_expbeta([\d.]+)", ("beta",)),
@@ -25,11 +25,15 @@ _MODES = {
 
 
 @dataclass(frozen=True)
-class Released:
+class ReleasedMethod:
     """One of the authors' two methods.
 
-    `task` is what their files call it (args.task), `predicts` what it does; `modes` are the weights of windows that a run may
-    be told (`task.weights` says which, where there is a choice), `example` is the usual one of the files.
+    Attributes:
+        task: its name in their files (args.task).
+        method: its name in the paper.
+        predicts: its output, for error messages.
+        modes: confidence weightings that a run supports; `task.weights` chooses where there are several.
+        example: the usual weighting in their files, for error messages.
     """
 
     task: str
@@ -39,18 +43,27 @@ class Released:
     example: str
 
 
-FLOW = Released("flow", "CroCo-Flow", "flow", ("sigmoid",), "conf_expsigmoid, as in conf_expsigmoid_10_5")
-STEREO = Released(
-    *("stereo", "CroCo-Stereo", "disparities along rows", ("sigmoid", "exponential")),
-    "conf_expsigmoid or conf_expbeta, as in conf_expsigmoid_15_3 or conf_expbeta3",
+FLOW = ReleasedMethod(
+    task="flow",
+    method="CroCo-Flow",
+    predicts="flow",
+    modes=("sigmoid",),
+    example="conf_expsigmoid, as in conf_expsigmoid_10_5",
+)
+STEREO = ReleasedMethod(
+    task="stereo",
+    method="CroCo-Stereo",
+    predicts="disparities along rows",
+    modes=("sigmoid", "exponential"),
+    example="conf_expsigmoid or conf_expbeta, as in conf_expsigmoid_15_3 or conf_expbeta3",
 )
 
 
-def settings_of(metadata: Mapping[str, Any], source: str, released: Released) -> dict[str, Any]:
-    """The settings that such a file was trained with and must be run with, as `--set` names them.
+def settings_of(metadata: Mapping[str, Any], source: str, released: ReleasedMethod) -> dict[str, Any]:
+    """Settings from a file's metadata, by their `--set` keys.
 
     Raises:
-        CheckpointError: it is the other method's, or doesn't say.
+        CheckpointError: the file belongs to the other method, or lacks a setting.
     """
     _refuse_other(metadata, source, released)
     crop, criterion = metadata.get("crop"), str(metadata.get("criterion", ""))
@@ -63,7 +76,7 @@ def settings_of(metadata: Mapping[str, Any], source: str, released: Released) ->
     return {"train.image_size": list(crop), "task.loss": _LOSSES[name], **_weights(metadata, source, released)}
 
 
-def _refuse_other(metadata: Mapping[str, Any], source: str, released: Released) -> None:
+def _refuse_other(metadata: Mapping[str, Any], source: str, released: ReleasedMethod) -> None:
     task = metadata.get("task")
     for other in (FLOW, STEREO):
         if task == other.task and other is not released:
@@ -77,8 +90,8 @@ def _refuse_other(metadata: Mapping[str, Any], source: str, released: Released) 
         )
 
 
-def _weights(metadata: Mapping[str, Any], source: str, released: Released) -> dict[str, Any]:
-    """The settings of windows' weights."""
+def _weights(metadata: Mapping[str, Any], source: str, released: ReleasedMethod) -> dict[str, Any]:
+    """Settings of the confidence weighting."""
     given = str(metadata.get("tile_conf_mode", ""))
     for mode in released.modes:
         pattern, names = _MODES[mode]
@@ -91,10 +104,10 @@ def _weights(metadata: Mapping[str, Any], source: str, released: Released) -> di
 
 
 def check_settings(wanted: Mapping[str, Any], image_size: Size, options: Any, source: str) -> None:
-    """Refuses settings that aren't the file's, and says which to give.
+    """Compares a run's settings with the file's.
 
     Raises:
-        CheckpointError: they differ.
+        CheckpointError: they differ; the advice names the settings to give.
     """
     given = {key: getattr(options, key.removeprefix("task."), None) for key in wanted}
     given["train.image_size"] = list(image_size)
@@ -104,10 +117,7 @@ def check_settings(wanted: Mapping[str, Any], image_size: Size, options: Any, so
 
 
 def _written(value: Any) -> str:
-    return (
-        f"[{','.join(map(str, value))}]"
-        if isinstance(value, list)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else value
-    )
+    """A value as `--set` reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What CroCo-Flow and CroCo-Stereo have in common: a pair of views, a number or two and a confidence per pixel, windows."""
+"""Common base of CroCo-Flow and CroCo-Stereo: a pair of views, dense displacements with a confidence, tiled prediction."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+import cv2
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Task
+from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, Task, TaskData
+from croco_bench.data.transforms.color import to_uint8
 from croco_bench.errors import UsageError
 from croco_bench.metrics.meter import Meter
-from croco_bench.tasks.matching.released import Released, check_settings, settings_of
-from croco_bench.tiling import confidence_weight, grid, slide_pairs
+from croco_bench.tasks.matching.released import ReleasedMethod, check_settings, settings_of
+from croco_bench.tiling import grid, sigmoid_weight, slide_pairs
 from croco_bench.types import Array, Batch, Sample, Size
 
+# Two gray images (H, W) uint8 -> flow (H, W, 2) or disparity (H, W) from the first to the second, in pixels.
+GrayMethod = Callable[[Array, Array], Array]
 
-class WindowOptions(Protocol):
-    """The settings that both tasks have; `SintelFlowOptions` says what each means."""
+
+class TilingOptions(Protocol):
+    """The settings that both tasks share; `SintelFlowOptions` documents them."""
 
     @property
     def loss(self) -> str:
@@ -26,62 +31,62 @@ class WindowOptions(Protocol):
 
     @property
     def overlap(self) -> float:
-        """Share of a window that neighbours have in common."""
+        """Share of a tile that neighbouring tiles have in common."""
 
     @property
     def select_overlap(self) -> float:
-        """The same while weights are selected."""
+        """Overlap during the selection of weights."""
 
     @property
     def beta(self) -> float:
-        """Of the weights of windows."""
+        """Strength of the confidence weighting."""
 
     @property
     def gamma(self) -> float:
-        """Of the same."""
+        """Softness of the confidence weighting."""
 
     @property
     def windows(self) -> int:
-        """Encoded or decoded at once."""
+        """Number of tiles encoded or decoded at once."""
 
 
-class WindowedTask(Task):
-    """Predicts `quantities` numbers per pixel, in pixels, and the raw confidence (none with L1), as CroCo v2 does.
+class TiledTask(Task):
+    """Predicts `flow_channels` displacements per pixel, in pixels, and the raw confidence (none with L1), as CroCo v2 does.
 
     Attributes:
-        quantities: 2 for flow, 1 for disparity.
-        released: whose files `--eval-only` takes.
-        unseen: how to score what the authors of such a file kept from training.
-        pooling: how errors become one number, for citations.
+        flow_channels: 2 for flow, 1 for disparity.
+        released: the authors' method, which defines the files that `--eval-only` accepts.
+        unseen_hint: which setting scores scenes that the authors held out of their training.
+        pooling: how errors are averaged, for citations.
+        gray_methods: classical methods by name.
     """
 
     views = 2
-    quantities: ClassVar[int]
-    released: ClassVar[Released]
-    unseen: ClassVar[str]
+    flow_channels: ClassVar[int]
+    released: ClassVar[ReleasedMethod]
+    unseen_hint: ClassVar[str]
     pooling: ClassVar[str]
-    options: WindowOptions
+    gray_methods: ClassVar[Mapping[str, GrayMethod]]
+    options: TilingOptions
 
     def __init__(self, options: Any, image_size: Size) -> None:
         _check(options)
         self.options, self.image_size, self.state = options, image_size, {}
-        self._trained_on = ""
+
+    def out_channels(self, data: TaskData) -> int:
+        """Flow or disparity channels, plus one confidence channel unless the loss is L1."""
+        return self.flow_channels + (self.options.loss != "l1")
 
     @property
-    def out_channels(self) -> int:
-        """What is predicted, and how much it is to be trusted."""
-        return self.quantities + (self.options.loss != "l1")
-
-    @property
-    def weigh(self) -> Callable[[Tensor], Tensor] | None:
-        """Raw confidence -> weight where windows overlap; None: all weigh the same."""
+    def confidence_weight(self) -> Callable[[Tensor], Tensor] | None:
+        """Raw confidence -> weight in the average of overlapping tiles; None: equal weights."""
         if self.options.loss == "l1":
             return None
-        return partial(confidence_weight, beta=self.options.beta, gamma=self.options.gamma)
+        return partial(sigmoid_weight, beta=self.options.beta, gamma=self.options.gamma)
 
-    def resolved(self, test: Reader) -> dict[str, Any]:
-        """The grid of windows on the first pair's size, rows by columns."""
-        height, width = test[0]["valid"].shape
+    def resolved(self, data: TaskData) -> dict[str, Any]:
+        """The grid of tiles on the first pair, rows by columns."""
+        height, width = data.test[0]["valid"].shape
         rows, columns = grid((height, width), self.image_size, self.options.overlap)
         return {
             "window": list(self.image_size),
@@ -89,42 +94,29 @@ class WindowedTask(Task):
             "windows": {f"{height}x{width}": [rows, columns]},
         }
 
-    def use_released_settings(self, metadata: Mapping[str, Any], source: str) -> None:
-        """See `Task.use_released_settings`: crop, criterion and weights of windows must be those of the run."""
+    def check_released(self, metadata: Mapping[str, Any], source: str) -> tuple[str, ...]:
+        """See `Task.check_released`: crop, criterion and confidence weighting must be those of the run."""
         check_settings(settings_of(metadata, source, self.released), self.image_size, self.options, source)
-        self._trained_on = str(metadata.get("dataset", "data that the file doesn't tell"))
-
-    def scored(
-        self,
-        prefix: str,
-        reader: Reader,
-        meter: Meter,
-        prepare: Callable[[Sample], Sample],
-        overlap: float,
-        *,
-        batch_size: int,
-    ) -> Evaluation:
-        """Pairs with truth; of weights that their authors fine-tuned, the result says that they may have seen it."""
-        found = self.evaluation(prefix, reader, meter, prepare, overlap, batch_size=batch_size)
-        seen = (
-            f"the weights come from their authors, who trained on {self._trained_on}, and maybe on scenes that are reported "
-            f"here ({self.unseen})"
+        trained_on = str(metadata.get("dataset", "data that the file doesn't tell"))
+        return (
+            f"the weights come from their authors, who trained on {trained_on}, and maybe on scenes that are reported "
+            f"here ({self.unseen_hint})",
         )
-        return replace(found, deviations=(seen,) if self._trained_on else ())
 
-    def evaluation(
+    def tiled_evaluation(
         self,
-        prefix: str,
         reader: Reader,
         meter: Meter,
         prepare: Callable[[Sample], Sample],
-        overlap: float,
         *,
+        overlap: float,
         batch_size: int,
+        prefix: str = "",
+        notes: tuple[str, ...] = (),
     ) -> Evaluation:
-        """Pairs of one size per batch, predicted in windows."""
+        """Scores tiled predictions for batches of pairs of equal size; `notes` are listed as deviations."""
         height, width = self.image_size
-        weights = "" if self.weigh is None else ", weighted by confidence"
+        weighted = "" if self.confidence_weight is None else ", weighted by confidence"
         return Evaluation(
             prefix=prefix,
             reader=reader,
@@ -132,28 +124,53 @@ class WindowedTask(Task):
             prepare=prepare,
             predict=partial(self._predict, overlap),
             batch_size=batch_size,
-            citation=f"pairs of {reader.dataset}, {reader.split}, in windows of {height}x{width} that overlap by "
-            f"{overlap:g} or more{weights}, as {self.released.method}; {self.pooling}",
+            citation=f"{_pairs_of(reader)}, in windows of {height}x{width} that overlap by {overlap:g} or more{weighted}, "
+            f"as {self.released.method}; {self.pooling}",
+            deviations=notes,
         )
 
     def _predict(self, overlap: float, network: nn.Module, batch: Batch) -> list[Array]:
-        """(H, W, 2) for two quantities, (H, W) for one."""
-        found = slide_pairs(
-            *(network, batch["image1"], batch["image2"], self.image_size, overlap),
-            weigh=self.weigh,
-            batch=self.options.windows,
+        """Flow (H, W, 2) or disparity (H, W) per pair."""
+        flow = slide_pairs(
+            network,
+            batch["image1"],
+            batch["image2"],
+            self.image_size,
+            overlap,
+            confidence_weight=self.confidence_weight,
+            tiles_at_once=self.options.windows,
         )
-        maps = found[:, 0] if self.quantities == 1 else found.permute(0, 2, 3, 1)
+        maps = flow[:, 0] if self.flow_channels == 1 else flow.permute(0, 2, 3, 1)
         return list(maps.cpu().numpy())
 
-    def evaluation_for(self, baseline: str, evaluation: Evaluation) -> Evaluation:
-        """Methods without learning see whole images."""
-        pairs = f"pairs of {evaluation.reader.dataset}, {evaluation.reader.split}"
-        return replace(evaluation, citation=f"{pairs}, whole; {self.pooling}", deviations=())
+    def classical_methods(self) -> Mapping[str, ClassicalMethod]:
+        """`gray_methods`, applied to whole images."""
+        return {
+            name: ClassicalMethod(partial(_predict_gray, method), self._on_whole_images)
+            for name, method in self.gray_methods.items()
+        }
+
+    def _on_whole_images(self, evaluation: Evaluation) -> Evaluation:
+        return replace(evaluation, citation=f"{_pairs_of(evaluation.reader)}, whole; {self.pooling}", deviations=())
 
 
-def _check(options: WindowOptions) -> None:
-    """Refuses what no type excludes."""
+def _pairs_of(reader: Reader) -> str:
+    return f"pairs of {reader.dataset}, {reader.split}"
+
+
+def _predict_gray(method: GrayMethod, batch: Batch) -> list[Array]:
+    """Applies a method to the pairs of a prepared batch."""
+    return [method(_gray(one), _gray(two)) for one, two in zip(batch["image1"], batch["image2"], strict=True)]
+
+
+def _gray(image: Tensor) -> Array:
+    """(3, H, W) in [0, 1] -> (H, W) uint8."""
+    gray: Array = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2GRAY)
+    return gray
+
+
+def _check(options: TilingOptions) -> None:
+    """Ranges that types don't express."""
     for name in ("overlap", "select_overlap"):
         if not 0 <= getattr(options, name) < 1:
             raise UsageError(f"task.{name}={getattr(options, name):g} should be at least 0 and less than 1")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from torch import Tensor
 
+from croco_bench.data.transforms.color import to_uint8
 from croco_bench.metrics.pose_averaging import locate
 from croco_bench.types import Array, Sample
 
@@ -115,7 +115,7 @@ def _line(picture: Array, line: Array, color: tuple[int, int, int], thick: int) 
 
 def panels_of_query(sample: Sample, prediction: Array) -> dict[str, Array]:
     """The query, the database view that is most like it, and all cameras from above."""
-    database, query = as_pixels(sample["image1"][0]), as_pixels(sample["image2"])
+    database, query = to_uint8(sample["image1"][0]), to_uint8(sample["image2"])
     pose = locate(sample["cam2world1"], prediction, meters=sample["metres"])
     drawing, across_m = from_above(sample["cam2world1"], sample["cam2world2"], pose, query.shape[:2])
     title = f"from above, {across_m:.1f} m: database grey, truth green, prediction red"
@@ -124,12 +124,6 @@ def panels_of_query(sample: Sample, prediction: Array) -> dict[str, Array]:
 
 def panels_of_pair(sample: Sample, prediction: Array) -> dict[str, Array]:
     """Both views, with points in the first one and their epipolar lines in the second."""
-    images = as_pixels(sample["image1"]), as_pixels(sample["image2"])
+    images = to_uint8(sample["image1"]), to_uint8(sample["image2"])
     one, two = epipolar(images, sample["K1"], sample["K2"], prediction, sample["relative"])
     return {"view 1": one, "view 2: predicted lines in colour, true ones white": two}
-
-
-def as_pixels(image: Tensor) -> Array:
-    """(3, H, W) in [0, 1] -> (H, W, 3) uint8."""
-    pixels: Array = (image.permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
-    return pixels

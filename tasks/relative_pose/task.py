@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Splits, Task
+from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
-from croco_bench.data.datasets.seven_scenes import open_seven_scenes
+from croco_bench.data.datasets.seven_scenes import SevenScenes, open_seven_scenes
 from croco_bench.data.folders import data_folder
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
@@ -27,8 +27,8 @@ from croco_bench.data.transforms.view_fitting import resize_crop_with_intrinsics
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.pose import LocalizationMeter, RelativePoseMeter
 from croco_bench.metrics.pose_errors import ZERO_BASELINE_M
-from croco_bench.tasks.relative_pose.classical import Estimator, by_opencv, by_poselib, relative_poses
-from croco_bench.tasks.relative_pose.pictures import as_pixels, panels_of_pair, panels_of_query
+from croco_bench.tasks.relative_pose.classical import METHODS
+from croco_bench.tasks.relative_pose.pictures import panels_of_pair, panels_of_query
 from croco_bench.tasks.relative_pose.rotations import (
     WIDTHS,
     Rotation,
@@ -111,11 +111,8 @@ class RelativePose(Task):
             raise UsageError(f"task.translation_weight={options.translation_weight:g} should be above 0")
         self.options, self.image_size = options, image_size
         self.state = {"scale_m": 1.0}
-        self._notes: tuple[str, ...] = ()
-        self._also: dict[str, PoseReader] = {}
 
-    @property
-    def out_channels(self) -> int:
+    def out_channels(self, data: TaskData) -> int:
         """Rotation and translation."""
         return WIDTHS[self.options.rotation] + 3
 
@@ -128,18 +125,27 @@ class RelativePose(Task):
     def _meters(self) -> bool:
         return self.options.translation == "metric"
 
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; whole sequences of 7-Scenes' training split are set aside for selection, if it is trained on."""
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """See `Task.open`; whole sequences of 7-Scenes' training split are held out for selection, if it is trained on."""
         options = self.options
         dataset = open_seven_scenes(root, focal_px=options.focal_px)
-        test = dataset.queries(neighbours=options.neighbours, lists=options.lists)
-        self._notes, self._also = test.notes, _further(options.also, root.parent)
+        data = self._test_data(dataset, root)
         overlap = OverlapCriteria(options.distance_m, options.angle_deg, options.depth_m)
         pairs = dataset.train_pairs(per_frame=options.pairs_per_frame, overlap=overlap, seed=seed)
         if options.train_on == "7scenes":
-            return Splits(*holdout(pairs, options.select_fraction, max_pairs=options.select_pairs, seed=seed), test)
+            training = holdout(pairs, options.select_fraction, max_pairs=options.select_pairs, seed=seed)
+            return replace(data, training=TrainingSplits(*training))
         train = HabitatPoses(data_folder(root.parent, options.train_on))
-        return Splits(train, selection_pairs(pairs, max_pairs=options.select_pairs, seed=seed), test)
+        select = selection_pairs(pairs, max_pairs=options.select_pairs, seed=seed)
+        return replace(data, training=TrainingSplits(train, select))
+
+    def open_test(self, root: Path) -> TaskData:
+        """The test frames of 7-Scenes and the further test sets; no training frame is paired."""
+        return self._test_data(open_seven_scenes(root, focal_px=self.options.focal_px), root)
+
+    def _test_data(self, dataset: SevenScenes, root: Path) -> TaskData:
+        test = dataset.queries(neighbours=self.options.neighbours, lists=self.options.lists)
+        return TaskData(test, further=_further(self.options.also, root.parent), notes=test.notes)
 
     def measure_state(self, train: Reader) -> None:
         """The mean length (m) of training translations, from 256 pairs spread evenly.
@@ -198,20 +204,27 @@ class RelativePose(Task):
         """Pair by pair."""
         return self._evaluation("", reader, localize=False, meters=self._meters)
 
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
-        """Localisation of all test frames of 7-Scenes, then the pairs of further test sets."""
-        also: Mapping[str, Reader] = self._also
-        if len(reader) < reader.available:
-            also = {name: limit(pairs, len(reader), 0) for name, pairs in also.items()}
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
+        """Localisation of all test frames of 7-Scenes, then the pairs of further test sets, limited as the frames are."""
+        further, frames = data.further, len(data.test)
+        if frames < data.test.available:
+            further = {name: limit(pairs, frames, 0) for name, pairs in further.items()}
         return [
-            self._evaluation("", reader, localize=True, meters=self._meters),
-            *(self._evaluation(name, pairs, localize=False, meters=self._meters) for name, pairs in also.items()),
+            self._evaluation("", data.test, localize=True, meters=self._meters, notes=data.notes),
+            *(self._evaluation(name, pairs, localize=False, meters=self._meters) for name, pairs in further.items()),
         ]
 
     def _evaluation(
-        self, prefix: str, reader: Reader, *, localize: bool, meters: bool, native: bool = False
+        self,
+        prefix: str,
+        reader: Reader,
+        *,
+        localize: bool,
+        meters: bool,
+        native: bool = False,
+        notes: tuple[str, ...] = (),
     ) -> Evaluation:
-        """`meters`: predicted translations have a length. `native`: images keep their size, and come one by one."""
+        """`meters`: predicted translations have a length. `native`: images keep their size and are predicted one by one."""
         pairs = self.options.neighbours if localize else 1
         return Evaluation(
             prefix=prefix,
@@ -223,7 +236,7 @@ class RelativePose(Task):
             predict=self._predict,
             batch_size=1 if native else max(_EVAL_PAIRS // pairs, 1),
             citation=_LOCATED[meters] if localize else "pair by pair: camera 2 in camera 1",
-            deviations=(*(self._notes if localize else ()), *((_NATIVE,) if native else ())),
+            deviations=(*notes, _NATIVE) if native else notes,
         )
 
     def _prepare(self, sample: Sample, *, meters: bool, native: bool) -> Sample:
@@ -247,21 +260,24 @@ class RelativePose(Task):
         output = network.pairs(torch.cat([references, queries]), first, second, at_once=_EVAL_PAIRS)
         return list(self.to_poses(output).cpu().double().numpy().reshape(-1, *stack, 4, 4))
 
-    def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
-        """No motion at all, so that a query is amid its database views; and SIFT with two estimators."""
-        sift = {"sift-opencv": partial(_by_sift, by_opencv), "sift-poselib": partial(_by_sift, by_poselib)}
-        return {"identity": _identity, **sift}
+    def classical_methods(self) -> Mapping[str, ClassicalMethod]:
+        """No motion, which places a query amid its database views; and SIFT with two estimators."""
+        return {
+            name: ClassicalMethod(method.predict, partial(self._adapt, meters=method.meters, native=method.native))
+            for name, method in METHODS.items()
+        }
 
-    def evaluation_for(self, baseline: str, evaluation: Evaluation) -> Evaluation:
-        """No motion has a length, but no direction; motions from matches have a direction, but no length."""
+    def _adapt(self, evaluation: Evaluation, *, meters: bool, native: bool) -> Evaluation:
         return self._evaluation(
-            *(evaluation.prefix, evaluation.reader),
+            evaluation.prefix,
+            evaluation.reader,
             localize=isinstance(evaluation.meter, LocalizationMeter),
-            meters=baseline == "identity",
-            native=baseline != "identity",
+            meters=meters,
+            native=native,
+            notes=evaluation.deviations,
         )
 
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Both views, and what was predicted: cameras from above for a query, epipolar lines for a pair."""
         return panels_of_query(sample, prediction) if prediction.ndim == 3 else panels_of_pair(sample, prediction)
 
@@ -279,16 +295,3 @@ def _further(names: tuple[str, ...], data_root: Path) -> dict[str, PoseReader]:
             raise UsageError(f"task.also={list(names)} names {pairs.dataset} twice", "give each list a name of its own")
         found[pairs.dataset] = pairs
     return found
-
-
-def _identity(batch: Batch) -> list[Array]:
-    return [np.broadcast_to(np.eye(4), relative.shape) for relative in batch["relative"]]
-
-
-def _by_sift(estimate: Estimator, batch: Batch) -> list[Array]:
-    poses = []
-    for one, two, K1, K2 in zip(*(batch[key] for key in ("image1", "image2", "K1", "K2")), strict=True):
-        references = [as_pixels(image) for image in one.reshape(-1, *one.shape[-3:])]
-        found = relative_poses(references, as_pixels(two), K1.reshape(-1, 3, 3), K2, estimate)
-        poses.append(found.reshape(*K1.shape[:-2], 4, 4))
-    return poses

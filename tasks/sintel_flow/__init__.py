@@ -1,1 +1,5 @@
 """Optical flow on MPI-Sintel."""
+
+from croco_bench.tasks.sintel_flow.task import SintelFlow, SintelFlowOptions
+
+__all__ = ["SintelFlow", "SintelFlowOptions"]

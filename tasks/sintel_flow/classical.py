@@ -1,16 +1,16 @@
-"""Optical flow without learning: what `--ckpt classical:NAME` stands for."""
+"""Classical methods for optical flow."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from croco_bench.tasks.matching.classical import Method
+from croco_bench.tasks.matching.tiled_task import GrayMethod
 from croco_bench.types import Array
 
 
 def zero(gray1: Array, _: Array) -> Array:
-    """Nothing moves: what any method should beat."""
+    """No motion: the lower bound for any method."""
     return np.zeros((*gray1.shape, 2), np.float32)
 
 
@@ -27,4 +27,4 @@ def dis(gray1: Array, gray2: Array) -> Array:
     return flow
 
 
-METHODS: dict[str, Method] = {"zero": zero, "farneback": farneback, "dis": dis}
+METHODS: dict[str, GrayMethod] = {"zero": zero, "farneback": farneback, "dis": dis}

@@ -1,4 +1,4 @@
-"""Predictions for pairs whose truth is withheld, written as the benchmarks' servers want them."""
+"""Predictions for test pairs with withheld ground truth, in the formats of the benchmarks' servers."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import Meter
 from croco_bench.types import Array
 
-# What 16 bits in steps of 1/64 px can say.
-_KITTI_MOST_PX = 511.0
+# Range of 16 bits in steps of 1/64 px.
+_KITTI_MAX_PX = 511.0
 
 
 @dataclass(frozen=True)
 class Server:
-    """How a benchmark's test pairs are opened, and what becomes of one prediction: (folder, id, flow) -> a file."""
+    """Opens the test pairs of a benchmark (by its folder) and writes one prediction (folder, id, flow)."""
 
     open: Callable[[Path], Reader]
     write: Callable[[Path, str, Array], None]
 
 
 def _write_sintel(folder: Path, name: str, flow: Array) -> None:
-    """`{clean,final}/<scene>/frame_%04d.flo`: the bundler wants the folders of both passes."""
-    write_flo(_place(folder / f"{name}.flo"), flow)
+    """`{clean,final}/<scene>/frame_%04d.flo`: the bundler expects both passes."""
+    write_flo(_with_folder(folder / f"{name}.flo"), flow)
 
 
 def _write_kitti(inside: str, folder: Path, name: str, flow: Array) -> None:
-    """`%06d_10.png`, to be zipped; 2015 wants them in a folder `flow`."""
-    write_kitti_flow(_place(folder / inside / f"{name}_10.png"), np.clip(flow, -_KITTI_MOST_PX, _KITTI_MOST_PX))
+    """`%06d_10.png`, to be zipped; KITTI 2015 expects a folder `flow`."""
+    write_kitti_flow(_with_folder(folder / inside / f"{name}_10.png"), np.clip(flow, -_KITTI_MAX_PX, _KITTI_MAX_PX))
 
 
-def _place(path: Path) -> Path:
+def _with_folder(path: Path) -> Path:
+    """Creates the folder of a file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,11 +59,11 @@ SERVERS: dict[str, Server] = {
 
 
 def open_submissions(data_root: Path, submissions: Mapping[str, str]) -> dict[str, Reader]:
-    """The test pairs of every benchmark that a submission is wanted for.
+    """The test pairs of the benchmarks named in `task.submissions`.
 
     Raises:
-        DataError: they aren't there.
-        UsageError: nothing is known of such a benchmark.
+        DataError: a dataset is missing.
+        UsageError: the name of a benchmark isn't known.
     """
     readers: dict[str, Reader] = {}
     for name in submissions:
@@ -76,7 +77,7 @@ def open_submissions(data_root: Path, submissions: Mapping[str, str]) -> dict[st
 
 
 class SubmissionMeter(Meter):
-    """Writes every prediction it is shown, and counts them: there is nothing to score."""
+    """Writes predictions and counts them; there is no ground truth to score them with."""
 
     metrics: ClassVar = (Metric("written", "written", "", "higher", "pair", 0, "#{predictions written}"),)
 
@@ -84,10 +85,10 @@ class SubmissionMeter(Meter):
         self._write = partial(server.write, folder)
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
-        """Row of one pair."""
+        """Writes the prediction of one pair."""
         self._write(str(sample["id"]), prediction.astype(np.float32))
         return {"written": 1.0}
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """How many there are."""
+        """Number of written predictions."""
         return {"written": float(rows["written"].sum())}

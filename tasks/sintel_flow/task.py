@@ -1,8 +1,8 @@
-"""Optical flow on MPI-Sintel, fine-tuned and predicted in windows as CroCo-Flow does."""
+"""Optical flow on MPI-Sintel, fine-tuned and predicted in tiles as CroCo-Flow does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,25 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from croco_bench.contracts import Evaluation, Reader, Splits
+from croco_bench.contracts import Evaluation, Reader, TaskData, TrainingSplits
 from croco_bench.data.datasets.matching.sintel import PASSES, SCENES, SELECT_SCENES, BothPasses, open_split, scenes_of
 from croco_bench.data.mixtures.flow import check_weights, open_mixture
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.flow import FlowAugment
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.flow import FlowMeter
-from croco_bench.tasks.matching.classical import on_batch
 from croco_bench.tasks.matching.losses import LOSSES, within
 from croco_bench.tasks.matching.released import FLOW
-from croco_bench.tasks.matching.tiled_task import WindowedTask
+from croco_bench.tasks.matching.tiled_task import TiledTask
 from croco_bench.tasks.sintel_flow import classical, pictures
 from croco_bench.tasks.sintel_flow.submission import SERVERS, SubmissionMeter, open_submissions
 from croco_bench.types import Array, Batch, Sample, Size
 
-# Scenes that nothing is trained or selected on, so that they can be reported: ptlflow's validation scenes, but for
-# temple_2, which CroCo selects by.
+# Scenes that neither train nor select weights, so that they can be reported: the validation scenes of ptlflow, except
+# temple_2, by which CroCo selects.
 HELD_OUT = ("market_2", "shaman_2", "bamboo_2", "ambush_2", "cave_2")
-# Neighbouring pairs are predicted together, since they share a frame; no number depends on how many.
+# Neighbouring pairs share a frame, so they are predicted together. Results don't depend on the number.
 _PAIRS = 8
 _TRUTH = ("flow_px", "valid", "occluded", "invalid", "flow4_px", "valid4", "id")
 
@@ -40,20 +39,20 @@ class SintelFlowOptions:
     """Settings of the task.
 
     Attributes:
-        train_on: datasets to train on, each in the folder of its name beside sintel, and how often one pass through all
-            shows every pair of each.
+        train_on: datasets to train on, each in the folder of its name beside sintel, and how often each of their pairs
+            occurs in one epoch.
         loss: Laplacian with CroCo-Flow's bounded scale, CroCo-Stereo's, or any scale; or L1, without a confidence.
         max_flow: longer true vectors (px) aren't trained on.
-        augment: RAFT's scales, flips, crops and colours; or crops alone, for networks that are small and trained shortly.
+        augment: scales, flips, crops and colours of RAFT; or crops alone, for short trainings of small networks.
         report: which of Sintel's training scenes are scored: the five held out, the two that CroCo-Flow selects by and
             validates on (the five select, then), or all; auto: all, unless Sintel is trained on.
-        overlap: share of a window that neighbouring windows have in common.
-        select_overlap: the same while weights are selected.
-        beta: of the weights exp(-2 beta (sigmoid(c / gamma) - 1/2)) of windows.
-        gamma: of the same.
-        windows: encoded or decoded at once.
-        submissions: benchmarks (sintel, kitti2012, kitti2015) whose test pairs are predicted too, and the folders that the
-            predictions go to.
+        overlap: share of a tile that neighbouring tiles have in common.
+        select_overlap: overlap during the selection of weights.
+        beta: strength of the confidence weighting exp(-2 beta (sigmoid(c / gamma) - 1/2)) of overlapping tiles.
+        gamma: softness of the confidence weighting.
+        windows: number of tiles encoded or decoded at once.
+        submissions: benchmarks (sintel, kitti2012, kitti2015) to predict the test pairs of, and the folder to write the
+            predictions of each to.
     """
 
     train_on: dict[str, float] = field(
@@ -71,14 +70,15 @@ class SintelFlowOptions:
     submissions: dict[str, str] = field(default_factory=dict, metadata={"affects_score": False})
 
 
-class SintelFlow(WindowedTask):
+class SintelFlow(TiledTask):
     """Three channels out: flow to the right and down in pixels, and the raw confidence (none with L1)."""
 
     Options = SintelFlowOptions
-    quantities = 2
+    flow_channels = 2
     released = FLOW
-    unseen: ClassVar = "task.report=subval scores the two that they kept for validation"
+    unseen_hint: ClassVar = "task.report=subval scores the two that they kept for validation"
     pooling: ClassVar = "errors of all known pixels pooled, as RAFT"
+    gray_methods: ClassVar = classical.METHODS
     options: SintelFlowOptions
 
     def __init__(self, options: SintelFlowOptions, image_size: Size) -> None:
@@ -88,16 +88,15 @@ class SintelFlow(WindowedTask):
         if options.augment == "crop":
             change = replace(change, scale_prob=0.0, hflip_prob=0.0, vflip_prob=0.0, jitter=None)
         self._augment = change
-        self._submissions: dict[str, Reader] = {}
 
     @property
     def selection_metric(self) -> str:
-        """That of the headlines, over clean and final pairs together."""
+        """Endpoint error over clean and final pairs together."""
         return "epe"
 
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; `root` is Sintel's folder, the other datasets lie beside it."""
-        test = self.test_split(root)
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """See `Task.open`; the other datasets lie beside `root`, Sintel's folder."""
+        data = self.open_test(root)
         wanted = SELECT_SCENES if self.options.report != "subval" else HELD_OUT
         kept = [scene for scene in scenes_of(root, "train") if scene not in (*SELECT_SCENES, *HELD_OUT)]
         if "sintel" in self.options.train_on and not kept:
@@ -105,15 +104,16 @@ class SintelFlow(WindowedTask):
                 f"{root} holds no scene to train on beside those that select and report", f"get all {len(SCENES)}"
             )
         train, select = open_mixture(root.parent, self.options.train_on, sintel_scenes=kept, seed=seed)
-        return Splits(train, select or open_split(root, "train", scenes=_present(root, wanted)), test)
+        select = select or open_split(root, "train", scenes=_present(root, wanted))
+        return replace(data, training=TrainingSplits(train, select))
 
-    def test_split(self, root: Path) -> Reader:
-        """Sintel's training scenes that are reported, each pair in both passes."""
-        self._submissions = open_submissions(root.parent, self.options.submissions)
-        return BothPasses(root, "train", self._reported(root))
+    def open_test(self, root: Path) -> TaskData:
+        """The reported scenes of Sintel's training split, each pair in both passes, and the pairs of submissions."""
+        submissions = open_submissions(root.parent, self.options.submissions)
+        return TaskData(BothPasses(root, "train", self._reported(root)), further=submissions)
 
     def _reported(self, root: Path) -> list[str] | None:
-        """The scenes; None for all."""
+        """Names of the reported scenes; None for all."""
         report = self.options.report
         if report == "auto":
             report = "held-out" if "sintel" in self.options.train_on else "all"
@@ -122,7 +122,7 @@ class SintelFlow(WindowedTask):
         return _present(root, HELD_OUT if report == "held-out" else SELECT_SCENES)
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """As `augment` says; `flow_px` becomes (2, H, W)."""
+        """See `SintelFlowOptions.augment`; `flow_px` becomes (2, H, W)."""
         moved = self._augment(sample, rng)
         return {
             **{name: to_unit(moved[name]) for name in ("image1", "image2")},
@@ -131,38 +131,42 @@ class SintelFlow(WindowedTask):
         }
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Over all known pixels of the batch whose flow isn't too long."""
+        """Over all known pixels of the batch with a flow of at most `max_flow` pixels."""
         valid = within(batch["flow_px"], batch["valid"], self.options.max_flow)
         return LOSSES[self.options.loss](output, batch["flow_px"], valid)
 
     def selection(self, reader: Reader) -> Evaluation:
-        """All pairs in one."""
-        return self.scored("", reader, FlowMeter(), _prepare, self.options.select_overlap, batch_size=_PAIRS)
+        """All pairs, whatever their pass."""
+        overlap = self.options.select_overlap
+        return self.tiled_evaluation(reader, FlowMeter(), _prepare, overlap=overlap, batch_size=_PAIRS)
 
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
         """The clean and the final pass; then the submissions, which score nothing."""
-        overlap = self.options.overlap
-        found = [
-            self.scored(name, reader, FlowMeter(), partial(_prepare_pass, name), overlap, batch_size=_PAIRS)
+        evaluate = partial(self.tiled_evaluation, overlap=self.options.overlap)
+        passes = [
+            evaluate(
+                data.test,
+                FlowMeter(),
+                partial(_prepare_pass, name),
+                batch_size=_PAIRS,
+                prefix=name,
+                notes=data.notes,
+            )
             for name in PASSES
         ]
-        return found + [
-            self.evaluation(
-                f"submission-{name}",
+        submissions = [
+            evaluate(
                 pairs,
                 SubmissionMeter(SERVERS[name], Path(self.options.submissions[name])),
                 _prepare,
-                overlap,
                 batch_size=_PAIRS if name == "sintel" else 1,  # KITTI's images differ in size
+                prefix=f"submission-{name}",
             )
-            for name, pairs in self._submissions.items()
+            for name, pairs in data.further.items()
         ]
+        return [*passes, *submissions]
 
-    def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
-        """No motion at all, and two of OpenCV's methods."""
-        return {name: partial(on_batch, method) for name, method in classical.METHODS.items()}
-
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Images, flow in colours with a legend, error."""
         return pictures.panels(sample, prediction)
 
@@ -173,13 +177,13 @@ def _prepare(sample: Sample) -> Sample:
 
 
 def _prepare_pass(name: str, sample: Sample) -> Sample:
-    """One pass of a pair that is there in both."""
+    """One of both passes of a pair."""
     image1, image2 = sample["passes"][name]
     return _prepare({**sample, "image1": image1, "image2": image2})
 
 
 def _present(root: Path, wanted: tuple[str, ...]) -> list[str]:
-    """Those of the wanted scenes that are there: a miniature hasn't all."""
+    """The wanted scenes that exist: a miniature has only some."""
     found = [scene for scene in wanted if scene in scenes_of(root, "train")]
     if not found:
         raise DataError(
@@ -189,7 +193,7 @@ def _present(root: Path, wanted: tuple[str, ...]) -> list[str]:
 
 
 def _check(options: SintelFlowOptions) -> None:
-    """Refuses what no type excludes."""
+    """Ranges and combinations that types don't express."""
     check_weights(options.train_on)
     if not options.max_flow > 0:
         raise UsageError(f"task.max_flow={options.max_flow:g} should be more than 0")

@@ -1,23 +1,23 @@
-"""Disparity without learning: what `--ckpt classical:NAME` stands for."""
+"""Classical methods for disparity."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from croco_bench.tasks.matching.classical import Method
+from croco_bench.tasks.matching.tiled_task import GrayMethod
 from croco_bench.types import Array
 
-# Disparities up to this share of the width are looked for: Middlebury's largest are about a quarter of theirs.
+# Largest disparity of the search as a share of the width; Middlebury's are about a quarter.
 _SEARCHED = 0.3
-# OpenCV's disparities are whole numbers of sixteenths.
+# OpenCV returns disparities in sixteenths of a pixel.
 _STEPS = 16
-# Half the largest block, and a little.
+# More than half the largest block.
 _MARGIN = 8
 
 
 def zero(left: Array, _: Array) -> Array:
-    """Everything is infinitely far: what any method should beat."""
+    """Everything is infinitely far: the lower bound for any method."""
     return np.zeros(left.shape, np.float32)
 
 
@@ -45,19 +45,18 @@ def block_matching(left: Array, right: Array) -> Array:
     return _matched(cv2.StereoBM.create(numDisparities=searched, blockSize=15), left, right, searched)
 
 
-METHODS: dict[str, Method] = {"zero": zero, "sgbm": sgbm, "bm": block_matching}
+METHODS: dict[str, GrayMethod] = {"zero": zero, "sgbm": sgbm, "bm": block_matching}
 
 
 def _searched(left: Array) -> int:
-    """How many disparities to look for: OpenCV wants a multiple of 16."""
+    """Number of disparities to search, a multiple of 16 as OpenCV requires."""
     return 16 * max(int(np.ceil(_SEARCHED * left.shape[1] / 16)), 1)
 
 
 def _matched(matcher: cv2.StereoMatcher, left: Array, right: Array, searched: int) -> Array:
     """Disparity (H, W) of all pixels.
 
-    OpenCV knows none of the leftmost pixels, and block matching none that a block sticks out of the image at, so that both
-    images are widened there.
+    Both images are padded first: OpenCV gives no disparity to the leftmost pixels, and block matching none at the borders.
     """
     height, width = left.shape
     around = (_MARGIN, _MARGIN, searched, _MARGIN)
@@ -67,9 +66,9 @@ def _matched(matcher: cv2.StereoMatcher, left: Array, right: Array, searched: in
 
 
 def filled(disparity: Array) -> Array:
-    """NaN becomes the smaller of the nearest known disparities of its row: most of what is hidden is background.
+    """Replaces NaN by the smaller of both nearest known disparities of its row, as KITTI's development kit does.
 
-    So does KITTI's development kit. A row without any is 0.
+    Hidden pixels mostly belong to the background. A row without any disparity becomes 0.
     """
     columns = np.arange(disparity.shape[1])
     known = ~np.isnan(disparity)
@@ -77,5 +76,5 @@ def filled(disparity: Array) -> Array:
     after = np.minimum.accumulate(np.where(known, columns, len(columns))[:, ::-1], axis=1)[:, ::-1]
     padded = np.pad(np.where(known, disparity, np.inf), ((0, 0), (1, 1)), constant_values=np.inf)
     rows = np.arange(len(disparity))[:, None]
-    least = np.minimum(padded[rows, before + 1], padded[rows, after + 1])
-    return np.where(np.isinf(least), 0, least).astype(np.float32)
+    smaller = np.minimum(padded[rows, before + 1], padded[rows, after + 1])
+    return np.where(np.isinf(smaller), 0, smaller).astype(np.float32)

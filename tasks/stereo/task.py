@@ -1,4 +1,4 @@
-"""Disparity of rectified pairs, fine-tuned and predicted in windows as CroCo-Stereo does."""
+"""Disparity of rectified pairs, fine-tuned and predicted in tiles as CroCo-Stereo does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from croco_bench.contracts import Evaluation, Reader, Splits
+from croco_bench.contracts import Evaluation, Reader, TaskData, TrainingSplits
 from croco_bench.data.mixtures.stereo import (
     REPORTS,
     Report,
@@ -25,16 +25,15 @@ from croco_bench.data.transforms.color import to_unit
 from croco_bench.data.transforms.stereo import StereoAugment
 from croco_bench.errors import UsageError
 from croco_bench.metrics.disparity import DisparityMeter
-from croco_bench.tasks.matching.classical import on_batch
 from croco_bench.tasks.matching.losses import LOSSES
 from croco_bench.tasks.matching.released import STEREO
-from croco_bench.tasks.matching.tiled_task import WindowedTask
+from croco_bench.tasks.matching.tiled_task import TiledTask
 from croco_bench.tasks.stereo import classical, pictures
 from croco_bench.types import Array, Batch, Sample, Size
 
 _TRUTH = ("disparity_px", "valid", "occluded", "disparity4_px", "valid4")
-# exp(-x) of larger x, and of less than -x, would be 0 or overflow.
-_STEEPEST = 80.0
+# Largest magnitude of an exponent in float32.
+_MAX_EXPONENT = 80.0
 
 
 @dataclass(frozen=True)
@@ -43,22 +42,22 @@ class StereoOptions:
 
     Attributes:
         train_on: datasets to train on, each in its folder beside middlebury (Middlebury's editions and MiddEval3 in that
-            one), and how often one pass through all shows every pair of each. Scenes that are reported, and scenes of other
-            datasets that show the same, are left out, as are those that CroCo v2 selects by: these select here too.
+            one), and how often each of their pairs occurs in one epoch. Left out are reported scenes, scenes of other
+            datasets that show the same, and the scenes by which CroCo v2 selects: they are the selection split here too.
         loss: Laplacian with CroCo-Stereo's bounded scale, with any scale (CroCo-Stereo for ETH3D), or CroCo-Flow's; or L1,
             without a confidence.
-        augment: CroCo-Stereo's stretches, flips, misalignment and colours; or crops alone, for networks that are small and
-            trained shortly.
+        augment: stretches, flips, misalignment and colours of CroCo-Stereo; or crops alone, for short trainings of small
+            networks.
         report: what is scored: MiddEval3's training scenes, of these Vintage, by which CroCo v2 selects, ETH3D's training
             scenes, or of these the three by which it selects.
         resolution: MiddEval3's size, full, half or quarter; errors are in pixels of that size.
-        overlap: share of a window that neighbouring windows have in common.
-        select_overlap: the same while weights are selected.
-        weights: of windows, by raw confidence c: exp(-2 beta (sigmoid(c / gamma) - 1/2)), or exp(-beta c), CroCo-Stereo's
-            for ETH3D.
-        beta: see above.
-        gamma: see above.
-        windows: encoded or decoded at once.
+        overlap: share of a tile that neighbouring tiles have in common.
+        select_overlap: overlap during the selection of weights.
+        weights: confidence weighting of overlapping tiles, with raw confidence c: sigmoid is
+            exp(-2 beta (sigmoid(c / gamma) - 1/2)), exponential is exp(-beta c), CroCo-Stereo's for ETH3D.
+        beta: strength of the confidence weighting.
+        gamma: softness of the sigmoid weighting.
+        windows: number of tiles encoded or decoded at once.
     """
 
     train_on: dict[str, float] = field(
@@ -79,17 +78,20 @@ class StereoOptions:
     windows: int = field(default=8, metadata={"affects_score": False})
 
 
-class Stereo(WindowedTask):
+class Stereo(TiledTask):
     """Two channels out: disparity in pixels, and the raw confidence (none with L1)."""
 
     Options = StereoOptions
-    quantities = 1
+    flow_channels = 1
     released = STEREO
-    unseen: ClassVar = "task.report=middlebury-subval and eth3d-subval score what they kept from their files _subtrain"
+    unseen_hint: ClassVar = (
+        "task.report=middlebury-subval and eth3d-subval score what they kept from their files _subtrain"
+    )
     pooling: ClassVar = (
         "errors of all known pixels of an image, and of those that both views show (noc), mean over images, as Middlebury and "
         "ETH3D; all pixels pooled (pooled), as CroCo-Stereo's test"
     )
+    gray_methods: ClassVar = classical.METHODS
     options: StereoOptions
 
     def __init__(self, options: StereoOptions, image_size: Size) -> None:
@@ -112,26 +114,26 @@ class Stereo(WindowedTask):
         return "avgerr"
 
     @property
-    def weigh(self) -> Callable[[Tensor], Tensor] | None:
-        """See `WindowedTask.weigh`."""
+    def confidence_weight(self) -> Callable[[Tensor], Tensor] | None:
+        """See `TiledTask.confidence_weight`."""
         if self.options.loss != "l1" and self.options.weights == "exponential":
-            return partial(_exponential, beta=self.options.beta)
-        return super().weigh
+            return partial(_exponential_weight, beta=self.options.beta)
+        return super().confidence_weight
 
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """See `Task.splits`; `root` is Middlebury's folder, the other datasets lie beside it."""
-        options, test = self.options, self.test_split(root)
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """See `Task.open`; the other datasets lie beside `root`, Middlebury's folder."""
+        options, data = self.options, self.open_test(root)
         train, select = open_mixture(
             root.parent, options.train_on, report=options.report, resolution=options.resolution, seed=seed
         )
-        return Splits(train, select, test)
+        return replace(data, training=TrainingSplits(train, select))
 
-    def test_split(self, root: Path) -> Reader:
-        """The scenes that are reported; of MiddEval3 and ETH3D, only the training scenes have public truth."""
-        return open_reported(root.parent, self.options.report, self.options.resolution)
+    def open_test(self, root: Path) -> TaskData:
+        """The reported scenes; of MiddEval3 and ETH3D, only training scenes have public ground truth."""
+        return TaskData(open_reported(root.parent, self.options.report, self.options.resolution))
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """As `augment` says; `disparity_px` becomes (1, H, W)."""
+        """See `StereoOptions.augment`; `disparity_px` becomes (1, H, W)."""
         moved = self._augment(sample, rng)
         return {
             **{name: to_unit(moved[name]) for name in ("image1", "image2")},
@@ -144,22 +146,18 @@ class Stereo(WindowedTask):
         return LOSSES[self.options.loss](output, batch["disparity_px"], batch["valid"])
 
     def selection(self, reader: Reader) -> Evaluation:
-        """All pairs that select, whatever dataset they are of."""
-        return self._of_pairs(reader, self.options.select_overlap)
+        """All selection pairs, whatever their dataset."""
+        return self._evaluation(reader, self.options.select_overlap)
 
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
         """The reported pairs."""
-        return [self._of_pairs(reader, self.options.overlap)]
+        return [self._evaluation(data.test, self.options.overlap, data.notes)]
 
-    def _of_pairs(self, reader: Reader, overlap: float) -> Evaluation:
+    def _evaluation(self, reader: Reader, overlap: float, notes: tuple[str, ...] = ()) -> Evaluation:
         # One pair at a time: scenes differ in size.
-        return self.scored("", reader, DisparityMeter(), _prepare, overlap, batch_size=1)
+        return self.tiled_evaluation(reader, DisparityMeter(), _prepare, overlap=overlap, batch_size=1, notes=notes)
 
-    def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
-        """No disparity at all, and two of OpenCV's methods."""
-        return {name: partial(on_batch, method) for name, method in classical.METHODS.items()}
-
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Images, disparity in colours, error."""
         return pictures.panels(sample, prediction)
 
@@ -169,6 +167,6 @@ def _prepare(sample: Sample) -> Sample:
     return {**{name: to_unit(sample[name]) for name in ("image1", "image2")}, **truth}
 
 
-def _exponential(confidence: Tensor, beta: float) -> Tensor:
-    """exp(-beta c), from where that overflows on no more."""
-    return torch.exp((-beta * confidence).clamp(-_STEEPEST, _STEEPEST))
+def _exponential_weight(confidence: Tensor, beta: float) -> Tensor:
+    """exp(-beta c), with an exponent clamped to 80 in magnitude: larger ones overflow or give 0."""
+    return torch.exp((-beta * confidence).clamp(-_MAX_EXPONENT, _MAX_EXPONENT))

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from croco_bench.contracts import Evaluation
+from croco_bench.contracts import ClassicalMethod, Evaluation
 from croco_bench.engine import devices
-from croco_bench.engine.evaluate import evaluate
-from croco_bench.engine.network import Unlearned
+from croco_bench.engine.evaluate import EvalResult, evaluate
+from croco_bench.engine.predictor import ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import Meter, bootstrap, stack
-from croco_bench.runs.report import EvalResult, require_headline
+from croco_bench.runs.report import require_headline
 from croco_bench.types import Array
 
 VALUE = Metric("value", "value", "", "lower", "image", 3, "|p - t|")
@@ -81,11 +81,11 @@ def scores(
     add: float = 0.0,
     meter: Meter | None = None,
     failing: tuple[int, ...] = (),
-    network: nn.Module | None = None,
+    classical: bool = False,
 ) -> Any:
-    """`failing` are the items for which the prediction is NaN."""
+    """`failing` are the items for which the prediction is NaN; `classical`: a classical method predicts, not a network."""
 
-    def predict(_: nn.Module, items: dict[str, Any]) -> list[Array]:
+    def predict(items: dict[str, Any]) -> list[Array]:
         found = PlusOne()(items["image"]) + add
         return [np.where(index in failing, np.nan, one) for one, index in zip(found, items["index"], strict=True)]
 
@@ -94,11 +94,13 @@ def scores(
         reader=reader,
         meter=meter or ErrorMeter(),
         prepare=dict,
-        predict=predict,
+        predict=lambda _, items: predict(items),
         batch_size=batch,
         citation="",
     )
-    return evaluate(network or PlusOne(), evaluation, devices.start("cpu", "fp32", 0), workers=workers)  # type: ignore[arg-type]
+    network: Any = PlusOne()
+    predictor: Predictor = ClassicalPredictor(ClassicalMethod(predict)) if classical else NetworkPredictor(network)
+    return evaluate(predictor, evaluation, devices.start("cpu", "fp32", 0), workers=workers)
 
 
 def test_the_mean_is_over_images_whatever_the_batch() -> None:
@@ -134,37 +136,37 @@ def test_bootstrap_intervals_cover_and_repeat() -> None:
     assert bootstrap(ErrorMeter(), rows, seed=2)["value"] != (low, high)
 
 
-def test_only_methods_without_learning_may_fail_and_only_where_failures_are_scored() -> None:
+def test_only_classical_methods_may_fail_and_only_where_failures_are_scored() -> None:
     """Errors are 0, failed, 2, 0, 1, 2, 0."""
-    found = scores(Numbers(7), meter=FailureMeter(), failing=(1,), network=Unlearned())
+    found = scores(Numbers(7), meter=FailureMeter(), failing=(1,), classical=True)
     assert found.metrics == {"median": 1.0, "far": pytest.approx(5 / 4)} and not found.missing
     assert np.isinf(found.rows["error"]).tolist() == [False, True, *[False] * 5]
     with pytest.raises(DivergedError, match="image 1 of the test split"):
         scores(Numbers(7), meter=FailureMeter(), failing=(1,))
     with pytest.raises(DivergedError, match="image 1 of the test split"):
-        scores(Numbers(7), failing=(1,), network=Unlearned())
+        scores(Numbers(7), failing=(1,), classical=True)
 
 
 def test_a_metric_without_a_value_is_left_out_and_explained() -> None:
     few = scores(Numbers(2), meter=FailureMeter())
     assert few.metrics == {"median": pytest.approx(0.5)}
     assert few.missing == {"far": "no image of the test split has what it needs"}
-    assert few.needed("median") == pytest.approx(0.5)
+    assert few.value_of("median") == pytest.approx(0.5)
     with pytest.raises(
         DataError, match="far, which selects the weights, can't be computed: no image of the test split"
     ):
-        few.needed("far")
-    failing = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), network=Unlearned())
+        few.value_of("far")
+    failing = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), classical=True)
     assert failing.metrics == {}
     assert set(failing.missing.values()) == {"too many predictions failed for a finite value"}
 
 
 def test_a_result_needs_its_headline() -> None:
-    found = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), network=Unlearned())
+    found = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), classical=True)
     renamed = replace(found, missing={"delta1": found.missing["median"]})
     require_headline("nyuv2-depth", {"delta1": 1, "rmse": 1}, [])
     evaluation = Evaluation("", Numbers(7), FailureMeter(), dict, lambda network, items: [], 1, "")
     with pytest.raises(BenchError, match="nyuv2-depth has no delta1: too many predictions failed"):
-        require_headline("nyuv2-depth", {"rmse": 1}, [EvalResult("", evaluation, renamed)])
+        require_headline("nyuv2-depth", {"rmse": 1}, [EvalResult("selected", evaluation, renamed)])
     with pytest.raises(BenchError, match="has no delta1: no evaluation of the task gives it"):
         require_headline("nyuv2-depth", {"last/delta1": 1}, [])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from croco_bench.tiling import confidence_weight, enlarged, grid, offsets, slide, slide_pairs
+from croco_bench.tiling import enlarged, grid, offsets, sigmoid_weight, slide, slide_pairs
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_images_smaller_than_the_window_are_enlarged_until_it_fits() -> None:
 
 
 def test_weights_of_confidence() -> None:
-    weight = confidence_weight(torch.tensor([0.0, -1e4, 1e4, 5.0]), 10, 5)
+    weight = sigmoid_weight(torch.tensor([0.0, -1e4, 1e4, 5.0]), 10, 5)
     sigmoid = 1 / (1 + math.exp(-1))
     expected = torch.tensor([1.0, math.exp(10), math.exp(-10), math.exp(-20 * (sigmoid - 0.5))])
     torch.testing.assert_close(weight, expected)
@@ -96,7 +96,7 @@ def test_pairs_are_averaged_by_weight(channels: int) -> None:
         assert torch.equal(two, image2[..., top : top + 8, left : left + 8])
         return next(waiting)
 
-    found = slide_pairs(network, image1, image2, (8, 8), 0.5, weigh=torch.exp, batch=1)
+    found = slide_pairs(network, image1, image2, (8, 8), 0.5, confidence_weight=torch.exp, tiles_at_once=1)
     above, below = torch.zeros(2, channels, 10, 17), torch.zeros(2, 1, 10, 17)
     for (top, left), output in zip(places, outputs, strict=True):
         above[..., top : top + 8, left : left + 8] += output[:, :-1] * output[:, -1:].exp()
@@ -114,7 +114,13 @@ def test_what_all_windows_agree_on_comes_back_bit_by_bit() -> None:
 
     images = torch.rand(1, 3, 40, 55)
     found = slide_pairs(
-        network, images, images, (16, 16), 0.9, weigh=lambda raw: confidence_weight(raw, 15, 3), batch=7
+        network,
+        images,
+        images,
+        (16, 16),
+        0.9,
+        confidence_weight=lambda raw: sigmoid_weight(raw, 15, 3),
+        tiles_at_once=7,
     )
     assert torch.equal(found, constant.expand(1, 2, 40, 55))
 
@@ -130,9 +136,9 @@ def test_batches_change_nothing_and_are_no_larger_than_told(pairs: int, batch: i
         sizes.append(len(one))
         return torch.cat([one[:, :2] - two[:, :2], one[:, 2:].cumsum(dim=-1)], dim=1)
 
-    found = slide_pairs(network, image1, image2, (8, 8), 0.4, weigh=torch.exp, batch=batch)
+    found = slide_pairs(network, image1, image2, (8, 8), 0.4, confidence_weight=torch.exp, tiles_at_once=batch)
     assert max(sizes) <= max(batch, pairs) and sum(sizes) == pairs * math.prod(grid((20, 30), (8, 8), 0.4))
-    one_by_one = slide_pairs(network, image1, image2, (8, 8), 0.4, weigh=torch.exp, batch=1)
+    one_by_one = slide_pairs(network, image1, image2, (8, 8), 0.4, confidence_weight=torch.exp, tiles_at_once=1)
     assert torch.equal(found, one_by_one)
     torch.testing.assert_close(found, (image1 - image2)[:, :2])
 
@@ -141,7 +147,13 @@ def test_without_a_confidence_all_windows_weigh_the_same() -> None:
     numbers = iter([0.0, 1.0, 2.0])
     image = torch.zeros(1, 3, 1, 8)
     found = slide_pairs(
-        lambda one, _: torch.full_like(one[:, :2], next(numbers)), image, image, (1, 4), 0.5, weigh=None, batch=1
+        lambda one, _: torch.full_like(one[:, :2], next(numbers)),
+        image,
+        image,
+        (1, 4),
+        0.5,
+        confidence_weight=None,
+        tiles_at_once=1,
     )
     assert found.shape == (1, 2, 1, 8)
     assert found[0, 1].flatten().tolist() == [0, 0, 0.5, 0.5, 1.5, 1.5, 2, 2]
@@ -156,7 +168,7 @@ def test_flow_of_enlarged_images_comes_back_in_their_own_pixels(weigh: Callable[
         return torch.stack([6 + 0 * one[:, 0], 12 + 0 * one[:, 0], one[:, 2]], dim=1)[:, : 3 if weigh else 2]
 
     images = torch.rand(2, 3, 14, 21)
-    found = slide_pairs(network, images, images, (24, 32), 0.5, weigh=weigh, batch=4)
+    found = slide_pairs(network, images, images, (24, 32), 0.5, confidence_weight=weigh, tiles_at_once=4)
     assert found.shape == (2, 2, 14, 21)
     torch.testing.assert_close(found[:, 0], torch.full((2, 14, 21), 6 * 21 / 36))
     torch.testing.assert_close(found[:, 1], torch.full((2, 14, 21), 12 * 14 / 24))
@@ -175,7 +187,15 @@ def test_only_a_batch_of_windows_is_held_at_a_time() -> None:
 
     images = torch.zeros(1, 3, 1080, 2048)
     with Watch():
-        found = slide_pairs(lambda one, _: one, images, images, (320, 384), 0.5, weigh=lambda raw: raw.exp(), batch=8)
+        found = slide_pairs(
+            lambda one, _: one,
+            images,
+            images,
+            (320, 384),
+            0.5,
+            confidence_weight=lambda raw: raw.exp(),
+            tiles_at_once=8,
+        )
     assert found.shape == (1, 2, 1080, 2048)
     assert max(sizes) <= max(most, 2 * 1080 * 2048)
 
@@ -203,8 +223,8 @@ def test_frames_that_two_pairs_share_are_handed_over_once(size: tuple[int, int],
     film = torch.rand(6, 3, *size, generator=torch.Generator().manual_seed(0))
     image1, image2 = film[[0, 1, 2, 4]], film[[1, 2, 3, 5]]
     network = Sharing()
-    found = slide_pairs(network, image1, image2, (8, 8), 0.4, weigh=torch.exp, batch=batch)
+    found = slide_pairs(network, image1, image2, (8, 8), 0.4, confidence_weight=torch.exp, tiles_at_once=batch)
     windows = math.prod(grid(size, (8, 8), 0.4))
     assert (network.images, network.pairs_made) == (6 * windows, 4 * windows)
-    apart = slide_pairs(Sharing.apart, image1, image2, (8, 8), 0.4, weigh=torch.exp, batch=1)
+    apart = slide_pairs(Sharing.apart, image1, image2, (8, 8), 0.4, confidence_weight=torch.exp, tiles_at_once=1)
     assert torch.equal(found, apart)

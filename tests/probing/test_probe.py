@@ -35,10 +35,10 @@ def probed(tiny_data: Path, tmp_path: Path) -> Iterator[tuple[FeatureCache, Eval
     """A cache over a small random network, and an evaluation of 12 images."""
     task_type, head_type = registry.tasks()["imagenet-linear"].load(), registry.heads()["linear"].load()
     task = task_type(task_type.Options(), (32, 32))
-    splits = task.splits(tiny_data / "imagenet", seed=0)
+    splits = task.open(tiny_data / "imagenet", seed=0)
     backbone = load_backbone("random:mini-mae", image_size=32)
     network = Network(backbone, head_type(backbone.feature_spec(), 3, head_type.Options()), frozen=True)
-    evaluation = replace(task.evaluations(splits.test)[0], batch_size=5)
+    evaluation = replace(task.evaluations(splits)[0], batch_size=5)
     yield FeatureCache(tmp_path / "kept", network, "weights", Accelerator(cpu=True), 0), evaluation
 
 
@@ -46,7 +46,7 @@ def test_vectors_are_the_networks_and_are_kept(
     probed: tuple[FeatureCache, Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, evaluation = probed
-    kept = cache.keep(evaluation)
+    kept = cache.extract_or_load(evaluation)
     samples = [evaluation.prepare(evaluation.reader[index]) for index in range(12)]
     head = cache.network.head
     assert isinstance(head, PooledHead)
@@ -57,17 +57,17 @@ def test_vectors_are_the_networks_and_are_kept(
             assert np.allclose(kept.vectors[how], expected, atol=2e-3)
     assert kept.labels.tolist() == [sample["label"] for sample in samples]
     monkeypatch.setattr(FeatureCache, "_extract", None)
-    again = cache.keep(evaluation)
+    again = cache.extract_or_load(evaluation)
     assert np.array_equal(again.vectors["cls"], kept.vectors["cls"])
     with pytest.raises(TypeError):
-        replace(cache, backbone="other weights").keep(evaluation)
+        replace(cache, backbone="other weights").extract_or_load(evaluation)
 
 
 def test_an_extraction_goes_on_where_it_was_killed(
     probed: tuple[FeatureCache, Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, evaluation = probed
-    whole = replace(cache, folder=cache.folder / "other").keep(evaluation)
+    whole = replace(cache, folder=cache.folder / "other").extract_or_load(evaluation)
     monkeypatch.setattr(feature_cache, "_BATCHES", 1)
     seen: list[int] = []
     compute = Network.features
@@ -80,8 +80,8 @@ def test_an_extraction_goes_on_where_it_was_killed(
 
     monkeypatch.setattr(Network, "features", counted)
     with pytest.raises(KeyboardInterrupt):
-        cache.keep(evaluation)
-    kept = cache.keep(evaluation)
+        cache.extract_or_load(evaluation)
+    kept = cache.extract_or_load(evaluation)
     assert seen == [5, 5, 5, 5, 2]  # the third time, what was kept is looked at
     assert np.array_equal(kept.vectors["mean"], whole.vectors["mean"])
     assert np.array_equal(kept.labels, whole.labels)
@@ -116,13 +116,13 @@ def test_damaged_vectors_are_extracted_anew(
     probed: tuple[FeatureCache, Evaluation], damage: Callable[[Path], Any], finished: bool
 ) -> None:
     cache, evaluation = probed
-    first = cache.keep(evaluation)
+    first = cache.extract_or_load(evaluation)
     expected = {how: np.array(one) for how, one in first.vectors.items()}
     (place,) = (path.parent for path in cache.folder.glob("*/done.json"))
     if not finished:
         (place / "done.json").unlink()
     damage(place)
-    kept = cache.keep(evaluation)
+    kept = cache.extract_or_load(evaluation)
     assert all(np.array_equal(kept.vectors[how], expected[how]) for how in expected)
     assert np.array_equal(kept.labels, first.labels) and len(set(first.labels.tolist())) > 1
 
@@ -131,13 +131,13 @@ def test_checksums_see_what_a_look_at_a_few_does_not(
     probed: tuple[FeatureCache, Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, evaluation = probed
-    expected = np.array(cache.keep(evaluation).vectors["mean"])
+    expected = np.array(cache.extract_or_load(evaluation).vectors["mean"])
     monkeypatch.setattr(FeatureCache, "_matches_network", lambda *_: True)
     (path,) = cache.folder.glob("*/mean.npy")
     file = np.load(path, mmap_mode="r+")
     file[2, 5] += 1
     file.flush()
-    assert np.array_equal(cache.keep(evaluation).vectors["mean"], expected)
+    assert np.array_equal(cache.extract_or_load(evaluation).vectors["mean"], expected)
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -146,15 +146,15 @@ def test_vectors_that_the_network_would_not_give_today_are_extracted_anew(
 ) -> None:
     """As where images were exchanged for others of the same names and sizes: the key is the same."""
     cache, evaluation = probed
-    before = np.array(cache.keep(evaluation).vectors["mean"])
-    assert np.array_equal(cache.keep(evaluation).vectors["mean"], before) and not capsys.readouterr().err
+    before = np.array(cache.extract_or_load(evaluation).vectors["mean"])
+    assert np.array_equal(cache.extract_or_load(evaluation).vectors["mean"], before) and not capsys.readouterr().err
     if not finished:
         (path,) = cache.folder.glob("*/done.json")
         path.unlink()
     changed = replace(evaluation, prepare=lambda sample: _darker(evaluation.prepare(sample)))
-    after = cache.keep(changed).vectors["mean"]
+    after = cache.extract_or_load(changed).vectors["mean"]
     assert np.abs(after - before).max() > 0.1
-    assert np.array_equal(replace(cache, folder=cache.folder / "new").keep(changed).vectors["mean"], after)
+    assert np.array_equal(replace(cache, folder=cache.folder / "new").extract_or_load(changed).vectors["mean"], after)
     assert "extracted anew" in capsys.readouterr().err
 
 
@@ -166,16 +166,16 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(probed: tuple[FeatureCac
     cache, evaluation = probed
     cache.folder.write_text("a file, not a folder")
     with pytest.raises(RecordError, match="set CROCO_BENCH_CACHE to a folder that can be written"):
-        cache.keep(evaluation)
+        cache.extract_or_load(evaluation)
 
 
 def test_an_extraction_tells_how_far_it_is(probed: tuple[FeatureCache, Evaluation]) -> None:
     cache, evaluation = probed
     told: list[int] = []
     counted = replace(cache, advance=told.append)
-    counted.keep(evaluation)
+    counted.extract_or_load(evaluation)
     assert told == [5, 5, 2]
-    counted.keep(evaluation)
+    counted.extract_or_load(evaluation)
     assert told == [5, 5, 2, 12]
 
 
@@ -190,14 +190,9 @@ def test_the_grid_is_sgd_with_momentum_and_cosine_for_every_rate() -> None:
     changes = ["probe.rates=[0.5, 5.0]", "train.batch_size=8", "train.epochs=3"]
     recipe = load_recipe("imagenet-linear", "smoke", changes)
     plan = Plan.of(recipe.train, 40, 1)
-
-    class Task:
-        out_channels = 3
-
     nothing: Any = None
-    task: Any = Task()
-    job = Job(recipe=recipe, task=task, splits=nothing, network=nothing, plan=plan, seed=7, folder=Path(), key="")
-    grid = train_grid(job, CachedFeatures({"mean": found}, labels, 0.0), CPU)
+    job = Job(recipe=recipe, task=nothing, splits=nothing, network=nothing, plan=plan, seed=7, folder=Path(), key="")
+    grid = train_grid(job, CachedFeatures({"mean": found}, labels, 0.0), 3, CPU)
     assert [rate for _, rate in grid] == [0.5, 5.0]
     mean, variance = moments(found, CPU)
     data = (torch.from_numpy(found).float() - mean) / (variance + 1e-6).sqrt()
@@ -258,7 +253,7 @@ def test_neighbors_vote_with_their_cosine(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_chosen_classifier_becomes_the_head(probed: tuple[FeatureCache, Evaluation]) -> None:
     cache, evaluation = probed
-    kept, head = cache.keep(evaluation), cache.network.head
+    kept, head = cache.extract_or_load(evaluation), cache.network.head
     assert isinstance(head, PooledHead)
     mean, variance = moments(kept.vectors["mean"], CPU)
     classifier = Classifier("mean", mean, variance, torch.randn(3, 128), torch.randn(3))

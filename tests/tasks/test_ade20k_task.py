@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from croco_bench import run
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
-from croco_bench.contracts import Evaluation
+from croco_bench.contracts import Evaluation, TaskData
 from croco_bench.data.datasets.ade20k import NAMES
 from croco_bench.data.transforms import segmentation as maps
 from croco_bench.errors import DivergedError, UsageError
@@ -26,6 +26,8 @@ from croco_bench.tasks.ade20k_seg import ADE20KSeg, ADE20KSegOptions, _labels
 from croco_bench.types import Array, Sample
 
 SIZE = (32, 32)
+# Neither the number of outputs nor pictures depend on the data.
+NO_DATA: Any = None
 
 
 class Halves:
@@ -114,7 +116,7 @@ def test_a_batch_without_labels_costs_nothing_but_has_a_gradient() -> None:
 @pytest.mark.parametrize("shape", [(48, 64), (64, 48), (20, 30), (32, 32), (16, 200), (90, 12)])
 def test_an_oracle_is_perfect_whatever_the_image_is_like(shape: tuple[int, int]) -> None:
     task = task_of()
-    native, letterbox = task.evaluations(Halves(2, *shape))
+    native, letterbox = task.evaluations(TaskData(Halves(2, *shape)))
     assert [native.prefix, letterbox.prefix] == ["", "letterbox"]
     for evaluation, least in ((native, 93), (letterbox, 80)):  # the seam between classes is blurred by resizing
         oracle = Oracle()
@@ -127,7 +129,7 @@ def test_native_predictions_have_the_size_of_the_annotation() -> None:
     task = task_of((32, 64), overlap=0.5)
     for shape, content in (((48, 64), (48, 64)), ((100, 300), (32, 96)), ((20, 400), (13, 256))):
         reader = Halves(1, *shape)
-        ((prediction, sample),) = predicted(task.evaluations(reader)[0], Oracle(), [reader[0]])
+        ((prediction, sample),) = predicted(task.evaluations(TaskData(reader))[0], Oracle(), [reader[0]])
         assert prediction.shape == sample["label"].shape == shape
         assert sample["content"] == content
         assert sample["image"].shape[1:] == (max(content[0], 32), max(content[1], 64))
@@ -138,12 +140,12 @@ def test_native_predictions_have_the_size_of_the_annotation() -> None:
 def test_windows_overlap_as_told(overlap: float, windows: int) -> None:
     """Of 32 pixels over 64: starts 0, 16, 32 at a half; a third needs three as well, none two."""
     oracle, reader = Oracle(), Halves(1, 32, 64)
-    predicted(task_of(overlap=overlap).evaluations(reader)[0], oracle, [reader[0]])
+    predicted(task_of(overlap=overlap).evaluations(TaskData(reader))[0], oracle, [reader[0]])
     assert len(oracle.seen) == windows
 
 
 def test_letterboxes_are_padded_below_and_on_the_right_and_the_padding_is_not_scored() -> None:
-    letterbox = task_of().evaluations(Halves())[1]
+    letterbox = task_of().evaluations(TaskData(Halves()))[1]
     wide, tall = (letterbox.prepare(Halves(1, *shape)[0]) for shape in ((32, 128), (60, 30)))
     assert (wide["label"][8:] == 255).all() and (wide["label"][1:8] < 255).all()
     assert (tall["label"][:, 16:] == 255).all() and (tall["label"][4:, :16] < 255).all()
@@ -152,7 +154,7 @@ def test_letterboxes_are_padded_below_and_on_the_right_and_the_padding_is_not_sc
     results = predicted(letterbox, Oracle(), [Halves(1, 32, 128)[0], Halves(1, 60, 30)[0]])
     assert len(results) == 2
     assert letterbox.meter.measure(results[0][0], wide)["aacc"] > 80
-    assert letterbox.batch_size == 16 and task_of((512, 512)).evaluations(Halves())[1].batch_size == 1
+    assert letterbox.batch_size == 16 and task_of((512, 512)).evaluations(TaskData(Halves()))[1].batch_size == 1
 
 
 def test_labels_are_those_of_the_resized_logits_all_classes_at_once() -> None:
@@ -265,26 +267,26 @@ def test_selection_is_a_fixed_part_of_training_and_scored_like_the_headline(tmp_
                 name = f"ADE_{short}_{number:08d}.{ending}"
                 assert cv2.imwrite(str(tmp_path / kind / part / name), np.full(shape, number, np.uint8))
     task = task_of(select_fraction=0.2)
-    splits = task.splits(tmp_path, seed=0)
+    splits = task.open(tmp_path, seed=0)
     assert (len(splits.train), len(splits.select), len(splits.test)) == (8, 2, 4)
     assert not set(splits.train.groups) & set(splits.select.groups)
-    assert splits.select.groups == task.splits(tmp_path, seed=0).select.groups
+    assert splits.select.groups == task.open(tmp_path, seed=0).select.groups
     evaluation = task.selection(splits.select)
     assert evaluation.prefix == "" and task.selection_metric in {metric.name for metric in evaluation.meter.metrics}
 
 
 def test_panels_are_pictures_of_the_annotations_size() -> None:
     task, reader = task_of(), Halves(1, 50, 70)
-    for evaluation in task.evaluations(reader):
+    for evaluation in task.evaluations(TaskData(reader)):
         ((prediction, sample),) = predicted(evaluation, Oracle(), [reader[0]])
-        panels = task.panels(sample, sample["label"] % 255)
+        panels = task.panels(NO_DATA, sample, sample["label"] % 255)
         assert all(panel.shape == (*sample["label"].shape, 3) and panel.dtype == np.uint8 for panel in panels.values())
         names = list(panels)
         assert len(names) == 4 and names[2].startswith("truth: ")
         _, guess, truth, _ = panels.values()
         known = sample["label"] < 255
         np.testing.assert_array_equal(guess[known], truth[known])
-        assert len(task.panels(sample, prediction)) == 4
+        assert len(task.panels(NO_DATA, sample, prediction)) == 4
 
 
 @pytest.mark.parametrize("overlap", [1.0, -0.1])
@@ -313,5 +315,5 @@ def test_every_recipe_fits_the_task() -> None:
     for name in names_of("ade20k-seg"):
         recipe = load_recipe("ade20k-seg", name)
         task = ADE20KSeg(options_of(ADE20KSegOptions, recipe.task, "task"), recipe.train.image_size)
-        assert task.out_channels == 150
+        assert task.out_channels(NO_DATA) == 150
         assert len(recipe.protocol.deviations) >= (6 if name in ("paper", "convnext") else 1)

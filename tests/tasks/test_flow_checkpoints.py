@@ -23,7 +23,7 @@ from croco_bench.engine.network import Network
 from croco_bench.errors import BenchError, CheckpointError
 from croco_bench.heads.dpt import DPT, DPTOptions
 from croco_bench.runs.setup import RunRequest, set_up
-from croco_bench.tiling import confidence_weight, offsets
+from croco_bench.tiling import offsets, sigmoid_weight
 
 CROP = (32, 48)
 HEAD = DPTOptions(layer_widths=(16, 16, 16, 16), features=16)
@@ -82,7 +82,7 @@ def write_file(network: Network, path: Path, **changes: Any) -> str:
 
 def request_for(ckpt: str, data: Path, *changes: str, eval_only: bool = True) -> RunRequest:
     recipe = load_recipe("sintel-flow", "smoke", [*FITTING, *changes])
-    return RunRequest("sintel-flow", ckpt, recipe, data, None, 0, None, eval_only)
+    return RunRequest("sintel-flow", ckpt, recipe, data, eval_only=eval_only)
 
 
 def test_the_network_is_the_files(tiny_data: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def by_hand(network: Network, image1: Tensor, image2: Tensor) -> Tensor:
         for left in offsets(width, CROP[1], 0.9):
             spot = (..., slice(top, top + CROP[0]), slice(left, left + CROP[1]))
             *flow, confidence = network(image1[None][spot], image2[None][spot])[0].double()
-            weight = confidence_weight(confidence, 10, 5)
+            weight = sigmoid_weight(confidence, 10, 5)
             above[spot] += weight * torch.stack(flow)
             below[spot] += weight
     return above / below
@@ -126,7 +126,7 @@ def test_scores_are_those_of_the_files_network_in_weighted_windows(tiny_data: Pa
     request = replace(request_for(ckpt, tiny_data, "task.overlap=0.9"), limit=1)
     assembly = set_up(request, 1)
     rows = np.load(next((tmp_path / "results").rglob("seed0.npz")))
-    sample = assembly.splits.test[0]
+    sample = assembly.data.test[0]
     images = [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in sample["passes"]["final"]]
     with torch.inference_mode():
         flow = by_hand(network, *images).permute(1, 2, 0).numpy()
@@ -189,7 +189,7 @@ def test_tasks_and_heads_that_know_no_such_file_refuse_it(tiny_data: Path, tmp_p
     ckpt = write_file(network_of(3), tmp_path / "file.pth")
     recipe = load_recipe("nyuv2-depth", "smoke")
     with pytest.raises(CheckpointError, match="was fine-tuned by its authors, for another task"):
-        set_up(RunRequest("nyuv2-depth", ckpt, recipe, tiny_data, None, 0, None, True), 1)
+        set_up(RunRequest("nyuv2-depth", ckpt, recipe, tiny_data, eval_only=True), 1)
     with pytest.raises(BenchError, match="head"):
         set_up(request_for(ckpt, tiny_data, "head=convnext"), 1)
 
@@ -209,7 +209,7 @@ def test_only_the_scored_data_need_be_there(tiny_data: Path, tmp_path: Path) -> 
     ckpt = write_file(network_of(3), tmp_path / "file.pth")
     wanted = "task.train_on={sintel = 40, flyingthings = 4, tartanair = 1}"
     assembly = set_up(request_for(ckpt, tmp_path / "data", wanted), 1)
-    assert assembly.splits.train is assembly.splits.test and not assembly.learns
+    assert assembly.data.training is None and not assembly.request.learns
     with pytest.raises(BenchError, match=r"leave it out with --set 'task\.train_on=\{sintel = 40, tartanair = 1\}'"):
         set_up(request_for("random:mini-croco", tmp_path / "data", wanted, eval_only=False), 1)
 
@@ -258,7 +258,7 @@ def stereo_file(path: Path, **changes: Any) -> str:
 
 def stereo_request(ckpt: str, data: Path, *changes: str) -> RunRequest:
     fitting = ("train.image_size=[32,64]", FITTING[1], "task.overlap=0.7", *changes)
-    return RunRequest("stereo", ckpt, load_recipe("stereo", "smoke", fitting), data, None, 0, None, True)
+    return RunRequest("stereo", ckpt, load_recipe("stereo", "smoke", fitting), data, eval_only=True)
 
 
 SUBMITTED = ("conf_expsigmoid_15_3", "LaplacianLossBounded2()", ())

@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 from croco_bench import run
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
-from croco_bench.contracts import Evaluation
+from croco_bench.contracts import Evaluation, TaskData
 from croco_bench.data.datasets.matching.sintel import BothPasses
 from croco_bench.data.formats.flow import read_flo, read_kitti_flow
 from croco_bench.data.mixtures.flow import open_mixture
@@ -26,6 +26,8 @@ from croco_bench.types import Sample
 
 SIZE = (32, 32)
 CHAIRS = {"flyingchairs": 1.0}
+# Neither the number of outputs nor pictures depend on the data.
+NO_DATA: Any = None
 
 
 def task_of(image_size: tuple[int, int] = SIZE, **options: Any) -> SintelFlow:
@@ -87,7 +89,7 @@ def score(evaluation: Evaluation, network: nn.Module) -> dict[str, float]:
 
 
 def test_each_pass_is_scored_by_its_own_images() -> None:
-    clean, final = task_of(overlap=0.5).evaluations(Told())
+    clean, final = task_of(overlap=0.5).evaluations(TaskData(Told()))
     assert (clean.prefix, final.prefix) == ("clean", "final")
     assert score(clean, Oracle())["epe"] == pytest.approx(0, abs=1e-3)
     assert score(final, Oracle())["epe"] == pytest.approx(26 / 255 * 40, abs=1e-3)
@@ -96,7 +98,7 @@ def test_each_pass_is_scored_by_its_own_images() -> None:
 @pytest.mark.parametrize("size", [(40, 56), (20, 56), (24, 30), (32, 32)])
 def test_predictions_have_the_images_size_and_units(size: tuple[int, int]) -> None:
     """Images that a window doesn't fit in are enlarged; the oracle then reads the flow of the small image."""
-    evaluation = task_of(overlap=0.5).evaluations(Told(1, *size))[0]
+    evaluation = task_of(overlap=0.5).evaluations(TaskData(Told(1, *size)))[0]
     batch, (sample,) = batch_of(evaluation, [0])
     with torch.inference_mode():
         (flow,) = evaluation.predict(Oracle(), batch)
@@ -107,7 +109,7 @@ def test_predictions_have_the_images_size_and_units(size: tuple[int, int]) -> No
 
 
 def test_batches_of_other_sizes_are_one_sentence() -> None:
-    evaluation = task_of().evaluations(Told(1))[0]
+    evaluation = task_of().evaluations(TaskData(Told(1)))[0]
     one, two = (evaluation.prepare(Told(1, *size)[0]) for size in ((40, 56), (40, 60)))
     error = _collate_evaluation([one, two])
     assert isinstance(error, DataError) and "differ in size" in str(error)
@@ -122,12 +124,12 @@ def test_loss_is_that_of_the_option_and_leaves_out_what_is_too_long() -> None:
     assert task_of(max_flow=400).loss(output, batch).item() == pytest.approx(1 / 2.125 + np.log(2.125))
     assert task_of(loss="free", max_flow=400).loss(output, batch).item() == pytest.approx(1)
     assert task_of(loss="l1").loss(output[:, :2], batch).item() == pytest.approx(501 / 4)
-    assert (task_of().out_channels, task_of(loss="l1").out_channels) == (3, 2)
+    assert (task_of().out_channels(NO_DATA), task_of(loss="l1").out_channels(NO_DATA)) == (3, 2)
 
 
 def test_training_samples_batch_and_are_a_function_of_the_generator(tiny_data: Path) -> None:
     task = task_of(train_on=CHAIRS)
-    reader = task.splits(tiny_data / "sintel", seed=0).train
+    reader = task.open(tiny_data / "sintel", seed=0).train
     samples = [task.augment(reader[index], np.random.default_rng(index)) for index in range(4)]
     batch = default_collate(samples)
     shapes = {key: (tuple(value.shape), value.dtype) for key, value in batch.items()}
@@ -142,7 +144,7 @@ def test_training_samples_batch_and_are_a_function_of_the_generator(tiny_data: P
 
 def test_crops_alone_leave_colors_and_vectors(tiny_data: Path) -> None:
     task = task_of(train_on=CHAIRS, augment="crop")
-    sample = task.splits(tiny_data / "sintel", seed=0).train[0]
+    sample = task.open(tiny_data / "sintel", seed=0).train[0]
     found = task.augment(sample, np.random.default_rng(0))
     image, flow = (found["image1"] * 255).byte().permute(1, 2, 0).numpy(), found["flow_px"].permute(1, 2, 0).numpy()
     rooms = [sample["valid"].shape[axis] - SIZE[axis] + 1 for axis in (0, 1)]
@@ -157,23 +159,23 @@ def test_crops_alone_leave_colors_and_vectors(tiny_data: Path) -> None:
 
 def test_nothing_that_is_reported_or_selects_is_trained_on(tiny_data: Path) -> None:
     task = task_of()
-    splits = task.splits(tiny_data / "sintel", seed=0)
+    splits = task.open(tiny_data / "sintel", seed=0)
     scenes = {name: set(getattr(splits, name).groups) for name in ("train", "select", "test")}
     assert {group.partition("/")[2] for group in scenes["train"]} == {"alley_1"}
     assert scenes["select"] == {"temple_2", "temple_3"} and scenes["test"] == {"market_2"}
     # Two pairs of one scene in two passes, each twice; all select in both passes; each reported pair counts once.
     assert (len(splits.train), len(splits.select), len(splits.test)) == (8, 8, 2)
-    swapped = task_of(report="subval").splits(tiny_data / "sintel", seed=0)
+    swapped = task_of(report="subval").open(tiny_data / "sintel", seed=0)
     assert set(swapped.test.groups) == scenes["select"] and set(swapped.select.groups) == scenes["test"]
     assert len(set(HELD_OUT)) == 5 and not {*HELD_OUT} & {"temple_2", "temple_3"}
 
 
 def test_without_sintel_all_of_it_is_reported_and_chairs_select(tiny_data: Path) -> None:
     task = task_of(train_on=CHAIRS)
-    splits = task.splits(tiny_data / "sintel", seed=0)
+    splits = task.open(tiny_data / "sintel", seed=0)
     assert (splits.train.dataset, splits.select.dataset, splits.select.split) == ("flyingchairs", "flyingchairs", "val")
     assert set(splits.test.groups) == {"alley_1", "market_2", "temple_2", "temple_3"} and splits.test.available == 8
-    held_out = task_of(train_on=CHAIRS, report="held-out").splits(tiny_data / "sintel", seed=0)
+    held_out = task_of(train_on=CHAIRS, report="held-out").open(tiny_data / "sintel", seed=0)
     assert set(held_out.test.groups) == {"market_2"} and len(held_out.select) == len(splits.select)
     evaluation = task.selection(splits.select)
     assert evaluation.prefix == "" and task.selection_metric in {metric.name for metric in evaluation.meter.metrics}
@@ -192,7 +194,7 @@ def test_a_missing_dataset_is_a_sentence_that_leaves_it_out(tiny_data: Path) -> 
     task = task_of(train_on={"sintel": 40.0, "flyingthings": 4.0, "flyingchairs": 4.0})
     words = r"flyingthings, which .* leave it out with --set 'task\.train_on=\{sintel = 40, flyingchairs = 4\}'"
     with pytest.raises(DataError, match=words) as caught:
-        task.splits(tiny_data / "sintel", seed=0)
+        task.open(tiny_data / "sintel", seed=0)
     assert "\n" not in str(caught.value)
 
 
@@ -204,9 +206,9 @@ def test_scenes_that_are_missing_are_a_sentence(tiny_data: Path, tmp_path: Path)
                 tiny_data / "sintel" / "training" / kind / scene
             )
     with pytest.raises(DataError, match="has none of the scenes market_2, shaman_2"):
-        task_of().splits(tmp_path / "sintel", seed=0)
+        task_of().open(tmp_path / "sintel", seed=0)
     with pytest.raises(DataError, match="holds no scene to train on"):
-        task_of(report="subval").splits(tmp_path / "sintel", seed=0)
+        task_of(report="subval").open(tmp_path / "sintel", seed=0)
 
 
 def test_both_passes_are_one_reader(tiny_data: Path) -> None:
@@ -243,7 +245,7 @@ def test_impossible_settings_are_refused(options: dict[str, Any], words: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_methods_without_learning(tiny_data: Path) -> None:
+def test_classical_methods(tiny_data: Path) -> None:
     """A photograph-like texture that moves by (3, -2): the two of OpenCV see it, zero misses by its length."""
     texture = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (80, 100, 3)), (0, 0), 2)
     texture = ((texture - texture.min()) / np.ptp(texture) * 255).astype(np.uint8)
@@ -253,20 +255,21 @@ def test_methods_without_learning(tiny_data: Path) -> None:
         for name, image in (("image1", one), ("image2", two))
     }
     errors = {}
-    for name, method in task_of().baselines().items():
-        (flow,) = method(batch)
+    methods = task_of().classical_methods()
+    for name, method in methods.items():
+        (flow,) = method.predict(batch)
         assert flow.shape == (60, 80, 2) and np.isfinite(flow).all()
         errors[name] = float(np.median(np.linalg.norm(flow - [3, -2], axis=2)))
     assert errors["zero"] == pytest.approx(np.hypot(3, 2))
     assert errors["dis"] < 0.5 and errors["farneback"] < 0.7
-    evaluation = task_of().evaluations(BothPasses(tiny_data / "sintel", "train"))[0]
-    assert "window" in evaluation.citation and "window" not in task_of().evaluation_for("dis", evaluation).citation
+    evaluation = task_of().evaluations(TaskData(BothPasses(tiny_data / "sintel", "train")))[0]
+    assert "window" in evaluation.citation and "window" not in methods["dis"].adapt(evaluation).citation
 
 
 def test_panels_show_flow_in_the_same_colors(tiny_data: Path) -> None:
-    evaluation = task_of().evaluations(BothPasses(tiny_data / "sintel", "train"))[0]
+    evaluation = task_of().evaluations(TaskData(BothPasses(tiny_data / "sintel", "train")))[0]
     _, (sample,) = batch_of(evaluation, [0])
-    panels = task_of().panels(sample, sample["flow_px"])
+    panels = task_of().panels(NO_DATA, sample, sample["flow_px"])
     assert list(panels)[:2] == ["first image", "second image"] and len(panels) == 5
     assert all(panel.shape == (40, 56, 3) and panel.dtype == np.uint8 for panel in panels.values())
     _, _, guess, truth, _ = panels.values()
@@ -286,8 +289,7 @@ def test_colors_are_directions_and_lengths() -> None:
 
 def test_submissions_are_written_as_the_servers_want_them(tiny_data: Path, tmp_path: Path) -> None:
     task = task_of(submissions={"sintel": str(tmp_path / "out")})
-    reader = task.test_split(tiny_data / "sintel")
-    clean, final, submission = task.evaluations(reader)
+    clean, final, submission = task.evaluations(task.open_test(tiny_data / "sintel"))
     assert (clean.prefix, final.prefix, submission.prefix) == ("clean", "final", "submission-sintel")
     assert score(submission, Oracle()) == {"written": len(submission.reader)}
     written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.flo"))
@@ -305,9 +307,9 @@ def test_submissions_are_written_as_the_servers_want_them(tiny_data: Path, tmp_p
 
 def test_submissions_that_cannot_be_are_a_sentence(tiny_data: Path) -> None:
     with pytest.raises(UsageError, match="no benchmark that takes submissions of flow is called 'kitti'"):
-        task_of(submissions={"kitti": "x"}).test_split(tiny_data / "sintel")
+        task_of(submissions={"kitti": "x"}).open_test(tiny_data / "sintel")
     with pytest.raises(DataError, match=r"of which task\.submissions wants predictions"):
-        task_of(submissions={"kitti2015": "x"}).test_split(tiny_data / "sintel")
+        task_of(submissions={"kitti2015": "x"}).open_test(tiny_data / "sintel")
 
 
 def test_every_recipe_fits_the_task() -> None:
@@ -315,7 +317,7 @@ def test_every_recipe_fits_the_task() -> None:
     for name in names_of("sintel-flow"):
         recipe = load_recipe("sintel-flow", name)
         task = SintelFlow(options_of(SintelFlowOptions, recipe.task, "task"), recipe.train.image_size)
-        assert task.out_channels == (2 if recipe.task.get("loss") == "l1" else 3)
+        assert task.out_channels(NO_DATA) == (2 if recipe.task.get("loss") == "l1" else 3)
         assert len(recipe.protocol.deviations) >= (6 if name == "paper" else 1)
     paper = load_recipe("sintel-flow", "paper")
     assert paper.train.steps == 240 * 30_000 / paper.train.batch_size and paper.optim.warmup * 8 == 30_000

@@ -14,11 +14,9 @@ from croco_bench.metrics.meter import stack
 
 
 @pytest.fixture
-def task(tiny_data: Path) -> Any:
+def task() -> Any:
     kind = registry.tasks()["imagenet-linear"].load()
-    found = kind(kind.Options(select_fraction=0.25), (32, 32))
-    found.splits(tiny_data / "imagenet", seed=0)
-    return found
+    return kind(kind.Options(select_fraction=0.25), (32, 32))
 
 
 def picture(height: int, width: int) -> dict[str, Any]:
@@ -27,11 +25,11 @@ def picture(height: int, width: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (50, 90), (61, 33)])
-def test_test_images_are_torchvisions_center_crops(task: Any, size: tuple[int, int]) -> None:
+def test_test_images_are_torchvisions_center_crops(task: Any, size: tuple[int, int], tiny_data: Path) -> None:
     from PIL import Image
 
     sample = picture(*size)
-    ready = task.evaluations(None)[0].prepare(sample)["image"]
+    ready = task.evaluations(task.open_test(tiny_data / "imagenet"))[0].prepare(sample)["image"]
     usual = Compose([Resize(37, interpolation=InterpolationMode.BICUBIC), CenterCrop(32)])
     expected = torch.from_numpy(np.array(usual(Image.fromarray(sample["image"])))).permute(2, 0, 1) / 255
     assert ready.shape == expected.shape == (3, 32, 32)
@@ -45,12 +43,12 @@ def test_training_crops_are_drawn_from_the_generator_alone(task: Any) -> None:
 
 
 def test_selection_never_sees_the_validation_images(task: Any, tiny_data: Path) -> None:
-    splits = task.splits(tiny_data / "imagenet", seed=0)
+    splits = task.open(tiny_data / "imagenet", seed=0)
     names = [set(part.groups) for part in (splits.train, splits.select, splits.test)]
     assert [len(part) for part in names] == [18, 6, 12]
     assert not names[0] & names[1]
     assert [part.split for part in (splits.train, splits.select, splits.test)] == ["train", "select (of train)", "val"]
-    assert task.out_channels == 3
+    assert task.out_channels(splits) == 3
 
 
 def test_top1_and_top5_by_hand() -> None:
@@ -63,9 +61,10 @@ def test_top1_and_top5_by_hand() -> None:
     assert meter.measure(np.zeros(3), {"label": np.array(0)})["top1"] == 0.0  # a constant knows nothing
 
 
-def test_pictures_name_what_is_seen_and_what_it_is(task: Any) -> None:
+def test_pictures_name_what_is_seen_and_what_it_is(task: Any, tiny_data: Path) -> None:
     sample = {"image": torch.rand(3, 32, 32), "label": 1}
-    panels = task.panels(sample, np.array([0.0, 1.0, 3.0]))
+    data = task.open_test(tiny_data / "imagenet")
+    panels = task.panels(data, sample, np.array([0.0, 1.0, 3.0]))
     assert list(panels) == ["image", "box, bed (is bed)"]
     image, bars = panels.values()
     assert image.shape == bars.shape == (32, 32, 3)

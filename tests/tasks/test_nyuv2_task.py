@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
-from croco_bench.contracts import Evaluation
+from croco_bench.contracts import Evaluation, TaskData
 from croco_bench.data.splitting import limit
 from croco_bench.errors import DataError, UsageError
 from croco_bench.metrics.meter import stack
@@ -19,6 +19,8 @@ from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions
 from croco_bench.types import Sample
 
 SIZE = (32, 32)
+# Neither the number of outputs nor pictures depend on the data.
+NO_DATA: Any = None
 
 
 class Rooms:
@@ -143,7 +145,7 @@ def test_training_data_without_depth_is_refused() -> None:
 @pytest.mark.parametrize("target", ["standardised", "metres", "multimae"])
 def test_an_oracle_is_perfect_under_every_protocol(target: str) -> None:
     task = task_of(target=target, hundred=True)
-    evaluations = task.evaluations(Rooms(5, "test"))
+    evaluations = task.evaluations(TaskData(Rooms(5, "test")))
     assert [evaluation.prefix for evaluation in evaluations] == ["", "eigen", "hundred"]
     for evaluation in [*evaluations, task.selection(Rooms(5, "select"))]:
         scores = score(evaluation, Oracle(task))
@@ -200,7 +202,7 @@ def test_augmentation_is_a_function_of_the_generator_and_changes_color() -> None
 
 def test_full_resolution_is_scored_at_native_size_in_eigens_crop_only() -> None:
     task = task_of(max_depth_m=20.0)
-    evaluation = task.evaluations(Rooms(1, "test", 480, 640))[1]
+    evaluation = task.evaluations(TaskData(Rooms(1, "test", 480, 640)))[1]
     sample = evaluation.prepare(evaluation.reader[0])
     assert sample["image"].shape == (3, 32, 43)
     assert sample["depth_m"].shape == (480, 640)
@@ -216,7 +218,7 @@ def test_full_resolution_is_scored_at_native_size_in_eigens_crop_only() -> None:
 
 def test_eigens_crop_starts_at_row_45() -> None:
     reader = Rooms(3, "test", 480, 640)
-    sample = task_of().evaluations(reader)[1].prepare(reader[2])  # every pixel of the third kind is valid
+    sample = task_of().evaluations(TaskData(reader))[1].prepare(reader[2])  # every pixel of the third kind is valid
     assert reader[2]["valid"].all()
     expected = np.zeros((480, 640), bool)
     expected[45:471, 41:601] = True
@@ -226,13 +228,13 @@ def test_eigens_crop_starts_at_row_45() -> None:
 def test_images_that_are_not_landscape_are_scored_whole() -> None:
     task = task_of((32, 64))
     for shape in ((64, 48), (48, 200), (32, 64)):
-        for evaluation in task.evaluations(Rooms(2, "test", *shape)):
+        for evaluation in task.evaluations(TaskData(Rooms(2, "test", *shape))):
             assert score(evaluation, Oracle(task))["rmse"] < 0.15
 
 
 def test_the_historic_hundred() -> None:
     """The first of numpy's permutation of 654 with seed 0."""
-    hundred = task_of(hundred=True).evaluations(Rooms(654, "test"))[2].reader
+    hundred = task_of(hundred=True).evaluations(TaskData(Rooms(654, "test")))[2].reader
     assert (len(hundred), hundred.available) == (100, 654)
     order = np.random.RandomState(0).permutation(654)
     assert [hundred[index]["id"] for index in range(3)] == [f"{place:04d}" for place in order[:3]]
@@ -240,13 +242,13 @@ def test_the_historic_hundred() -> None:
 
 def test_a_limited_test_split_is_scored_as_it_is() -> None:
     some = limit(Rooms(30, "test"), 4, seed=0)
-    assert [len(evaluation.reader) for evaluation in task_of(hundred=True).evaluations(some)] == [4, 4, 4]
+    assert [len(evaluation.reader) for evaluation in task_of(hundred=True).evaluations(TaskData(some))] == [4, 4, 4]
 
 
 def test_panels_are_pictures_of_one_size() -> None:
     task, reader = task_of(), Rooms(1, "test")
-    sample = task.evaluations(reader)[0].prepare(reader[0])
-    panels = task.panels(sample, sample["depth_m"])
+    sample = task.evaluations(TaskData(reader))[0].prepare(reader[0])
+    panels = task.panels(NO_DATA, sample, sample["depth_m"])
     assert len(panels) == 4
     assert all(panel.shape == (*SIZE, 3) and panel.dtype == np.uint8 for panel in panels.values())
     _, prediction, truth, error = panels.values()
@@ -256,7 +258,7 @@ def test_panels_are_pictures_of_one_size() -> None:
     assert (np.ptp(truth[~valid], axis=1) == 0).all()
     assert (error[valid] == error[valid][0]).all()
     blank = {**sample, "valid": np.zeros(SIZE, bool)}
-    assert len(task.panels(blank, sample["depth_m"])) == 4
+    assert len(task.panels(NO_DATA, blank, sample["depth_m"])) == 4
 
 
 @pytest.mark.parametrize("options", [{"overlap": 1.0}, {"overlap": -0.1}, {"max_depth_m": 0.0}])
@@ -270,6 +272,6 @@ def test_every_recipe_fits_the_task() -> None:
         recipe = load_recipe("nyuv2-depth", name)
         options = options_of(NYUv2Depth.Options, recipe.task, "task")
         task = NYUv2Depth(options, recipe.train.image_size)
-        assert task.out_channels == 1
+        assert task.out_channels(NO_DATA) == 1
         assert task.selection_metric in {metric.name for metric in task.selection(Rooms(1, "x")).meter.metrics}
         assert len(recipe.protocol.deviations) >= (6 if name == "paper" else 1)

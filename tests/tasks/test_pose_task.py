@@ -17,7 +17,7 @@ from torch.utils.data import default_collate
 from croco_bench import load_backbone
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
-from croco_bench.contracts import Evaluation, PairBackbone
+from croco_bench.contracts import Evaluation, PairBackbone, TaskData
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, write_sevenscenes
 from croco_bench.data.splitting import limit
@@ -29,6 +29,8 @@ from croco_bench.tasks.relative_pose.task import RelativePose, RelativePoseOptio
 from croco_bench.types import Array, Sample
 
 SIZE = (24, 32)
+# Neither the number of outputs nor pictures depend on the data.
+NO_DATA: Any = None
 
 
 class Cameras:
@@ -131,7 +133,7 @@ EVERY_WAY = pytest.mark.parametrize(
 def test_an_oracle_is_perfect_as_locator_and_pair_by_pair(rotation: str, translation: str) -> None:
     task = task_of(rotation=rotation, translation=translation)
     task.state = {"scale_m": 0.7 if translation == "metric" else 1.0}
-    located = score(task.evaluations(Cameras())[0], Oracle(task, Cameras()))
+    located = score(task.evaluations(TaskData(Cameras()))[0], Oracle(task, Cameras()))
     assert located["translation_m"] < 1e-4 and located["rotation_deg"] < 0.01
     assert located["success_5cm_5deg"] == 100
     pairs = Cameras(views=None)
@@ -145,7 +147,7 @@ def test_meters_need_one_view_and_directions_two() -> None:
     """A single direction leaves the distance open."""
     for translation, right in (("metric", True), ("direction", False)):
         task = task_of(translation=translation, neighbours=1)
-        scores = score(task.evaluations(Cameras(views=1))[0], Oracle(task, Cameras(views=1)))
+        scores = score(task.evaluations(TaskData(Cameras(views=1)))[0], Oracle(task, Cameras(views=1)))
         assert (scores["translation_m"] < 1e-4) == right
         assert scores["rotation_deg"] < 0.01
 
@@ -183,7 +185,7 @@ def test_the_engine_gives_the_loss_both_orders() -> None:
     torch.manual_seed(0)
     backbone, task = load_backbone("random:mini-croco", image_size=32), task_of((32, 32))
     assert isinstance(backbone, PairBackbone)
-    head = Pose(backbone.pair_spec(), task.out_channels, PoseOptions(width=16))
+    head = Pose(backbone.pair_spec(), task.out_channels(NO_DATA), PoseOptions(width=16))
     network = Network(backbone, head, views=2, symmetric=task.symmetric)
     one, two = torch.rand(2, 3, 3, 32, 32)
     relative = torch.from_numpy(np.stack([Cameras(views=None)[index]["relative"] for index in range(3)])).float()
@@ -251,20 +253,22 @@ def test_a_camera_that_stands_still_is_one_sentence() -> None:
 @pytest.mark.parametrize("translation", ["metric", "direction"])
 def test_no_motion_is_scored_in_meters_and_matches_by_lines(translation: str) -> None:
     task = task_of(translation=translation)
-    plain = task.evaluations(Cameras())[0]
-    still = task.evaluation_for("identity", plain)
-    scores = score(still, nn.Identity(), task.baselines()["identity"])
+    plain = task.evaluations(TaskData(Cameras()))[0]
+    methods = task.classical_methods()
+    assert set(methods) == {"identity", "sift-opencv", "sift-poselib"}
+    identity = methods["identity"]
+    scores = score(identity.adapt(plain), nn.Identity(), identity.predict)
     expected = [np.linalg.norm(Cameras().pose(index)[:3, 3]) for index in range(6)]
     assert 0.1 < scores["translation_m"] < 2 * max(expected) and "pair_translation_m" in scores
     for name in ("sift-opencv", "sift-poselib"):
-        found = task.evaluation_for(name, plain)
+        found = methods[name].adapt(plain)
         sample = found.prepare(Cameras()[0])
         assert sample["image1"].shape == (3, 3, 48, 64) and found.batch_size == 1
         assert not sample["metres"] and "lines" in found.citation and "native size" in found.deviations[-1]
-        failed = score(found, nn.Identity(), task.baselines()[name])
+        failed = score(found, nn.Identity(), methods[name].predict)
         assert failed["failed_pairs"] == 100 and np.isinf(failed["translation_m"])
-    pairs = task.evaluation_for("identity", task.selection(Cameras(views=None)))
-    assert score(pairs, nn.Identity(), task.baselines()["identity"])["pair_rotation_deg"] > 1
+    pairs = identity.adapt(task.selection(Cameras(views=None)))
+    assert score(pairs, nn.Identity(), identity.predict)["pair_rotation_deg"] > 1
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +282,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_splits_hold_out_sequences_and_limit_what_is_read(rooms: Path) -> None:
     task = task_of(select_pairs=7)
-    splits = task.splits(rooms, seed=0)
+    splits = task.open(rooms, seed=0)
     assert len(splits.test) == 20 and 0 < len(splits.select) <= 7 and len(splits.train) > 10
     assert splits.test[0]["image1"].shape == (3, 48, 64, 3)
 
@@ -288,7 +292,7 @@ def test_splits_hold_out_sequences_and_limit_what_is_read(rooms: Path) -> None:
     queries = {splits.select[index]["id"].split()[1].rpartition("/")[0] for index in range(len(splits.select))}
     assert not queries & sequences(splits.train)
     assert not (queries | sequences(splits.train)) & sequences(splits.test)
-    assert splits.select.fingerprint() == task.splits(rooms, seed=0).select.fingerprint()
+    assert splits.select.fingerprint() == task.open(rooms, seed=0).select.fingerprint()
 
 
 def test_further_test_sets_are_scored_pair_by_pair(rooms: Path, tmp_path: Path) -> None:
@@ -300,33 +304,33 @@ def test_further_test_sets_are_scored_pair_by_pair(rooms: Path, tmp_path: Path) 
     line = f"{rooms / names[0]} {rooms / names[3]} 0 0 {K} {K} {' '.join(f'{value:.17g}' for value in motion.ravel())}"
     listing.write_text(f"{line}\n{line}\n{line}\n")
     task = task_of(also=(str(listing),))
-    splits = task.splits(rooms, seed=0)
-    first, second = task.evaluations(splits.test)
+    splits = task.open(rooms, seed=0)
+    first, second = task.evaluations(splits)
     assert (first.prefix, second.prefix, len(second.reader)) == ("", "indoor", 3)
     sample = second.prepare(second.reader[0])
     assert sample["image1"].shape == (3, *SIZE)
     np.testing.assert_allclose(sample["relative"], np.linalg.inv(motion), atol=1e-9)
-    assert len(task.evaluations(limit(splits.test, 2, 0))[1].reader) == 2
+    assert len(task.evaluations(replace(splits, test=limit(splits.test, 2, 0)))[1].reader) == 2
     with pytest.raises(UsageError, match="names indoor twice"):
-        task_of(also=(str(listing), str(listing))).splits(rooms, seed=0)
+        task_of(also=(str(listing), str(listing))).open(rooms, seed=0)
     with pytest.raises(BenchError, match="scannet1500") as caught:
-        task_of(also=("scannet1500",)).splits(rooms, seed=0)
+        task_of(also=("scannet1500",)).open(rooms, seed=0)
     assert "\n" not in str(caught.value)
 
 
 def test_panels_are_pictures(rooms: Path) -> None:
     task = task_of()
-    splits = task.splits(rooms, seed=0)
-    evaluation = task.evaluations(splits.test)[0]
+    splits = task.open(rooms, seed=0)
+    evaluation = task.evaluations(splits)[0]
     sample = evaluation.prepare(splits.test[0])
     failed = np.full((3, 4, 4), np.nan)
     for prediction in (sample["relative"], np.tile(np.eye(4), (3, 1, 1)), failed, 1e3 * sample["relative"]):
-        panels = task.panels(sample, prediction)
+        panels = task.panels(NO_DATA, sample, prediction)
         assert len(panels) == 3
         assert all(panel.shape == (*SIZE, 3) and panel.dtype == np.uint8 for panel in panels.values())
     pair = task.selection(splits.select).prepare(splits.select[0])
     for prediction in (pair["relative"], np.eye(4), np.full((4, 4), np.nan)):
-        panels = task.panels(pair, prediction)
+        panels = task.panels(NO_DATA, pair, prediction)
         assert len(panels) == 2 and all(panel.shape == (*SIZE, 3) for panel in panels.values())
 
 
@@ -334,7 +338,7 @@ def test_a_few_pairs_can_be_learned_by_heart() -> None:
     torch.manual_seed(0)
     backbone, task = load_backbone("random:mini-croco", image_size=32), task_of((32, 32))
     assert isinstance(backbone, PairBackbone)
-    head = Pose(backbone.pair_spec(), task.out_channels, PoseOptions(width=64))
+    head = Pose(backbone.pair_spec(), task.out_channels(NO_DATA), PoseOptions(width=64))
     network = Network(backbone, head, views=2, symmetric=True).train()
     pairs = Cameras(views=None)
     relative = torch.from_numpy(np.stack([pairs[index]["relative"] for index in range(4)])).float()
@@ -363,7 +367,7 @@ def test_wrong_settings_are_one_sentence(rooms: Path) -> None:
         ({"distance_m": (5.0, 6.0)}, "no two training frames"),
     ):
         with pytest.raises(BenchError, match=words) as caught:
-            task_of(**options).splits(rooms, seed=0)
+            task_of(**options).open(rooms, seed=0)
         assert "\n" not in str(caught.value)
 
 
@@ -372,7 +376,7 @@ def test_every_recipe_fits_the_task() -> None:
     for name in names_of("relative-pose"):
         recipe = load_recipe("relative-pose", name)
         options = options_of(RelativePoseOptions, recipe.task, "task")
-        assert RelativePose(options, recipe.train.image_size).out_channels == 12
+        assert RelativePose(options, recipe.train.image_size).out_channels(NO_DATA) == 12
         assert len(recipe.protocol.deviations) >= (6 if name == "paper" else 1)
         quaternions = RelativePose(replace(options, rotation="quaternion"), recipe.train.image_size)
-        assert quaternions.out_channels == 7
+        assert quaternions.out_channels(NO_DATA) == 7

@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 from croco_bench import run
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
+from croco_bench.contracts import TaskData
 from croco_bench.data.datasets.matching import crestereo, eth3d, middlebury
 from croco_bench.data.formats.disparity import write_pfm_disparity
 from croco_bench.data.miniatures.habitat import write_image
@@ -22,6 +23,8 @@ from croco_bench.types import Sample
 
 SIZE = (32, 32)
 CREST = {"crestereo": 1.0}
+# Neither the number of outputs nor pictures depend on the data.
+NO_DATA: Any = None
 
 
 def task_of(image_size: tuple[int, int] = SIZE, **options: Any) -> Stereo:
@@ -50,7 +53,7 @@ def told(height: int, width: int) -> Sample:
 def test_predictions_have_the_images_size_and_units(size: tuple[int, int], weights: str, tiny_data: Path) -> None:
     """Images that a window doesn't fit in are enlarged; the oracle then reads the disparity of the small image."""
     task = task_of(overlap=0.5, weights=weights, beta=3.0)
-    (evaluation,) = task.evaluations(task.test_split(tiny_data / "middlebury"))
+    (evaluation,) = task.evaluations(task.open_test(tiny_data / "middlebury"))
     sample = evaluation.prepare(told(*size))
     batch = _collate_evaluation([{**sample, "index": 0}])
     assert isinstance(batch, dict)
@@ -71,13 +74,14 @@ def test_loss_is_that_of_the_option() -> None:
     assert task_of().loss(output, batch).item() == pytest.approx(3 / np.exp(scale) + scale)
     assert task_of(loss="free").loss(output, batch).item() == pytest.approx(3 / np.exp(1.5) + 1.5)
     assert task_of(loss="l1").loss(output[:, :1], batch).item() == pytest.approx(3)
-    assert (task_of().out_channels, task_of(loss="l1").out_channels) == (2, 1)
+    assert (task_of().out_channels(NO_DATA), task_of(loss="l1").out_channels(NO_DATA)) == (2, 1)
 
 
 def test_weights_of_windows_are_croco_stereos() -> None:
     raw = torch.tensor([0.0, 2.0, -1.0])
     sigmoid, exponential, none = (
-        task_of(**options).weigh for options in ({}, {"weights": "exponential", "beta": 3.0}, {"loss": "l1"})
+        task_of(**options).confidence_weight
+        for options in ({}, {"weights": "exponential", "beta": 3.0}, {"loss": "l1"})
     )
     assert sigmoid is not None and exponential is not None and none is None
     torch.testing.assert_close(sigmoid(raw), torch.exp(-30 * (torch.sigmoid(raw / 3) - 0.5)))
@@ -88,7 +92,7 @@ def test_weights_of_windows_are_croco_stereos() -> None:
 @pytest.mark.parametrize("augment", ["croco", "crop"])
 def test_training_samples_batch_and_are_a_function_of_the_generator(augment: str, tiny_data: Path) -> None:
     task = task_of(augment=augment)
-    reader = task.splits(tiny_data / "middlebury", seed=0).train
+    reader = task.open(tiny_data / "middlebury", seed=0).train
     samples = [task.augment(reader[index], np.random.default_rng(index)) for index in range(4)]
     batch = default_collate(samples)
     shapes = {key: (tuple(value.shape), value.dtype) for key, value in batch.items()}
@@ -130,7 +134,7 @@ def test_what_is_reported_is_not_trained_on_under_another_name_either(editions: 
 
 def test_the_scene_that_validates_is_kept_from_training_and_selection(editions: Path) -> None:
     task = task_of(train_on={"middeval3": 2.0, "middlebury2014": 1.0}, report="middlebury-subval")
-    splits = task.splits(editions / "middlebury", seed=0)
+    splits = task.open(editions / "middlebury", seed=0)
     assert splits.test.groups == ["Vintage"]
     trained = [group.rpartition("/")[2] for group in splits.train.groups]
     assert sorted(set(trained)) == ["Piano", "Piano-imperfect", "Piano-perfect", "PianoL", "Sword1", "Teddy"]
@@ -151,7 +155,7 @@ def test_eth3d_is_reported_where_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_miniatures_are_split_without_overlap(tiny_data: Path) -> None:
-    splits = task_of().splits(tiny_data / "middlebury", seed=0)
+    splits = task_of().open(tiny_data / "middlebury", seed=0)
     assert (splits.train.dataset, splits.select.dataset, splits.test.dataset) == ("crestereo",) * 2 + ("middlebury",)
     assert len(splits.train) + len(splits.select) == len(crestereo.open_split(tiny_data / "crestereo")) == 8
     assert not {group.partition("/")[2] for group in splits.train.groups} & set(splits.select.groups)
@@ -161,18 +165,18 @@ def test_miniatures_are_split_without_overlap(tiny_data: Path) -> None:
 def test_what_is_missing_is_one_sentence(tiny_data: Path, tmp_path: Path) -> None:
     words = r"folder .*sceneflow, which .* leave it out with --set 'task\.train_on=\{crestereo = 1\}'"
     with pytest.raises(DataError, match=words) as caught:
-        task_of(train_on={"crestereo": 1.0, "sceneflow": 4.0}).splits(tiny_data / "middlebury", seed=0)
+        task_of(train_on={"crestereo": 1.0, "sceneflow": 4.0}).open(tiny_data / "middlebury", seed=0)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"which task\.report=eth3d scores"):
-        task_of(report="eth3d").test_split(tiny_data / "middlebury")
+        task_of(report="eth3d").open_test(tiny_data / "middlebury")
     with pytest.raises(DataError, match="holds no folder MiddEval3_H/train or MiddEval3/trainingH"):
-        task_of(resolution="H").test_split(tiny_data / "middlebury")
+        task_of(resolution="H").open_test(tiny_data / "middlebury")
     touch_scenes(tmp_path / "middlebury", "MiddEval3/trainingF", ("Piano", "PianoL"), ("im0.png", "im1.png"))
     with pytest.raises(DataError, match="has none of the scenes Vintage"):
-        task_of(report="middlebury-subval").test_split(tmp_path / "middlebury")
+        task_of(report="middlebury-subval").open_test(tmp_path / "middlebury")
     touch_scenes(tmp_path / "middlebury", "2014", ("Piano-perfect",), ("im0.png", "im1.png", "im1E.png", "im1L.png"))
     with pytest.raises(DataError, match="no scene of middlebury2014 to train on beside those that select and report"):
-        task_of(train_on={"middlebury2014": 1.0}).splits(tmp_path / "middlebury", seed=0)
+        task_of(train_on={"middlebury2014": 1.0}).open(tmp_path / "middlebury", seed=0)
 
 
 @pytest.mark.parametrize(
@@ -219,10 +223,10 @@ def test_holes_get_the_background_beside_them() -> None:
 @pytest.mark.parametrize("known", [True, False])
 def test_panels_show_disparity_in_the_same_colors(known: bool, tiny_data: Path) -> None:
     task = task_of()
-    (evaluation,) = task.evaluations(middlebury.open_evaluation(tiny_data / "middlebury", "train"))
+    (evaluation,) = task.evaluations(TaskData(middlebury.open_evaluation(tiny_data / "middlebury", "train")))
     sample = evaluation.prepare(evaluation.reader[0])
     sample = {**sample, "valid": sample["valid"] & known}
-    panels = task.panels(sample, sample["disparity_px"])
+    panels = task.panels(NO_DATA, sample, sample["disparity_px"])
     assert list(panels)[:2] == ["left image", "right image"] and len(panels) == 5
     assert all(panel.shape == (40, 56, 3) and panel.dtype == np.uint8 for panel in panels.values())
     _, _, guess, truth, _ = panels.values()
@@ -234,7 +238,7 @@ def test_every_recipe_fits_the_task() -> None:
     for name in names_of("stereo"):
         recipe = load_recipe("stereo", name)
         task = Stereo(options_of(StereoOptions, recipe.task, "task"), recipe.train.image_size)
-        assert task.out_channels == (1 if recipe.task.get("loss") == "l1" else 2)
+        assert task.out_channels(NO_DATA) == (1 if recipe.task.get("loss") == "l1" else 2)
         assert len(recipe.protocol.deviations) >= (6 if name == "paper" else 1)
     paper = load_recipe("stereo", "paper")
     assert paper.task["train_on"] == StereoOptions().train_on

@@ -23,6 +23,8 @@ from croco_bench.tasks.taskonomy import TaskonomyOptions
 from croco_bench.workflows.smoke import _cells
 
 NAMES = [f"taskonomy-{domain}" for domain in sorted(DOMAINS)]
+# Neither the number of outputs nor pictures depend on the data.
+NO_DATA: Any = None
 
 
 def task_of(name: str, size: int = 32) -> Any:
@@ -34,7 +36,7 @@ def test_eight_tasks_share_recipes_and_a_name() -> None:
     assert registry.members("taskonomy") == NAMES
     assert all(names_of(name) == ["mini", "paper", "smoke"] for name in NAMES)
     assert load_recipe("taskonomy-normals", "paper").optim.lr == 3e-4
-    assert [task_of(name).out_channels for name in NAMES] == [2, 1, 1, 1, 1, 3, 1, 1]
+    assert [task_of(name).out_channels(NO_DATA) for name in NAMES] == [2, 1, 1, 1, 1, 3, 1, 1]
     assert len(load_recipe("taskonomy-normals", "paper").protocol.deviations) >= 4
     with pytest.raises(UsageError, match=r"group of 8 tasks; name one: taskonomy-curvature"):
         run("taskonomy", "random:mini-mae", recipe="smoke")
@@ -121,10 +123,10 @@ def test_a_run_from_the_files_to_the_pictures(tiny_data: Path, tmp_path: Path) -
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_show_every_domain(name: str) -> None:
     task = task_of(name)
-    raw = {**sample(32), "target": sample(32)["target"][:, :, : task.out_channels]}
+    raw = {**sample(32), "target": sample(32)["target"][:, :, : task.out_channels(NO_DATA)]}
     raw["valid"][:16] = False
     ready = task.augment(raw, np.random.default_rng(0))
-    panels = task.panels(ready, ready["target"] + 0.1)
+    panels = task.panels(NO_DATA, ready, ready["target"] + 0.1)
     assert [picture.shape for picture in panels.values()] == [(32, 32, 3)] * 4
     assert all(picture.dtype == np.uint8 for picture in panels.values())
     truth = panels["ground truth"]

@@ -53,3 +53,8 @@ def to_tensor(image: Image) -> torch.Tensor:
 def to_unit(image: Image) -> torch.Tensor:
     """(H, W, 3) uint8 -> (3, H, W) float32 in [0, 1], the range of network inputs."""
     return to_tensor(image).float().div_(255)
+
+
+def to_uint8(image: torch.Tensor) -> Image:
+    """(3, H, W) in [0, 1] -> (H, W, 3) uint8: the inverse of `to_unit`."""
+    return (image.permute(1, 2, 0) * 255).round().cpu().numpy().astype(np.uint8)

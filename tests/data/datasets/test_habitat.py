@@ -36,7 +36,7 @@ def test_poses_are_those_of_the_scenes_metadata(tiny_data: Path) -> None:
 def test_the_task_trains_on_them_and_selects_on_7scenes(tiny_data: Path) -> None:
     options = RelativePoseOptions(train_on="habitat_release", neighbours=2, select_pairs=5)
     task = RelativePose(options, (24, 32))
-    splits = task.splits(tiny_data / "7scenes", seed=0)
+    splits = task.open(tiny_data / "7scenes", seed=0)
     assert (splits.train.dataset, splits.select.dataset, splits.test.dataset) == (
         "habitat_release",
         "7scenes",
@@ -48,7 +48,7 @@ def test_the_task_trains_on_them_and_selects_on_7scenes(tiny_data: Path) -> None
     assert task.state["scale_m"] == pytest.approx(float(np.mean(lengths)))
     augmented = task.augment(splits.train[0], np.random.default_rng(0))
     assert augmented["image1"].shape == (3, 24, 32)
-    again = task.splits(tiny_data / "7scenes", seed=0)
+    again = task.open(tiny_data / "7scenes", seed=0)
     assert again.select.fingerprint() == splits.select.fingerprint() != splits.test.fingerprint()
 
 

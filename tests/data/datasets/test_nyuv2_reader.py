@@ -343,7 +343,7 @@ def test_check_notices_a_wrong_unit_and_missing_images(tmp_path: Path) -> None:
 
 def test_the_task_selects_on_rooms_held_out_from_train(tmp_path: Path) -> None:
     task = NYUv2Depth(NYUv2DepthOptions(select_fraction=0.3), (8, 8))
-    splits = task.splits(write_official(tmp_path), seed=0)
+    splits = task.open(write_official(tmp_path), seed=0)
     assert not set(splits.train.groups) & set(splits.select.groups)
     ids = [{part[index]["id"] for index in range(len(part))} for part in (splits.train, splits.select, splits.test)]
     assert [len(one) for one in ids] == [len(splits.train), len(splits.select), len(TEST)]

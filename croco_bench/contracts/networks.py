@@ -1,24 +1,17 @@
-"""The types that backbones, heads, tasks and the engine share. Their docstrings are the specification.
-
-Shapes: B batch, N tokens, C channels, H W pixels, h w patch grid. A size is always (H, W).
-Units: depth in metres (`depth_m`), flow in pixels (`flow_px`), angles in degrees (`rotation_deg`).
-"""
+"""Backbones and heads: what a network is made of."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from croco_bench.errors import CheckpointError
-from croco_bench.metrics.meter import Meter
-from croco_bench.types import Array, Batch, Sample, Size
+from croco_bench.types import Size
 
 
 @dataclass(frozen=True)
@@ -209,143 +202,3 @@ class PooledHead(Head):
     @abstractmethod
     def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
         """Takes what was trained elsewhere: a pooling, the vectors' mean and variance (C,), the classifier (K, C), (K,)."""
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """A split of a dataset in an official layout: raw samples, decoded, in physical units, no augmentation.
-
-    A reader can be pickled and used from several workers. `groups[i]` names what item i must not be separated from when
-    a selection split is carved out (its scene). `available` is the size of the full split before any limit.
-    """
-
-    dataset: str
-    split: str
-    miniature: bool
-    available: int
-
-    @property
-    def groups(self) -> Sequence[str]:
-        """What each item must not be separated from."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
-
-    def fingerprint(self) -> str:
-        """Short hash of what would be read: root listing, split lists and sizes."""
-        ...
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Train and selection parts, both carved from the official training split, and the reported test split."""
-
-    train: Reader
-    select: Reader
-    test: Reader
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One protocol under which predictions are scored.
-
-    `prefix` is "" for the headline protocol; other metrics are stored as `<prefix>/<metric>`. `prepare` turns a raw
-    sample into network input and target without randomness; `predict` maps (network, batch) to one array per image, in
-    physical units and of the shape that `meter.measure` compares with the prepared sample.
-    """
-
-    prefix: str
-    reader: Reader
-    meter: Meter
-    prepare: Callable[[Sample], Sample]
-    predict: Callable[[nn.Module, Batch], list[Array]]
-    batch_size: int
-    citation: str
-    deviations: tuple[str, ...] = ()
-
-
-class Task(ABC):
-    """A benchmark entry. `Options` is a frozen dataclass of the settings a recipe's [task] table may give.
-
-    `dense` says which heads fit: those with one output per pixel, or those with one per image (or pair).
-    `symmetric`: of two views, training shows the network both orders, so that `loss` gets outputs (2B, ...): those of
-    (image1, image2), then those of (image2, image1).
-    `state` holds facts measured on the training split (depth mean and std, say): kept with fine-tuned weights, so that
-    these can be evaluated without the training data.
-    """
-
-    Options: ClassVar[type]
-    views: ClassVar[Literal[1, 2]] = 1
-    dense: ClassVar[bool] = True
-    symmetric: ClassVar[bool] = False
-    state: dict[str, float]
-
-    @abstractmethod
-    def __init__(self, options: Any, image_size: Size) -> None:
-        """One task for one network input size."""
-
-    @property
-    @abstractmethod
-    def out_channels(self) -> int:
-        """Output width that the head must have."""
-
-    @abstractmethod
-    def splits(self, root: Path, *, seed: int) -> Splits:
-        """Opens the dataset under `root` (its own folder). Raises `DataError` with what is missing and where to get it."""
-
-    def measure_state(self, train: Reader) -> None:  # noqa: B027 - most tasks have nothing to measure
-        """Fills `state` from the training split."""
-
-    def test_split(self, root: Path) -> Reader:
-        """The test split alone, where nothing is trained; datasets to train on need not be there, if a task can do so."""
-        return self.splits(root, seed=0).test
-
-    def resolved(self, test: Reader) -> dict[str, Any]:
-        """Facts that follow from rules and from what is scored (a grid of windows, say), stored in the result."""
-        return {}
-
-    def use_released_settings(self, metadata: Mapping[str, Any], source: str) -> None:
-        """Takes over weights that their authors fine-tuned for this task; `metadata` is what their file says of that.
-
-        Raises:
-            CheckpointError: they are for another task, or for other settings: the sentence names those to give.
-        """
-        raise CheckpointError(
-            f"{source} was fine-tuned by its authors, for another task",
-            "leave --eval-only out to fine-tune its backbone",
-        )
-
-    @abstractmethod
-    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A raw sample -> a training sample of tensors (`image` in [0, 1], (3, H, W)), all randomness from `rng`."""
-
-    @abstractmethod
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Network output (B, out_channels, ...) and targets -> scalar."""
-
-    @abstractmethod
-    def selection(self, reader: Reader) -> Evaluation:
-        """How the selection split is scored while training."""
-
-    @property
-    @abstractmethod
-    def selection_metric(self) -> str:
-        """The metric of `selection` that picks the weights to report."""
-
-    @abstractmethod
-    def evaluations(self, reader: Reader) -> list[Evaluation]:
-        """How the test split is scored, headline protocol first."""
-
-    def baselines(self) -> Mapping[str, Callable[[Batch], list[Array]]]:
-        """Methods without learning, by the name in `--ckpt classical:NAME`: prepared batch -> what `predict` returns."""
-        return {}
-
-    def evaluation_for(self, baseline: str, evaluation: Evaluation) -> Evaluation:
-        """How such a method is scored: as networks are, unless it sees, or says, something else than they do."""
-        return evaluation
-
-    @abstractmethod
-    def panels(self, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Titled pictures (H, W, 3) uint8 for the contact sheet: image, prediction, ground truth, error."""

@@ -1,0 +1,32 @@
+"""The types that backbones, heads, tasks and the engine share. Their docstrings are the specification.
+
+Shapes: B batch, N tokens, C channels, H W pixels, h w patch grid. A size is always (H, W).
+Units: depth in metres (`depth_m`), flow in pixels (`flow_px`), angles in degrees (`rotation_deg`).
+"""
+
+from croco_bench.contracts.networks import (
+    Backbone,
+    Features,
+    FeatureSpec,
+    Head,
+    Origin,
+    PairBackbone,
+    PooledHead,
+)
+from croco_bench.contracts.tasks import ClassicalMethod, Evaluation, Reader, Task, TaskData, TrainingSplits
+
+__all__ = [
+    "Backbone",
+    "ClassicalMethod",
+    "Evaluation",
+    "FeatureSpec",
+    "Features",
+    "Head",
+    "Origin",
+    "PairBackbone",
+    "PooledHead",
+    "Reader",
+    "Task",
+    "TaskData",
+    "TrainingSplits",
+]

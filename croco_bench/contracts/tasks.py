@@ -1,0 +1,209 @@
+"""Datasets and tasks: what is read, trained on, predicted and scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor, nn
+
+from croco_bench.errors import CheckpointError
+from croco_bench.metrics.meter import Meter
+from croco_bench.types import Array, Batch, Sample, Size
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """One split of a dataset in its official layout: raw samples, decoded, in physical units, without augmentation.
+
+    A reader can be pickled, for data-loading workers. `available` is the size of the full split before any limit.
+    """
+
+    dataset: str
+    split: str
+    miniature: bool
+    available: int
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The group of each item, its scene for instance: a selection split takes whole groups out of training."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def fingerprint(self) -> str:
+        """Short hash of the content: file listing, split lists and sizes."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingSplits:
+    """Both parts of the official training split: `train` fits the weights, `select` chooses the step to report."""
+
+    train: Reader
+    select: Reader
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The dataset of a task, opened. Methods of `Task` that depend on it take it as their first argument.
+
+    Attributes:
+        test: the reported split.
+        training: None where nothing is trained, so that only the test split was opened.
+        further: other readers that `Task.evaluations` scores or predicts, by name.
+        notes: facts about data or weights that deviate from the protocol; `Task.evaluations` decides where they apply.
+        class_names: names of the classes, if the dataset defines them.
+    """
+
+    test: Reader
+    training: TrainingSplits | None = None
+    further: Mapping[str, Reader] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> Reader:
+        """The training split, where it was opened."""
+        assert self.training is not None, "only the test split was opened"
+        return self.training.train
+
+    @property
+    def select(self) -> Reader:
+        """The selection split, where it was opened."""
+        assert self.training is not None, "only the test split was opened"
+        return self.training.select
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One protocol under which predictions are scored.
+
+    `prefix` is "" for the headline protocol; other metrics are stored as `<prefix>/<metric>`. `prepare` turns a raw
+    sample into network input and target, without randomness; `predict` maps (network, batch) to one array per image, in
+    physical units and in the shape that `meter.measure` compares with the prepared sample.
+    """
+
+    prefix: str
+    reader: Reader
+    meter: Meter
+    prepare: Callable[[Sample], Sample]
+    predict: Callable[[nn.Module, Batch], list[Array]]
+    batch_size: int
+    citation: str
+    deviations: tuple[str, ...] = ()
+
+
+def _unchanged(evaluation: Evaluation) -> Evaluation:
+    return evaluation
+
+
+@dataclass(frozen=True)
+class ClassicalMethod:
+    """A method that isn't trained, scored by `--ckpt classical:NAME`.
+
+    `predict` maps a prepared batch to one array per image, as `Evaluation.predict` does. `adapt` replaces the parts of an
+    evaluation that differ from those of networks: whole images instead of crops, or translations without a length.
+    """
+
+    predict: Callable[[Batch], list[Array]]
+    adapt: Callable[[Evaluation], Evaluation] = _unchanged
+
+
+class Task(ABC):
+    """A benchmark entry. `Options` is a frozen dataclass of the settings in a recipe's [task] table.
+
+    A task keeps no dataset: `open` returns a `TaskData`, and the methods that need it take it as an argument, so that they
+    can be called in any order. Only `state` changes: facts measured on the training split (mean and deviation of depths,
+    for instance) by `measure_state`, which `loss` and `predict` use. It is saved with fine-tuned weights, so that these can
+    be evaluated without the training data.
+
+    `dense`: the task needs a head with one output per pixel; otherwise one with one output per image (or pair).
+    `symmetric`: in training, the network predicts both orders of two views, and `loss` gets outputs (2B, ...): those of
+    (image1, image2), then those of (image2, image1).
+    """
+
+    Options: ClassVar[type]
+    views: ClassVar[Literal[1, 2]] = 1
+    dense: ClassVar[bool] = True
+    symmetric: ClassVar[bool] = False
+    state: dict[str, float]
+
+    @abstractmethod
+    def __init__(self, options: Any, image_size: Size) -> None:
+        """One task for one network input size."""
+
+    @abstractmethod
+    def open(self, root: Path, *, seed: int) -> TaskData:
+        """Opens all splits of the dataset in the folder `root`; `seed` chooses the part that is held out for selection.
+
+        Raises:
+            DataError: a file is missing or damaged; the advice says where to get it.
+        """
+
+    def open_test(self, root: Path) -> TaskData:
+        """Opens the test split alone, for runs without training (`--eval-only`, classical methods).
+
+        By default the other splits must be there too; override it where they need not be.
+        """
+        return replace(self.open(root, seed=0), training=None)
+
+    @abstractmethod
+    def out_channels(self, data: TaskData) -> int:
+        """Number of output channels of the head."""
+
+    def measure_state(self, train: Reader) -> None:  # noqa: B027 - most tasks have nothing to measure
+        """Fills `state` from the training split."""
+
+    def resolved(self, data: TaskData) -> dict[str, Any]:
+        """Values derived from options and data (a grid of tiles, for instance), stored in the result."""
+        return {}
+
+    def check_released(self, metadata: Mapping[str, Any], source: str) -> tuple[str, ...]:
+        """Checks weights that their authors fine-tuned against the run's settings; `metadata` comes from their file.
+
+        Returns:
+            Notes for `TaskData.notes`.
+
+        Raises:
+            CheckpointError: they are for another task, or for other settings: the advice names those to give.
+        """
+        raise CheckpointError(
+            f"{source} was fine-tuned by its authors, for another task",
+            "leave --eval-only out to fine-tune its backbone",
+        )
+
+    @abstractmethod
+    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A raw sample -> a training sample of tensors (`image` in [0, 1], (3, H, W)), all randomness from `rng`."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Network output (B, out_channels, ...) and targets -> scalar."""
+
+    @abstractmethod
+    def selection(self, reader: Reader) -> Evaluation:
+        """The evaluation that is repeated on the selection split during training."""
+
+    @property
+    @abstractmethod
+    def selection_metric(self) -> str:
+        """The metric of `selection` that chooses the weights to report."""
+
+    @abstractmethod
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
+        """The evaluations of the test split, headline protocol first."""
+
+    def classical_methods(self) -> Mapping[str, ClassicalMethod]:
+        """Classical methods by NAME in `--ckpt classical:NAME`."""
+        return {}
+
+    @abstractmethod
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Titled pictures (H, W, 3) uint8 of a prepared sample: image, prediction, ground truth, error."""
