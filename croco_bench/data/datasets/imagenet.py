@@ -66,7 +66,7 @@ class ImageNetReader:
 
 
 def open_split(root: Path, split: Split) -> ImageNetReader:
-    """`{train,val}/<wnid>/*.JPEG`, or the two official archives; labels are places in the sorted list of `train`'s classes.
+    """`{train,val}/<wnid>/*.JPEG`, or the two official archives; labels are indices in the sorted list of `train`'s classes.
 
     Raises:
         DataError: neither is there, or it is incomplete.
@@ -89,8 +89,8 @@ def titles(root: Path, classes: Sequence[str]) -> list[str]:
 
 def _folders(root: Path, split: Split) -> ImageNetReader:
     classes = _subfolders(root / "train")
-    if split == "val" and (found := _subfolders(root / "val")) != classes:
-        odd = min(set(found) ^ set(classes))
+    if split == "val" and (val_classes := _subfolders(root / "val")) != classes:
+        odd = min(set(val_classes) ^ set(classes))
         raise DataError(
             f"{root / 'val'} and {root / 'train'} should have the same class folders, but only one has {odd}",
             "the validation images must be sorted into class folders",
@@ -101,23 +101,23 @@ def _folders(root: Path, split: Split) -> ImageNetReader:
 
 def _subfolders(folder: Path) -> list[str]:
     try:
-        found = sorted(item.name for item in os.scandir(folder) if item.is_dir() and not item.name.startswith("."))
+        names = sorted(item.name for item in os.scandir(folder) if item.is_dir() and not item.name.startswith("."))
     except OSError as error:
         raise DataError(
             f"there is no readable {folder} ({error.strerror})", "it should hold a folder per class"
         ) from error
-    if len(found) < 2:
-        raise DataError(f"{folder} has {len(found)} class folder(s), expected two or more", f"get them from {LINK}")
-    return found
+    if len(names) < 2:
+        raise DataError(f"{folder} has {len(names)} class folder(s), expected two or more", f"get them from {LINK}")
+    return names
 
 
 def _images(folder: Path, class_name: str, label: int) -> list[Item]:
-    found = sorted(
+    sizes = sorted(
         (item.name, item.stat().st_size) for item in os.scandir(folder) if item.name.lower().endswith(_SUFFIXES)
     )
-    if not found:
+    if not sizes:
         raise DataError(f"{folder} holds no image ({', '.join(_SUFFIXES)})", "fill it or remove it")
-    return [Item(f"{class_name}/{name}", label, folder / name, 0, size) for name, size in found]
+    return [Item(f"{class_name}/{name}", label, folder / name, 0, size) for name, size in sizes]
 
 
 def check(root: Path) -> list[Finding]:

@@ -95,7 +95,7 @@ class MultimaeReader:
         """The three files of one image."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return {kind: self.folders[kind] / self._names.file(index, place) for place, kind in enumerate(KINDS)}
+        return {kind: self.folders[kind] / self._names.file(index, column) for column, kind in enumerate(KINDS)}
 
     def fingerprint(self) -> str:
         """Of the split and of all names, endings included, and of the sizes of a few files."""
@@ -125,8 +125,8 @@ class _Names:
         first = int(self.ends[index - 1]) if index else 0
         return os.fsdecode(self.text[first : int(self.ends[index])])
 
-    def file(self, index: int, place: int) -> str:
-        return f"{self.stem(index)}.{self.endings[self.which[index, place]]}"
+    def file(self, index: int, column: int) -> str:
+        return f"{self.stem(index)}.{self.endings[self.which[index, column]]}"
 
 
 def _tree(root: Path, split: str, kind: str) -> Path:
@@ -163,7 +163,7 @@ def _list(folders: dict[str, Path]) -> _Names:
 
 def _files(folder: Path) -> dict[str, str]:
     """Images at any depth below a class's folder: path without ending -> ending."""
-    found: dict[str, str] = {}
+    endings: dict[str, str] = {}
     for base, _, names in os.walk(folder, followlinks=True):
         inner = "" if base == str(folder) else os.path.relpath(base, folder) + "/"
         for name in names:
@@ -171,10 +171,10 @@ def _files(folder: Path) -> dict[str, str]:
             if name[0] == "." or ending.lower() not in _ENDINGS:
                 continue
             stem = inner + stem
-            if stem in found:
-                raise DataError(f"{folder} holds both {stem}.{found[stem]} and {stem}.{ending}", "keep one of them")
-            found[stem] = ending
-    return found
+            if stem in endings:
+                raise DataError(f"{folder} holds both {stem}.{endings[stem]} and {stem}.{ending}", "keep one of them")
+            endings[stem] = ending
+    return endings
 
 
 def _check_equal(folders: dict[str, Path], names: dict[str, set[str]], group: str) -> None:

@@ -101,13 +101,13 @@ class MatReader(_Files):
         return self._file
 
     def __getitem__(self, index: int) -> Sample:
-        place, file = int(self._indices[index]), self._open()
+        i, file = int(self._indices[index]), self._open()
         try:
-            image, depth = file["images"][place], file["depths"][place]
-            raw = file["rawDepths"][place] if self._validity == "raw" else depth
+            image, depth = file["images"][i], file["depths"][i]
+            raw = file["rawDepths"][i] if self._validity == "raw" else depth
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"{self.root / MAT}: image {place} can't be read, the file is damaged", f"get it again from {MAT_LINK}"
+                f"{self.root / MAT}: image {i} can't be read, the file is damaged", f"get it again from {MAT_LINK}"
             ) from error
         return {
             "image": np.ascontiguousarray(image.transpose(2, 1, 0)),
@@ -186,8 +186,8 @@ class BTSReader(_Files):
 def _consistent(sample: Sample, path: Path) -> Sample:
     shapes = {name: value.shape[:2] for name, value in sample.items() if isinstance(value, np.ndarray)}
     if len(set(shapes.values())) != 1:
-        found = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
-        raise DataError(f"{path} and its targets differ in size ({found})", "the dataset is damaged")
+        sizes = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
+        raise DataError(f"{path} and its targets differ in size ({sizes})", "the dataset is damaged")
     return sample
 
 
@@ -218,10 +218,10 @@ def open_split(
     Raises:
         DataError: files are missing or damaged.
     """
-    found = layout_of(root) if layout == "auto" else layout
-    if found == "mat":
+    known_layout = layout_of(root) if layout == "auto" else layout
+    if known_layout == "mat":
         return MatReader(root, split, validity)
-    return FoldersReader(root, split, validity) if found == "folders" else BTSReader(root, split)
+    return FoldersReader(root, split, validity) if known_layout == "folders" else BTSReader(root, split)
 
 
 def check(root: Path) -> list[Finding]:

@@ -90,7 +90,7 @@ def _table(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
 
 def _views_of(root: Path, buildings: Sequence[str], layout: KnownLayout) -> list[Row]:
     """All colour images of these buildings, shuffled by a hash of their names: the first rows are of all buildings."""
-    found: list[Row] = []
+    rows: list[Row] = []
     for building in buildings:
         folder = root / "rgb" / building if layout == "tasks" else root / building / "rgb"
         names = [re.fullmatch(r"point_(\d+)_view_(\d+)_domain_rgb\.png", path.name) for path in folder.glob("*.png")]
@@ -100,5 +100,5 @@ def _views_of(root: Path, buildings: Sequence[str], layout: KnownLayout) -> list
                 f"there is no point_<p>_view_<v>_domain_rgb.png in {folder}, though the split file names {building}",
                 "unpack its archives, or give a tiny_<split>.csv of the views to use",
             )
-        found += views
-    return sorted(found, key=lambda row: hashlib.sha256("/".join(map(str, row)).encode()).digest())
+        rows += views
+    return sorted(rows, key=lambda row: hashlib.sha256("/".join(map(str, row)).encode()).digest())

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import h5py
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from croco_bench.errors import DataError
 from croco_bench.types import Array
 
 # Compressed HDF5 can promise any size: eight times the largest image of all datasets is enough.
-_MOST_PIXELS = 100_000_000
+_MAX_PIXELS = 100_000_000
 
 
 @contextmanager
@@ -41,10 +40,10 @@ def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...
     Raises:
         DataError: they aren't.
     """
-    expected, found = start + 4 * math.prod(shape), os.fstat(stream.fileno()).st_size
-    if min(shape) < 1 or found != expected:
+    expected, size = start + 4 * math.prod(shape), os.fstat(stream.fileno()).st_size
+    if min(shape) < 1 or size != expected:
         raise DataError(
-            f"{path} has {found} bytes, but should have {expected}, as its header says {shape[0]}x{shape[1]} pixels (height x "
+            f"{path} has {size} bytes, but should have {expected}, as its header says {shape[0]}x{shape[1]} pixels (height x "
             "width)",
             "it is truncated or damaged",
         )
@@ -62,13 +61,13 @@ def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
         pass
     try:
         # Mapping compares the header with the file's size before anything is read.
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        shape, dtype = found.shape, found.dtype
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape, dtype = mapped.shape, mapped.dtype
     except Exception as error:  # NumPy raises whatever a damaged header leads it to
         raise DataError(f"{path} is truncated or no .npy file", "get it again") from error
     if dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
         raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}", "get it again")
-    return np.array(found)
+    return np.array(mapped)
 
 
 def write_npy(path: Path, values: Array) -> None:
@@ -93,18 +92,18 @@ def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[
     try:
         # Shared file systems often can't lock.
         with h5py.File(path, "r", locking="best-effort") as file:
-            found = file.get(name)
-            if not isinstance(found, h5py.Dataset):
+            dataset = file.get(name)
+            if not isinstance(dataset, h5py.Dataset):
                 raise DataError(f"{path} has no dataset {name!r}", "get it again")
-            shape, dtype = found.shape or (), found.dtype
+            shape, dtype = dataset.shape or (), dataset.dtype
             if (
                 dtype.kind != "f"
                 or shape[2:] != channels
                 or len(shape) < 2
-                or not 0 < math.prod(shape[:2]) <= _MOST_PIXELS
+                or not 0 < math.prod(shape[:2]) <= _MAX_PIXELS
             ):
                 raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}", "get it again")
-            numbers: NDArray[np.float32] = found[()].astype(np.float32)
+            numbers: NDArray[np.float32] = dataset[()].astype(np.float32)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise DataError(f"{path} is truncated, damaged or no HDF5 file", "get it again") from error
     return numbers
@@ -127,11 +126,6 @@ def write_hdf5(path: Path, name: str, values: NDArray[np.float32]) -> None:
             file.create_dataset(name, data=values, compression="gzip", compression_opts=5)
     except OSError as error:
         raise _unwritable(path, os.strerror(error.errno) if error.errno else "HDF5 failed") from error
-
-
-def write_png(path: Path, numbers: Array) -> None:
-    """Writes a PNG of 8 or 16 bits; channels in OpenCV's order."""
-    write_bytes(path, b"", cv2.imencode(".png", numbers)[1])
 
 
 def write_bytes(path: Path, header: bytes, content: Array) -> None:

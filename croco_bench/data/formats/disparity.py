@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from croco_bench.data.formats.arrays import read_hdf5, read_npy, write_hdf5, write_npy, write_png
+from croco_bench.data.formats.arrays import read_hdf5, read_npy, write_hdf5, write_npy
 from croco_bench.data.formats.flow import read_pfm, write_pfm
-from croco_bench.data.formats.images import read_gray
+from croco_bench.data.formats.images import read_gray, write_image
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
@@ -166,4 +166,4 @@ def _write_steps(path: Path, disparity_px: Array, valid: Array | None, steps: in
             f"{path} can't hold a disparity of {disparity.max():.0f} pixels, only {(2**16 - 1) / steps:.2f}",
             "mark it invalid or clip it",
         )
-    write_png(path, numbers.astype(np.uint16))
+    write_image(path, numbers.astype(np.uint16))

@@ -22,9 +22,8 @@ from croco_bench.data.formats.arrays import (
     write_bytes,
     write_hdf5,
     write_npy,
-    write_png,
 )
-from croco_bench.data.formats.images import read_any
+from croco_bench.data.formats.images import read_any, write_image
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
@@ -156,7 +155,7 @@ def write_kitti_flow(path: Path, flow_px: Array, valid: Array | None = None) -> 
             f"{path} can't hold flow of {np.abs(flow[known]).max():.0f} pixels, only -512 to 511.98",
             "mark it invalid or clip it",
         )
-    write_png(path, np.dstack([known, numbers[:, :, 1], numbers[:, :, 0]]).astype(np.uint16))
+    write_image(path, np.dstack([numbers, known]).astype(np.uint16))
 
 
 def read_flo5(path: Path) -> Flow:

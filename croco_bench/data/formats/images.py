@@ -1,4 +1,4 @@
-"""Image files, read with one sentence when something is wrong."""
+"""Image files: read, with one sentence when something is wrong, and written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from croco_bench.data.formats.arrays import write_bytes
 from croco_bench.errors import DataError
+from croco_bench.types import Array
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -36,13 +38,38 @@ def read_gray(path: Path, kind: type[np.generic]) -> NDArray[Any]:
 
 
 def read_any(path: Path) -> NDArray[Any]:
-    """An image as it is stored: (H, W) or (H, W, C) with colours in RGB order, 8 or 16 bits.
+    """An image as it is stored: (H, W) or (H, W, C) with colors in RGB order, 8 or 16 bits.
 
     Raises:
         DataError: it is missing or can't be decoded.
     """
     image = _decode(path, cv2.IMREAD_UNCHANGED)
     return image if image.ndim == 2 else np.ascontiguousarray(image[:, :, [2, 1, 0, *range(3, image.shape[2])]])
+
+
+def to_uint8(unit: Array) -> NDArray[np.uint8]:
+    """Values in [0, 1] as 0 to 255, rounded to the nearest; what is outside is clipped."""
+    rounded: NDArray[np.uint8] = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    return rounded
+
+
+def write_image(path: Path, image: Array, *, jpeg_quality: int = 95, png_compression: int | None = None) -> None:
+    """Writes (H, W) or (H, W, 3) RGB in the format of the path's suffix; 8 bits, for PNG also 16.
+
+    Args:
+        path: the file; its folder exists.
+        image: grey values or colors.
+        jpeg_quality: 0 to 100; of JPEG only.
+        png_compression: 0 (none) to 9 (smallest); of PNG only; default: OpenCV's.
+
+    Raises:
+        DataError: the file can't be written.
+    """
+    parameters = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality], ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]}
+    if png_compression is not None:
+        parameters[".png"] = [cv2.IMWRITE_PNG_COMPRESSION, png_compression]
+    in_bgr = image if image.ndim == 2 else np.ascontiguousarray(image[:, :, ::-1])
+    write_bytes(path, b"", cv2.imencode(path.suffix, in_bgr, parameters.get(path.suffix.lower(), []))[1])
 
 
 def _decode(path: Path, how: int) -> NDArray[Any]:

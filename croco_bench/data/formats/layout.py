@@ -1,4 +1,4 @@
-"""Finding the files of a dataset, with one sentence when some are missing."""
+"""Lists the files of a dataset; missing ones are an error of one sentence. `link` says where to get the dataset."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def subfolders(folder: Path, link: str) -> list[str]:
     Raises:
         DataError: it can't be read, or has none.
     """
-    found = sorted(entry.name for entry in _entries(folder, link) if entry.is_dir() and not entry.name.startswith("."))
-    if not found:
+    names = sorted(entry.name for entry in _entries(folder, link) if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
         raise DataError(f"{folder} holds no folder", f"get {link} again")
-    return found
+    return names
 
 
 def file_names(folder: Path, prefix: str, suffix: str, link: str) -> list[str]:
-    """Sorted names of the files that begin and end so.
+    """Sorted names of the files with this prefix and suffix.
 
     Raises:
         DataError: the folder can't be read, or has none.
     """
     names = (entry.name for entry in _entries(folder, link))
-    found = sorted(name for name in names if name.startswith(prefix) and name.endswith(suffix))
-    if not found:
+    matching = sorted(name for name in names if name.startswith(prefix) and name.endswith(suffix))
+    if not matching:
         raise DataError(f"{folder} holds no {prefix}*{suffix}", f"get {link} again")
-    return found
+    return matching
 
 
 def numbered(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
@@ -54,14 +54,14 @@ def numbered(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
     """
     names = file_names(folder, prefix, suffix, link)
     middles = (name[len(prefix) : len(name) - len(suffix)] for name in names)
-    found = sorted(int(middle) for middle in middles if middle.isdecimal())
-    if not found:
+    numbers = sorted(int(middle) for middle in middles if middle.isdecimal())
+    if not numbers:
         raise DataError(f"{folder} holds no file {prefix}<number>{suffix}", f"get {link} again")
-    return found
+    return numbers
 
 
 def frames_with_successor(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
-    """Numbers of all frames but the last, each of which is followed by the next.
+    """Numbers of the frames that have a successor: all but the last; a gap is an error.
 
     Raises:
         DataError: there are fewer than two, or one between the first and the last is missing.
@@ -76,7 +76,7 @@ def frames_with_successor(folder: Path, prefix: str, suffix: str, link: str) -> 
 
 
 def require(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
-    """Refuses what isn't among the names present in `folder`.
+    """Refuses missing files: wanted names that aren't present in `folder`.
 
     Raises:
         DataError: something is missing.
@@ -87,10 +87,10 @@ def require(folder: Path, wanted: Iterable[str], present: Collection[str], link:
 
 
 def require_exactly(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
-    """Refuses what is missing in `folder`, and what is there but not wanted: the frame that it belongs to is missing.
+    """Refuses missing files, and files that aren't wanted: the frame that they belong to is missing.
 
     Raises:
-        DataError: the names differ.
+        DataError: the names present in `folder` aren't exactly the wanted ones.
     """
     names = set(wanted)
     require(folder, sorted(names), present, link)
@@ -100,7 +100,7 @@ def require_exactly(folder: Path, wanted: Iterable[str], present: Collection[str
 
 
 def check_choice(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
-    """Refuses names that don't exist, and a choice of nothing.
+    """Refuses unknown names, and an empty choice.
 
     Raises:
         UsageError: no name is given, or one that isn't known.

@@ -59,8 +59,8 @@ def open_split(
     pairs: list[PairPaths] = []
     for name in passes:
         for camera in cameras:
-            found = [both for scene in scenes for both in _pairs(base, name, camera, scene)]
-            ordered = [forwards for forwards, _ in found] + [backwards for _, backwards in found]
+            steps = [step for scene in scenes for step in _pairs(base, name, camera, scene)]
+            ordered = [forwards for forwards, _ in steps] + [backwards for _, backwards in steps]
             pairs += spread(ordered) if split == "test1024" else ordered
     read_truth = partial(read_truth_file, "flow_px", read_pfm_flow)
     return MatchingReader("flyingthings", split, base, pairs, read_truth, miniature=is_miniature(root))

@@ -38,8 +38,8 @@ def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> M
     check_choice("pass of SceneFlow", passes, PASSES)
     pairs: list[PairPaths] = []
     for name in passes:
-        found = [pair for part, scene in _scenes(root, split, name) for pair in _pairs(root, part, name, scene)]
-        pairs += found[::100] if split == "test1of100" else found
+        in_pass = [pair for part, scene in _scenes(root, split, name) for pair in _pairs(root, part, name, scene)]
+        pairs += in_pass[::100] if split == "test1of100" else in_pass
     read_truth = partial(read_truth_file, "disparity_px", read_pfm_disparity)
     return MatchingReader("sceneflow", split, root, pairs, read_truth, miniature=is_miniature(root))
 
@@ -49,13 +49,13 @@ def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
     things = next((part for part in _THINGS if (root / part).is_dir()), None)
     if things is None:
         raise DataError(f"{root} holds no {' or '.join(_THINGS)}", f"unpack {LINK} there")
-    found: list[tuple[str, str]] = []
+    scenes: list[tuple[str, str]] = []
     if split == "train":
         for part, depth in _DEPTHS.items():
-            found += [(part, scene) for scene in _below(root / part / f"frames_{name}pass", depth)]
+            scenes += [(part, scene) for scene in _below(root / part / f"frames_{name}pass", depth)]
     side = "TRAIN" if split == "train" else "TEST"
-    inside = _below(root / things / f"frames_{name}pass" / side, 2)
-    return found + [(things, f"{side}/{scene}") for scene in inside]
+    things_scenes = _below(root / things / f"frames_{name}pass" / side, 2)
+    return scenes + [(things, f"{side}/{scene}") for scene in things_scenes]
 
 
 def _below(folder: Path, depth: int) -> list[str]:

@@ -27,11 +27,11 @@ from croco_bench.types import Sample
 Split = Literal["train", "test"]
 LINK = "http://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip"
 PASSES = ("clean", "final")
-SCENES = (
-    *("alley_1", "alley_2", "ambush_2", "ambush_4", "ambush_5", "ambush_6", "ambush_7", "bamboo_1", "bamboo_2"),
-    *("bandage_1", "bandage_2", "cave_2", "cave_4", "market_2", "market_5", "market_6", "mountain_1", "shaman_2"),
-    *("shaman_3", "sleeping_1", "sleeping_2", "temple_2", "temple_3"),
-)
+_SCENES = """
+alley_1 alley_2 ambush_2 ambush_4 ambush_5 ambush_6 ambush_7 bamboo_1 bamboo_2 bandage_1 bandage_2 cave_2 cave_4 market_2
+market_5 market_6 mountain_1 shaman_2 shaman_3 sleeping_1 sleeping_2 temple_2 temple_3
+"""
+SCENES = tuple(_SCENES.split())
 # CroCo v2 selects by these and trains on the others.
 SELECT_SCENES = ("temple_2", "temple_3")
 PARTS: dict[Split, str] = {"train": "training", "test": "test"}
@@ -118,11 +118,13 @@ def _pairs(base: Path, part: str, name: str, scene: str) -> Iterator[PairPaths]:
     kinds = {"flow": ".flo", "occlusions": ".png", "invalid": ".png"} if part == "training" else {}
     kinds = {kind: suffix for kind, suffix in kinds.items() if kind == "flow" or (base / part / kind).is_dir()}
     for kind, suffix in kinds.items():
-        place = base / part / kind / scene
-        present = set(file_names(place, "frame_", suffix, LINK))
+        kind_folder = base / part / kind / scene
+        present = set(file_names(kind_folder, "frame_", suffix, LINK))
         wanted = [f"frame_{start:04d}{suffix}" for start in starts]
-        # There is a mask of what is invalid for the last frames too.
-        (require if kind == "invalid" else require_exactly)(place, wanted, present, LINK)
+        if kind == "invalid":  # the last frame has a mask, but no pair
+            require(kind_folder, wanted, present, LINK)
+        else:
+            require_exactly(kind_folder, wanted, present, LINK)
     for start in starts:
         paths = {kind: f"{part}/{kind}/{scene}/frame_{start:04d}{suffix}" for kind, suffix in kinds.items()}
         yield PairPaths(

@@ -115,9 +115,9 @@ def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) ->
     starts = frames_with_successor(base / images, f"frame_{camera}_", ".png", LINK)
     first, second = (0, 1) if direction == "FW" else (1, 0)
     if split == "train":
-        place = base / split / scene / name
-        present = {f"{name}_{frame:04d}.flo5" for frame in numbered(place, f"{name}_", ".flo5", LINK)}
-        require_exactly(place, (f"{name}_{start + first:04d}.flo5" for start in starts), present, LINK)
+        flows = base / split / scene / name
+        present = {f"{name}_{frame:04d}.flo5" for frame in numbered(flows, f"{name}_", ".flo5", LINK)}
+        require_exactly(flows, (f"{name}_{start + first:04d}.flo5" for start in starts), present, LINK)
     for start in starts:
         yield PairPaths(
             id=f"{scene}/{name}_{start + first:04d}",

@@ -45,22 +45,22 @@ def open_split(root: Path, split: str = "train", *, difficulties: Sequence[str] 
 
 def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
     """Folders of a world's trajectories; its archives unpack to a folder of its name, within it or not."""
-    found: list[str] = []
+    flights: list[str] = []
     for difficulty in difficulties:
-        places = [place for place in (f"{world}/{world}", world) if (root / place / difficulty).is_dir()]
-        if len(places) > 1:
+        bases = [base for base in (f"{world}/{world}", world) if (root / base / difficulty).is_dir()]
+        if len(bases) > 1:
             raise DataError(
                 f"{root / world} holds {difficulty} twice, also in another folder {world}", "keep one of the two"
             )
-        found += [
-            f"{place}/{difficulty}/{name}" for place in places for name in subfolders(root / place / difficulty, LINK)
+        flights += [
+            f"{base}/{difficulty}/{name}" for base in bases for name in subfolders(root / base / difficulty, LINK)
         ]
-    if not found:
+    if not flights:
         raise DataError(
             f"{root / world} holds no {' and no '.join(difficulties)}, nor does a folder {world} in it",
             f"get {LINK} again, or move away what isn't TartanAir's",
         )
-    return found
+    return flights
 
 
 def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool) -> list[PairPaths]:
