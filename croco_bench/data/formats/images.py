@@ -47,12 +47,6 @@ def read_any(path: Path) -> NDArray[Any]:
     return image if image.ndim == 2 else np.ascontiguousarray(image[:, :, [2, 1, 0, *range(3, image.shape[2])]])
 
 
-def to_uint8(unit: Array) -> NDArray[np.uint8]:
-    """Values in [0, 1] as 0 to 255, rounded to the nearest; what is outside is clipped."""
-    rounded: NDArray[np.uint8] = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-    return rounded
-
-
 def write_image(path: Path, image: Array, *, jpeg_quality: int = 95, png_compression: int | None = None) -> None:
     """Writes (H, W) or (H, W, 3) RGB in the format of the path's suffix; 8 bits, for PNG also 16.
 

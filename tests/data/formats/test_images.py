@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from croco_bench.data.formats.images import read_any, read_gray, read_rgb, to_uint8, write_image
+from croco_bench.data.formats.images import read_any, read_gray, read_rgb, write_image
 from croco_bench.errors import DataError
 
 COLOR = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
@@ -51,9 +51,3 @@ def test_an_image_that_cant_be_written_is_one_sentence(tmp_path: Path) -> None:
     ) as caught:
         write_image(tmp_path / "none/image.png", COLOR)
     assert "\n" not in str(caught.value)
-
-
-def test_units_are_rounded_and_clipped() -> None:
-    unit = np.array([-0.1, 0.0, 0.4 / 255, 0.6 / 255, 0.5, 254.4 / 255, 1.0, 1.2], np.float32)
-    assert to_uint8(unit).tolist() == [0, 0, 0, 1, 128, 254, 255, 255] and to_uint8(unit).dtype == np.uint8
-    assert np.array_equal(to_uint8(COLOR / np.float32(255)), COLOR)
