@@ -1,4 +1,4 @@
-"""One family of errors for whatever a user can put right. The command line prints them without a traceback."""
+"""Errors that a user can correct. The command line prints them without a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """What was given and what was expected, and `advice`: what to do. Printed as one sentence, "what; advice". Exit code 1."""
+    """`what` is wrong (given and expected), and `advice` for the user; printed as one sentence, "what; advice". Exit code 1."""
 
     exit_code = 1
 
@@ -26,7 +26,7 @@ class UsageError(BenchError):
 
 
 class CheckpointError(BenchError):
-    """A checkpoint can't be read, or doesn't hold what its format promises."""
+    """A checkpoint can't be read, or its content doesn't agree with its format."""
 
 
 class DataError(BenchError):
@@ -34,11 +34,11 @@ class DataError(BenchError):
 
 
 class FitError(UsageError):
-    """Backbone, head, task and image size don't go together."""
+    """Backbone, head, task or image size don't fit together."""
 
 
 class DivergedError(BenchError):
-    """Training or prediction gave values that are not finite."""
+    """Training or prediction gave values that aren't finite."""
 
 
 class RecordError(BenchError):
@@ -46,7 +46,7 @@ class RecordError(BenchError):
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
-    """An error for a name that doesn't exist, with the nearest names that do."""
+    """An error for a name that doesn't exist, with the most similar existing names."""
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"

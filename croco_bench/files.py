@@ -69,10 +69,10 @@ def exclusive_lock(
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Gives a temporary path in the same folder; renamed onto `path` when the block ends well, removed when it doesn't.
+    """A temporary path in the folder of `path`: renamed to `path` at the end of the block, deleted if the block raises.
 
     Raises:
-        RecordError: the folder can't be written (disk full, no permission); whatever stood at `path` is untouched.
+        RecordError: the folder can't be written (disk full, no permission); an earlier file at `path` is untouched.
     """
     temporary: Path | None = None
     try:
@@ -98,7 +98,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _why_not_written(error: Exception) -> str | None:
-    """The reason of an error in writing, None for any other. On a full disk torch and safetensors raise their own kinds."""
+    """The reason of a failed write; None for other errors. torch and safetensors have own exceptions for a full disk."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error, RuntimeError) and "inline_container" in str(error):

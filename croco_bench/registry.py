@@ -1,7 +1,7 @@
-"""Names of tasks and heads -> what implements them, without importing it.
+"""Tasks and heads by name, without importing their implementations. Imports no torch.
 
-A distribution announces its rooms by entry points: group `croco_bench.tasks` points at a dict of name -> `TaskCard`,
-group `croco_bench.heads` at a dict of name -> `HeadCard`. The built-in ones arrive the same way. No torch here.
+A distribution registers its tasks and heads by entry points: the group `croco_bench.tasks` names a dict of name ->
+`TaskCard`, the group `croco_bench.heads` a dict of name -> `HeadCard`. The built-in ones are registered the same way.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ from croco_bench.metrics import Metric
 
 @dataclass(frozen=True)
 class TaskCard:
-    """A task as the catalogue shows it. `target` is "module:Class"; `headline` are the table's columns for this task.
+    """Catalogue entry of a task.
 
-    A headline metric's name is its key in the result (`delta1`, `clean/epe`). `dataset` is the folder under the data
-    root. A task whose numbers change gets a new `version`. `showcase`: `croco-bench demo` runs it unasked.
-    Tasks of one `group` share their recipes, a name to run them all by, and a column: the mean rank over them.
-    `recipes` is "package:folder", where the TOML files lie; by default `recipes/<group or name>` beside the target's module.
-    `reduction` is "module:function", free of torch, for a task whose metrics aren't means of per-image values: the function
-    makes them from rows, as its meter's `reduce` does, so that results can be compared without the task.
+    Attributes:
+        target: "module:Class".
+        summary: one line for `croco-bench tasks`.
+        dataset: folder below the data root.
+        headline: metrics with a column in the table; their names are keys of the result (`delta1`, `clean/epe`).
+        version: to be incremented when the task's numbers change.
+        showcase: whether `croco-bench demo` runs it by default.
+        group: tasks of one group share recipes, a name that runs all of them, and a column: their mean rank.
+        recipes: "package:folder" of the TOML files; default: `recipes/<group or name>` next to the target's module.
+        reduction: "module:function" for a task whose metrics aren't means of per-image values. The function computes them
+            from rows, like `reduce` of the task's meter, without torch, so that results can be compared without the task.
     """
 
     target: str
@@ -42,7 +47,7 @@ class TaskCard:
 
 @dataclass(frozen=True)
 class HeadCard:
-    """A head as the catalogue shows it. `target` is "module:Class"."""
+    """Catalogue entry of a head; `target` is "module:Class"."""
 
     target: str
     summary: str
@@ -53,14 +58,14 @@ Card = TypeVar("Card", TaskCard, HeadCard)
 
 @dataclass(frozen=True)
 class Entry(Generic[Card]):
-    """One registered name: its card and the distribution that announced it."""
+    """A registered name, its card, and the distribution that registered it."""
 
     name: str
     card: Card
     distribution: str
 
     def load(self) -> Any:
-        """Imports the target."""
+        """Imports the target and returns it."""
         return _load(self.card.target)
 
     def load_reduction(self) -> Any:
@@ -75,7 +80,7 @@ def _load(target: str) -> Any:
 
 
 class Registry(Generic[Card]):
-    """Names of one kind. Clashes raise; unknown names get suggestions."""
+    """All tasks or all heads by name. Two entries with one name are an error; unknown names get suggestions."""
 
     def __init__(self, kind: str, points: Iterable[EntryPoint]) -> None:
         self.kind = kind
@@ -125,16 +130,16 @@ def tasks() -> Registry[TaskCard]:
 
 
 def members(name: str) -> list[str]:
-    """The tasks that a name stands for: itself, or all of a group.
+    """The tasks of a name: one task, or all of a group.
 
     Raises:
-        UsageError: no task and no group is called so.
+        UsageError: no task and no group has this name.
     """
     groups = {entry.name: entry.card.group for entry in tasks()}
-    found = [task for task, group in groups.items() if name in (task, group)]
-    if not found:
+    selected = [task for task, group in groups.items() if name in (task, group)]
+    if not selected:
         raise unknown("task", name, {*groups, *groups.values()} - {""})
-    return found
+    return selected
 
 
 @cache

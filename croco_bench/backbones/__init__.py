@@ -1,4 +1,4 @@
-"""Backbones: from a checkpoint, whatever its format, to one interface."""
+"""Backbones: checkpoints of many formats behind one interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["load_backbone"]
 
 
 def __getattr__(name: str) -> Any:
-    # The zoo beside it is listed without torch.
+    # Lazy, because `backbones.zoo` is listed without torch.
     if name == "load_backbone":
         from croco_bench.backbones.load import load_backbone
 

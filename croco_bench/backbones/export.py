@@ -1,4 +1,4 @@
-"""Writes a backbone as its authors' own code would: files that CroCo's, MAE's and MultiMAE's code can load."""
+"""Writes backbones in the official formats, for the authors' code of CroCo, MAE and MultiMAE."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from croco_bench.errors import FitError
 from croco_bench.files import atomic
 
 State = dict[str, Tensor]
-# Arguments with which CroCo's network is built where a file names none: those of the first release.
+# Constructor arguments of CroCo's first release; files without arguments mean these.
 CROCO_DEFAULTS = {
     **{"img_size": 224, "patch_size": 16, "mlp_ratio": 4.0, "norm_im2_in_dec": True, "pos_embed": "cosine"},
     **{"enc_embed_dim": 768, "enc_depth": 12, "enc_num_heads": 12},
@@ -28,16 +28,16 @@ CROCO_DEFAULTS = {
 
 
 def write_official(backbone: ViT, path: Path, pretraining: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-    """One `.pth` file in the format of the backbone's family.
+    """Writes one `.pth` file in the format of the backbone's family, atomically.
 
     Args:
-        backbone: any of this project's own networks.
-        path: where to; written atomically.
-        pretraining: what only pre-training needs (mask token, prediction head, MAE's decoder), in the official names.
-            Where none is given it is random, so that strict loaders find every name.
+        backbone: a network of this project.
+        path: of the file.
+        pretraining: weights that only pre-training needs (mask token, prediction head, MAE's decoder), with official
+            names. Missing ones are random, so that strict loaders find every name.
 
     Raises:
-        FitError: the official format has no place for this network.
+        FitError: the official format can't describe this network.
         RecordError: the file can't be written.
     """
     if backbone.family == "croco":
@@ -53,7 +53,7 @@ def write_official(backbone: ViT, path: Path, pretraining: Mapping[str, Tensor] 
 
 
 def _renamed(backbone: ViT, names: Mapping[str, str]) -> State:
-    """The state with the beginnings of its names replaced; tables and prefixes are left to the caller."""
+    """The state with the first part of its names replaced; position tables and prefix tokens are left out."""
     state = {}
     for name, tensor in backbone.state_dict().items():
         part, dot, rest = name.partition(".")
@@ -84,13 +84,13 @@ def _croco(backbone: ViT, pretraining: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def croco_arguments(backbone: CroCo) -> dict[str, Any]:
-    """The arguments with which CroCo's own code builds this network (`croco_kwargs` in its files)."""
+    """Constructor arguments of this network in CroCo's code (`croco_kwargs` in its files)."""
     plan, decoder = backbone.architecture, backbone.architecture.decoder
     if decoder is None:
         raise FitError(f"{backbone.name} has no decoder, so CroCo's code can't build it")
     height, width = backbone.image_size
     return {
-        **({"dec_block": "cat"} if decoder.kind == "cat" else {}),  # CroCo's own code has only the other kind
+        **({"dec_block": "cat"} if decoder.kind == "cat" else {}),  # CroCo's own code has cross blocks only
         "img_size": height if height == width else (height, width),
         "patch_size": plan.patch_size,
         "mlp_ratio": plan.hidden / plan.width,
@@ -106,13 +106,13 @@ def croco_arguments(backbone: CroCo) -> dict[str, Any]:
 
 
 def _heads(backbone: ViT) -> dict[str, int]:
-    """MAE's and MultiMAE's files don't say how many heads there are: an entry beside them does, where it isn't plain."""
+    """An extra entry `num_heads` for MAE's and MultiMAE's files, if the number isn't the usual one for the width."""
     heads = backbone.architecture.heads
     return {} if heads == heads_of(backbone.embed_dim) else {"num_heads": heads}
 
 
 def _vit(backbone: ViT) -> State:
-    """timm's plain names. The class token carries its position already, so its row of the table is zero."""
+    """The state in timm's names. The class token includes its position, so its row of the table is zero."""
     if backbone.positions is None or backbone.grid[0] != backbone.grid[1]:
         raise FitError(
             f"{backbone.name} can't be written as a {backbone.family} file: that needs a square position table"
@@ -126,7 +126,7 @@ def _vit(backbone: ViT) -> State:
 
 
 def _mae_decoder(backbone: ViT) -> State:
-    """MAE's decoder, with random weights: 512 wide and 8 blocks deep beside the published encoders, else smaller."""
+    """MAE's decoder with random weights: width 512 and 8 blocks for encoders as wide as the published ones, else smaller."""
     width, depth, heads = (512, 8, 16) if backbone.embed_dim >= 768 else (96, 3, 3)
     values = 3 * backbone.patch_size**2
     table = torch.cat([torch.zeros(1, width), sincos(width, backbone.grid)])

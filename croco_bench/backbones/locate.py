@@ -71,7 +71,7 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
 
 
 def _unknown_name(text: str) -> CheckpointError:
-    names = [entry.name for entry in zoo.entries()]
+    names = [entry.name for entry in zoo.ENTRIES]
     near = difflib.get_close_matches(text, names, n=3, cutoff=0.5) or names
     return CheckpointError(
         f"{text!r} is neither a file nor a known model",

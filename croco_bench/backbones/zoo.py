@@ -45,7 +45,8 @@ def _mini(name: str, family: str, summary: str) -> ZooEntry:
     )
 
 
-_ALL = (
+# Released checkpoints in the order of their papers, then those of this package.
+ENTRIES = (
     ZooEntry(
         "croco-v1",
         "croco",
@@ -130,16 +131,11 @@ _ALL = (
 )
 
 
-def entries() -> tuple[ZooEntry, ...]:
-    """All checkpoints of the zoo: released ones in the order of their papers, then those of this package."""
-    return _ALL
-
-
 def find(name: str) -> ZooEntry | None:
     """The checkpoint called `name`, or None."""
-    return next((entry for entry in _ALL if entry.name == name), None)
+    return next((entry for entry in ENTRIES if entry.name == name), None)
 
 
 def packaged() -> list[str]:
     """Names of the small backbones in this package."""
-    return [entry.name for entry in _ALL if entry.asset]
+    return [entry.name for entry in ENTRIES if entry.asset]

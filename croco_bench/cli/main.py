@@ -215,7 +215,7 @@ def models() -> None:
     """List the checkpoints that are known by name: family, licence, where they come from."""
     from croco_bench.backbones import zoo
 
-    for entry in zoo.entries():
+    for entry in zoo.ENTRIES:
         typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.license}; {entry.url}]")
 
 

@@ -1,9 +1,10 @@
-"""The whole story on a miniature: data, the small backbones of the package, runs, table, page."""
+"""`croco-bench demo`: miniature data, runs of the small backbones in this package, a table and an HTML page."""
 
 from __future__ import annotations
 
 import webbrowser
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from croco_bench import registry, tables
@@ -19,16 +20,17 @@ RECIPE = "mini"
 
 
 def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: bool = True) -> None:
-    """Runs tasks on the miniature with several backbones and prints the table. Can be interrupted and repeated.
+    """Runs tasks on the miniature with several backbones and prints the table. An interrupted demo can be resumed.
 
     Args:
-        out: where data, results and `index.html` go.
-        tasks: which; default: those that are marked as a showcase.
-        seeds: runs per backbone.
-        open_page: show the page in a browser.
+        out: folder for data, results and `index.html`.
+        tasks: names of tasks; default: all with `showcase`.
+        seeds: runs per task and backbone.
+        open_page: open `index.html` in a browser.
 
     Raises:
-        BenchError: a run failed; the others were finished first.
+        UsageError: a task is unknown or has no recipe for the miniature.
+        BenchError: a run failed; all others are finished first.
     """
     entries = [registry.tasks()[name] for name in tasks] or [entry for entry in registry.tasks() if entry.card.showcase]
     if missing := [entry.name for entry in entries if RECIPE not in names_of(entry.name)]:
@@ -36,22 +38,20 @@ def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: boo
     make_mini(out / "data", datasets=sorted({entry.card.dataset for entry in entries} & MINIATURES.keys()))
     backbones = {"random": "random:mini-croco", **{name: name for name in zoo.packaged()}}
     failures = []
-    for entry in entries:
-        for name, ckpt in backbones.items():
-            for seed in range(seeds):
-                log(f"{entry.name}, {name}, seed {seed}")
-                try:
-                    run(
-                        entry.name,
-                        ckpt,
-                        recipe=RECIPE,
-                        data_root=out / "data",
-                        results=out / "results",
-                        name=name,
-                        seed=seed,
-                    )
-                except BenchError as error:
-                    failures.append(f"{entry.name}, {name}, seed {seed}: {error}")
+    for entry, (name, ckpt), seed in product(entries, backbones.items(), range(seeds)):
+        log(f"{entry.name}, {name}, seed {seed}")
+        try:
+            run(
+                entry.name,
+                ckpt,
+                recipe=RECIPE,
+                data_root=out / "data",
+                results=out / "results",
+                name=name,
+                seed=seed,
+            )
+        except BenchError as error:
+            failures.append(f"{entry.name}, {name}, seed {seed}: {error}")
     print(tables.make([out / "results"], published="apart"))
     page = out / "index.html"
     with atomic(page) as temporary:

@@ -1,4 +1,4 @@
-"""Runs every installed task on a tiny miniature, end to end, and says what broke."""
+"""`croco-bench smoke`: every installed task on a tiny miniature, end to end."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from croco_bench.runs.runner import run
 from croco_bench.workflows.sample_checkpoints import write_samples
 
 RECIPE = "smoke"
-# Other processors and thread counts round differently; a dozen steps carry that this far at most.
+# Relative; rounding differs between processors and thread counts, and grows over the dozen training steps.
 _TOLERANCE = 0.05
 _FORMATS: tuple[tables.Format, ...] = ("terminal", "markdown", "latex", "csv", "json", "html")
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Folders and device of one smoke run. `reference` holds committed results, or is None."""
+class SmokeSetup:
+    """Folders and device of one smoke run. `reference` is a folder of committed results, or None."""
 
     data: Path
     results: Path
@@ -37,32 +37,35 @@ class Bench:
 
 
 def smoke(*, device: str = "auto", keep: Path | None = None, reference: Path | None = None) -> bool:
-    """Trains, scores, scores again from the saved weights, and draws all tables, for every task and format of checkpoint.
+    """Trains and evaluates every task with every checkpoint format, evaluates again from the saved weights, makes all tables.
 
     Args:
-        device: where to run.
-        keep: a folder for data and results; default: a temporary one.
-        reference: a results folder with a `smoke/` part to compare headline numbers with.
+        device: `auto`, `cpu`, `cuda` or `cuda:i`.
+        keep: folder for data and results; default: a temporary one.
+        reference: results folder with a `smoke/` part, whose headline metrics are compared.
 
     Returns:
-        Whether everything passed. Each check is a line on stderr.
+        Whether all checks passed. Each check logs one line to stderr.
     """
     with _folder(keep) as folder:
-        bench = Bench(folder / "data", folder / "results", reference, device)
+        setup = SmokeSetup(folder / "data", folder / "results", reference, device)
         datasets = sorted({entry.card.dataset for entry in registry.tasks()} & MINIATURES.keys())
-        make_mini(bench.data, datasets=datasets, tiny=True)
+        make_mini(setup.data, datasets=datasets, tiny=True)
         samples = write_samples(folder / "checkpoints")
         passed = [
-            _check(f"{task} {name}", lambda task=task, name=name: _cell(bench, task, name, samples[name]))
-            for task, name in _cells(list(samples))
+            _check(f"{task} {name}", lambda task=task, name=name: _cell(setup, task, name, samples[name]))
+            for task, name in cells_of(list(samples))
         ]
-        passed.append(_check("tables", lambda: _tables(bench)))
+        passed.append(_check("tables", lambda: _tables(setup)))
     log(f"{sum(passed)} of {len(passed)} passed")
     return all(passed)
 
 
-def _cells(samples: list[str]) -> list[tuple[str, str]]:
-    """Every task with every sample of a checkpoint; of tasks that share their code, a group, all but one with one sample."""
+def cells_of(samples: list[str]) -> list[tuple[str, str]]:
+    """Pairs of task and sample checkpoint: all samples, but only the first one for all but one task of a group.
+
+    Tasks of a group share their code.
+    """
     cells, groups = [], set[str]()
     for entry in registry.tasks():
         few = entry.card.group in groups
@@ -81,14 +84,14 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _check(what: str, work: object) -> bool:
-    """Runs one check; a failure is a line, and the others go on."""
+    """Runs one check and logs its outcome; a failure doesn't stop the others."""
     began = time.monotonic()
     assert callable(work)
     try:
         complaint = work()
     except BenchError as error:
         complaint = str(error)
-    except Exception as error:  # whatever broke, the remaining cells still say whether they work
+    except Exception as error:  # an unexpected failure doesn't stop the remaining checks
         complaint = f"{type(error).__name__}: {error}"
     log(
         f"{'FAILED' if complaint else 'passed'}  {what}  {time.monotonic() - began:.1f} s{f'  {complaint}' if complaint else ''}"
@@ -96,10 +99,10 @@ def _check(what: str, work: object) -> bool:
     return not complaint
 
 
-def _cell(bench: Bench, task: str, name: str, ckpt: str) -> str:
-    """One task with one checkpoint; returns what is wrong, or nothing."""
-    result = _run(bench, task, ckpt, name)
-    slot = ResultPaths(bench.results, RECIPE, task, name, 0)
+def _cell(setup: SmokeSetup, task: str, name: str, ckpt: str) -> str:
+    """Checks one task with one checkpoint; returns a complaint, or an empty string."""
+    result = _run(setup, task, ckpt, name)
+    slot = ResultPaths(setup.results, RECIPE, task, name, 0)
     losses = [
         json.loads(line)["loss"] for line in (slot.folder / "log.jsonl").read_text().splitlines() if '"loss"' in line
     ]
@@ -107,22 +110,22 @@ def _cell(bench: Bench, task: str, name: str, ckpt: str) -> str:
         return "a loss isn't finite"
     if not slot.sheet.is_file():
         return "there is no contact sheet"
-    again = _run(bench, task, str(slot.folder / "weights.safetensors"), f"{name}-again", eval_only=True)
+    again = _run(setup, task, str(slot.folder / "weights.safetensors"), f"{name}-again", eval_only=True)
     for key, metric in again.metrics.items():
         if not math.isclose(metric.value, result.metrics[key].value, rel_tol=1e-6, abs_tol=1e-9):
             return f"{key} is {metric.value} from the saved weights, but was {result.metrics[key].value}"
-    return _compare(bench, slot, result)
+    return _compare(setup, slot, result)
 
 
-def _run(bench: Bench, task: str, ckpt: str, name: str, *, eval_only: bool = False) -> Result:
+def _run(setup: SmokeSetup, task: str, ckpt: str, name: str, *, eval_only: bool = False) -> Result:
     result = run(
         task,
         ckpt,
         recipe=RECIPE,
-        data_root=bench.data,
-        results=bench.results,
+        data_root=setup.data,
+        results=setup.results,
         name=name,
-        device=bench.device,
+        device=setup.device,
         eval_only=eval_only,
         fresh=True,
     )
@@ -130,11 +133,11 @@ def _run(bench: Bench, task: str, ckpt: str, name: str, *, eval_only: bool = Fal
     return result
 
 
-def _compare(bench: Bench, slot: ResultPaths, result: Result) -> str:
-    """Headline numbers against the committed ones."""
-    if bench.reference is None:
+def _compare(setup: SmokeSetup, slot: ResultPaths, result: Result) -> str:
+    """Compares headline metrics with the reference; returns a complaint, or an empty string."""
+    if setup.reference is None:
         return ""
-    path = ResultPaths(bench.reference, slot.recipe, slot.task, slot.model, slot.seed).json
+    path = ResultPaths(setup.reference, slot.recipe, slot.task, slot.model, slot.seed).json
     if not path.is_file():
         return f"there is no {path} to compare with; make it with croco-bench smoke --keep DIR"
     known = read(path)
@@ -147,8 +150,8 @@ def _compare(bench: Bench, slot: ResultPaths, result: Result) -> str:
     return ""
 
 
-def _tables(bench: Bench) -> str:
+def _tables(setup: SmokeSetup) -> str:
     for format in _FORMATS:
-        if not tables.make([bench.results], format=format):
+        if not tables.make([setup.results], format=format):
             return f"the {format} table is empty"
     return ""

@@ -24,15 +24,15 @@ from croco_bench.files import cache_folder
 
 
 def test_every_released_network_can_be_had_with_random_weights() -> None:
-    assert {entry.name for entry in zoo.entries()} <= set(ARCHITECTURES)
-    for entry in zoo.entries():
+    assert {entry.name for entry in zoo.ENTRIES} <= set(ARCHITECTURES)
+    for entry in zoo.ENTRIES:
         assert entry.family == ARCHITECTURES[entry.name].family
         if entry.name in zoo.packaged():
             continue
         assert entry.url.startswith("https://")
         assert entry.url.endswith(".pth")
         assert entry.license and entry.citation and entry.summary
-    assert len({entry.url for entry in zoo.entries()}) == len(zoo.entries())
+    assert len({entry.url for entry in zoo.ENTRIES}) == len(zoo.ENTRIES)
 
 
 @pytest.mark.parametrize("name", zoo.packaged())
@@ -56,7 +56,7 @@ def test_the_small_backbones_come_with_the_package(name: str) -> None:
 def test_listing_the_zoo_and_the_architectures_needs_no_torch() -> None:
     code = (
         "import sys; from croco_bench.backbones import zoo; from croco_bench.backbones.networks import architecture;"
-        "assert zoo.entries() and architecture.ARCHITECTURES;"
+        "assert zoo.ENTRIES and architecture.ARCHITECTURES;"
         "sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -240,7 +240,7 @@ def test_a_backbone_from_a_url(server: Server, tmp_path: Path) -> None:
 
 def test_a_released_name_downloads_and_brings_its_license(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     released = zoo.ZooEntry("net", "mae", "x", server.url, "CC BY 4.0", "x", sha256(server.body))
-    monkeypatch.setattr(zoo, "_ALL", (released,))
+    monkeypatch.setattr(zoo, "ENTRIES", (released,))
     path, license = locate(parse_source("net"))
     assert (path.read_bytes(), license) == (server.body, "CC BY 4.0")
 

@@ -1,6 +1,5 @@
 """The command line as users meet it: exit codes, one sentence on stderr, start-up time."""
 
-import functools
 import os
 import subprocess
 import sys
@@ -127,26 +126,6 @@ def test_the_version_is_that_of_the_package(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert call(capsys, monkeypatch, "--version") == (0, f"croco-bench {croco_bench.__version__}\n", "")
-
-
-def test_the_demo_tells_the_whole_story(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On tiny data with the smoke recipe: table printed, page written, a second call does nothing twice."""
-    from croco_bench.backbones import zoo
-    from croco_bench.data.miniatures.make import make_mini
-    from croco_bench.workflows import demo
-
-    monkeypatch.setattr(demo, "RECIPE", "smoke")
-    monkeypatch.setattr(demo, "make_mini", functools.partial(make_mini, tiny=True))
-    for _ in range(2):
-        demo.demo(tmp_path, open_page=False)
-        output = capsys.readouterr()
-        assert "recipe smoke" in output.out and "79.6" in output.out
-    assert output.err.count("already done") == 5
-    page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
-    assert all(name in page for name in ("random", *zoo.packaged()))
 
 
 def test_the_help_of_pretrain_lists_its_recipes(

@@ -20,7 +20,6 @@ from croco_bench.metrics.dense import DenseMeter
 from croco_bench.metrics.meter import stack
 from croco_bench.runs import runner
 from croco_bench.tasks.taskonomy import TaskonomyOptions
-from croco_bench.workflows.smoke import _cells
 
 NAMES = [f"taskonomy-{domain}" for domain in sorted(DOMAINS)]
 # Neither the number of outputs nor pictures depend on the data.
@@ -131,11 +130,6 @@ def test_pictures_show_every_domain(name: str) -> None:
     assert all(picture.dtype == np.uint8 for picture in panels.values())
     truth = panels["ground truth"]
     assert len(np.unique(truth[:16].reshape(-1, 3), axis=0)) == 1 < len(np.unique(truth[16:].reshape(-1, 3), axis=0))
-
-
-def test_smoke_gives_the_first_of_a_group_every_checkpoint() -> None:
-    cells = [cell for cell in _cells(["one", "two"]) if cell[0].startswith("taskonomy")]
-    assert cells == [(NAMES[0], "one"), (NAMES[0], "two"), *((name, "one") for name in NAMES[1:])]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, failing: Mapping[str, Exception]) -> tuple[list[str], int]:
