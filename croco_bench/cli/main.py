@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from croco_bench import __version__
+from croco_bench.cli.compare import register as register_compare
 from croco_bench.cli.data import DataRoot, data_app
 from croco_bench.errors import BenchError
 
@@ -186,6 +187,9 @@ def table(
     with atomic(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {out}", err=True)
+
+
+register_compare(app)
 
 
 @app.command(name="show")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from croco_bench.comparison.resampling import draw_means
 from croco_bench.comparison.scores import SeedScores, require_paired
-from croco_bench.comparison.variance import Components, components
+from croco_bench.comparison.variance import Components, components, p_values
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 Interval = tuple[float, float]
@@ -48,8 +48,8 @@ class Difference:
         bootstrap95: percentiles of the hierarchical bootstrap, for comparison; None if no resamples were asked for.
         seeds: of the first and of the second backbone.
         images: how many images both were scored on.
-        blocks: scenes (or single images) that count as independent.
-        clustered: whether blocks are scenes, films or buildings, which the results name, rather than single images.
+        blocks: scenes, or single images, or several of them taken together, that count as independent.
+        scenes: how many scenes, films or buildings the images belong to; None where the results don't say.
         covers_seeds: whether interval and p-value allow for other seeds; not if no trained backbone has two.
     """
 
@@ -62,7 +62,7 @@ class Difference:
     seeds: tuple[int, int]
     images: int
     blocks: int
-    clustered: bool
+    scenes: int | None
     covers_seeds: bool
 
     def verdict(self, *, higher_is_better: bool, p_value: float | None = None, level: float = 0.05) -> Verdict:
@@ -123,7 +123,7 @@ def paired_difference(
         seeds=(len(first.parts), len(second.parts)),
         images=len(first.blocks),
         blocks=first.parts.shape[1],
-        clustered=first.clustered,
+        scenes=first.scenes,
         covers_seeds=found.df_seeds > 0 or not (first.learned or second.learned),
     )
 
@@ -132,8 +132,7 @@ def _by_t(value: float, found: Components) -> tuple[float, float, Interval, floa
     """Standard error, degrees of freedom, 95 % interval, and p-value of no difference from zero."""
     error, df = math.sqrt(float(found.total)), float(found.df)
     margin = float(stdtrit(df, 0.975)) * error
-    statistic = abs(value) / error if error else math.inf if value else 0.0
-    return error, df, (value - margin, value + margin), 2 * float(stdtr(df, -statistic))
+    return error, df, (value - margin, value + margin), float(p_values(np.asarray(value), found))
 
 
 def _bootstrap(pair: Sequence[SeedScores], resamples: int, rng: np.random.Generator | None) -> Interval:

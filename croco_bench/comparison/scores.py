@@ -12,11 +12,9 @@ import numpy as np
 from croco_bench import registry
 from croco_bench.comparison.leave_one_out import assign_blocks, pseudo_values, pseudo_values_of_mean
 from croco_bench.errors import RecordError
-from croco_bench.records.schema import Result
-from croco_bench.records.store import ResultPaths
+from croco_bench.records.store import ResultFile
 from croco_bench.types import Array
 
-Found = tuple[ResultPaths, Result]
 Reduction = Callable[[Mapping[str, Array]], Mapping[str, float]]
 
 # A value made again from rows may differ from the recorded one by rounding alone.
@@ -34,7 +32,7 @@ class SeedScores:
         value: mean over seeds of the metric, in its unit.
         parts: pseudo-values (seeds, blocks); see `croco_bench.comparison.leave_one_out`.
         blocks: the block of each image (n,).
-        clustered: whether blocks are the scenes, films or buildings that the results name, rather than single images.
+        scenes: how many scenes, films or buildings the images belong to; None where the results don't say.
         learned: whether the backbone was trained, so that another seed would give another value.
     """
 
@@ -42,7 +40,7 @@ class SeedScores:
     value: float
     parts: Array
     blocks: Array
-    clustered: bool
+    scenes: int | None
     learned: bool = True
 
     @property
@@ -57,7 +55,7 @@ class SeedScores:
         """Scores whose metric is the mean over images of `values` (seeds, n); `groups` names each image's scene."""
         blocks = assign_blocks(groups or [str(image) for image in range(values.shape[1])])
         wholes, parts = zip(*(pseudo_values_of_mean(row, blocks) for row in values), strict=True)
-        return cls(name, float(np.mean(wholes)), np.stack(parts), blocks, _repeats(groups), learned)
+        return cls(name, float(np.mean(wholes)), np.stack(parts), blocks, _count(groups), learned)
 
 
 def require_paired(first: SeedScores, second: SeedScores) -> None:
@@ -70,7 +68,7 @@ def require_paired(first: SeedScores, second: SeedScores) -> None:
         )
 
 
-def load_column(members: Mapping[str, Sequence[Found]], metric: str) -> dict[str, SeedScores]:
+def load_column(members: Mapping[str, Sequence[ResultFile]], metric: str) -> dict[str, SeedScores]:
     """Scores of several backbones under one metric of one task, ready to be compared.
 
     Results of one backbone differ by the seed alone; all were made on one dataset. The scenes of the images are read from
@@ -84,7 +82,9 @@ def load_column(members: Mapping[str, Sequence[Found]], metric: str) -> dict[str
         RecordError: a file of per-image values is missing or damaged, or doesn't give the value that was recorded.
     """
     prefix, _, name = metric.rpartition("/")
-    loaded = {model: [(item, _read_rows(item[0].rows, prefix)) for item in found] for model, found in members.items()}
+    loaded = {
+        model: [(item, _read_rows(item.paths.rows, prefix)) for item in found] for model, found in members.items()
+    }
     every = [rows for several in loaded.values() for _, rows in several]
     counts = {len(next(iter(rows.values()))) for rows in every}
     if len(counts) != 1:
@@ -95,19 +95,17 @@ def load_column(members: Mapping[str, Sequence[Found]], metric: str) -> dict[str
     groups = next((named for rows in every if (named := _groups(rows)) is not None), None)
     blocks = assign_blocks(groups or [str(image) for image in range(counts.pop())])
     return {
-        model: _seed_scores(model, several, name, metric, blocks, clustered=_repeats(groups))
-        for model, several in loaded.items()
+        model: _seed_scores(model, several, name, metric, blocks, _count(groups)) for model, several in loaded.items()
     }
 
 
 def _seed_scores(
     model: str,
-    several: Sequence[tuple[Found, dict[str, Array]]],
+    several: Sequence[tuple[ResultFile, dict[str, Array]]],
     name: str,
     metric: str,
     blocks: Array,
-    *,
-    clustered: bool,
+    scenes: int | None,
 ) -> SeedScores:
     wholes, parts = [], []
     for (paths, result), rows in several:
@@ -124,8 +122,8 @@ def _seed_scores(
             )
         wholes.append(whole)
         parts.append(part)
-    trained = any(result.model.family != "classical" for (_, result), _ in several)
-    return SeedScores(model, float(np.mean(wholes)), np.stack(parts), blocks, clustered, trained)
+    trained = any(not result.classical for (_, result), _ in several)
+    return SeedScores(model, float(np.mean(wholes)), np.stack(parts), blocks, scenes, trained)
 
 
 def _values(task: str, rows: dict[str, Array], name: str, blocks: Array, path: Path) -> tuple[float, Array]:
@@ -181,5 +179,5 @@ def _groups(rows: Mapping[str, Array]) -> list[str] | None:
     return None if names is None else [str(name) for name in names]
 
 
-def _repeats(groups: Sequence[str] | None) -> bool:
-    return groups is not None and 1 < len(set(groups)) < len(groups)
+def _count(groups: Sequence[str] | None) -> int | None:
+    return None if groups is None else len(set(groups))

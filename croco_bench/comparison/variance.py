@@ -23,12 +23,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr
 
 from croco_bench.types import Array
 
-# Between 2, Satterthwaite's, which is too optimistic with two or three seeds, and 1, near Cochran's, which is too cautious.
-# benchmarks/false_positives.py shows the rates.
-_SEED_EXPONENT = 1.25
+# Exponents of the shares of the variance. With 2 and 2 (Satterthwaite) two seeds give up to 7.9 % false positives at 5 %, with
+# 1 and 1 (near Cochran) down to 2.7 %. These were chosen by simulation: 3.9 to 6.3 % with 8 to 400 scenes and 2 to 5 seeds,
+# whatever their shares; benchmarks/false_positives.py measures the rates.
+_BLOCK_EXPONENT, _SEED_EXPONENT = 3.0, 1.2
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ class Components:
 
     @property
     def df(self) -> Array:
-        """Degrees of freedom (...) of `total` for Student's t."""
+        """Degrees of freedom (...) of `total` for Student's t: of blocks and seeds, weighted with powers of their shares."""
         total = self.total
         share = np.divide(self.seeds, total, out=np.zeros_like(total), where=total > 0)
-        inverse = (1 - share) ** 2 / self.df_blocks
+        inverse = (1 - share) ** _BLOCK_EXPONENT / self.df_blocks
         if self.df_seeds:
             inverse = inverse + share**_SEED_EXPONENT / self.df_seeds
         return np.asarray(1 / inverse)
@@ -82,6 +84,13 @@ def components(backbones: Sequence[Array], *, learned: Sequence[bool] | None = N
     seeds = np.asarray(between) / df_seeds * weight
     rest = np.asarray(left) / (df_seeds * (count - 1)) * weight / count
     return Components(blocks, seeds, rest, count - 1, df_seeds)
+
+
+def p_values(values: Array, found: Components) -> Array:
+    """Two-sided p-values (...) of means or differences (...) being zero."""
+    error = np.sqrt(found.total)
+    statistic = np.divide(np.abs(values), error, out=np.where(values == 0, 0.0, np.inf), where=error > 0)
+    return np.asarray(2 * stdtr(found.df, -statistic))
 
 
 def _squares_between_seeds(values: Array) -> Array:

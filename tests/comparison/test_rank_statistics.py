@@ -1,6 +1,7 @@
 """Ranks over tasks, against scipy, scikit-posthocs, Demšar's worked example and a count by hand."""
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ import scikit_posthocs
 from scipy import stats
 
 from croco_bench.comparison.multiple import holm
-from croco_bench.comparison.ranks import critical_difference, mean_rank_intervals, rank_test
+from croco_bench.comparison.ranks import _spread_seeds, critical_difference, mean_rank_intervals, rank_test
+from croco_bench.comparison.resampling import draw_mean
 from croco_bench.comparison.scores import SeedScores
 from croco_bench.errors import BenchError
 
@@ -82,12 +84,16 @@ def test_wilcoxon_with_holm_agrees_with_scikit_posthocs() -> None:
         assert p == pytest.approx(float(expected.loc[one, two]))
 
 
-def test_holm_agrees_with_statsmodels_through_scikit_posthocs() -> None:
-    from statsmodels.stats.multitest import multipletests
-
-    for seed in range(20):
-        p_values = np.random.default_rng(seed).uniform(size=7) ** 3
-        assert holm(p_values.tolist()) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+def test_holm_is_the_closure_of_bonferronis_tests() -> None:
+    """A p-value after correction is the largest of count * smallest over all sets of tests that it belongs to."""
+    for seed in range(5):
+        p_values = (np.random.default_rng(seed).uniform(size=6) ** 3).tolist()
+        sets = [chosen for count in range(1, 7) for chosen in combinations(range(6), count)]
+        expected = [
+            max(min(1.0, len(chosen) * min(p_values[i] for i in chosen)) for chosen in sets if test in chosen)
+            for test in range(6)
+        ]
+        assert holm(p_values) == pytest.approx(expected)
 
 
 def test_the_direction_of_a_metric_turns_its_ranks() -> None:
@@ -100,6 +106,14 @@ def test_too_few_tasks_or_backbones_are_refused() -> None:
         rank_test([{"a": 1.0, "b": 2.0}] * 2, [True, True])
     with pytest.raises(BenchError, match="same backbones"):
         rank_test([{"a": 1.0, "b": 2.0, "c": 1.0}, {"a": 1.0, "b": 2.0}], [True, True])
+
+
+def test_two_seeds_count_with_their_whole_variance() -> None:
+    """Means of drawn seeds scatter by s² / 2, as the mean of two seeds does; without a correction it would be half of that."""
+    seeds = np.array([[0.0], [2.0]]) + np.zeros(3)
+    drawn = draw_mean(_spread_seeds(seeds), np.full((4000, 3), 1 / 3), np.random.default_rng(0))
+    assert drawn.mean() == pytest.approx(1, abs=0.05)
+    assert drawn.var() == pytest.approx(seeds[:, 0].var(ddof=1) / 2, rel=0.05)
 
 
 def scored(name: str, mean: float, seed: int) -> SeedScores:

@@ -1,0 +1,272 @@
+"""Compares backbones on all tasks that they share: differences with intervals, p-values and verdicts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Literal, cast
+
+from croco_bench import registry
+from croco_bench.comparison.alike import Runs, require_alike, runs_of_one_setting
+from croco_bench.comparison.difference import Difference, MeanInterval, Verdict, interval_of_mean, paired_difference
+from croco_bench.comparison.multiple import holm
+from croco_bench.comparison.overview import Overview, overview
+from croco_bench.comparison.scores import SeedScores, load_column
+from croco_bench.errors import RecordError, UsageError, unknown
+from croco_bench.metrics import Metric
+from croco_bench.records.schema import Result
+from croco_bench.records.store import ResultFile, read_all
+
+# (recipe, task) -> backbone -> results
+Places = dict[tuple[str, str], dict[str, list[ResultFile]]]
+# Decimals by unit, for metrics that are no headline.
+_DIGITS = {"%": 1, "px": 2, "deg": 2, "m": 3, "": 4}
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """Two backbones under one metric of one task and recipe.
+
+    `adjusted_p` is the p-value after Holm's correction over all rows of the comparison; `verdict` goes by it, and answers
+    whether the first backbone is better than the second.
+    """
+
+    recipe: str
+    miniature: bool
+    task: str
+    metric: Metric
+    names: tuple[str, str]
+    means: tuple[MeanInterval, MeanInterval]
+    difference: Difference
+    adjusted_p: float
+    verdict: Verdict
+    notes: tuple[str, ...]
+
+    @property
+    def better(self) -> str | None:
+        """The backbone with the better mean, whether or not the difference means anything; None where both are equal."""
+        if not self.difference.value:
+            return None
+        return self.names[(self.difference.value > 0) != self.metric.higher_is_better]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows, ranks of three backbones or more by recipe, and a sentence for whatever could not be compared."""
+
+    names: tuple[str, ...]
+    rows: tuple[ComparedRow, ...]
+    overviews: tuple[tuple[str, Overview], ...]
+    left_out: tuple[str, ...]
+
+
+def compare(
+    names: Sequence[str],
+    results: Sequence[Path],
+    *,
+    tasks: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    recipe: str | None = None,
+) -> Comparison:
+    """Compares every pair of the named backbones.
+
+    Args:
+        names: two backbones or more, as results name them.
+        results: folders of result files.
+        tasks: only these tasks, or groups of tasks.
+        metrics: keys of metrics, such as `eigen/delta1`; default: the headline metrics of each task.
+        recipe: only results of this recipe.
+
+    Raises:
+        UsageError: a name is unknown.
+        RecordError: nothing can be compared, or a task that was asked for can't; the sentence says why.
+    """
+    if len(set(names)) < 2:
+        raise UsageError(f"{' '.join(names) or 'nothing'} can't be compared with itself", "name two backbones")
+    found, complaints = read_all(results, recipe)
+    wanted = _tasks(tasks, found)
+    _check_names(names, found, recipe)
+    by_place = _by_place(found, names, set().union(*wanted.values()))
+    rows, refused = _all_rows(names, by_place, metrics)
+    left_out = [*complaints, *_missing(names, by_place), *map(str, refused)]
+    compared = {row.task for row in rows}
+    for given, members in wanted.items():
+        if not members & compared:
+            raise _nothing(names, given if tasks else "one task", refused, left_out)
+    return Comparison(tuple(names), tuple(_corrected(rows)), _overviews(names, by_place, metrics), tuple(left_out))
+
+
+def _by_place(found: Iterable[ResultFile], names: Sequence[str], tasks: set[str]) -> Places:
+    """(recipe, task) -> backbone -> its results, in the order of recipes and tasks."""
+    places: Places = defaultdict(lambda: defaultdict(list))
+    for file in sorted(found, key=lambda file: (file.result.recipe.name, file.result.task.name)):
+        if file.result.task.name in tasks and file.result.model.name in names:
+            places[file.result.recipe.name, file.result.task.name][file.result.model.name].append(file)
+    return places
+
+
+def _all_rows(
+    names: Sequence[str], places: Places, metrics: Sequence[str]
+) -> tuple[list[ComparedRow], list[RecordError]]:
+    """Rows of all pairs that can be compared, and why others can't."""
+    rows, refused = list[ComparedRow](), list[RecordError]()
+    for by_name in places.values():
+        for pair in combinations([name for name in names if name in by_name], 2):
+            try:
+                rows += _rows(pair, by_name, metrics)
+            except RecordError as error:
+                refused.append(error)
+    return rows, refused
+
+
+def _nothing(names: Sequence[str], wanted: str, refused: Sequence[RecordError], left_out: Sequence[str]) -> RecordError:
+    """Why there is no row: the first refusal, or else what is missing."""
+    if refused:
+        return refused[0]
+    if left_out:
+        return RecordError(left_out[0], "run what is missing, or name another --task")
+    return RecordError(f"{' and '.join(names)} have no results of {wanted}", "croco-bench table shows what there is")
+
+
+def _missing(names: Sequence[str], places: Places) -> list[str]:
+    """A sentence for each backbone and recipe that lacks results of some tasks."""
+    lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (recipe, task), by_name in places.items():
+        for name in names:
+            if name not in by_name:
+                lacking[recipe, name].append(task)
+    return [
+        f"{name} has no results of {', '.join(tasks)} (recipe {recipe})" for (recipe, name), tasks in lacking.items()
+    ]
+
+
+def _overviews(names: Sequence[str], places: Places, metrics: Sequence[str]) -> tuple[tuple[str, Overview], ...]:
+    """For each recipe, ranks over the tasks on which all backbones are alike, if there are two such tasks or more.
+
+    The first metric of a task counts.
+    """
+    if len(names) < 3:
+        return ()
+    scores: dict[str, dict[str, Mapping[str, SeedScores]]] = defaultdict(dict)
+    higher: dict[str, bool] = {}
+    for (recipe, task), by_name in places.items():
+        try:
+            runs = {name: runs_of_one_setting(by_name[name]) for name in names}
+            for one, two in combinations(runs.values(), 2):
+                require_alike(one.result, two.result)
+            result = runs[names[0]].result
+            key = (*metrics, *_headline(task, result))[0]
+            scores[recipe][task] = load_column({name: found.files for name, found in runs.items()}, key)
+            higher[task] = result.metrics[key].higher_is_better
+        except (KeyError, RecordError):
+            continue  # told of already, with the pairs
+    return tuple((recipe, overview(rows, higher)) for recipe, rows in scores.items() if len(rows) > 1)
+
+
+def _tasks(given: Sequence[str], found: Iterable[ResultFile]) -> dict[str, set[str]]:
+    """Each given name -> the tasks that it stands for; by default one entry of all tasks that have results."""
+    there = {file.result.task.name for file in found}
+    groups = {entry.name: entry.card.group for entry in registry.tasks()}
+    wanted: dict[str, set[str]] = {}
+    for name in given:
+        wanted[name] = {task for task, group in groups.items() if name in (task, group)} | ({name} & there)
+        if not wanted[name]:
+            raise unknown("task", name, {*there, *groups, *groups.values()} - {""})
+    return wanted or {"": there}
+
+
+def _check_names(names: Sequence[str], found: Sequence[ResultFile], recipe: str | None) -> None:
+    known = {file.result.model.name for file in found}
+    if not found:
+        raise RecordError(
+            f"there are no results{f' of recipe {recipe}' if recipe else ''}", "croco-bench run makes some"
+        )
+    for name in names:
+        if name not in known:
+            raise unknown("backbone", name, known)
+
+
+def _rows(
+    pair: tuple[str, str], by_name: Mapping[str, Sequence[ResultFile]], metrics: Sequence[str]
+) -> list[ComparedRow]:
+    first, second = (runs_of_one_setting(by_name[name]) for name in pair)
+    require_alike(first.result, second.result)
+    return [_row(pair, first, second, key) for key in metrics or _headline(first.result.task.name, first.result)]
+
+
+def _row(pair: tuple[str, str], first: Runs, second: Runs, key: str) -> ComparedRow:
+    for runs in (first, second):
+        for file in runs.files:
+            if key not in file.result.metrics:
+                raise _no_metric(file, key)
+    scores = load_column(dict(zip(pair, (first.files, second.files), strict=True)), key)
+    found = paired_difference(*scores.values())
+    result = first.result
+    return ComparedRow(
+        recipe=result.recipe.name,
+        miniature=result.dataset.miniature,
+        task=result.task.name,
+        metric=_metric(result, key),
+        names=pair,
+        means=(interval_of_mean(scores[pair[0]]), interval_of_mean(scores[pair[1]])),
+        difference=found,
+        adjusted_p=found.p_value,
+        verdict="undecided",
+        notes=tuple(_notes(pair, first, second, found)),
+    )
+
+
+def _no_metric(file: ResultFile, key: str) -> UsageError | RecordError:
+    """A metric that another run has is missing here; one that none can have is a wrong name."""
+    result = file.result
+    if result.classical:
+        return RecordError(f"{result.model.name} has no {key} on {result.task.name}", "leave it out")
+    return unknown(f"metric of {result.task.name}", key, result.metrics)
+
+
+def _headline(task: str, result: Result) -> list[str]:
+    """The table's columns; of a task that isn't installed the first metric."""
+    cards = [entry.card for entry in registry.tasks() if entry.name == task]
+    return [metric.name for card in cards for metric in card.headline] or [next(iter(result.metrics))]
+
+
+def _metric(result: Result, key: str) -> Metric:
+    for entry in registry.tasks():
+        for metric in entry.card.headline:
+            if (entry.name, metric.name) == (result.task.name, key):
+                return cast(Metric, metric)
+    value = result.metrics[key]
+    better: Literal["higher", "lower"] = "higher" if value.higher_is_better else "lower"
+    unit = cast(Literal["", "%", "m", "px", "deg"], value.unit)  # a metric of another distribution may have another
+    return Metric(key, key, unit, better, "image", _DIGITS.get(unit, 4), "")
+
+
+def _corrected(rows: Sequence[ComparedRow]) -> Iterable[ComparedRow]:
+    """With p-values and verdicts after Holm's correction over all rows."""
+    adjusted = holm([row.difference.p_value for row in rows])
+    for row, p_value in zip(rows, adjusted, strict=True):
+        higher = row.metric.higher_is_better
+        yield replace(row, adjusted_p=p_value, verdict=row.difference.verdict(higher_is_better=higher, p_value=p_value))
+
+
+def _notes(pair: tuple[str, str], first: Runs, second: Runs, found: Difference) -> Iterable[str]:
+    """What a reader must know about one row."""
+    trained = [not runs.result.classical for runs in (first, second)]
+    single = [name for name, count, random in zip(pair, found.seeds, trained, strict=True) if random and count == 1]
+    if not found.covers_seeds:
+        yield f"one seed of {' and of '.join(single)}: interval and p-value are of these trainings; others may differ more"
+    elif single:
+        yield f"one seed of {single[0]}: its seeds are taken to scatter as those of the other backbone"
+    if found.scenes is None:
+        yield "older results, which don't name scenes: each image counts as independent, so intervals may be too narrow"
+    elif found.scenes == 1:
+        yield "all images are of one scene: nothing is said of other scenes"
+    for name, runs in zip(pair, (first, second), strict=True):
+        if runs.repeated:
+            seeds = ", ".join(map(str, runs.repeated))
+            yield f"{name} ran seed {seeds} more than once, with other values: the newest run counts"
+    if first.result.limited:
+        yield f"only {first.result.dataset.images} of {first.result.dataset.images_available} images, or limited training"
