@@ -52,7 +52,7 @@ ALLOWED = {
     " tasks.sintel_flow tasks.stereo tiling types",
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "config errors files registry",
-    "comparison": "errors records registry types",
+    "comparison": "errors metrics records registry types",
     "tables": "comparison errors metrics records registry",
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress records"
