@@ -1,4 +1,4 @@
-"""The project's chores. All sessions share one environment: torch is large."""
+"""The project's chores. All sessions but `lowest` share one environment: torch is large."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.4.15"
-nox.options.sessions = ["lint", "tests", "smoke"]
+nox.options.sessions = ["lint", "docs", "tests", "smoke"]
 nox.options.default_venv_backend = "none"
 
 HOME = Path(os.environ.get("CROCO_BENCH_VENV", Path(".nox") / "shared")).absolute()
-BIN = HOME / ("Scripts" if os.name == "nt" else "bin")
+LOWEST = Path(".nox").absolute() / "lowest-versions"
 
 
 def prepare(session: nox.Session) -> None:
@@ -20,30 +20,48 @@ def prepare(session: nox.Session) -> None:
     wanted = Path("pyproject.toml").read_text(encoding="utf-8")
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return
-    if not BIN.is_dir():
+    if not bin_of(HOME).is_dir():
         session.run(sys.executable, "-m", "venv", str(HOME), external=True)
-    run(session, "python", "-m", "pip", "install", "--editable", ".[dev]")
+    run(session, "python", "-m", "pip", "install", "--editable", ".[dev,docs]")
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def run(session: nox.Session, command: str, *arguments: str) -> None:
-    session.run(str(BIN / command), *arguments, external=True)
+def bin_of(environment: Path) -> Path:
+    return environment / ("Scripts" if os.name == "nt" else "bin")
+
+
+def run(session: nox.Session, command: str, *arguments: str, environment: Path = HOME) -> None:
+    session.run(str(bin_of(environment) / command), *arguments, external=True)
+
+
+def pytest(session: nox.Session, environment: Path = HOME) -> None:
+    """All tests, one process per core with one thread each; what is given after `--` comes last."""
+    session.env["OMP_NUM_THREADS"] = "1"
+    run(session, "python", "-m", "pytest", "-n", "logical", *session.posargs, environment=environment)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, codespell and mypy."""
+    prepare(session)
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "codespell")
+    run(session, "mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, in `site/`; warnings are errors."""
+    prepare(session)
+    run(session, "mkdocs", "build", "--strict")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """pytest."""
     prepare(session)
-    run(session, "python", "-m", "pytest", *session.posargs)
-
-
-@nox.session
-def lint(session: nox.Session) -> None:
-    """ruff and mypy."""
-    prepare(session)
-    run(session, "ruff", "check", ".")
-    run(session, "ruff", "format", "--check", ".")
-    run(session, "mypy")
+    pytest(session)
 
 
 @nox.session
@@ -51,6 +69,18 @@ def smoke(session: nox.Session) -> None:
     """Every task on tiny subsets."""
     prepare(session)
     run(session, "croco-bench", "smoke", "--reference", "results", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """pytest on the lowest versions that pyproject.toml allows, in an environment of its own."""
+    if not bin_of(LOWEST).is_dir():
+        session.run(sys.executable, "-m", "venv", str(LOWEST), external=True)
+        run(session, "python", "-m", "pip", "install", "uv", environment=LOWEST)
+    python = str(bin_of(LOWEST) / "python")
+    install = ["--python", python, "--resolution", "lowest-direct", "--only-binary", ":all:", "--editable", ".[dev]"]
+    run(session, "uv", "pip", "install", *install, environment=LOWEST)
+    pytest(session, LOWEST)
 
 
 @nox.session

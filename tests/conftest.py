@@ -1,10 +1,12 @@
 """Fixtures that several tests share."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from croco_bench.data.miniatures.make import MINIATURES, make_mini
 from croco_bench.records.schema import Result
@@ -12,10 +14,21 @@ from croco_bench.records.schema import Result
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the tiny miniatures."""
-    root = tmp_path_factory.mktemp("data")
-    make_mini(root, datasets=MINIATURES, tiny=True, workers=2)
+    """A data root with the tiny miniatures; tests that change files copy them. Parallel test processes share one."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny-data"
+    with FileLock(f"{root}.lock"):
+        if not Path(f"{root}.whole").is_file():
+            make_mini(root, datasets=MINIATURES, tiny=True, workers=2)
+            Path(f"{root}.whole").touch()
     return root
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the caller's shell says of data and caches changes no test."""
+    monkeypatch.delenv("CROCO_BENCH_DATA", raising=False)
+    monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def make_result(**changes: Any) -> Result:
