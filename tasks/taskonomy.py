@@ -79,7 +79,7 @@ class Taskonomy(Task):
         target = _nearest(sample["target"], self.image_size).reshape(height, width, -1)
         if self.domain == "occlusion":
             target = softened(target)
-        valid = _nearest(sample["valid"].astype(np.uint8), self.image_size).astype(np.bool_)
+        valid = _nearest(sample["valid"], self.image_size)
         return {"image": to_unit(np.array(image)), "target": target, "valid": block_dilated(valid)}
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
@@ -125,9 +125,16 @@ class Taskonomy(Task):
 
 
 def _nearest(values: Array, size: Size) -> Array:
-    """The pixel whose area holds each new pixel's centre, as Pillow and torchvision do; OpenCV's plain way shifts."""
-    resized: Array = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    """The pixel whose area holds each new pixel's centre, with Pillow's sums; before OpenCV 5 its exact way differs."""
+    rows, columns = (_centers(old, new) for old, new in zip(values.shape, size, strict=False))
+    resized: Array = values[rows[:, None], columns]
     return resized
+
+
+def _centers(old: int, new: int) -> Array:
+    steps = np.full(new, old / new)
+    steps[0] /= 2
+    return np.minimum(np.cumsum(steps).astype(np.intp), old - 1)
 
 
 def _picture(values: Array, span: tuple[float, float], valid: Array) -> Array:

@@ -52,7 +52,7 @@ def sample(size: int = 37) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("size", [(37, 32), (32, 64), (48, 32), (48, 36)])
+@pytest.mark.parametrize("size", [(37, 32), (32, 64), (48, 32), (48, 36), (2, 15)])
 def test_images_and_targets_are_resized_as_pillow_does(size: tuple[int, int]) -> None:
     raw, wanted = sample(size[0]), size[1]
     ready = task_of("taskonomy-normals", wanted).augment(raw, np.random.default_rng(1))
