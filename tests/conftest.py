@@ -1,15 +1,22 @@
-"""Fixtures that several tests share."""
+"""Fixtures that several tests share, and the contract of readers."""
 
 import os
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
+from croco_bench.contracts import Reader
 from croco_bench.data.miniatures.make import MINIATURES, make_mini
+from croco_bench.errors import DataError
 from croco_bench.records.schema import Result
+from croco_bench.types import Sample
 
 
 @pytest.fixture(scope="session")
@@ -87,3 +94,90 @@ def make_result(**changes: Any) -> Result:
 def result_of() -> Any:
     """`make_result`, for tests that can't import their neighbours."""
     return make_result
+
+
+def flat(values: Any, name: str = "") -> dict[str, Any]:
+    """Nested dictionaries and tuples as one dictionary, with names such as "passes/clean/0"."""
+    if isinstance(values, tuple):
+        values = dict(enumerate(values))
+    if not isinstance(values, dict):
+        return {name: values}
+    return {key: value for inner in values for key, value in flat(values[inner], f"{name}/{inner}".strip("/")).items()}
+
+
+def described(value: Any) -> str:
+    """An array as "uint8 40 40 3", anything else as the name of its type."""
+    return (
+        " ".join([value.dtype.name, *map(str, value.shape)]) if isinstance(value, np.ndarray) else type(value).__name__
+    )
+
+
+@dataclass(frozen=True)
+class ReaderContract:
+    """What every reader of a dataset owes.
+
+    `open` is called with the dataset's folder; `sample` says what each key of a sample holds: "uint8 H W 3", "str", "int", ...
+    """
+
+    open: Callable[[Path], Reader]
+    sample: Mapping[str, str]
+
+    def check(self, root: Path, dataset: str) -> None:
+        """All of the contract that needs no change of files."""
+        reader = self.open(root)
+        self.check_items(reader, dataset)
+        self.check_samples(reader)
+        self.check_pickling(reader)
+        assert reader.fingerprint() == self.open(root).fingerprint()
+
+    def check_items(self, reader: Reader, dataset: str) -> None:
+        """There are as many samples as it says, and as many groups; behind the last is an `IndexError`."""
+        assert isinstance(reader, Reader)
+        assert reader.dataset == dataset and reader.split
+        assert len(reader) == len(reader.groups) == reader.available > 0
+        assert all(isinstance(group, str) and group for group in reader.groups)
+        reader[len(reader) - 1]
+        with pytest.raises(IndexError):
+            reader[len(reader)]
+
+    def check_samples(self, reader: Reader) -> None:
+        """Keys, types and shapes are those of the first and the last sample; ids tell samples apart."""
+        first, last = reader[0], reader[len(reader) - 1]
+        for sample in (first, last):
+            values = flat(sample)
+            assert {key: described(value) for key, value in values.items()} == self._expected(values)
+        assert len(reader) == 1 or "id" not in first or first["id"] != last["id"]
+
+    def _expected(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """`sample` with sizes for letters: each stands for its first occurrence in `values`."""
+        sizes: dict[str, str] = {}
+        for key, text in self.sample.items():
+            for letter, size in zip(text.split()[1:], getattr(values.get(key), "shape", ()), strict=False):
+                sizes.setdefault(letter, letter if letter.isdecimal() else str(size))
+        return {key: " ".join(sizes.get(word, word) for word in text.split()) for key, text in self.sample.items()}
+
+    def check_pickling(self, reader: Reader) -> None:
+        """A copy in another process reads the same."""
+        copy = pickle.loads(pickle.dumps(reader))
+        assert len(copy) == len(reader) and copy.groups == reader.groups and copy.fingerprint() == reader.fingerprint()
+        assert_equal(copy[0], reader[0])
+
+    def check_missing(self, root: Path) -> None:
+        """A folder that isn't there, or holds nothing, is one sentence that says what to do."""
+        with pytest.raises(DataError) as caught:
+            self.open(root)
+        assert str(root) in caught.value.what and caught.value.advice and "\n" not in str(caught.value)
+
+
+def assert_equal(one: Sample, other: Sample) -> None:
+    """Two samples hold the same."""
+    first, second = flat(one), flat(other)
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key])
+
+
+@pytest.fixture(scope="session")
+def reader_contract() -> type[ReaderContract]:
+    """`ReaderContract`, for tests that can't import their neighbours."""
+    return ReaderContract
