@@ -23,7 +23,7 @@ from croco_bench.types import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(TrainingJob):
+class FineTuneJob(TrainingJob):
     """All that a fine-tuning needs."""
 
     recipe: Recipe
@@ -68,7 +68,7 @@ class Trainer(TrainingLoop):
     title = "train"
     log_lines = 500
 
-    def __init__(self, job: Job, accelerator: Accelerator) -> None:
+    def __init__(self, job: FineTuneJob, accelerator: Accelerator) -> None:
         self.job = job
         optim, plan = job.recipe.optim, job.plan
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # torch has no such thing for CPUs

@@ -1,1 +1,1 @@
-"""Read-outs of frozen features: cached vectors, linear probes, nearest neighbours."""
+"""Evaluation of frozen features: a cache, linear probes, nearest neighbours."""

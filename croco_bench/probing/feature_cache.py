@@ -1,4 +1,4 @@
-"""Vectors of frozen backbones, extracted once per split and kept in memory-mapped files."""
+"""Features of a frozen backbone, extracted once per split and kept in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -25,19 +25,25 @@ from croco_bench.engine.network import Network
 from croco_bench.errors import DivergedError
 from croco_bench.files import atomic, exclusive_lock, fingerprint
 from croco_bench.progress import log
-from croco_bench.types import Array
+from croco_bench.types import Array, Batch
 
-# Rises when vectors of one key would come out different.
+# Part of the key: increment when the features of a key change.
 _VERSION = 2
-# Progress is written down after so many batches.
+# Number of batches between two notes of progress.
 _BATCHES = 32
-# So many images, spread over a split, are looked at again before kept vectors are used.
-_LOOKED_AT = 8
+# Number of images per split that are compared with the network before cached features are used.
+_COMPARED = 8
 
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """Vectors of one split: per pooling (N, C) float16 on disk, labels (N,), and how long the extraction took."""
+    """Features of one split.
+
+    Attributes:
+        vectors: pooling -> (N, C) float16, memory-mapped.
+        labels: classes (N,) int64.
+        seconds: duration of the extraction.
+    """
 
     vectors: dict[str, Array]
     labels: Array
@@ -49,7 +55,16 @@ class CachedFeatures:
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder of kept vectors. `backbone` says which weights `network` has."""
+    """A folder with one entry per (weights, images, image size, preparation, poolings, precision).
+
+    Attributes:
+        folder: where the entries are.
+        network: extracts the features; its head is a `PooledHead`.
+        backbone: identity of the network's weights.
+        accelerator: device, precision and processes.
+        workers: data-loading workers.
+        advance: called with the number of images that are done.
+    """
 
     folder: Path
     network: Network
@@ -59,37 +74,35 @@ class FeatureCache:
     advance: Callable[[int], None] = field(default=lambda images: None)
 
     def extract_or_load(self, evaluation: Evaluation) -> CachedFeatures:
-        """The vectors of an evaluation's images, from the folder or extracted now.
+        """Features of an evaluation's images, extracted now or by an earlier run.
 
-        Files are there whole or not at all: an extraction that was killed goes on where it stopped, one that is under
-        way elsewhere is waited for, and other weights, images, sizes or preparations have another key. Before vectors
-        are used, or an extraction goes on, their checksums are compared, and those of a few images with what the network
-        makes of these images now; what doesn't agree is extracted anew.
+        An interrupted extraction is continued; a running one of another process is waited for. Before features are reused,
+        checksums are compared, and the features of a few images with those that the network gives now; on a mismatch the
+        whole entry is extracted anew.
 
         Raises:
-            DivergedError: a vector isn't finite in half precision.
+            DivergedError: a feature isn't finite in half precision.
             RecordError: the folder can't be written.
         """
-        place = self.folder / self._key(evaluation)
-        main = self.accelerator.is_main_process
+        entry, main = self.folder / self._key(evaluation), self.accelerator.is_main_process
         lock = exclusive_lock(
-            place.parent / f".{place.name}.lock",
-            waiting=f"another run is extracting these vectors to {place}; waiting for it",
+            entry.parent / f".{entry.name}.lock",
+            waiting=f"another run is extracting these vectors to {entry}; waiting for it",
             unwritable="set CROCO_BENCH_CACHE to a folder that can be written",
         )
         with lock if main else nullcontext():
             if main:
-                self._prepare(place, evaluation)
+                self._prepare(entry, evaluation)
             self.accelerator.wait_for_everyone()
-            if (facts := _facts(place / "done.json")) is None:
-                self._extract(place, evaluation)
+            if (facts := _read_facts(entry / "done.json")) is None:
+                self._extract(entry, evaluation)
             elif main:
                 self.advance(len(evaluation.reader))
         self.accelerator.wait_for_everyone()
-        facts = facts or _facts(place / "done.json")
+        facts = facts or _read_facts(entry / "done.json")
         assert facts is not None
-        vectors = {how: np.load(place / f"{how}.npy", mmap_mode="r") for how in self._head.poolings}
-        return CachedFeatures(vectors, np.load(place / "labels.npy"), float(facts["seconds"]))
+        vectors = {how: np.load(entry / f"{how}.npy", mmap_mode="r") for how in self._head.poolings}
+        return CachedFeatures(vectors, np.load(entry / "labels.npy"), float(facts["seconds"]))
 
     @property
     def _head(self) -> PooledHead:
@@ -101,135 +114,158 @@ class FeatureCache:
         facts += [evaluation.reader.fingerprint(), self._head.poolings, self.accelerator.mixed_precision]
         return fingerprint(json.dumps(facts))
 
-    def _prepare(self, place: Path, evaluation: Evaluation) -> None:
-        """Sees to it that there are files of the final size, empty ones unless sound ones are there."""
-        if (place / "begun").is_file():
-            if self._is_intact(place, evaluation):
+    def _prepare(self, entry: Path, evaluation: Evaluation) -> None:
+        """Preallocates the arrays, or keeps existing ones that are intact."""
+        if (entry / "begun").is_file():
+            if self._is_intact(entry, evaluation):
                 return
-            log(f"the vectors kept in {place} are damaged, or the images have changed: they are extracted anew")
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True, exist_ok=True)
-        for how, (kind, shape) in self._array_specs(evaluation).items():
-            _reserve(place / f"{how}.npy", kind, shape)
-        (place / "begun").touch()
+            log(f"the vectors kept in {entry} are damaged, or the images have changed: they are extracted anew")
+        shutil.rmtree(entry, ignore_errors=True)
+        entry.mkdir(parents=True, exist_ok=True)
+        for name, (dtype, shape) in self._array_specs(evaluation).items():
+            _preallocate(entry / f"{name}.npy", dtype, shape)
+        (entry / "begun").touch()
 
     def _array_specs(self, evaluation: Evaluation) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
-        """Name of a file -> type and shape of what it holds."""
+        """Type and shape of each array, by the name of its file."""
         count, width = len(evaluation.reader), self.network.backbone.embed_dim
-        forms: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
-        forms |= dict.fromkeys(self._head.poolings, (np.float16, (count, width)))
-        return {**forms, "labels": (np.int64, (count,))}
+        specs: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
+        specs |= dict.fromkeys(self._head.poolings, (np.float16, (count, width)))
+        return {**specs, "labels": (np.int64, (count,))}
 
-    def _is_intact(self, place: Path, evaluation: Evaluation) -> bool:
-        """Whether the files are as they were written, and vectors are what the network gives today."""
-        files = {name: place / f"{name}.npy" for name in self._array_specs(evaluation)}
+    def _is_intact(self, entry: Path, evaluation: Evaluation) -> bool:
+        """Whether the files are complete, unchanged since they were written, and agree with the network."""
+        files = {name: entry / f"{name}.npy" for name in self._array_specs(evaluation)}
         try:
-            kept = {name: np.load(path, mmap_mode="r") for name, path in files.items()}
+            arrays = {name: np.load(path, mmap_mode="r") for name, path in files.items()}
         except (OSError, ValueError, EOFError):
             return False
-        if any((kept[name].dtype, kept[name].shape) != form for name, form in self._array_specs(evaluation).items()):
+        if any(
+            (arrays[name].dtype, arrays[name].shape) != spec for name, spec in self._array_specs(evaluation).items()
+        ):
             return False
-        if (facts := _facts(place / "done.json")) is not None:
-            if facts["sums"] != {name: _sum(path) for name, path in files.items()}:
+        if (facts := _read_facts(entry / "done.json")) is not None:
+            if facts["sums"] != {name: _checksum(path) for name, path in files.items()}:
                 return False
-            return self._matches_network(kept, evaluation, spread_indices(len(evaluation.reader), _LOOKED_AT))
-        blocks = [_facts(path) for path in place.glob("progress-*.json")]
-        rows = [
+            return self._matches_network(arrays, evaluation, spread_indices(len(evaluation.reader), _COMPARED))
+        blocks = [_read_facts(path) for path in entry.glob("progress-*.json")]
+        done = [
             block["first"] + i
             for block in blocks
             if block is not None
-            for i in spread_indices(block["done"] - block["first"], _LOOKED_AT)
+            for i in spread_indices(block["done"] - block["first"], _COMPARED)
         ]
-        return None not in blocks and self._matches_network(kept, evaluation, rows)
+        return None not in blocks and self._matches_network(arrays, evaluation, done)
 
-    def _matches_network(self, kept: dict[str, Array], evaluation: Evaluation, rows: Sequence[int]) -> bool:
-        """Whether the kept vectors of these images are those of now; devices round differently, so nearly is enough."""
+    def _matches_network(self, arrays: dict[str, Array], evaluation: Evaluation, indices: Sequence[int]) -> bool:
+        """Whether cached features of these images are those of the network, up to the rounding of different devices."""
         self.network.eval()
-        for batch in evaluation_batches(evaluation, list(rows), workers=0, pin=False):
-            places = [int(index) for index in batch["index"]]
-            if kept["labels"][places].tolist() != [int(label) for label in batch["label"]]:
+        for batch in evaluation_batches(evaluation, list(indices), workers=0, pin=False):
+            rows = [int(index) for index in batch["index"]]
+            if arrays["labels"][rows].tolist() != [int(label) for label in batch["label"]]:
                 return False
             for how, vectors in self._vectors(to_device(batch, self.accelerator.device)).items():
-                now, then = vectors.astype(np.float64), kept[how][places].astype(np.float64)
-                if (np.linalg.norm(now - then, axis=1) > 0.05 * np.linalg.norm(now, axis=1) + 1e-3).any():
+                now, cached = vectors.astype(np.float64), arrays[how][rows].astype(np.float64)
+                if (np.linalg.norm(now - cached, axis=1) > 0.05 * np.linalg.norm(now, axis=1) + 1e-3).any():
                     return False
         return True
 
-    def _extract(self, place: Path, evaluation: Evaluation) -> None:
-        """Each process fills its own block of rows; the first marks the whole as done."""
-        accelerator, began = self.accelerator, time.monotonic()
-        count, processes, rank = len(evaluation.reader), accelerator.num_processes, accelerator.process_index
-        first, last = count * rank // processes, count * (rank + 1) // processes
-        progress = place / f"progress-{rank}-of-{processes}.json"
-        facts = _facts(progress) or {"first": first, "done": first, "seconds": 0.0}
-        done, earlier, told = facts["done"], facts["seconds"], 0
-        files = {name: np.load(place / f"{name}.npy", mmap_mode="r+") for name in self._array_specs(evaluation)}
-        workers, pin = usable_workers(self.workers), accelerator.device.type == "cuda"
+    def _extract(self, entry: Path, evaluation: Evaluation) -> None:
+        """Each process fills its own block of rows; the first one writes the checksums once all are done."""
+        accelerator, count = self.accelerator, len(evaluation.reader)
+        processes, rank = accelerator.num_processes, accelerator.process_index
+        block = range(count * rank // processes, count * (rank + 1) // processes)
+        progress = _Progress.of(entry / f"progress-{rank}-of-{processes}.json", block.start)
+        arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r+") for name in self._array_specs(evaluation)}
+        workers, pin, told = usable_workers(self.workers), accelerator.device.type == "cuda", 0
         self.network.eval()
-        indices = list(range(done, last))
+        indices = list(range(progress.done, block.stop))
         for number, batch in enumerate(evaluation_batches(evaluation, indices, workers=workers, pin=pin), start=1):
-            rows = slice(done, done + len(batch["label"]))
+            rows = slice(progress.done, progress.done + len(batch["label"]))
             for how, vectors in self._vectors(to_device(batch, accelerator.device)).items():
-                files[how][rows] = vectors
-            files["labels"][rows] = np.array([int(label) for label in batch["label"]])
-            done = rows.stop
-            if number % _BATCHES == 0 or done == last:
-                for file in files.values():
-                    file.flush()
-                _note(progress, {"first": first, "done": done, "seconds": earlier + time.monotonic() - began})
+                arrays[how][rows] = vectors
+            arrays["labels"][rows] = np.array([int(label) for label in batch["label"]])
+            progress.done = rows.stop
+            if number % _BATCHES == 0 or progress.done == block.stop:
+                for array in arrays.values():
+                    array.flush()
+                progress.write()
             if accelerator.is_main_process:
-                reached = count * (done - first) // (last - first)  # the others are about as far
+                reached = count * (progress.done - block.start) // len(block)  # the others are about as far
                 self.advance(reached - told)
                 told = reached
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            sums = {name: _sum(place / f"{name}.npy") for name in files}
-            _note(place / "done.json", {"seconds": earlier + time.monotonic() - began, "sums": sums})
+            sums = {name: _checksum(entry / f"{name}.npy") for name in arrays}
+            _write_facts(entry / "done.json", {"seconds": progress.seconds, "sums": sums})
 
-    def _vectors(self, batch: dict[str, Any]) -> dict[str, Array]:
+    def _vectors(self, batch: Batch) -> dict[str, Array]:
+        """Pooling -> (B, C) float16."""
         with torch.inference_mode(), self.accelerator.autocast():
             features = self.network.features(batch["image"])
-            found = {
+            vectors = {
                 how: self._head.pooled(features, how).to(torch.float16).cpu().numpy() for how in self._head.poolings
             }
-        for how, vectors in found.items():
-            if not np.isfinite(vectors).all():
+        for how, values in vectors.items():
+            if not np.isfinite(values).all():
                 raise DivergedError(
                     f"{self.network.backbone.name} gives vectors ({how}) that aren't finite in half precision for the images "
                     f"{list(batch['index'])[:3]}, …",
                     "probe it with a recipe that keeps nothing, such as paper",
                 )
-        return found
+        return vectors
 
 
-def _facts(path: Path) -> dict[str, Any] | None:
-    """What a file notes; None where there is none, or a damaged one."""
+class _Progress:
+    """Rows `first` to `done` of one process's block are written; `seconds` of work so far, interruptions excluded."""
+
+    def __init__(self, path: Path, first: int, done: int, seconds: float) -> None:
+        self._path, self._first, self._earlier = path, first, seconds
+        self._began = time.monotonic()
+        self.done = done
+
+    @classmethod
+    def of(cls, path: Path, first: int) -> _Progress:
+        """The state in a file; that of a new block where there is none."""
+        facts = _read_facts(path) or {"first": first, "done": first, "seconds": 0.0}
+        return cls(path, facts["first"], facts["done"], facts["seconds"])
+
+    @property
+    def seconds(self) -> float:
+        return self._earlier + time.monotonic() - self._began
+
+    def write(self) -> None:
+        _write_facts(self._path, {"first": self._first, "done": self.done, "seconds": self.seconds})
+
+
+def _read_facts(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where the file is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return facts if isinstance(facts, dict) else None
 
 
-def _note(path: Path, facts: dict[str, Any]) -> None:
+def _write_facts(path: Path, facts: dict[str, Any]) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _sum(path: Path) -> int:
-    """Checksum of a file."""
-    found = 0
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    checksum = 0
     with path.open("rb") as stream:
         while part := stream.read(2**24):
-            found = zlib.crc32(part, found)
-    return found
+            checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
-def _reserve(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> None:
-    """A file of zeros whose space is really there: writing through a map into a full disk would kill the process."""
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
-    file.flush()
-    del file
+def _preallocate(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    """An array of zeros with its disk space allocated: writing through a map to a full disk would kill the process."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    array.flush()
+    del array
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as stream:
             try:

@@ -1,4 +1,4 @@
-"""Weighted k nearest neighbours (Wu 2018, as DINO uses them)."""
+"""Weighted k nearest neighbours (Wu 2018), as DINO evaluates frozen features."""
 
 from __future__ import annotations
 
@@ -7,55 +7,62 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from croco_bench.types import Array
 
-# Similarities in memory at once.
-_QUERIES, _LIBRARY = 1024, 65536
+# Rows of queries and of the bank whose similarities are in memory at once.
+_QUERIES, _BANK = 1024, 65536
 
 
-def neighbor_scores(
-    library: Array,
+def knn_scores(
+    bank: Array,
     labels: Array,
     classes: int,
     queries: Array,
-    counts: Sequence[int],
+    ks: Sequence[int],
     temperature: float,
     device: torch.device,
 ) -> list[Array]:
-    """Votes (N, classes) for each number of neighbours k in `counts`.
-
-    The k training vectors of highest cosine vote for their classes with weight exp(cosine / temperature).
+    """Class scores (N, classes) of the queries for each k: every neighbour adds exp(cosine / temperature) to its class.
 
     Args:
-        library: training vectors (M, C).
-        labels: their classes (M,), of so many `classes`.
+        bank: training vectors (M, C).
+        labels: their classes (M,).
+        classes: number of classes.
         queries: vectors to classify (N, C).
+        ks: numbers of neighbours.
+        temperature: the smaller, the more the nearest ones count.
+        device: where similarities are computed.
     """
-    votes = [np.empty((len(queries), classes), dtype=np.float32) for _ in counts]
-    known = torch.from_numpy(labels).to(device)
+    scores = [np.empty((len(queries), classes), dtype=np.float32) for _ in ks]
+    bank_labels = torch.from_numpy(labels).to(device)
     for first in range(0, len(queries), _QUERIES):
-        part = F.normalize(torch.from_numpy(np.array(queries[first : first + _QUERIES])).to(device).float(), dim=1)
-        near, which = _nearest(library, part, max(counts), device)
-        weights = ((near - near[:, :1]) / temperature).exp()  # relative to the nearest: no overflow, the same order
-        for place, count in enumerate(counts):
-            voted = torch.zeros(len(part), classes, device=device)
-            voted.scatter_add_(1, known[which[:, :count]], weights[:, :count])
-            votes[place][first : first + len(part)] = voted.cpu().numpy()
-    return votes
+        part = _unit_rows(queries, first, _QUERIES, device)
+        cosines, neighbors = _nearest(bank, part, max(ks), device)
+        weights = (
+            (cosines - cosines[:, :1]) / temperature
+        ).exp()  # relative to the nearest: no overflow, the same order
+        for i, k in enumerate(ks):
+            votes = torch.zeros(len(part), classes, device=device)
+            votes.scatter_add_(1, bank_labels[neighbors[:, :k]], weights[:, :k])
+            scores[i][first : first + len(part)] = votes.cpu().numpy()
+    return scores
 
 
-def _nearest(
-    library: Array, queries: torch.Tensor, count: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Highest cosines (B, count), falling, and whose they are."""
-    near = torch.full((len(queries), 0), -torch.inf, device=device)
-    which = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
-    for first in range(0, len(library), _LIBRARY):
-        part = F.normalize(torch.from_numpy(np.array(library[first : first + _LIBRARY])).to(device).float(), dim=1)
-        cosines = queries @ part.T
-        numbers = torch.arange(first, first + len(part), device=device).expand(len(queries), -1)
-        near, which = torch.cat([near, cosines], dim=1), torch.cat([which, numbers], dim=1)
-        near, places = near.topk(min(count, near.shape[1]), dim=1)
-        which = which.gather(1, places)
-    return near, which
+def _nearest(bank: Array, queries: Tensor, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The `count` largest cosines (B, count), descending, and their indices in the bank."""
+    cosines = torch.full((len(queries), 0), -torch.inf, device=device)
+    neighbors = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
+    for first in range(0, len(bank), _BANK):
+        part = _unit_rows(bank, first, _BANK, device)
+        rows = torch.arange(first, first + len(part), device=device).expand(len(queries), -1)
+        cosines, neighbors = torch.cat([cosines, queries @ part.T], dim=1), torch.cat([neighbors, rows], dim=1)
+        cosines, order = cosines.topk(min(count, cosines.shape[1]), dim=1)
+        neighbors = neighbors.gather(1, order)
+    return cosines, neighbors
+
+
+def _unit_rows(vectors: Array, first: int, count: int, device: torch.device) -> Tensor:
+    """Some rows in float32, scaled to length 1."""
+    return F.normalize(torch.from_numpy(np.array(vectors[first : first + count])).to(device).float(), dim=1)

@@ -1,4 +1,4 @@
-"""Linear probes on kept vectors: a grid of rates and poolings at once, logistic regression and nearest neighbours beside it."""
+"""Linear probes on cached features: a grid of rates and poolings, then logistic regression and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
@@ -16,23 +17,27 @@ from torch import Tensor
 from croco_bench.config.recipe import Probe
 from croco_bench.contracts import Evaluation, PooledHead
 from croco_bench.engine.evaluate import EvalResult, Scores
-from croco_bench.engine.train import Job, TrainResult
+from croco_bench.engine.train import FineTuneJob, TrainResult
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError
 from croco_bench.metrics.meter import stack
 from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
-from croco_bench.probing.knn import neighbor_scores
+from croco_bench.probing.knn import knn_scores
 from croco_bench.progress import Bar
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
-# Rows of vectors that are taken from disk at once where all are needed.
+# Rows of features that are read at once where all are needed.
 _CHUNK = 8192
+_CITATIONS = {
+    "logistic": "logistic regression by L-BFGS on the same vectors; its cost is chosen on the selection split",
+    "knn": "weighted k nearest neighbours by cosine on the same vectors, as DINO; k is chosen on the selection split",
+}
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Scores of normed vectors: x (B, C) -> ((x - mean) / deviation) weight^T + bias."""
+    """A linear classifier of standardised features: x (B, C) -> ((x - mean) / deviation) weight^T + bias."""
 
     pooling: str
     mean: Tensor
@@ -42,114 +47,148 @@ class Classifier:
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """(B, C) -> (B, classes)."""
-        return normed(vectors, self.mean, self.variance) @ self.weight.T + self.bias
+        return standardized(vectors, self.mean, self.variance) @ self.weight.T + self.bias
 
 
-def normed(vectors: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """As a BatchNorm without scale sees them after training."""
+@dataclass(frozen=True)
+class _Features:
+    """Cached features of all three splits."""
+
+    train: CachedFeatures
+    select: CachedFeatures
+    test: CachedFeatures
+    device: torch.device
+
+
+def standardized(vectors: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """What a BatchNorm without scale computes in eval mode."""
     return (vectors - mean) / (variance + 1e-6).sqrt()
 
 
-def probe(job: Job, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> TrainResult:
-    """Extracts vectors of all three parts, trains on them, chooses on the selection part; the test part is only scored.
+def probe(job: FineTuneJob, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> TrainResult:
+    """Extracts features of all three splits, fits classifiers, chooses on the selection split, scores the test split.
 
-    Every process trains the same grid; the first one's choice counts.
+    The head takes over the best classifier of the grid; `TrainResult.others` are logistic regression and nearest
+    neighbours. Every process fits the same grid; the choice of the first one counts.
 
     Raises:
         DivergedError: no rate gave a classifier of finite weights.
     """
     settings, began = job.recipe.probe, time.monotonic()
     assert settings is not None
-    images = sum(len(reader) for reader in (job.splits.train, job.splits.select, test.reader))
+    features = _extract(job, cache, test, accelerator)
+    classifier, grid_choice = _choose(job, settings, features, accelerator)
+    logistic, logistic_choice = _logistic(settings, classifier, features)
+    knn, knn_choice = _neighbors(settings, classifier, features)
+    return TrainResult(
+        plan=job.plan,
+        step=job.plan.steps,
+        metric=job.task.selection_metric,
+        value=grid_choice["select_top1"],
+        weights={name: tensor.detach().cpu().clone() for name, tensor in job.network.state_dict().items()},
+        seconds=time.monotonic() - began,
+        images_per_s=len(features.train) / features.train.seconds if features.train.seconds else 0.0,
+        chosen={"grid": grid_choice, "logistic": logistic_choice, "knn": knn_choice},
+        others=(
+            _result("logistic", test, features.test, logistic),
+            _result("knn", test, features.test, knn),
+        ),
+    )
+
+
+def _extract(job: FineTuneJob, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> _Features:
+    """Features of all splits, without augmentation."""
     select = job.task.selection(job.splits.select)
+    evaluations = (replace(select, reader=job.splits.train), select, test)
+    images = sum(len(evaluation.reader) for evaluation in evaluations)
     with Bar("extract", images, shown=accelerator.is_main_process) as bar:
-        counted = replace(cache, advance=bar.advance)
-        parts = [counted.extract_or_load(one) for one in (replace(select, reader=job.splits.train), select, test)]
-    trained, chosen_by, tested = parts
-    head = job.network.head
+        counting = replace(cache, advance=bar.advance)
+        train, selecting, tested = (counting.extract_or_load(evaluation) for evaluation in evaluations)
+    return _Features(train, selecting, tested, accelerator.device)
+
+
+def _choose(
+    job: FineTuneJob, settings: Probe, features: _Features, accelerator: Accelerator
+) -> tuple[Classifier, dict[str, Any]]:
+    """Fits the grid, gives the best classifier to the head, and returns it with its settings."""
+    head, device = job.network.head, accelerator.device
     assert isinstance(head, PooledHead)
-    grid = train_grid(job, trained, head.linear.out_features, accelerator.device)
+    grid = train_grid(job, features.train, head.linear.out_features, device)
     accuracies = [
-        top1(apply(one, chosen_by.vectors[one.pooling], accelerator.device), chosen_by.labels) for one, _ in grid
+        top1(apply(one, features.select.vectors[one.pooling], device), features.select.labels) for one, _ in grid
     ]
     (index,) = broadcast_object_list([int(np.argmax(accuracies))])  # of equals the first
-    (classifier, rate), accuracy = grid[index], accuracies[index]
-    if not (classifier.weight.isfinite().all() and classifier.bias.isfinite().all()):  # then none of them is
+    best, rate = grid[index]
+    if not (best.weight.isfinite().all() and best.bias.isfinite().all()):  # then none of them is
         raise DivergedError(
             f"no classifier stayed finite with the rates {', '.join(f'{one:g}' for one in settings.rates)}",
             "give lower ones with --set probe.rates=[…]",
         )
     if accelerator.is_main_process:
         _log(job, grid, accuracies)
-    head.load_probe(classifier.pooling, classifier.mean, classifier.variance, classifier.weight, classifier.bias)
-    chosen: dict[str, Any] = {"grid": {"rate": rate, "pooling": classifier.pooling, "select_top1": accuracy}}
-    others = []
-    for name, (scores, facts) in {
-        "logistic": _logistic(settings, classifier, trained, chosen_by, tested, accelerator.device),
-        "knn": _neighbors(settings, classifier, trained, chosen_by, tested, accelerator.device),
-    }.items():
-        chosen[name] = facts
-        beside = replace(test, prefix=name, citation=_CITATIONS[name], deviations=())
-        others.append(EvalResult("selected", beside, _scores(test, tested, scores)))
-    seconds = time.monotonic() - began
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in job.network.state_dict().items()}
-    return TrainResult(
-        plan=job.plan,
-        step=job.plan.steps,
-        metric=job.task.selection_metric,
-        value=accuracy,
-        weights=weights,
-        seconds=seconds,
-        images_per_s=len(trained) / trained.seconds if trained.seconds else 0.0,
-        chosen=chosen,
-        others=tuple(others),
-    )
+    head.load_probe(best.pooling, best.mean, best.variance, best.weight, best.bias)
+    return best, {"rate": rate, "pooling": best.pooling, "select_top1": accuracies[index]}
 
 
-_CITATIONS = {
-    "logistic": "logistic regression by L-BFGS on the same vectors; its cost is chosen on the selection split",
-    "knn": "weighted k nearest neighbours by cosine on the same vectors, as DINO; k is chosen on the selection split",
-}
+def train_grid(
+    job: FineTuneJob, features: CachedFeatures, classes: int, device: torch.device
+) -> list[tuple[Classifier, float]]:
+    """A classifier for each pooling and rate, with its rate: SGD with momentum, cosine to 0, no weight decay.
 
-
-def train_grid(job: Job, kept: CachedFeatures, classes: int, device: torch.device) -> list[tuple[Classifier, float]]:
-    """A classifier per pooling and rate, with the rate. Heads don't touch each other: one product serves all of a pooling.
-
-    Vectors are normed with mean and variance of the whole training split. SGD with momentum, cosine to 0, no decay.
+    Features are standardised with mean and variance of the whole training split. The classifiers of a pooling are
+    independent, but one matrix product serves all of them.
     """
-    settings, plan = job.recipe.probe, job.plan
+    settings = job.recipe.probe
     assert settings is not None
-    rates = torch.tensor(settings.rates, device=device) * job.recipe.train.batch_size / 256
-    labels = torch.from_numpy(kept.labels).to(device)
-    found = []
-    for how, vectors in kept.vectors.items():
+    grid = []
+    for how, vectors in features.vectors.items():
         mean, variance = moments(vectors, device)
-        draw = torch.Generator().manual_seed(derive(job.seed, "probe", how))
-        start = torch.randn(vectors.shape[1], classes, generator=draw).mul_(0.01).to(device)
-        weight, bias = start.expand(len(rates), -1, -1).clone(), torch.zeros(len(rates), 1, classes, device=device)
-        momenta = [torch.zeros_like(weight), torch.zeros_like(bias)]
-        order: Array = np.empty(0, dtype=np.int64)
-        for step in range(plan.steps):
-            epoch, position = divmod(step, plan.steps_per_epoch)
-            if position == 0:
-                order = make_rng(job.seed, "order", epoch).permutation(len(kept))
-            rows = np.sort(order[position * job.recipe.train.batch_size :][: job.recipe.train.batch_size])
-            batch = normed(torch.from_numpy(vectors[rows]).to(device).float(), mean, variance)
-            gradient = torch.baddbmm(bias, batch.expand(len(rates), -1, -1), weight).softmax(dim=-1)
-            gradient[:, torch.arange(len(rows)), labels[rows]] -= 1
-            gradient /= len(rows)
-            slopes = (batch.T.expand(len(rates), -1, -1) @ gradient, gradient.sum(dim=1, keepdim=True))
-            size = rates * 0.5 * (1 + np.cos(np.pi * step / plan.steps))
-            for parameter, momentum, slope in zip((weight, bias), momenta, slopes, strict=True):
-                momentum.mul_(settings.momentum).add_(slope)
-                parameter.sub_(size[:, None, None] * momentum)
-        for number, rate in enumerate(settings.rates):
-            found.append((Classifier(how, mean, variance, weight[number].T.contiguous(), bias[number, 0]), rate))
-    return found
+        weights, biases = _sgd(job, settings, how, features, mean, variance, classes)
+        grid += [
+            (Classifier(how, mean, variance, weight.T.contiguous(), bias[0]), rate)
+            for weight, bias, rate in zip(weights, biases, settings.rates, strict=True)
+        ]
+    return grid
+
+
+def _sgd(
+    job: FineTuneJob,
+    settings: Probe,
+    how: str,
+    features: CachedFeatures,
+    mean: Tensor,
+    variance: Tensor,
+    classes: int,
+) -> tuple[Tensor, Tensor]:
+    """Weights (R, C, classes) and biases (R, 1, classes) of all R rates of one pooling."""
+    vectors, batch_size, plan, device = features.vectors[how], job.recipe.train.batch_size, job.plan, mean.device
+    rates = torch.tensor(settings.rates, device=device) * batch_size / 256
+    labels = torch.from_numpy(features.labels).to(device)
+    generator = torch.Generator().manual_seed(derive(job.seed, "probe", how))
+    start = torch.randn(vectors.shape[1], classes, generator=generator).mul_(0.01).to(device)
+    weight, bias = start.expand(len(rates), -1, -1).clone(), torch.zeros(len(rates), 1, classes, device=device)
+    momenta = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    order: Array = np.empty(0, dtype=np.int64)
+    for step in range(plan.steps):
+        epoch, position = divmod(step, plan.steps_per_epoch)
+        if position == 0:
+            order = make_rng(job.seed, "order", epoch).permutation(len(features))
+        rows = np.sort(order[position * batch_size :][:batch_size])
+        batch = standardized(torch.from_numpy(vectors[rows]).to(device).float(), mean, variance)
+        # Gradient of the mean cross-entropy.
+        gradient = torch.baddbmm(bias, batch.expand(len(rates), -1, -1), weight).softmax(dim=-1)
+        gradient[:, torch.arange(len(rows)), labels[rows]] -= 1
+        gradient /= len(rows)
+        slopes = (batch.T.expand(len(rates), -1, -1) @ gradient, gradient.sum(dim=1, keepdim=True))
+        size = rates * 0.5 * (1 + np.cos(np.pi * step / plan.steps))
+        for parameter, momentum, slope in zip((weight, bias), momenta, slopes, strict=True):
+            momentum.mul_(settings.momentum).add_(slope)
+            parameter.sub_(size[:, None, None] * momentum)
+    return weight, bias
 
 
 def moments(vectors: Array, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and variance (C,) over all rows, added up in float64."""
+    """Mean and variance (C,) over all rows, summed in float64."""
     total, squares = np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
     for first in range(0, len(vectors), _CHUNK):
         part = vectors[first : first + _CHUNK].astype(np.float64)
@@ -161,7 +200,7 @@ def moments(vectors: Array, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def apply(classifier: Callable[[Tensor], Tensor], vectors: Array, device: torch.device) -> Array:
-    """Scores (N, classes) of kept vectors, chunk by chunk."""
+    """Scores (N, classes) of cached features, chunk by chunk."""
     parts = []
     for first in range(0, len(vectors), _CHUNK):
         part = torch.from_numpy(np.array(vectors[first : first + _CHUNK])).to(device).float()
@@ -170,39 +209,33 @@ def apply(classifier: Callable[[Tensor], Tensor], vectors: Array, device: torch.
 
 
 def top1(scores: Array, labels: Array) -> float:
-    """Percent; scores that aren't finite are wrong."""
+    """Accuracy in percent; scores that aren't finite are wrong."""
     return 100.0 * float(((scores.argmax(axis=1) == labels) & np.isfinite(scores).all(axis=1)).mean())
 
 
-def _log(job: Job, grid: list[tuple[Classifier, float]], accuracies: list[float]) -> None:
-    """A line per classifier: its rate, and its accuracy on the selection split under its pooling's name."""
+def _log(job: FineTuneJob, grid: list[tuple[Classifier, float]], accuracies: list[float]) -> None:
+    """One line per classifier: its rate, and its accuracy on the selection split under its pooling's name."""
     log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker)
-    for number, ((one, rate), accuracy) in enumerate(zip(grid, accuracies, strict=True)):
-        log.add(number, lr=rate, **{f"select/top1_{one.pooling}": accuracy})
+    for i, ((classifier, rate), accuracy) in enumerate(zip(grid, accuracies, strict=True)):
+        log.add(i, lr=rate, **{f"select/top1_{classifier.pooling}": accuracy})
     log.close()
 
 
-def _logistic(
-    settings: Probe,
-    start: Classifier,
-    trained: CachedFeatures,
-    select: CachedFeatures,
-    test: CachedFeatures,
-    device: torch.device,
-) -> tuple[Array, dict[str, Any]]:
-    """Test scores of the best cost; each begins where the one before ended, from strong to weak regularisation."""
-    vectors, how = trained.vectors[start.pooling], start.pooling
-    labels = torch.from_numpy(trained.labels).to(device)
+def _logistic(settings: Probe, start: Classifier, features: _Features) -> tuple[Array, dict[str, Any]]:
+    """Test scores of the best cost and its settings. Each fit starts from the previous one, from small costs to large."""
+    how, device = start.pooling, features.device
+    vectors, labels = features.train.vectors[how], torch.from_numpy(features.train.labels).to(device)
     weight, bias = torch.zeros_like(start.weight), torch.zeros_like(start.bias)
     best: tuple[float, float, Classifier] | None = None
     for cost in sorted(settings.costs):
         weight, bias = _fit(vectors, labels, start, weight, bias, cost)
-        one = Classifier(how, start.mean, start.variance, weight, bias)
-        accuracy = top1(apply(one, select.vectors[how], device), select.labels)
+        classifier = Classifier(how, start.mean, start.variance, weight, bias)
+        accuracy = top1(apply(classifier, features.select.vectors[how], device), features.select.labels)
         if best is None or accuracy > best[0]:
-            best = accuracy, cost, one
+            best = accuracy, cost, classifier
     assert best is not None
-    return apply(best[2], test.vectors[how], device), {"cost": best[1], "pooling": how, "select_top1": best[0]}
+    scores = apply(best[2], features.test.vectors[how], device)
+    return scores, {"cost": best[1], "pooling": how, "select_top1": best[0]}
 
 
 def _fit(
@@ -218,8 +251,8 @@ def _fit(
         total = 0.0
         for first in range(0, count, _CHUNK):
             part = torch.from_numpy(np.array(vectors[first : first + _CHUNK])).to(weight.device).float()
-            scores = normed(part, scale.mean, scale.variance) @ weight.T + bias
-            loss = torch.nn.functional.cross_entropy(scores, labels[first : first + _CHUNK], reduction="sum") / count
+            scores = standardized(part, scale.mean, scale.variance) @ weight.T + bias
+            loss = F.cross_entropy(scores, labels[first : first + _CHUNK], reduction="sum") / count
             torch.autograd.backward(loss)
             total += float(loss.detach())
         decay = (weight**2).sum() / (2 * cost * count)
@@ -231,31 +264,29 @@ def _fit(
     return weight.detach(), bias.detach()
 
 
-def _neighbors(
-    settings: Probe,
-    like: Classifier,
-    trained: CachedFeatures,
-    select: CachedFeatures,
-    test: CachedFeatures,
-    device: torch.device,
-) -> tuple[Array, dict[str, Any]]:
-    """Test scores with the best number of neighbours."""
-    how, classes = like.pooling, len(like.bias)
-    counts = sorted({min(count, len(trained)) for count in settings.neighbours})
-    library = trained.vectors[how], trained.labels, classes
-    tried = neighbor_scores(*library, select.vectors[how], counts, settings.temperature, device)
-    found = [top1(scores, select.labels) for scores in tried]
-    index = int(np.argmax(found))
-    (scores,) = neighbor_scores(*library, test.vectors[how], counts[index : index + 1], settings.temperature, device)
-    return scores, {"k": counts[index], "pooling": how, "select_top1": found[index]}
+def _neighbors(settings: Probe, best: Classifier, features: _Features) -> tuple[Array, dict[str, Any]]:
+    """Test scores of the best k and its settings."""
+    how, train = best.pooling, features.train
+    ks = sorted({min(k, len(train)) for k in settings.neighbours})
+
+    def scores_of(queries: Array, ks: list[int]) -> list[Array]:
+        bank = train.vectors[how]
+        return knn_scores(bank, train.labels, len(best.bias), queries, ks, settings.temperature, features.device)
+
+    accuracies = [top1(scores, features.select.labels) for scores in scores_of(features.select.vectors[how], ks)]
+    index = int(np.argmax(accuracies))
+    (scores,) = scores_of(features.test.vectors[how], [ks[index]])
+    return scores, {"k": ks[index], "pooling": how, "select_top1": accuracies[index]}
 
 
-def _scores(test: Evaluation, kept: CachedFeatures, scores: Array) -> Scores:
-    """Rows and metrics of the test split's scores (N, classes)."""
+def _result(name: str, test: Evaluation, features: CachedFeatures, scores: Array) -> EvalResult:
+    """Scores (N, classes) of the test split, measured as the protocol `name`."""
     began = time.monotonic()
-    rows = [
-        {**test.meter.measure(one, {"label": label}), "index": float(index)}
-        for index, (one, label) in enumerate(zip(scores, kept.labels, strict=True))
-    ]
-    table = stack(rows)
-    return Scores(table, test.meter.reduce(table), time.monotonic() - began)
+    rows = stack(
+        [
+            {**test.meter.measure(one, {"label": label}), "index": float(index)}
+            for index, (one, label) in enumerate(zip(scores, features.labels, strict=True))
+        ]
+    )
+    evaluation = replace(test, prefix=name, citation=_CITATIONS[name], deviations=())
+    return EvalResult("selected", evaluation, Scores(rows, test.meter.reduce(rows), time.monotonic() - began))

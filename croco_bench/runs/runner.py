@@ -19,7 +19,7 @@ from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, evaluate
 from croco_bench.engine.predictor import NetworkPredictor
-from croco_bench.engine.train import Job, Trainer, TrainResult
+from croco_bench.engine.train import FineTuneJob, Trainer, TrainResult
 from croco_bench.errors import RecordError
 from croco_bench.files import atomic, cache_folder
 from croco_bench.probing.feature_cache import FeatureCache
@@ -149,7 +149,7 @@ def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Tra
     request, training = setup.request, setup.data.training
     assert training is not None
     plan = Plan.of(request.recipe.train, len(training.train), accelerator.num_processes)
-    job = Job(
+    job = FineTuneJob(
         recipe=request.recipe,
         task=setup.task,
         splits=training,

@@ -19,11 +19,11 @@ from croco_bench.contracts import Evaluation, PooledHead
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.network import Network
 from croco_bench.engine.optim import build_optimizer
-from croco_bench.engine.train import Job
+from croco_bench.engine.train import FineTuneJob
 from croco_bench.errors import DivergedError, RecordError, UsageError
 from croco_bench.probing import feature_cache
 from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
-from croco_bench.probing.knn import neighbor_scores
+from croco_bench.probing.knn import knn_scores
 from croco_bench.probing.linear_probe import Classifier, _fit, apply, moments, train_grid
 from croco_bench.seeding import derive, make_rng
 
@@ -87,13 +87,13 @@ def test_an_extraction_goes_on_where_it_was_killed(
     assert np.array_equal(kept.labels, whole.labels)
 
 
-def _truncate(place: Path) -> None:
-    with (place / "mean.npy").open("r+b") as stream:
+def _truncate(entry: Path) -> None:
+    with (entry / "mean.npy").open("r+b") as stream:
         stream.truncate(500)
 
 
-def _zero(place: Path) -> None:
-    file = np.load(place / "mean.npy", mmap_mode="r+")
+def _zero(entry: Path) -> None:
+    file = np.load(entry / "mean.npy", mmap_mode="r+")
     file[:] = 0
     file.flush()
 
@@ -104,12 +104,12 @@ def _zero(place: Path) -> None:
     [
         _truncate,
         _zero,
-        lambda place: (place / "cls.npy").write_bytes(b""),
-        lambda place: (place / "labels.npy").unlink(),
-        lambda place: np.save(place / "labels.npy", np.zeros(12, dtype=np.int64)),
-        lambda place: np.save(place / "cls.npy", np.zeros((3, 128), dtype=np.float16)),
-        lambda place: (place / "progress-0-of-1.json").write_text("{"),
-        lambda place: (place / "done.json").write_text(""),
+        lambda entry: (entry / "cls.npy").write_bytes(b""),
+        lambda entry: (entry / "labels.npy").unlink(),
+        lambda entry: np.save(entry / "labels.npy", np.zeros(12, dtype=np.int64)),
+        lambda entry: np.save(entry / "cls.npy", np.zeros((3, 128), dtype=np.float16)),
+        lambda entry: (entry / "progress-0-of-1.json").write_text("{"),
+        lambda entry: (entry / "done.json").write_text(""),
     ],
 )
 def test_damaged_vectors_are_extracted_anew(
@@ -118,10 +118,10 @@ def test_damaged_vectors_are_extracted_anew(
     cache, evaluation = probed
     first = cache.extract_or_load(evaluation)
     expected = {how: np.array(one) for how, one in first.vectors.items()}
-    (place,) = (path.parent for path in cache.folder.glob("*/done.json"))
+    (entry,) = (path.parent for path in cache.folder.glob("*/done.json"))
     if not finished:
-        (place / "done.json").unlink()
-    damage(place)
+        (entry / "done.json").unlink()
+    damage(entry)
     kept = cache.extract_or_load(evaluation)
     assert all(np.array_equal(kept.vectors[how], expected[how]) for how in expected)
     assert np.array_equal(kept.labels, first.labels) and len(set(first.labels.tolist())) > 1
@@ -191,7 +191,9 @@ def test_the_grid_is_sgd_with_momentum_and_cosine_for_every_rate() -> None:
     recipe = load_recipe("imagenet-linear", "smoke", changes)
     plan = Plan.of(recipe.train, 40, 1)
     nothing: Any = None
-    job = Job(recipe=recipe, task=nothing, splits=nothing, network=nothing, plan=plan, seed=7, folder=Path(), key="")
+    job = FineTuneJob(
+        recipe=recipe, task=nothing, splits=nothing, network=nothing, plan=plan, seed=7, folder=Path(), key=""
+    )
     grid = train_grid(job, CachedFeatures({"mean": found}, labels, 0.0), 3, CPU)
     assert [rate for _, rate in grid] == [0.5, 5.0]
     mean, variance = moments(found, CPU)
@@ -233,14 +235,14 @@ def test_logistic_regression_is_at_its_minimum() -> None:
 
 
 def test_neighbors_vote_with_their_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("croco_bench.probing.knn._LIBRARY", 7)
+    monkeypatch.setattr("croco_bench.probing.knn._BANK", 7)
     monkeypatch.setattr("croco_bench.probing.knn._QUERIES", 4)
-    library, labels = vectors(30)
+    bank, labels = vectors(30)
     queries, _ = vectors(9)
-    found = neighbor_scores(library, labels, 4, queries, [1, 5], 0.07, CPU)
+    found = knn_scores(bank, labels, 4, queries, [1, 5], 0.07, CPU)
     one, two = (
         part.astype(np.float64) / np.linalg.norm(part.astype(np.float64), axis=1, keepdims=True)
-        for part in (queries, library)
+        for part in (queries, bank)
     )
     for k, scores in zip((1, 5), found, strict=True):
         for query in range(9):
@@ -292,7 +294,8 @@ def test_rates_without_a_finite_classifier_are_told(
     monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DivergedError, match=r"no classifier stayed finite with the rates 1e\+38, 2e\+38"):
         run(
-            *("imagenet-linear", "random:mini-mae"),
+            "imagenet-linear",
+            "random:mini-mae",
             recipe="smoke",
             data_root=tiny_data,
             results=tmp_path / "results",
@@ -303,7 +306,8 @@ def test_rates_without_a_finite_classifier_are_told(
 def test_a_probe_needs_a_frozen_backbone_and_a_fitting_head(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"needs train\.frozen=true"):
         run(
-            *("imagenet-linear", "random:mini-mae"),
+            "imagenet-linear",
+            "random:mini-mae",
             recipe="smoke",
             data_root=tiny_data,
             results=tmp_path,
