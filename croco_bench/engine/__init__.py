@@ -1,1 +1,1 @@
-"""Training and evaluation: the loops, and what they are made of."""
+"""Training and evaluation loops and their parts."""

@@ -1,4 +1,4 @@
-"""From readers to batches: which sample, with which randomness, in which batch is a function of (seed, step) alone."""
+"""Batches from readers. Order and augmentation depend on seed and step only, not on workers or restarts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Plan:
-    """A training's length in optimiser steps, for a training set of known size and a number of processes.
+    """The length of a training in optimiser steps.
 
-    `unit` is the number of steps in the unit that the recipe counts in: 1, or an epoch's.
+    Attributes:
+        steps: number of optimiser steps.
+        unit: steps per unit of the recipe's lengths: 1, or those of an epoch.
+        steps_per_epoch: without the last, incomplete batch.
+        micro_batch: images per process and forward pass.
+        accumulate: micro-batches per step.
     """
 
     steps: int
@@ -37,7 +42,7 @@ class Plan:
 
     @classmethod
     def of(cls, train: Loop, images: int, processes: int) -> Plan:
-        """The last, incomplete batch of an epoch is dropped.
+        """The plan for a training set of `images` items.
 
         Raises:
             UsageError: a batch doesn't divide over processes and accumulation, or is larger than the training set.
@@ -62,9 +67,9 @@ class Plan:
 
 
 class MicroBatches:
-    """Keys (index, seed) of the micro-batches that one process sees from `start` on: a batch sampler.
+    """Batch sampler of one process: keys (index, seed) of its micro-batches, beginning with step `start`.
 
-    Every epoch has its own permutation of all images; a global batch is cut into one part per (accumulation, process).
+    Every epoch has its own permutation of all images; a global batch is split into one part per (accumulation, process).
     """
 
     def __init__(self, plan: Plan, images: int, *, seed: int, start: int, process: int, processes: int) -> None:
@@ -94,7 +99,7 @@ class _TrainingSamples(Dataset[Any]):
         index, seed = key
         try:
             return self._augment(self._reader[index], np.random.default_rng(seed))
-        except BenchError as error:  # carried to the main process as a value: torch would wrap it in a traceback
+        except BenchError as error:  # returned, not raised: torch would wrap it in a traceback
             return error
 
 
@@ -124,7 +129,7 @@ def _collate_training(samples: list[Sample | BenchError]) -> Batch | BenchError:
 
 
 def _collate_evaluation(samples: list[Sample | BenchError]) -> Batch | BenchError:
-    """Network inputs (keys that begin with `image`) are stacked; targets stay one array per image: sizes may differ."""
+    """Stacks network inputs (keys that begin with `image`); targets stay lists, as their sizes may differ."""
     try:
         whole = _raise_first(samples)
         return {
@@ -147,7 +152,7 @@ def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _quiet_worker(_: int) -> None:
-    # One thread a worker: the pool is already as wide as the machine.
+    # One thread per worker: there are as many workers as processors.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
@@ -177,7 +182,11 @@ def training_batches(
     start: int,
     workers: int,
 ) -> Iterator[Batch]:
-    """This process's micro-batches of tensors from step `start` on, in order. Errors of the dataset arrive as themselves."""
+    """Micro-batches of tensors for this process, beginning with step `start`.
+
+    Raises:
+        BenchError: a reader's, as it was raised in a worker.
+    """
     process, processes = accelerator.process_index, accelerator.num_processes
     keys = MicroBatches(plan, len(reader), seed=seed, start=start, process=process, processes=processes)
     loader: DataLoader[Any] = DataLoader(
@@ -192,7 +201,7 @@ def training_batches(
 
 
 def evaluation_batches(evaluation: Evaluation, indices: list[int], *, workers: int, pin: bool) -> Iterator[Batch]:
-    """Batches of prepared samples for these indices, each exactly once. `index` tells which they are."""
+    """Batches of prepared samples for these indices, each exactly once; `index` holds the indices of a batch."""
     size = evaluation.batch_size
     loader: DataLoader[Any] = DataLoader(
         _EvaluationSamples(evaluation),

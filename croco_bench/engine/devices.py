@@ -45,10 +45,10 @@ def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) ->
 
 
 def keep_freed_memory(device: torch.device) -> None:
-    """On a CPU with glibc: gives back what is free by now, such as a file's weights, and from then on keeps what is freed.
+    """On a CPU with glibc: returns unused memory to the system once, then keeps freed memory. Call it after loading weights.
 
-    Otherwise glibc hands activations back to the system, which clears their pages anew in every step: a fifth of the time
-    of a ViT-B step in float32. Call it once the network is there.
+    By default glibc returns the memory of activations after every step, and the system zeroes its pages again for the next:
+    a fifth of the time of a ViT-B step in float32.
     """
     if sys.platform == "linux" and device.type == "cpu":
         libc = ctypes.CDLL(None)
@@ -60,7 +60,7 @@ def keep_freed_memory(device: torch.device) -> None:
 
 
 def _choose(device: str) -> bool:
-    """Selects the GPU; returns whether it is the CPU."""
+    """Selects the GPU, if one is asked for; returns whether to use the CPU."""
     kind, _, number = device.partition(":")
     gpus = torch.cuda.device_count()
     if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
@@ -73,7 +73,7 @@ def _choose(device: str) -> bool:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Highest memory use so far: of the GPU, or of this process on the CPU."""
+    """Peak memory of the GPU, or of this process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     scale = 2**20 if sys.platform == "darwin" else 2**10
@@ -81,7 +81,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def usable_workers(wanted: int) -> int:
-    """Loader workers: never more than the processors this process may use, minus one for the network."""
+    """Data-loading workers: at most the processors of this process minus one, for the network."""
     return min(wanted, max(len(os.sched_getaffinity(0)) - 1, 0) if hasattr(os, "sched_getaffinity") else wanted)
 
 

@@ -1,4 +1,4 @@
-"""A backbone and a head, put together for one task."""
+"""A backbone and a head as one module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ Outputs = list[tuple[float, Tensor]]
 
 
 def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
-    """What a head for `views` images will see of `backbone`."""
+    """The features of `backbone` for a head on `views` images.
+
+    Raises:
+        FitError: two views, but no decoder.
+    """
     if views == 1:
         return backbone.feature_spec()
     if not isinstance(backbone, PairBackbone) or not backbone.binocular:
@@ -26,10 +30,16 @@ def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
 
 
 class Network(nn.Module):
-    """Backbone -> head. Takes images in [0, 1] and applies the backbone's own normalisation.
+    """Backbone, then head. Takes images in [0, 1] and applies the backbone's normalisation.
 
-    A frozen backbone stays in eval mode and gets no gradient. `symmetric`: in training mode, two views give outputs
-    (2B, ...): those of the order given, then those of the other one. Each image is encoded once.
+    Attributes:
+        backbone: without its decoder where there is one view.
+        head: built for the backbone's features.
+        views: number of images per sample.
+        frozen: the backbone stays in eval mode and gets no gradient.
+        symmetric: in training mode, two views give outputs (2B, ...) for (view 1, view 2), then for (view 2, view 1); each
+            image is encoded once.
+        grid: patch grid (h, w).
     """
 
     mean: Tensor
@@ -50,7 +60,7 @@ class Network(nn.Module):
             backbone.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Network:
-        """Like any module's, but a frozen backbone never leaves eval mode."""
+        """As `nn.Module.train`, but a frozen backbone stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -59,7 +69,7 @@ class Network(nn.Module):
     def forward(self, *images: Tensor) -> Tensor | Outputs:
         """One image (B, 3, H, W) in [0, 1] per view -> the head's output.
 
-        In training mode, where the head has auxiliary outputs: all of them with their weights, the head's own first.
+        In training mode, if the head has auxiliary outputs: pairs (loss weight, output), the main output first.
         """
         features = self.features(*images)
         output: Tensor = self.head(features)
@@ -67,22 +77,22 @@ class Network(nn.Module):
         return [(1.0, output), *others] if others else output
 
     def features(self, *images: Tensor) -> Features:
-        """What the head is given for these images."""
+        """The head's input for these images."""
         views = [(image - self.mean) / self.std for image in images]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self._encode(views)
 
     def pairs(self, images: Tensor, first: Sequence[int], second: Sequence[int], *, at_once: int) -> Tensor:
-        """Outputs (in eval mode) for pairs among images, each of which is encoded once, however many pairs it is in.
+        """Outputs (eval mode) for pairs among images; each image is encoded once, however many pairs it is in.
 
         Args:
             images: (n, 3, H, W) in [0, 1].
-            first: which image is each pair's first view.
-            second: which is its second.
-            at_once: images encoded, and pairs decoded, at a time: a bound of memory.
+            first: index of each pair's first view.
+            second: index of each pair's second view.
+            at_once: number of images per encoder pass and of pairs per decoder pass; bounds memory.
         """
         assert isinstance(self.backbone, PairBackbone) and not self.training
-        parts = [self._read(part) for part in torch.split(images, at_once)]
+        parts = [self._encode_blocks(part) for part in torch.split(images, at_once)]
         blocks = [torch.cat(block) for block in zip(*parts, strict=True)]
         outputs = []
         for start in range(0, len(first), at_once):
@@ -92,12 +102,12 @@ class Network(nn.Module):
             outputs.append(self.head(Features(tokens, self.grid)))
         return torch.cat(outputs)
 
-    def _read(self, images: Tensor) -> list[Tensor]:
-        """The encoder's blocks; those that neither head nor decoder reads are empty."""
+    def _encode_blocks(self, images: Tensor) -> list[Tensor]:
+        """Encoder block outputs; those that neither head nor decoder reads are empty, to save memory."""
         blocks = self.backbone.encode((images - self.mean) / self.std)
         hooks = range(len(blocks)) if self.head.hooks is None else self.head.hooks
-        needed = {*hooks, len(blocks) - 1}
-        return [block if i in needed else block.new_empty(len(block), 0) for i, block in enumerate(blocks)]
+        used = {*hooks, len(blocks) - 1}
+        return [block if i in used else block.new_empty(len(block), 0) for i, block in enumerate(blocks)]
 
     def _encode(self, views: Sequence[Tensor]) -> Features:
         if self.views == 1:
@@ -109,5 +119,5 @@ class Network(nn.Module):
 
 
 def inputs(batch: Batch, views: int) -> tuple[Tensor, ...]:
-    """The images of a batch, in the order of the network's arguments: `image`, or `image1` and `image2`."""
+    """Arguments of the network: `image` of a batch, or `image1` and `image2`."""
     return (batch["image"],) if views == 1 else (batch["image1"], batch["image2"])

@@ -48,7 +48,7 @@ def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
     arguments: dict[str, Any] = {"betas": optim.betas} if "adam" in optim.name.lower() else {"momentum": optim.betas[0]}
     groups = parameter_groups(network, optim)
     if optim.name.lower() == "lars":
-        # As in MAE and its ancestors: rates follow the weights' norms, decay or not, but never a vector's.
+        # As in MAE: rates are scaled by the norms of matrices, with or without decay, but not by those of vectors.
         groups = [{**group, "always_adapt": all(one.ndim > 1 for one in group["params"])} for group in groups]
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
@@ -62,9 +62,9 @@ def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
 
 
 class Schedule:
-    """Linear warm-up from 0, then cosine to `min_lr` over `steps`: the learning rate is a function of the step alone.
+    """Linear warm-up from 0, then cosine to `min_lr` over `steps`. The rate depends on the step only.
 
-    A training that ends before `steps` stops half-way down the cosine, as CroCo's does.
+    `steps` may be larger than the length of the training, which then ends before the cosine does, as CroCo's.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, min_lr: float, steps: int, warmup: int) -> None:

@@ -1,4 +1,4 @@
-"""One optimiser step at a time, in any precision, over any number of processes; all that training loops share."""
+"""Optimiser steps with accumulation, mixed precision, several processes and sharding; saved states."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ State = dict[str, Any]
 
 
 class Stepper:
-    """Runs `module` and its optimiser under `accelerator`. A step is a function of (seed, step) and the weights.
+    """Runs a module and its optimiser under an accelerator. Random draws of a step depend on seed and step only.
 
     Args:
-        module: a network, not yet wrapped.
+        module: a network, not yet prepared by the accelerator.
         optimizer: over the module's parameters.
         schedule: sets the learning rate of every step.
-        loss_of: (wrapped module, batch) -> scalar loss, in float32, called under autocast.
+        loss_of: (prepared module, batch) -> scalar loss in float32; called under autocast.
         accelerator: device, precision, processes.
-        accumulate: micro-batches a step.
-        clip_grad: largest gradient norm; 0 for none.
-        seed: of whatever the module draws while it trains.
-        sharded: the module went through `shard`, before its optimiser was made.
+        accumulate: micro-batches per step.
+        clip_grad: largest gradient norm; 0: no clipping.
+        seed: of random draws in the module, such as dropout.
+        sharded: the module was sharded by `shard` before its optimiser was built.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Stepper:
         total = torch.zeros((), device=accelerator.device)
         for part in range(self._parts):
             batch = to_device(next(batches), accelerator.device)
-            # After the batch: the loader draws from torch's generator when it starts, which a restart does elsewhere.
+            # After the batch: the loader draws from torch's generator when it starts, which is at another step after a restart.
             torch.manual_seed(derive(self._seed, "step", step, part, accelerator.process_index))
             with accelerator.no_sync(self.wrapped) if part + 1 < self._parts else nullcontext():
                 with accelerator.autocast():
@@ -96,9 +96,9 @@ class Stepper:
         return value, rate
 
     def state(self) -> State:
-        """Weights, optimiser and gradient scaler, whole; the order of data and all random draws need no state.
+        """Complete weights, optimiser and gradient scaler; data order and random draws need no state.
 
-        Of a sharded module every process must ask, and the first one gets it.
+        If the module is sharded, every process must call this; the first one gets the complete state.
         """
         scaler = self.accelerator.scaler
         if self.sharded:
@@ -131,9 +131,13 @@ class Stepper:
 
 
 def shard(module: nn.Module, blocks: Iterable[nn.Module], methods: Iterable[str], accelerator: Accelerator) -> None:
-    """Splits the weights over all processes (FSDP), in place; each of `blocks` is gathered when it is needed.
+    """Shards the weights over all processes in place (FSDP).
 
-    `methods` are what will be called on the module beside `forward`.
+    Args:
+        module: the network.
+        blocks: modules that are gathered one at a time.
+        methods: names of methods, besides `forward`, that use the weights.
+        accelerator: device and processes.
     """
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     module.to(accelerator.device)
@@ -145,13 +149,13 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module], methods: Iterable[str]
 
 
 def save_state(path: Path, state: State) -> None:
-    """Writes a state that a restart goes on from, atomically."""
+    """Writes a state atomically."""
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
 
 def load_state(path: Path, key: str) -> State | None:
-    """The saved state of the very same training, or None where there is none.
+    """The saved state of a training; None without a file.
 
     Raises:
         RecordError: the file is damaged, or belongs to a training with another `key`.

@@ -24,7 +24,7 @@ from croco_bench.types import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneJob(TrainingJob):
-    """All that a fine-tuning needs."""
+    """A fine-tuning: its task, data and network."""
 
     recipe: Recipe
     task: Task
@@ -71,7 +71,7 @@ class Trainer(TrainingLoop):
     def __init__(self, job: FineTuneJob, accelerator: Accelerator) -> None:
         self.job = job
         optim, plan = job.recipe.optim, job.plan
-        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # torch has no such thing for CPUs
+        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # SyncBatchNorm needs GPUs
             nn.SyncBatchNorm.convert_sync_batchnorm(job.network)  # type: ignore[no-untyped-call]
         optimizer = build_optimizer(job.network, optim)
         schedule = Schedule(optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit)
@@ -131,13 +131,13 @@ class Trainer(TrainingLoop):
     def _loss(self, wrapped: nn.Module, batch: Batch) -> Tensor:
         outputs = wrapped(*inputs(batch, self.job.task.views))
         weighted: Outputs = outputs if isinstance(outputs, list) else [(1.0, outputs)]
-        # Losses are computed in float32: squares and logarithms don't fit half precision.
+        # In float32: squares and logarithms overflow in half precision.
         with torch.autocast(weighted[0][1].device.type, enabled=False):
             parts = [weight * self.job.task.loss(output.float(), batch) for weight, output in weighted]
         return torch.stack(parts).sum()
 
     def _select(self, done: int) -> None:
-        """Scores the selection split; keeps the weights when they are the best so far (the earlier on a tie)."""
+        """Scores the selection split; keeps the weights if they are better than all before."""
         task = self.job.task
         evaluation = task.selection(self.job.splits.select)
         predictor, workers = NetworkPredictor(self.job.network), self.job.recipe.train.workers

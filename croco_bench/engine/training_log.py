@@ -1,4 +1,4 @@
-"""The log of one training: a JSON line per logged step, and TensorBoard where asked."""
+"""The log of one training: one JSON line per logged step, and optionally TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from croco_bench.files import atomic
 
 
 class RunLog:
-    """Appends to `folder/log.jsonl`. Lines from steps that a restart will run again are dropped first."""
+    """Appends to `folder/log.jsonl`; first drops lines of steps that a restart repeats."""
 
     def __init__(self, folder: Path, *, start: int, tracker: str) -> None:
         self.path = folder / "log.jsonl"
@@ -22,7 +22,7 @@ class RunLog:
         self._board = _tensorboard(folder, start) if tracker == "tensorboard" else None
 
     def add(self, step: int, **values: float) -> None:
-        """One line; numbers only."""
+        """Writes one line."""
         self._stream.write(json.dumps({"step": step, **values}) + "\n")
         self._stream.flush()
         if self._board:
@@ -37,7 +37,7 @@ class RunLog:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """What was logged in a folder so far."""
+    """The lines of a folder's log."""
     path = folder / "log.jsonl"
     if not path.is_file():
         return []
@@ -45,7 +45,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             found.append(json.loads(text))
-        except json.JSONDecodeError:  # the line that was being written when the process was killed
+        except json.JSONDecodeError:  # incomplete: the process was killed while it wrote the line
             continue
     return found
 
