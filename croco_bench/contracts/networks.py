@@ -1,4 +1,4 @@
-"""Backbones and heads: what a network is made of."""
+"""Backbones and heads, and the features between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from croco_bench.types import Size
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a backbone will hand to a head: one entry in `widths` per block output, encoder blocks first."""
+    """Sizes of a backbone's features, from which a head is built.
+
+    Attributes:
+        widths: channels of each block output, encoder blocks first.
+        encoder_depth: number of encoder blocks; the others are decoder blocks.
+        patch_size: side of a patch in pixels.
+        image_size: input size (H, W) in pixels.
+        has_cls: `Features.cls` is there.
+    """
 
     widths: tuple[int, ...]
     encoder_depth: int
@@ -32,10 +40,12 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class Features:
-    """Block outputs of one forward pass: `tokens[i]` is (B, N, widths[i]) with N = h*w, row-major, patch tokens only.
+    """Block outputs of one forward pass.
 
-    `cls` (B, C) is the class (or global) token after the last block and norm; None where the network has none, and for
-    pairs.
+    Attributes:
+        tokens: (B, N, widths[i]) per block, patch tokens only, N = h*w in row-major order.
+        grid: patch grid (h, w).
+        cls: class (or global) token (B, C) after the last block and norm; None if the network has none, and for pairs.
     """
 
     tokens: Sequence[Tensor]
@@ -45,7 +55,15 @@ class Features:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights came from. `notes` are facts a reader of the result must know (a norm that is absent, say)."""
+    """Source of a network's weights.
+
+    Attributes:
+        source: file name, URL, or name of the checkpoint.
+        format: name of the file format.
+        sha256: of the file.
+        license: of the weights.
+        notes: facts that a result has to list, such as a missing final norm.
+    """
 
     source: str
     format: str
@@ -55,11 +73,22 @@ class Origin:
 
 
 class Backbone(nn.Module, ABC):
-    """A pre-trained network. Subclasses set the attributes below and implement `encode`.
+    """A pre-trained network. Subclasses set the attributes and implement `encode`.
 
-    `mean` and `std` are the RGB statistics that the network was trained with; `Network` applies them, so that datasets
-    hand out images in [0, 1]. `final_norm` says whether the last norm came with the weights, does not exist in this
-    family (identity), or was initialised because the network is random.
+    Attributes:
+        name: the model's name in results.
+        family: its pre-training method.
+        patch_size: side of a patch in pixels.
+        embed_dim: channels of the encoder.
+        depth: number of encoder blocks.
+        image_size: input size (H, W) in pixels.
+        binocular: there is a decoder for two views.
+        has_cls: there is a class or global token.
+        mean: of RGB values in [0, 1] in pre-training; `Network` normalises images.
+        std: standard deviation of these values.
+        final_norm: the encoder's last norm comes from the checkpoint, doesn't exist (identity), or has initial values, as
+            the network is random.
+        origin: source of the weights.
     """
 
     name: str
@@ -77,44 +106,43 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) -> one (B, N, C) per block; the last has passed the final norm if there is one."""
+        """Normalised images (B, 3, H, W) -> block outputs (B, N, C), the last one after the final norm if there is one."""
 
     def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """What `encode` returns, and the class token (B, C) after the last norm where `has_cls`."""
+        """The result of `encode`, and the class token (B, C) after the last norm if `has_cls`."""
         return self.encode(images), None
 
     def feature_spec(self) -> FeatureSpec:
-        """The widths `encode` will return."""
+        """Sizes of the features of `encode`."""
         widths = (self.embed_dim,) * self.depth
         return FeatureSpec(widths, self.depth, self.patch_size, self.image_size, self.has_cls)
 
     @abstractmethod
     def layer_of(self, parameter: str) -> int:
-        """Depth of a parameter for layer-wise learning rates.
+        """Layer of a parameter, for layer-wise learning rates; heads are layer `layers`.
 
-        0 for patch embedding, tokens and positions; k+1 for block k; a final norm counts with the last block. Heads are
-        one layer above, `layers`.
+        0 for patch embedding, tokens and positions; k+1 for block k; a final norm belongs to the last block.
         """
 
     @property
     @abstractmethod
     def layers(self) -> int:
-        """How many layers `layer_of` tells apart."""
+        """Number of layers that `layer_of` distinguishes."""
 
     @abstractmethod
     def set_drop_path(self, rate: float) -> None:
-        """Stochastic depth in the encoder, rising linearly from 0 at the first block to `rate` at the last."""
+        """Sets stochastic depth in the encoder: 0 at the first block, rising linearly to `rate` at the last."""
 
     @abstractmethod
     def metadata(self) -> dict[str, str]:
-        """What `load_backbone` needs, besides the weights, to build this network again: metadata of a weight file."""
+        """Metadata of a weight file: all that `load_backbone` needs, besides the weights, to build this network."""
 
     def drop_decoder(self) -> None:
-        """Drops what `encode` never runs (a decoder), so that counts, memory and optimiser state are those of the task."""
+        """Deletes modules that `encode` doesn't use, so that parameter counts, memory and optimiser state exclude them."""
 
 
 class PairBackbone(Backbone):
-    """A backbone with a decoder that looks at two views."""
+    """A backbone with a decoder for two views."""
 
     binocular = True
     decoder_dim: int
@@ -124,29 +152,30 @@ class PairBackbone(Backbone):
     def encode_pair(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
         """Normalised (B, 3, H, W) twice -> encoder blocks of view 1 (B, N, C), then decoder blocks (B, N, Cdec).
 
-        The last encoder entry and the last decoder entry have passed their norms.
+        The last encoder block and the last decoder block have passed their norms.
         """
 
     def encode_both(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
-        """What `encode_pair` returns for (view1, view2), and behind it in the batch for (view2, view1): (2B, N, C) each."""
+        """The result of `encode_pair` for (view1, view2) and (view2, view1), concatenated along the batch: (2B, N, C)."""
         return self.encode_pair(torch.cat([view1, view2]), torch.cat([view2, view1]))
 
     @abstractmethod
     def decode_pair(self, tokens1: Tensor, tokens2: Tensor) -> list[Tensor]:
-        """The second half of `encode_pair`: the last entries of `encode` for both views -> decoder blocks (B, N, Cdec)."""
+        """The second half of `encode_pair`: last block outputs of both views -> decoder blocks (B, N, Cdec)."""
 
     def pair_spec(self) -> FeatureSpec:
-        """The widths `encode_pair` will return."""
+        """Sizes of the features of `encode_pair`."""
         widths = (self.embed_dim,) * self.depth + (self.decoder_dim,) * self.decoder_depth
         return FeatureSpec(widths, self.depth, self.patch_size, self.image_size)
 
 
 class Head(nn.Module, ABC):
-    """A module on backbone features, built from a `FeatureSpec` and an output width, nothing else.
+    """A module on backbone features, built from a `FeatureSpec` and an output width only.
 
-    `Options` is a frozen dataclass of the settings a recipe may give it. Raise `FitError` from the constructor when the
-    features can't be used, with the next size that can. `dense`: one output per pixel, else one per image (or pair).
-    `hooks`: the entries of `Features.tokens` that it reads, if it says so; None: any.
+    Attributes:
+        Options: frozen dataclass of the settings in a recipe's [head] table.
+        dense: one output per pixel; otherwise one per image (or pair).
+        hooks: indices of the `Features.tokens` that the head reads; None: it may read all.
     """
 
     Options: ClassVar[type]
@@ -155,7 +184,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:
-        """Builds for one image size."""
+        """One head for one image size.
+
+        Raises:
+            FitError: the features or the options don't fit; the advice names the next image size that does.
+        """
         super().__init__()
 
     @abstractmethod
@@ -163,26 +196,29 @@ class Head(nn.Module, ABC):
         """(B, out_channels, H, W) for dense heads, (B, out_channels) for global ones."""
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
-        """Takes the weights of a head that a backbone's authors released, under their own names: all, and nothing else.
+        """Loads head weights under the names of their authors' code; they must be complete.
 
         Raises:
-            CheckpointError: this head has no released weights, or these don't fit.
+            CheckpointError: there are no released weights for this kind of head, or these don't fit.
         """
         raise CheckpointError(f"the head {type(self).__name__} can't take the weights of a released file")
 
     def auxiliary(self, features: Features) -> Sequence[tuple[float, Tensor]]:
-        """Further outputs that are trained but never scored, with the weights of their losses; asked for in training only."""
+        """Auxiliary outputs with their loss weights, computed in training only."""
         return ()
 
     def resolved(self) -> dict[str, Any]:
-        """Facts that follow from rules (hook indices, say), stored in the result."""
+        """Values derived from spec and options, such as hooks, stored in the result."""
         return {}
 
 
 class PooledHead(Head):
-    """A head on one vector per image, normed and classified linearly: it can be trained on vectors that were kept.
+    """A linear classifier on one pooled and standardised vector per image, which can be trained on cached vectors.
 
-    `poolings` are the ways to a vector that the features allow, `pooling` is the one in use.
+    Attributes:
+        poolings: names of the poolings that the features allow.
+        norm: standardises vectors.
+        linear: classifies them.
     """
 
     dense = False
@@ -193,12 +229,12 @@ class PooledHead(Head):
     @property
     @abstractmethod
     def pooling(self) -> str:
-        """The way in use; part of the state dict."""
+        """The pooling in use; part of the state dict."""
 
     @abstractmethod
     def pooled(self, features: Features, how: str) -> Tensor:
-        """One vector (B, C) per image."""
+        """Vectors (B, C) by the pooling `how`."""
 
     @abstractmethod
     def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
-        """Takes what was trained elsewhere: a pooling, the vectors' mean and variance (C,), the classifier (K, C), (K,)."""
+        """Loads a trained probe: pooling, mean and variance (C,) of the vectors, weight (K, C) and bias (K,)."""
