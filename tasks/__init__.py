@@ -1,4 +1,8 @@
-"""The benchmark's tasks: one module each, its recipes beside it, one line here. Imports no torch."""
+"""The benchmark's tasks. Imports no torch.
+
+Each task is a module, or a folder of modules that exposes its `Task`; its recipes are in `recipes/<task>/`, its card is below.
+`matching/` holds what optical flow and stereo share.
+"""
 
 if __name__ != "croco_bench.tasks":
     raise ImportError(

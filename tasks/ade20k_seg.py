@@ -1,4 +1,4 @@
-"""Semantic segmentation of ADE20K's 150 classes, fine-tuned and scored as mmsegmentation or MultiMAE do."""
+"""Semantic segmentation of the 150 classes of ADE20K, fine-tuned and scored as mmsegmentation or MultiMAE do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from croco_bench.tiling import slide
 from croco_bench.types import Array, Batch, Sample, Size
 
 _JITTER = ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1))
-# Pixels predicted at once in one forward pass, and classes enlarged at once: bounds of memory, no number depends on them.
+# Pixels and images per forward pass, and classes resized at once: they bound memory; results don't depend on them.
 _EVAL_PIXELS, _EVAL_BATCH, _CLASSES_AT_ONCE = 512 * 512, 16, 25
 
 
@@ -34,8 +34,8 @@ class ADE20KSegOptions:
     """Settings of the task.
 
     Attributes:
-        augment: training samples as in mmsegmentation's configurations for ADE20K, or as in MultiMAE's.
-        overlap: share of a window that neighbouring windows have in common, at native size.
+        augment: augmentation of mmsegmentation's configurations for ADE20K, or of MultiMAE's.
+        overlap: share of a tile that neighbouring tiles have in common, at native size.
         select_fraction: share of the training images that selects the weights.
     """
 
@@ -45,7 +45,7 @@ class ADE20KSegOptions:
 
 
 class ADE20KSeg(Task):
-    """150 channels out: logits of the classes."""
+    """150 output channels: logits of the classes."""
 
     Options = ADE20KSegOptions
     views = 1
@@ -70,13 +70,13 @@ class ADE20KSeg(Task):
         return TaskData(ADE20KReader(root, "test"), TrainingSplits(*training))
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """`image` and `label` of the network's size; what lies outside the photograph has no class."""
+        """`image` and `label` of the network's size; pixels outside the photograph have no class."""
         change = self._as_mmseg if self.options.augment == "mmseg" else self._as_multimae
         moved = change({name: sample[name] for name in ("image", "label")}, rng)
         return {"image": to_unit(moved["image"]), "label": torch.from_numpy(np.ascontiguousarray(moved["label"]))}
 
     def _as_mmseg(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Size, crop, flip, colour, padding."""
+        """Random scale, crop, flip, color distortion, padding."""
         factor = maps.covering(sample["label"].shape, self.image_size) * rng.uniform(0.5, 2.0)
         moved = maps.varied_crop(maps.rescale(sample, factor), self.image_size, rng, max_share=0.75)
         if rng.random() < 0.5:
@@ -85,7 +85,7 @@ class ADE20KSeg(Task):
         return maps.pad(moved, self.image_size, maps.MEAN_COLOR)
 
     def _as_multimae(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Flip, longer side to the network's, colour, size, padding, crop."""
+        """Flip, longer side to the network's, color jitter, random scale, padding, crop."""
         moved = geometry.flip(sample) if rng.random() < 0.5 else sample
         moved = maps.rescale(moved, maps.fitting(sample["label"].shape, self.image_size))
         if rng.random() < 0.5:
@@ -97,7 +97,7 @@ class ADE20KSeg(Task):
         """Cross-entropy, its mean over the labelled pixels of the batch."""
         label = batch["label"].long()
         total = F.cross_entropy(output, label, ignore_index=UNLABELED, reduction="sum")
-        # A batch without labels costs nothing, but is still a graph, so that distributed training doesn't stall.
+        # A batch without labels has a zero gradient, or distributed training would stall.
         mean: Tensor = total / (label != UNLABELED).sum().clamp(min=1)
         return mean
 
@@ -162,7 +162,7 @@ class ADE20KSeg(Task):
         return _labels(network(batch["image"]).float(), self.image_size)
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Image, prediction and annotation blended with it, wrong pixels in red; what is unlabelled stays grey."""
+        """Image, prediction and annotation blended with it, wrong pixels in red; unlabelled pixels are gray."""
         label, (height, width) = sample["label"], sample["content"]
         content = to_uint8(sample["image"][:, :height, :width])
         image = cv2.resize(content, label.shape[::-1], interpolation=cv2.INTER_AREA)
@@ -179,10 +179,10 @@ class ADE20KSeg(Task):
 
 
 def _labels(logits: Tensor, size: Size) -> list[Array]:
-    """The most likely classes (H, W) uint8 after bilinear resizing; a few classes at a time, because images may be large.
+    """Arg max (H, W) uint8 of the logits after bilinear resizing, a few classes at a time to save memory.
 
     Raises:
-        DivergedError: there is a logit that isn't finite.
+        DivergedError: a logit isn't finite.
     """
     best, labels = [], []
     for first in range(0, logits.shape[1], _CLASSES_AT_ONCE):
@@ -201,7 +201,7 @@ def _labels(logits: Tensor, size: Size) -> list[Array]:
 
 
 def _largest(label: Array) -> str:
-    """The names of the three classes that cover most."""
+    """Names of the three classes with the largest areas."""
     areas = np.bincount(label.ravel(), minlength=len(NAMES))[: len(NAMES)]
     return ", ".join(NAMES[one] for one in areas.argsort()[::-1][:3] if areas[one])
 

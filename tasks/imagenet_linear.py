@@ -18,9 +18,9 @@ from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.metrics.classification import ClassificationMeter
 from croco_bench.types import Array, Batch, Sample, Size
 
-# Images predicted at once; no number depends on it.
+# Images predicted at once; results don't depend on it.
 _EVAL_BATCH = 64
-# The shorter side is resized to this share of the crop, and pictures are cut to between these shares of their area.
+# Shorter side over crop size in evaluation; area and aspect ratio of random boxes in training.
 _RESIZE, _AREA, _ASPECT = 256 / 224, (0.08, 1.0), (3 / 4, 4 / 3)
 _TRUE, _OTHER = (60, 160, 80), (150, 150, 150)
 
@@ -30,14 +30,14 @@ class ImageNetLinearOptions:
     """Settings of the task.
 
     Attributes:
-        select_fraction: share of the training images, drawn by their names, that chooses weights and rates.
+        select_fraction: share of the training images, drawn by a hash of their names, that selects weights and rates.
     """
 
     select_fraction: float = 0.02
 
 
 class ImageNetLinear(Task):
-    """One score per class."""
+    """One logit per class."""
 
     Options = ImageNetLinearOptions
     dense = False
@@ -61,7 +61,7 @@ class ImageNetLinear(Task):
         return TaskData(test, training, class_names=tuple(titles(root, whole.classes)))
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """MAE's for probes: a random box resized (bicubic), drawn once as in its TensorFlow original, and a flip."""
+        """As MAE's linear probe: a random box, drawn without rejection as in TensorFlow, resized (bicubic); a flip."""
         image = Image.fromarray(sample["image"])
         box = _random_box(image.size, rng)
         resized = image.resize(self.image_size[::-1], Image.Resampling.BICUBIC, box=box)
@@ -71,7 +71,7 @@ class ImageNetLinear(Task):
         return {"image": to_unit(pixels), "label": sample["label"]}
 
     def _prepare(self, sample: Sample) -> Sample:
-        """Shorter side to 8/7 of the network's (bicubic), centre crop."""
+        """Shorter side to 8/7 of the network's (bicubic), then a centre crop."""
         image, (height, width) = Image.fromarray(sample["image"]), self.image_size
         scale = max(round(_RESIZE * height) / image.height, round(_RESIZE * width) / image.width)
         # The longer side is rounded down, as torchvision does.
@@ -88,7 +88,7 @@ class ImageNetLinear(Task):
         return F.cross_entropy(output, batch["label"])
 
     def selection(self, reader: Reader) -> Evaluation:
-        """As the validation images are scored."""
+        """The evaluation of the validation images."""
         return self._center(reader)
 
     def evaluations(self, data: TaskData) -> list[Evaluation]:
@@ -111,7 +111,7 @@ class ImageNetLinear(Task):
         return list(output.float().cpu().numpy())
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Image, and the five highest scores as bars: the true class, which the title has in brackets, in green."""
+        """Image, and the five largest logits as bars; the true class is green, and in brackets in the title."""
         image = to_uint8(sample["image"])
         best, label = np.argsort(-prediction)[:5], int(sample["label"])
         shares = np.exp(prediction - prediction.max())
@@ -126,7 +126,7 @@ class ImageNetLinear(Task):
 
 
 def _random_box(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of 8 to 100 % of the area and an aspect of 3/4 to 4/3, cut where it would reach out."""
+    """(left, top, right, bottom) with 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, clipped to the image."""
     width, height = size
     area = width * height * rng.uniform(*_AREA)
     aspect = np.exp(rng.uniform(*np.log(_ASPECT)))

@@ -1,4 +1,4 @@
-"""Monocular depth on NYUv2, fine-tuned as MultiMAE does and scored as the field does."""
+"""Monocular depth on NYUv2, fine-tuned as MultiMAE does and scored by the usual metrics."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from croco_bench.types import Array, Batch, Sample, Size
 log = logging.getLogger(__name__)
 
 _JITTER = ColorJitter(brightness=(0.8745, 1.1255), contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=(-0.2, 0.2))
-# MultiMAE's constants: 16-bit PNGs of 6553.6 per metre, standardised with a mean and deviation of another encoding.
+# MultiMAE's constants: 16-bit PNGs with 6553.6 per metre, standardised by mean and deviation of another encoding.
 _PNG_PER_M, _MULTIMAE_MEAN, _MULTIMAE_STD = 6553.6, 2070.7764, 777.5723
-# Eigen's crop of a 480x640 image: first and last row, first and last column; scaled for miniatures.
+# Eigen's crop: first and last row, first and last column, of a 480x640 image; scaled for other sizes.
 _FULL, _EIGEN = (480, 480, 640, 640), (45, 471, 41, 601)
-# Images of the test split whose selection MultiMAE's default evaluation makes, and its seed.
+# Size of the random part of the test split that MultiMAE's code evaluates by default.
 _HUNDRED = 100
-# At most so many training images are read for mean and deviation; so many batches are compared with these.
-_MEASURED, _WATCHED = 2000, 3
-# Images predicted at once; no number depends on it.
+# Training images that are read for mean and deviation at most, and first batches that are checked against these.
+_MEASURED, _CHECKED_BATCHES = 2000, 3
+# Images predicted at once; results don't depend on it.
 _EVAL_BATCH = 16
 
 
@@ -46,14 +46,14 @@ class NYUv2DepthOptions:
 
     Attributes:
         loss: reverse Huber (berHu) or mean absolute error, over valid pixels.
-        target: what the network predicts: depth standardised with mean and deviation of the training split, metres, or
-            MultiMAE's own constants (for comparison with its code only).
-        validity: pixels that count, where the layout leaves a choice: those the sensor measured, or all.
-        layout: how the files lie on disk; `auto` looks.
+        target: unit of the network's output: depth standardised by mean and deviation of the training split, metres, or
+            depth standardised by MultiMAE's constants (only to compare with its code).
+        validity: scored pixels, if the layout has both: those measured by the sensor, or all.
+        layout: layout of the files; `auto` detects it.
         select_fraction: share of the training images, in whole scenes, that selects the weights.
-        max_depth_m: targets beyond are not scored, predictions are clamped to it.
-        color: colour jitter and random grey while training.
-        overlap: share of a window that neighbouring windows have in common, in the full-resolution protocol.
+        max_depth_m: deeper targets are not scored; predictions are clamped to it.
+        color: colour jitter and random grayscale in training.
+        overlap: share of a tile that neighbouring tiles have in common, in the full-resolution protocol.
         hundred: also score the 100 test images that MultiMAE's code evaluates by default.
     """
 
@@ -69,7 +69,7 @@ class NYUv2DepthOptions:
 
 
 class NYUv2Depth(Task):
-    """One channel out, depth in metres after `to_meters`."""
+    """One output channel: depth, in metres after `to_meters`."""
 
     Options = NYUv2DepthOptions
     views = 1
@@ -80,7 +80,7 @@ class NYUv2Depth(Task):
         self.state = {"mean_m": 0.0, "std_m": 1.0}
         if options.target == "multimae":
             self.state = {"mean_m": _MULTIMAE_MEAN / _PNG_PER_M, "std_m": _MULTIMAE_STD / _PNG_PER_M}
-        self._unseen = _WATCHED
+        self._batches_to_check = _CHECKED_BATCHES
 
     def out_channels(self, data: TaskData) -> int:
         """Depth."""
@@ -88,7 +88,7 @@ class NYUv2Depth(Task):
 
     @property
     def selection_metric(self) -> str:
-        """δ1: the headline, and, unlike RMSE, not ruled by a few far pixels of a small selection split."""
+        """δ1, the headline; RMSE on a small selection split depends on a few far pixels."""
         return "delta1"
 
     def open(self, root: Path, *, seed: int) -> TaskData:
@@ -98,12 +98,12 @@ class NYUv2Depth(Task):
         return TaskData(test, TrainingSplits(*split_by_group(whole, self.options.select_fraction, seed=seed)))
 
     def measure_state(self, train: Reader) -> None:
-        """Mean and deviation (m) of valid training depths, each image weighing the same.
+        """Mean and deviation (m) of valid training depths, with equal weights of all images.
 
-        The official 795 images are all read; of longer lists (BTS has 24 thousand), 2000 spread evenly.
+        All of the official 795 images are read; of longer lists (BTS has 24 thousand), 2000 evenly spaced ones.
 
         Raises:
-            DataError: there is no valid depth, or only one value of it.
+            DataError: there is no valid depth, or all depths are equal.
         """
         if self.options.target != "standardised":
             return
@@ -125,7 +125,7 @@ class NYUv2Depth(Task):
         self.state = {"mean_m": mean, "std_m": float(np.sqrt(variance))}
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """MultiMAE's order: shorter side to the network's, flip, colour, grey, random crop."""
+        """As MultiMAE: shorter side to the network's, flip, color jitter, grayscale, random crop."""
         moved = geometry.smallest_side(_maps(sample), self.image_size)
         if rng.random() < 0.5:
             moved = geometry.flip(moved)
@@ -138,12 +138,12 @@ class NYUv2Depth(Task):
         return {**moved, "image": to_unit(moved["image"])}
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Over all valid pixels of the batch; berHu turns quadratic at a fifth of the batch's largest error."""
+        """Mean over all valid pixels of the batch; berHu is quadratic above a fifth of the batch's largest error."""
         valid = batch["valid"]
         target = (batch["depth_m"][valid] - self.state["mean_m"]) / self.state["std_m"]
         self._guard(target)
         error: Tensor = (output[:, 0][valid] - target).abs()
-        if not error.numel():  # still a graph, so that distributed training doesn't stall
+        if not error.numel():  # a zero gradient, or distributed training would stall
             return output.sum() * 0.0
         if self.options.loss == "l1":
             return error.mean()
@@ -151,14 +151,14 @@ class NYUv2Depth(Task):
         return torch.where(error < corner, error, (error**2 + corner**2) / (2 * corner)).mean()
 
     def _guard(self, target: Tensor) -> None:
-        """Warns when targets of the first batches, which should be standardised, are far from mean 0, deviation 1."""
-        if not self._unseen or self.options.target == "metres" or target.numel() < 2:
+        """Warns if standardised targets of the first batches are far from mean 0 and deviation 1."""
+        if not self._batches_to_check or self.options.target == "metres" or target.numel() < 2:
             return
-        self._unseen -= 1
+        self._batches_to_check -= 1
         mean, deviation = float(target.mean()), float(target.std())
         if abs(mean) > 2 or not 0.1 < deviation < 5:
             log.warning("standardised depth has mean %.1f and deviation %.1f; expected about 0 and 1", mean, deviation)
-            self._unseen = 0
+            self._batches_to_check = 0
 
     def to_meters(self, output: Tensor) -> Tensor:
         """Network output (B, 1, H, W) -> depth in metres."""
@@ -229,7 +229,7 @@ class NYUv2Depth(Task):
         return list(depth[:, 0].cpu().numpy())
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Image, prediction and ground truth on one scale, absolute error; invalid pixels grey."""
+        """Image, prediction and ground truth on one scale, absolute error; invalid pixels are gray."""
         valid = sample["valid"]
         span = unit_range(sample["depth_m"][valid])
         error = np.abs(prediction - sample["depth_m"])
@@ -242,7 +242,7 @@ class NYUv2Depth(Task):
 
 
 def _check(options: NYUv2DepthOptions) -> None:
-    """Refuses what no type excludes."""
+    """Ranges that types don't express."""
     if not 0 <= options.overlap < 1:
         raise UsageError(f"task.overlap={options.overlap:g} should be at least 0 and less than 1")
     if options.max_depth_m <= MIN_DEPTH_M:

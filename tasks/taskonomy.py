@@ -1,4 +1,4 @@
-"""Taskonomy's eight regressions, trained and scored as MultiMAE does on its small split."""
+"""Eight regression tasks of Taskonomy, trained and scored as MultiMAE does on its small split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from croco_bench.errors import UsageError
 from croco_bench.metrics.dense import DenseMeter
 from croco_bench.types import Array, Batch, Sample, Size
 
-# Images predicted at once; no number depends on it.
+# Images predicted at once; results don't depend on it.
 _EVAL_BATCH = 16
 
 
@@ -29,9 +29,9 @@ class TaskonomyOptions:
     """Settings of the eight tasks.
 
     Attributes:
-        train_rows: how many rows of the list for training are used, the first ones.
-        val_rows: how many of the official validation list select the weights.
-        layout: how the files lie on disk; `auto` looks.
+        train_rows: number of rows of the training list that are used, from its start.
+        val_rows: number of rows of the official validation list that select the weights, from its start.
+        layout: layout of the files; `auto` detects it.
     """
 
     train_rows: int = 800
@@ -40,7 +40,7 @@ class TaskonomyOptions:
 
 
 class Taskonomy(Task):
-    """Regression of one domain, its channels as they are decoded, from 0 to 1."""
+    """Regression of one domain; channels are in 0 to 1, as they are decoded."""
 
     Options = TaskonomyOptions
     domain: ClassVar[str]
@@ -51,12 +51,12 @@ class Taskonomy(Task):
         self.options, self.image_size, self.state = options, image_size, {}
 
     def out_channels(self, data: TaskData) -> int:
-        """Those of the domain."""
+        """Channels of the domain."""
         return DOMAINS[self.domain].channels
 
     @property
     def selection_metric(self) -> str:
-        """The loss itself."""
+        """The loss."""
         return "l1"
 
     def open(self, root: Path, *, seed: int) -> TaskData:
@@ -73,7 +73,7 @@ class Taskonomy(Task):
         return self._prepare(sample)
 
     def _prepare(self, sample: Sample) -> Sample:
-        """Colour bilinearly, target and mask by nearest neighbour, to the network's size; then masks grow, edges soften."""
+        """Resizes the image bilinearly, target and masks by nearest neighbour; then dilates masks and softens edges."""
         height, width = self.image_size
         image = Image.fromarray(sample["image"]).resize((width, height), Image.Resampling.BILINEAR)
         target = _nearest(sample["target"], self.image_size).reshape(height, width, -1)
@@ -86,10 +86,12 @@ class Taskonomy(Task):
         """Mean absolute error over the valid pixels of the whole batch, all channels."""
         valid = batch["valid"]
         error: Tensor = (output.permute(0, 2, 3, 1)[valid] - batch["target"][valid]).abs()
-        return error.mean() if error.numel() else output.sum() * 0.0  # still a graph, for distributed training
+        return (
+            error.mean() if error.numel() else output.sum() * 0.0
+        )  # a zero gradient, or distributed training would stall
 
     def selection(self, reader: Reader) -> Evaluation:
-        """As the test split is scored."""
+        """The evaluation of the test split."""
         return self._whole(reader)
 
     def evaluations(self, data: TaskData) -> list[Evaluation]:
@@ -112,7 +114,7 @@ class Taskonomy(Task):
         return list(output.float().permute(0, 2, 3, 1).cpu().numpy())
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Image, prediction and truth on one scale, error averaged over channels; invalid pixels grey."""
+        """Image, prediction and truth on one scale, error averaged over channels; invalid pixels are gray."""
         valid, truth = sample["valid"], np.asarray(sample["target"])
         span = unit_range(truth[valid])
         error, top = np.abs(prediction - truth).mean(axis=-1), max(span[1] - span[0], 1e-3) / 2
@@ -125,7 +127,7 @@ class Taskonomy(Task):
 
 
 def _nearest(values: Array, size: Size) -> Array:
-    """The pixel whose area holds each new pixel's centre, with Pillow's sums; before OpenCV 5 its exact way differs."""
+    """Nearest neighbour with pixel centres aligned, rounded as Pillow does; INTER_NEAREST_EXACT differs before OpenCV 5."""
     rows, columns = (_centers(old, new) for old, new in zip(values.shape, size, strict=False))
     resized: Array = values[rows[:, None], columns]
     return resized
@@ -138,7 +140,7 @@ def _centers(old: int, new: int) -> Array:
 
 
 def _picture(values: Array, span: tuple[float, float], valid: Array) -> Array:
-    """One channel in false colours, two or three as red, green and blue."""
+    """One channel in false colors; two or three as red, green and blue."""
     if values.shape[2] == 1:
         return colored(values[:, :, 0], span, cv2.COLORMAP_VIRIDIS, valid)
     shown = np.zeros((*values.shape[:2], 3))

@@ -1,8 +1,8 @@
 """Regression with a predicted confidence: the Laplacian losses of CroCo-Flow and CroCo-Stereo, and plain L1.
 
-A network's output is (B, k + 1, H, W): k channels of flow or disparity, then the raw confidence c, from which a loss makes
-the logarithm of the Laplacian's scale s. Without the constant ln 2, the loss of a pixel is |p - t|_1 / s + ln s: a larger c
-means less trust. Targets are (B, k, H, W) in pixels, `valid` (B, H, W) says where they count.
+A network's output is (B, k + 1, H, W): k channels of flow or disparity, then the raw confidence c, which determines the
+scale s of the Laplacian. Without the constant ln 2, the loss of a pixel is |p - t|_1 / s + ln s: a larger c means less
+confidence. Targets are (B, k, H, W) in pixels; `valid` (B, H, W) masks them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def free(confidence: Tensor) -> Tensor:
     return confidence
 
 
-def bounded(confidence: Tensor, low: float = 0.25, high: float = 4.0) -> Tensor:
-    """ln s with s = low + (high - low) sigmoid(c); CroCo-Flow."""
-    return (low + (high - low) * torch.sigmoid(confidence)).log()
+def bounded(confidence: Tensor, min_scale: float = 0.25, max_scale: float = 4.0) -> Tensor:
+    """ln s with s = min_scale + (max_scale - min_scale) sigmoid(c); CroCo-Flow."""
+    return (min_scale + (max_scale - min_scale) * torch.sigmoid(confidence)).log()
 
 
 def symmetric(confidence: Tensor, limit: float = 3.0) -> Tensor:
@@ -33,7 +33,7 @@ def symmetric(confidence: Tensor, limit: float = 3.0) -> Tensor:
 
 
 def laplacian(output: Tensor, target: Tensor, valid: Tensor, log_scale: LogScale) -> Tensor:
-    """Mean over valid pixels of |p - t|_1 / s + ln s; 0, but still a graph, where none is valid."""
+    """Mean over valid pixels of |p - t|_1 / s + ln s; without any, 0 with a gradient of 0."""
     if not valid.any():
         return output.sum() * 0.0
     distance = (output[:, :-1] - target).abs().sum(dim=1)[valid]
@@ -42,22 +42,22 @@ def laplacian(output: Tensor, target: Tensor, valid: Tensor, log_scale: LogScale
 
 
 def l1(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean over valid pixels and all k channels of |p - t|; there is no confidence. 0 where no pixel is valid."""
+    """Mean over valid pixels and all k channels of |p - t|, without a confidence; 0 without valid pixels."""
     if not valid.any():
         return output.sum() * 0.0
     return (output - target).abs().movedim(1, -1)[valid].mean()
 
 
-def within(target: Tensor, valid: Tensor, most: float) -> Tensor:
-    """Where (B, H, W) a valid target (B, k, H, W) is shorter than `most` pixels."""
-    return valid & (target.square().sum(dim=1) < most**2)
+def within(target: Tensor, valid: Tensor, max_length: float) -> Tensor:
+    """Mask (B, H, W) of valid targets (B, k, H, W) shorter than `max_length` pixels."""
+    return valid & (target.square().sum(dim=1) < max_length**2)
 
 
 def _with(log_scale: LogScale) -> Loss:
     return lambda output, target, valid: laplacian(output, target, valid, log_scale)
 
 
-# By the names that recipes use; all but the last need a confidence.
+# Losses by the value of `task.loss`; all but l1 need a confidence.
 LOSSES: Mapping[str, Loss] = MappingProxyType(
     {"bounded": _with(bounded), "symmetric": _with(symmetric), "free": _with(free), "l1": l1}
 )

@@ -1,4 +1,4 @@
-"""Drawings of poses that a person can judge: cameras seen from above, and epipolar lines."""
+"""Pictures of poses: cameras seen from above, and epipolar lines."""
 
 from __future__ import annotations
 
@@ -11,41 +11,47 @@ from croco_bench.types import Array, Sample
 
 _DATABASE, _TRUTH, _PREDICTION = (150, 150, 150), (40, 150, 70), (210, 50, 40)
 _POINTS = ((228, 26, 28), (55, 126, 184), (255, 127, 0), (152, 78, 163), (255, 217, 47), (77, 175, 74))
-# What the drawing from above shows at least, and how much of it lies around the cameras.
-_LEAST_M, _MARGIN = 1.0, 0.3
-# Shapes are drawn on a grid of 1/16 pixel.
+# Minimum width of the drawing from above, and its margin as a share of the cameras' extent.
+_MIN_WIDTH_M, _MARGIN = 1.0, 0.3
+# OpenCV draws on a grid of 1/16 pixel.
 _SHIFT = 4
 
 
 def from_above(database: Array, truth: Array, prediction: Array, size: tuple[int, int]) -> tuple[Array, float]:
-    """Cameras (K, 4, 4), (4, 4) and (4, 4), camera to world: database grey, truth green, prediction red.
+    """Draws cameras from above, gray for the database, green for the truth, red for the prediction.
 
-    Up is where the cameras' upper edges point to on average. A prediction without a finite place isn't drawn; one that is
-    far away lies at the edge.
+    The vertical is the mean upward direction of the cameras. Predictions that aren't finite are left out; distant ones are
+    moved to the edge.
+
+    Args:
+        database: camera to world (K, 4, 4).
+        truth: camera to world (4, 4).
+        prediction: camera to world (4, 4).
+        size: of the drawing.
 
     Returns:
-        The drawing (H, W, 3) uint8 of `size`, and how many metres it is wide.
+        The drawing (H, W, 3) uint8, and its width in metres.
     """
     known = np.concatenate([database, truth[None]])
     right, ahead = _ground(known)
-    places = (known[:, :3, 3] - truth[:3, 3]) @ np.stack([right, ahead], axis=1)
-    low, high = places.min(axis=0), places.max(axis=0)
+    ground = np.stack([right, ahead], axis=1)
+    positions = (known[:, :3, 3] - truth[:3, 3]) @ ground
+    lower, upper = positions.min(axis=0), positions.max(axis=0)
     height, width = size
-    across_m = max(_LEAST_M, *((high - low) * (1, width / height))) * (1 + 2 * _MARGIN)
-    scale, middle = width / across_m, (low + high) / 2
+    width_m = max(_MIN_WIDTH_M, *((upper - lower) * (1, width / height))) * (1 + 2 * _MARGIN)
+    scale, middle = width / width_m, (lower + upper) / 2
     picture = np.full((height, width, 3), 255, np.uint8)
     cameras = [(pose, _DATABASE) for pose in database] + [(truth, _TRUTH)]
     if np.isfinite(prediction).all():
         cameras.append((prediction, _PREDICTION))
     for pose, color in cameras:
-        place = ((pose[:3, 3] - truth[:3, 3]) @ np.stack([right, ahead], axis=1) - middle) * scale
-        sight = np.array([pose[:3, 2] @ right, pose[:3, 2] @ ahead])
-        _wedge(picture, place, sight, color)
-    return picture, across_m
+        position = ((pose[:3, 3] - truth[:3, 3]) @ ground - middle) * scale
+        _draw_camera(picture, position, pose[:3, 2] @ ground, color)
+    return picture, width_m
 
 
 def _ground(poses: Array) -> tuple[Array, Array]:
-    """Unit vectors (3,) to the right and ahead, level, as the cameras look on average."""
+    """Horizontal unit vectors (3,) to the right and ahead of the mean viewing direction."""
     up, ahead = -poses[:, :3, 1].mean(axis=0), poses[:, :3, 2].mean(axis=0)
     up /= max(float(np.linalg.norm(up)), 1e-9)
     ahead = ahead - (ahead @ up) * up
@@ -53,14 +59,14 @@ def _ground(poses: Array) -> tuple[Array, Array]:
     return np.cross(ahead, up), ahead
 
 
-def _wedge(picture: Array, place: Array, sight: Array, color: tuple[int, int, int]) -> None:
-    """A camera as a triangle that opens to where it looks; `place` in pixels from the middle, right and ahead."""
+def _draw_camera(picture: Array, position: Array, direction: Array, color: tuple[int, int, int]) -> None:
+    """Draws a triangle that opens in viewing direction; `position` (right, ahead) in pixels from the middle."""
     height, width = picture.shape[:2]
-    reach = 0.09 * min(height, width)
+    length = 0.09 * min(height, width)
     half = np.array([width, height]) / 2 - 1
-    apex = np.clip(place, -half, half)
-    across = np.array([sight[1], -sight[0]])
-    corners = np.stack([apex, apex + reach * (sight + 0.5 * across), apex + reach * (sight - 0.5 * across)])
+    apex = np.clip(position, -half, half)
+    across = np.array([direction[1], -direction[0]])
+    corners = np.stack([apex, apex + length * (direction + 0.5 * across), apex + length * (direction - 0.5 * across)])
     pixels = np.stack([corners[:, 0] + width / 2, height / 2 - corners[:, 1]], axis=1)
     fixed = np.rint(pixels * (1 << _SHIFT)).astype(np.int32)
     line = max(round(min(height, width) / 150), 1)
@@ -69,14 +75,14 @@ def _wedge(picture: Array, place: Array, sight: Array, color: tuple[int, int, in
 
 
 def epipolar(images: tuple[Array, Array], K1: Array, K2: Array, prediction: Array, truth: Array) -> tuple[Array, Array]:
-    """Six points of view 1, and in view 2 the lines on which they must be: coloured as predicted, white in truth.
+    """Draws six points into view 1 and their epipolar lines into view 2: predicted ones in color, true ones white.
 
     Args:
         images: of view 1 and 2, (H, W, 3) uint8.
         K1: intrinsics (3, 3) of view 1.
         K2: intrinsics (3, 3) of view 2.
-        prediction: (4, 4), points of camera 2 into camera 1.
-        truth: (4, 4), the same.
+        prediction: camera 2 to camera 1 (4, 4).
+        truth: camera 2 to camera 1 (4, 4).
     """
     one, two = (image.copy() for image in images)
     height, width = one.shape[:2]
@@ -90,7 +96,7 @@ def epipolar(images: tuple[Array, Array], K1: Array, K2: Array, prediction: Arra
 
 
 def _epipolar_line(point: Array, motion: Array, K1: Array, K2: Array) -> Array:
-    """(a, b, c) of the line a x + b y + c = 0 in view 2: the plane of the point's ray and the other camera's centre."""
+    """(a, b, c) of the line a x + b y + c = 0 in view 2, the image of the ray of a homogeneous point in view 1."""
     rotation, translation = motion[:3, :3], motion[:3, 3]
     normal = rotation.T @ np.cross(translation, np.linalg.inv(K1) @ point)
     line: Array = np.linalg.inv(K2).T @ normal
@@ -98,7 +104,7 @@ def _epipolar_line(point: Array, motion: Array, K1: Array, K2: Array) -> Array:
 
 
 def _line(picture: Array, line: Array, color: tuple[int, int, int], thick: int) -> None:
-    """Draws a x + b y + c = 0, which lies anywhere or nowhere."""
+    """Draws the line a x + b y + c = 0, if it crosses the picture."""
     normal, offset = line[:2], line[2]
     length = float(np.linalg.norm(normal))
     if not length > 1e-12:
@@ -106,19 +112,21 @@ def _line(picture: Array, line: Array, color: tuple[int, int, int], thick: int) 
     foot, along = -offset * normal / length**2, np.array([-normal[1], normal[0]]) / length
     middle = np.array(picture.shape[1::-1]) / 2
     center = foot + ((middle - foot) @ along) * along
-    reach = float(np.hypot(*picture.shape[:2]))
-    if np.linalg.norm(center - middle) > reach:
+    diagonal = float(np.hypot(*picture.shape[:2]))
+    if np.linalg.norm(center - middle) > diagonal:
         return
-    fixed = np.rint(np.stack([center - reach * along, center + reach * along]) * (1 << _SHIFT)).astype(int).tolist()
+    fixed = (
+        np.rint(np.stack([center - diagonal * along, center + diagonal * along]) * (1 << _SHIFT)).astype(int).tolist()
+    )
     cv2.line(picture, fixed[0], fixed[1], color, thick, cv2.LINE_AA, _SHIFT)
 
 
 def panels_of_query(sample: Sample, prediction: Array) -> dict[str, Array]:
-    """The query, the database view that is most like it, and all cameras from above."""
+    """The query, its first database view, and all cameras from above."""
     database, query = to_uint8(sample["image1"][0]), to_uint8(sample["image2"])
     pose = locate(sample["cam2world1"], prediction, meters=sample["metres"])
-    drawing, across_m = from_above(sample["cam2world1"], sample["cam2world2"], pose, query.shape[:2])
-    title = f"from above, {across_m:.1f} m: database grey, truth green, prediction red"
+    drawing, width_m = from_above(sample["cam2world1"], sample["cam2world2"], pose, query.shape[:2])
+    title = f"from above, {width_m:.1f} m: database grey, truth green, prediction red"
     return {f"{sample['scene']}: nearest database view": database, "query": query, title: drawing}
 
 

@@ -1,4 +1,4 @@
-"""Relative pose of two views, and visual localisation by it: 7-Scenes, after Reloc3r."""
+"""Relative pose of two views, and visual localisation by it, on 7-Scenes as Reloc3r."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from croco_bench.tasks.relative_pose.classical import METHODS
 from croco_bench.tasks.relative_pose.pictures import panels_of_pair, panels_of_query
 from croco_bench.tasks.relative_pose.rotations import (
     WIDTHS,
-    Rotation,
+    Representation,
     angle_between,
     rotation_distance,
     to_direction,
@@ -40,11 +40,11 @@ from croco_bench.tasks.relative_pose.rotations import (
 from croco_bench.tiling import SharesImages
 from croco_bench.types import Array, Batch, Sample, Size
 
-# Reloc3r's.
+# Color jitter of Reloc3r.
 _JITTER = ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-0.1, 0.1))
-# So many training pairs are read for the mean length of translations.
+# Training pairs that are read for the mean length of translations.
 _MEASURED = 256
-# Pairs predicted at once; no number depends on it.
+# Pairs predicted at once; results don't depend on it.
 _EVAL_PAIRS = 32
 _MEDIANS = "medians over a scene's test frames, mean over scenes"
 _LOCATED = {
@@ -60,26 +60,26 @@ class RelativePoseOptions:
     """Settings of the task.
 
     Attributes:
-        train_on: the training frames of 7-Scenes, paired by the settings below, or the pairs of CroCo's Habitat release in the
-            folder beside it; then all of those pairs of 7-Scenes may select.
-        rotation: which numbers stand for a rotation; see `croco_bench.tasks.relative_pose.rotations`.
-        translation: whether translations are learned and scored in metres, or as directions.
-        translation_weight: of the translation's loss beside the rotation's.
-        neighbours: database views that a query is located by, the first ones of its retrieval list.
-        lists: the folder with the retrieval lists; `auto` looks.
+        train_on: training frames of 7-Scenes, paired by the settings below, or pairs of CroCo's Habitat release in the folder
+            beside it; with the latter, all training pairs of 7-Scenes can be selection pairs.
+        rotation: representation of rotations; see `croco_bench.tasks.relative_pose.rotations`.
+        translation: translations are learned and scored in metres, or as directions.
+        translation_weight: weight of the translation loss; that of the rotation loss is 1.
+        neighbours: number of database views that locate a query, from the start of its retrieval list.
+        lists: folder of the retrieval lists; `auto` looks beside the dataset.
         also: further test sets, scored pair by pair: `scannet1500`, or the path of a list in SuperGlue's format.
-        pairs_per_frame: references drawn for each training frame.
-        distance_m: least and most distance of a training pair.
-        angle_deg: most angle between the viewing directions of a training pair.
-        depth_m: the point that lies so far ahead of each view of a training pair is inside the other.
-        select_fraction: share of the training frames, in whole sequences, whose pairs select the weights.
-        select_pairs: how many pairs at most do.
-        color: colour jitter while training, of each view by itself.
-        focal_px: focal length of 7-Scenes at 480x640, which methods without learning depend on.
+        pairs_per_frame: reference frames drawn for each training frame.
+        distance_m: minimum and maximum distance of the cameras of a training pair.
+        angle_deg: maximum angle between the viewing directions of a training pair.
+        depth_m: in a training pair, the point at this depth ahead of each view is visible in the other.
+        select_fraction: share of the training frames, in whole sequences, that is held out for selection.
+        select_pairs: maximum number of selection pairs.
+        color: color jitter in training, independent for both views.
+        focal_px: focal length of 7-Scenes at 480x640; only classical methods use it.
     """
 
     train_on: Literal["7scenes", "habitat_release"] = "7scenes"
-    rotation: Rotation = "svd9"
+    rotation: Representation = "svd9"
     translation: Literal["metric", "direction"] = "metric"
     translation_weight: float = 1.0
     neighbours: int = 10
@@ -96,9 +96,9 @@ class RelativePoseOptions:
 
 
 class RelativePose(Task):
-    """Numbers for a rotation, then three for a translation: the motion of camera 2's points into camera 1.
+    """Predicts a rotation and a translation (3 channels) that map points of camera 2 into camera 1.
 
-    In metres, the three are in units of `state["scale_m"]`, the mean length of training translations.
+    Metric translations are predicted in units of `state["scale_m"]`, the mean length of training translations.
     """
 
     Options = RelativePoseOptions
@@ -113,12 +113,12 @@ class RelativePose(Task):
         self.state = {"scale_m": 1.0}
 
     def out_channels(self, data: TaskData) -> int:
-        """Rotation and translation."""
+        """Representation of the rotation, and translation."""
         return WIDTHS[self.options.rotation] + 3
 
     @property
     def selection_metric(self) -> str:
-        """In metres the median error of translations, where networks differ most; else the area over both angles."""
+        """Metric: median translation error, in which networks differ most. Directions: AUC of the larger angular error."""
         return "pair_translation_m" if self._meters else "auc20"
 
     @property
@@ -148,7 +148,7 @@ class RelativePose(Task):
         return TaskData(test, further=_further(self.options.also, root.parent), notes=test.notes)
 
     def measure_state(self, train: Reader) -> None:
-        """The mean length (m) of training translations, from 256 pairs spread evenly.
+        """The mean length (m) of training translations, from 256 evenly spaced pairs.
 
         Raises:
             DataError: no training pair has a baseline.
@@ -164,7 +164,7 @@ class RelativePose(Task):
         self.state = {"scale_m": mean}
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The whole image where its shape allows, else its middle; the colours of each view changed. Never mirrored."""
+        """Resizes and crops to the network's size, and jitters the colors of each view. Never mirrored."""
         images = [
             resize_crop_with_intrinsics(sample[f"image{view}"], sample[f"K{view}"], self.image_size)[0] for view in "12"
         ]
@@ -174,26 +174,26 @@ class RelativePose(Task):
         return {"image1": one, "image2": two, "relative": torch.from_numpy(sample["relative"]).float()}
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Mean over pairs, in both orders, of the rotation's error and `translation_weight` times the translation's.
+        """Mean over pairs, in both orders, of rotation loss + `translation_weight` * translation loss.
 
-        The former is an angle in radians. The latter is a distance in units of the mean training baseline; or, of
-        directions, an angle in radians, which pairs without a baseline don't have.
+        The rotation loss is an angle in radians. The translation loss is a distance in units of the mean training baseline
+        if metric; otherwise an angle in radians, 0 for pairs without a baseline.
         """
         forth: Tensor = batch["relative"]
         truth = torch.cat([forth, torch.linalg.inv(forth)])
         rotation, translation = _split(output)
-        turned = rotation_distance(to_rotation(rotation, self.options.rotation), truth[:, :3, :3]).mean()
+        rotation_loss = rotation_distance(to_rotation(rotation, self.options.rotation), truth[:, :3, :3]).mean()
         if self._meters:
-            moved = (translation - truth[:, :3, 3] / self.state["scale_m"]).norm(dim=1).mean()
+            translation_loss = (translation - truth[:, :3, 3] / self.state["scale_m"]).norm(dim=1).mean()
         else:
-            told = truth[:, :3, 3].norm(dim=1) > ZERO_BASELINE_M
+            has_direction = truth[:, :3, 3].norm(dim=1) > ZERO_BASELINE_M
             angles = angle_between(to_direction(translation), to_direction(truth[:, :3, 3]))
-            moved = torch.where(told, angles, 0.0).sum() / told.sum().clamp(min=1)
-        total: Tensor = turned + self.options.translation_weight * moved
+            translation_loss = torch.where(has_direction, angles, 0.0).sum() / has_direction.sum().clamp(min=1)
+        total: Tensor = rotation_loss + self.options.translation_weight * translation_loss
         return total
 
     def to_poses(self, output: Tensor) -> Tensor:
-        """Network output (B, out_channels) -> motions of camera 2's points into camera 1 (B, 4, 4); metres, or length 1."""
+        """Network output (B, out_channels) -> maps (B, 4, 4) of camera 2 into camera 1; in metres, or of length 1."""
         rotation, translation = _split(output.float())
         poses = torch.eye(4, device=output.device).repeat(len(output), 1, 1)
         poses[:, :3, :3] = to_rotation(rotation, self.options.rotation)
@@ -240,7 +240,7 @@ class RelativePose(Task):
         )
 
     def _prepare(self, sample: Sample, *, meters: bool, native: bool) -> Sample:
-        """Images as in training but for the jitter, or `native`; `meters` says what predicted translations will mean."""
+        """Images as in training without jitter, or at native size; `metres` tells meters and panels the unit."""
         prepared = {**sample, "metres": meters}
         for view in "12":
             images, K = sample[f"image{view}"], sample[f"K{view}"]
@@ -251,7 +251,7 @@ class RelativePose(Task):
         return prepared
 
     def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
-        assert isinstance(network, SharesImages), "queries are encoded once, however many views they are compared with"
+        assert isinstance(network, SharesImages), "images are encoded once, however many pairs they are in"
         queries: Tensor = batch["image2"]
         stack = batch["image1"].shape[1:-3]  # (K,) for queries, () for pairs
         references: Tensor = batch["image1"].reshape(-1, *queries.shape[1:])
@@ -261,7 +261,7 @@ class RelativePose(Task):
         return list(self.to_poses(output).cpu().double().numpy().reshape(-1, *stack, 4, 4))
 
     def classical_methods(self) -> Mapping[str, ClassicalMethod]:
-        """No motion, which places a query amid its database views; and SIFT with two estimators."""
+        """No motion, which locates a query at the median of its database views; SIFT with two estimators."""
         return {
             name: ClassicalMethod(method.predict, partial(self._adapt, meters=method.meters, native=method.native))
             for name, method in METHODS.items()
@@ -278,7 +278,7 @@ class RelativePose(Task):
         )
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Both views, and what was predicted: cameras from above for a query, epipolar lines for a pair."""
+        """Both views, and the prediction: cameras from above for a query, epipolar lines for a pair."""
         return panels_of_query(sample, prediction) if prediction.ndim == 3 else panels_of_pair(sample, prediction)
 
 
@@ -287,7 +287,7 @@ def _split(output: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _further(names: tuple[str, ...], data_root: Path) -> dict[str, PoseReader]:
-    """The test sets called so, by the prefix of their metrics."""
+    """Readers of the test sets in `task.also`, by dataset name."""
     found: dict[str, PoseReader] = {}
     for name in names:
         pairs = open_scannet1500(data_folder(data_root, name)) if name == "scannet1500" else open_pair_list(name)

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from croco_bench.tasks.relative_pose.rotations import (
     WIDTHS,
-    Rotation,
+    Representation,
     angle_between,
     rotation_distance,
     to_direction,
     to_rotation,
 )
 
-CODES = pytest.mark.parametrize("code", list(WIDTHS))
+REPRESENTATIONS = pytest.mark.parametrize("representation", list(WIDTHS))
 EYE = torch.eye(3)
 
 
@@ -29,31 +29,31 @@ def rotations(count: int, seed: int = 0) -> Tensor:
     return found
 
 
-def encoded(rotation: Tensor, code: Rotation, scale: float = 1.0) -> Tensor:
-    """Raw numbers (B, WIDTHS[code]) that stand for rotations (B, 3, 3), written out by hand."""
-    if code == "svd9":
+def encoded(rotation: Tensor, representation: Representation, scale: float = 1.0) -> Tensor:
+    """Raw numbers (B, WIDTHS[representation]) that stand for rotations (B, 3, 3), written out by hand."""
+    if representation == "svd9":
         return (scale * rotation - EYE).flatten(1)
-    if code == "r6d":
+    if representation == "r6d":
         return torch.cat([scale * rotation[:, :, 0] - EYE[0], 3 * scale * rotation[:, :, 1] - EYE[1]], dim=1)
     quaternion: Tensor = scale * roma.rotmat_to_unitquat(rotation) - torch.tensor([0.0, 0.0, 0.0, 1.0])
     return quaternion
 
 
-@CODES
-def test_zeros_are_the_identity_and_every_rotation_has_numbers(code: Rotation) -> None:
-    assert torch.equal(to_rotation(torch.zeros(2, WIDTHS[code]), code), EYE.expand(2, 3, 3))
+@REPRESENTATIONS
+def test_zeros_are_the_identity_and_every_rotation_has_numbers(representation: Representation) -> None:
+    assert torch.equal(to_rotation(torch.zeros(2, WIDTHS[representation]), representation), EYE.expand(2, 3, 3))
     truth = rotations(200)
     for scale in (1.0, 0.3, 40.0):
-        raw = encoded(truth, code, scale)
-        assert raw.shape == (200, WIDTHS[code])
-        torch.testing.assert_close(to_rotation(raw, code), truth, atol=2e-5, rtol=0)
+        raw = encoded(truth, representation, scale)
+        assert raw.shape == (200, WIDTHS[representation])
+        torch.testing.assert_close(to_rotation(raw, representation), truth, atol=2e-5, rtol=0)
 
 
-@CODES
-def test_any_numbers_give_a_rotation(code: Rotation) -> None:
+@REPRESENTATIONS
+def test_any_numbers_give_a_rotation(representation: Representation) -> None:
     torch.manual_seed(0)
     for scale in (1e-8, 1e-3, 1.0, 1e3, 1e9):
-        found = to_rotation(scale * torch.randn(100, WIDTHS[code]), code)
+        found = to_rotation(scale * torch.randn(100, WIDTHS[representation]), representation)
         torch.testing.assert_close(found @ found.mT, EYE.expand(100, 3, 3), atol=1e-5, rtol=0)
         torch.testing.assert_close(torch.linalg.det(found), torch.ones(100), atol=1e-5, rtol=0)
 
@@ -67,67 +67,67 @@ def test_nine_numbers_give_the_nearest_rotation() -> None:
     np.testing.assert_allclose(to_rotation(raw, "svd9").numpy(), nearest, atol=1e-5)
 
 
-@CODES
-def test_half_precision_is_left_before_decoding(code: Rotation) -> None:
-    raw = torch.randn(20, WIDTHS[code], generator=torch.Generator().manual_seed(2)).bfloat16()
+@REPRESENTATIONS
+def test_half_precision_is_left_before_decoding(representation: Representation) -> None:
+    raw = torch.randn(20, WIDTHS[representation], generator=torch.Generator().manual_seed(2)).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = to_rotation(raw, code)
+        found = to_rotation(raw, representation)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found @ found.mT, EYE.expand(20, 3, 3), atol=1e-5, rtol=0)
     assert to_direction(raw[:, :3]).dtype == torch.float32
 
 
-@CODES
-def test_training_can_follow_evaluation(code: Rotation) -> None:
+@REPRESENTATIONS
+def test_training_can_follow_evaluation(representation: Representation) -> None:
     """What is computed once for all must not be made in inference mode."""
     for cached in (value for name, value in vars(roma.mappings).items() if name.startswith("_cached")):
         cached.cache_clear()
     with torch.inference_mode():
-        to_rotation(torch.ones(2, WIDTHS[code]), code)
-    raw = torch.ones(2, WIDTHS[code], requires_grad=True)
-    to_rotation(raw, code).sum().backward()  # type: ignore[no-untyped-call]
+        to_rotation(torch.ones(2, WIDTHS[representation]), representation)
+    raw = torch.ones(2, WIDTHS[representation], requires_grad=True)
+    to_rotation(raw, representation).sum().backward()  # type: ignore[no-untyped-call]
     assert raw.grad is not None
 
 
-def _edge_cases(code: Rotation) -> dict[str, Tensor]:
-    offset = encoded(EYE[None], code, 0.0)[0]  # what makes all numbers zero
+def _edge_cases(representation: Representation) -> dict[str, Tensor]:
+    offset = encoded(EYE[None], representation, 0.0)[0]  # what makes all numbers zero
     draw = torch.Generator().manual_seed(3)
-    noise = torch.randn(16, WIDTHS[code], generator=draw)
+    noise = torch.randn(16, WIDTHS[representation], generator=draw)
     cases = {"nothing": offset.expand(2, -1), "zeros": 0 * noise}
     cases |= {f"nothing and {scale:g}": offset + scale * noise for scale in (1e-12, 1e-7, 1e-4)}
     cases |= {f"{scale:g}": scale * noise for scale in (1e-12, 1e-4, 1.0, 1e4, 1e12)}
-    if code == "svd9":
+    if representation == "svd9":
         flat, twice = torch.diag(torch.tensor([1.0, 1.0, 0.0])), torch.diag(torch.tensor([1.0, 1.0, -1.0]))
         line = torch.diag(torch.tensor([1.0, 0.0, 0.0]))
         cases |= {
             name: (matrix - EYE).reshape(1, 9) for name, matrix in (("flat", flat), ("mirror", twice), ("line", line))
         }
-    if code == "r6d":
+    if representation == "r6d":
         cases["parallel"] = torch.tensor([[1.0, 2.0, 3.0, 2.0, 4.0, 6.0]]) - torch.tensor([1.0, 0, 0, 0, 1, 0])
     return cases
 
 
-@CODES
-def test_gradients_are_finite_everywhere(code: Rotation) -> None:
+@REPRESENTATIONS
+def test_gradients_are_finite_everywhere(representation: Representation) -> None:
     """Of the angle to a random rotation, to the very same one, and to one half a turn away."""
     half_turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-    for name, numbers in _edge_cases(code).items():
-        found = to_rotation(numbers, code)
+    for name, numbers in _edge_cases(representation).items():
+        found = to_rotation(numbers, representation)
         for truth in (rotations(len(numbers)), found, found @ half_turn):
             raw = numbers.clone().requires_grad_()
-            angle = rotation_distance(to_rotation(raw, code), truth)
+            angle = rotation_distance(to_rotation(raw, representation), truth)
             assert ((angle >= 0) & (angle <= np.pi + 1e-6)).all(), name
             (gradient,) = torch.autograd.grad(angle.sum(), raw)
             assert torch.isfinite(gradient).all(), name
 
 
-@CODES
-def test_gradients_lead_to_the_truth(code: Rotation) -> None:
-    raw, truth = torch.zeros(8, WIDTHS[code], requires_grad=True), rotations(8, seed=4)
+@REPRESENTATIONS
+def test_gradients_lead_to_the_truth(representation: Representation) -> None:
+    raw, truth = torch.zeros(8, WIDTHS[representation], requires_grad=True), rotations(8, seed=4)
     optimizer = torch.optim.Adam([raw], lr=0.1)
     for _ in range(100):
         optimizer.zero_grad()
-        loss = rotation_distance(to_rotation(raw, code), truth).mean()
+        loss = rotation_distance(to_rotation(raw, representation), truth).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert loss < 0.1
