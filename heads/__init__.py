@@ -1,4 +1,4 @@
-"""The benchmark's heads: modules built from a feature spec and an output width. Imports no torch."""
+"""The benchmark's heads, one module each, with a card below. Imports no torch."""
 
 if __name__ != "croco_bench.heads":
     raise ImportError(

@@ -1,4 +1,4 @@
-"""MultiMAE's segmentation head: ConvNeXt blocks on a map that is finer than the patch grid (Bachmann 2022, Liu 2022)."""
+"""MultiMAE's segmentation head: ConvNeXt blocks on a map finer than the patch grid (Bachmann 2022, Liu 2022)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ConvNeXtOptions:
     """Settings of the head; the defaults are MultiMAE's.
 
     Attributes:
-        width: channels of the map that the blocks work on.
-        blocks: how many blocks.
-        preds_per_patch: positions of that map per patch, a square number.
+        width: channels of the map.
+        blocks: number of blocks.
+        preds_per_patch: positions of the map per patch, a square number.
     """
 
     width: int = 384

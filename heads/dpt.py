@@ -1,4 +1,4 @@
-"""DPT head on four block outputs (Ranftl 2021), in the variant that MultiMAE and CroCo use."""
+"""DPT head on four block outputs (Ranftl 2021), in the variant of MultiMAE and CroCo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DPTOptions:
     """Settings of the head.
 
     Attributes:
-        hooks: which four block outputs to use (0-based, decoder blocks after encoder blocks); None: by rule.
+        hooks: indices of four block outputs (decoder blocks after encoder blocks); None: see `default_hooks`.
         layer_widths: channels of the four reassembled maps, finest first.
         features: channels of the fusion.
     """
@@ -31,10 +31,10 @@ class DPTOptions:
 
 
 def default_hooks(encoder_depth: int, decoder_depth: int) -> tuple[int, ...]:
-    """Four block outputs, evenly spread backwards from the last.
+    """Four block outputs, evenly spaced backwards from the last.
 
     Encoder alone: every depth/4-th block, [2, 5, 8, 11] of 12. With a decoder: steps of 3, 4, 8 for 8, 12, 24 decoder
-    blocks, as CroCo has them, hence [10, 13, 16, 19] for 12 + 8: the first hook is an encoder block, not yet normed.
+    blocks, as in CroCo, hence [10, 13, 16, 19] for 12 + 8: the first hook is an encoder block before the norm.
 
     Raises:
         FitError: there are fewer than four blocks.
@@ -67,7 +67,7 @@ class _Fusion(nn.Module):
 
     def forward(self, coarse: Tensor | None, fine: Tensor) -> Tensor:
         merged = fine if coarse is None else coarse + self.skip_unit(fine)
-        # A 1x1 convolution and bilinear resizing commute: projecting first is the same at a quarter of the cost.
+        # A 1x1 convolution and bilinear resizing commute: projecting first costs a quarter.
         return _double(self.project(self.unit(merged)))
 
 
@@ -78,8 +78,8 @@ def _double(image: Tensor) -> Tensor:
 class DPT(Head):
     """Tokens of four blocks -> (B, out_channels, H, W), no activation.
 
-    The four maps are brought to 4, 2, 1 and 1/2 times the patch grid and fused from coarse to fine, up to 8 times the
-    grid; from there the output is resized to the image, a doubling with patches of 16.
+    The four maps are resized to 4, 2, 1 and 1/2 times the patch grid and fused from coarse to fine, up to 8 times the
+    grid; the output is resized to the image, by a factor of 2 for patches of 16.
 
     Raises:
         FitError: a side of the patch grid is odd (the coarsest map halves it), a hook doesn't exist, there are fewer
@@ -108,8 +108,8 @@ class DPT(Head):
         )
         self.project = nn.ModuleList(nn.Conv2d(one, width, 3, padding=1, bias=False) for one in outputs)
         self.fuse = nn.ModuleList(_Fusion(width) for _ in range(4))
-        # The coarsest level has nothing to add: its unit exists in the released weights but is never run, and a
-        # parameter that gets no gradient would stall distributed training.
+        # The coarsest level has no coarser map to add: this unit is in the released weights but never runs, and parameters
+        # without gradients would stall distributed training.
         self.fuse[3].skip_unit.requires_grad_(False)
         self.before = nn.Conv2d(width, width // 2, 3, padding=1)
         self.after = nn.Sequential(
@@ -134,14 +134,14 @@ class DPT(Head):
             )
 
     def resolved(self) -> dict[str, Any]:
-        """The hooks that were used."""
+        """The hooks in use."""
         return {"hooks": list(self.hooks)}
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
-        """Takes the head's weights from a released file's state: all of them, and nothing else.
+        """Loads the head's weights from the state of a released file; they must be complete.
 
         Args:
-            state: the entries below `head.dpt.`, `dpt.`, or bare, as CroCo and MultiMAE name them.
+            state: weights under the names of CroCo and MultiMAE, with the prefix `head.dpt.`, `dpt.` or none.
 
         Raises:
             CheckpointError: a weight is missing, unknown, of another shape, or differs from its alias.
@@ -164,7 +164,7 @@ class DPT(Head):
         """See `Head.forward`."""
         maps = []
         for hook, embed, resize, project in zip(self.hooks, self.embed, self.resize, self.project, strict=True):
-            # A view: channels stay last in memory, which costs no copy here and spares convolutions theirs.
+            # A view with channels last in memory, the layout that convolutions need: no copies.
             tokens = features.tokens[hook]
             image = tokens.view(len(tokens), *features.grid, -1).movedim(-1, 1)
             maps.append(project(resize(embed(image))))
@@ -172,7 +172,7 @@ class DPT(Head):
         for level in (3, 2, 1, 0):
             fused = self.fuse[level](fused, maps[level])
         assert fused is not None
-        # Patches of 16: a doubling. Smaller patches: never larger than the image only to be shrunk again.
+        # Twice the size for patches of 16; for smaller patches directly the image's size, to save memory.
         full = F.interpolate(self.before(fused), size=self.image_size, mode="bilinear", align_corners=True)
         output: Tensor = self.after(full)
         return output
@@ -192,9 +192,9 @@ _RELEASED = (
 
 
 def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of CroCo's and MultiMAE's files (below `head.dpt.`, `dpt.` or bare) -> names of `DPT`.
+    """Renames weights of CroCo and MultiMAE (prefix `head.dpt.`, `dpt.` or none) to those of `DPT`.
 
-    Those files hold most tensors twice, under two names; both must agree.
+    Their files hold most tensors twice, under two names; both must be equal.
 
     Raises:
         CheckpointError: an unknown name, or two names of one tensor that differ.
@@ -211,7 +211,7 @@ def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _renamed(original: str) -> str:
     name = original.removeprefix("head.") if original.startswith("head.dpt.") else original
     name = name.removeprefix("dpt.")
-    # Aliases, counted from 1: act_1_postprocess is act_postprocess.0.
+    # Aliases count from 1: act_1_postprocess is act_postprocess.0.
     name = re.sub(r"^act_(\d)_postprocess", lambda match: f"act_postprocess.{int(match[1]) - 1}", name)
     name = re.sub(r"^scratch\.layer(\d)_rn", lambda match: f"scratch.layer_rn.{int(match[1]) - 1}", name)
     for pattern, new in _RELEASED:

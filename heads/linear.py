@@ -17,23 +17,22 @@ class LinearOptions:
     """Settings of the head.
 
     Attributes:
-        pool: "mean" of the last block's patch tokens; "cls", the class or global token; "auto", the latter where the
-            backbone has one (MAE, MultiMAE, most timm ViTs), the former where it has none (CroCo).
+        pool: "mean" of the last block's patch tokens; "cls", the class or global token; "auto", cls if the backbone has
+            one (MAE, MultiMAE, most timm ViTs), otherwise mean (CroCo).
     """
 
     pool: Literal["auto", "mean", "cls"] = "auto"
 
 
 class Linear(PooledHead):
-    """Tokens of the last block -> (B, out_channels): pooled, normed over the batch without learned scale, classified.
+    """Tokens of the last block -> (B, out_channels): pooling, batch norm without learned scale, linear layer.
 
-    As MAE's probe: BatchNorm1d(affine=False, eps=1e-6), then a linear layer whose weights start at 0.01 standard
-    deviation and whose biases start at 0. Pooling learns nothing, so vectors can be kept and `classify` be trained
-    alone.
+    As MAE's probe: BatchNorm1d(affine=False, eps=1e-6); initial weights have a standard deviation of 0.01, biases are 0.
+    Pooling has no parameters, so that `classify` can be trained on cached vectors.
 
     Raises:
-        FitError: `pool` is "cls" and the backbone has no such token. From `classify`, in training: one image at a time,
-            over which nothing can be normed.
+        FitError: `pool` is "cls" and the backbone has no such token. From `classify` in training: the batch has one image,
+            which has no variance.
     """
 
     Options = LinearOptions
@@ -48,7 +47,7 @@ class Linear(PooledHead):
             )
         self.poolings = ("cls", "mean") if spec.has_cls else ("mean",)
         how = self.poolings[0] if options.pool == "auto" else options.pool
-        # In the state dict, so that weights never meet the vectors of another pooling.
+        # In the state dict, so that weights are never used with another pooling.
         self.register_buffer("from_cls", torch.tensor(how == "cls"))
         width = spec.widths[-1]
         self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6)
@@ -57,7 +56,7 @@ class Linear(PooledHead):
         nn.init.zeros_(self.linear.bias)
 
     def resolved(self) -> dict[str, Any]:
-        """The pooling that was taken."""
+        """The pooling in use."""
         return {"pool": self.pooling}
 
     @property
@@ -73,7 +72,7 @@ class Linear(PooledHead):
         """See `PooledHead.pooled`."""
         if how == "mean":
             return features.tokens[-1].mean(dim=1)
-        assert features.cls is not None, "a backbone whose spec has_cls hands out the token"
+        assert features.cls is not None, "a backbone with spec.has_cls returns the token"
         return features.cls
 
     def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Pose head: residual blocks on every token of the last block, their mean, and an MLP; as in Reloc3r (Dong 2024)."""
+"""Pose head of Reloc3r (Dong 2024): residual blocks on every token of the last block, their mean, an MLP."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class PoseOptions:
     """Settings of the head; the defaults are Reloc3r's for patches of 16.
 
     Attributes:
-        width: channels inside; Reloc3r takes four per pixel of a patch.
-        blocks: residual blocks of three layers each, before the mean.
-        layers: layers with ReLU after it.
+        width: channels inside; in Reloc3r four per pixel of a patch.
+        blocks: number of residual blocks of three layers each, before the mean.
+        layers: number of layers with ReLU after the mean.
     """
 
     width: int = 1024
@@ -39,9 +39,9 @@ class _Residual(nn.Module):
 
 
 class Pose(Head):
-    """Tokens of the last block -> (B, out_channels), no activation: what the numbers mean is the task's.
+    """Tokens of the last block -> (B, out_channels), no activation.
 
-    On tokens, 1x1 convolutions are linear layers.
+    Reloc3r's 1x1 convolutions are linear layers here, as the input is tokens.
 
     Raises:
         FitError: `width` isn't positive, or a count is negative.

@@ -1,4 +1,4 @@
-"""UPerNet on four block outputs of a ViT (Xiao 2018), as mmsegmentation trains MAE and BEiT backbones with it."""
+"""UPerNet on four block outputs of a ViT (Xiao 2018), as in mmsegmentation's configurations for MAE and BEiT."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class UPerNetOptions:
 
     Attributes:
         channels: channels of pooling, laterals and fusion.
-        pool_scales: sides of the grids that the coarsest map is averaged to.
+        pool_scales: sides of the grids of pyramid pooling.
         aux_channels: channels of the auxiliary classifier.
-        aux_weight: weight of its loss; 0 leaves it out.
-        dropout: how often a whole channel is dropped before each classifier.
-        hooks: which four block outputs to use, finest level first (0-based, decoder blocks after encoder blocks);
-            empty: by rule.
+        aux_weight: weight of the auxiliary loss; 0: no auxiliary classifier.
+        dropout: probability of dropping a channel before each classifier.
+        hooks: indices of four block outputs, finest level first (decoder blocks after encoder blocks); empty: see
+            `default_hooks`.
     """
 
     channels: int = 768
@@ -39,8 +39,8 @@ class UPerNetOptions:
 def default_hooks(blocks: int) -> tuple[int, ...]:
     """The outputs after a third, a half and two thirds of the blocks, and the last.
 
-    [3, 5, 7, 11] of 12 and [7, 11, 15, 23] of 24, as BEiT and mmsegmentation have them. Where three doesn't divide the
-    depth, the first rounds down and the third up: [0, 1, 2, 3] of 4. Decoder blocks count like encoder blocks.
+    [3, 5, 7, 11] of 12 and [7, 11, 15, 23] of 24, as in BEiT and mmsegmentation. If the depth isn't divisible by three,
+    the first is rounded down and the third up: [0, 1, 2, 3] of 4. Decoder blocks count like encoder blocks.
 
     Raises:
         FitError: there are fewer than four blocks.
@@ -84,7 +84,7 @@ class _Pyramid(nn.ModuleList):
 
 
 class _Pooling(nn.Module):
-    """The coarsest map beside its averages over coarse grids (the pyramid pooling of PSPNet)."""
+    """Pyramid pooling of PSPNet: the coarsest map, concatenated with its averages over coarse grids."""
 
     def __init__(self, width: int, channels: int, scales: Sequence[int]) -> None:
         super().__init__()
@@ -102,20 +102,19 @@ class _Pooling(nn.Module):
 class UPerNet(Head):
     """Tokens of four blocks -> (B, out_channels, H, W), no activation.
 
-    A pyramid of 4, 2, 1 and 1/2 times the patch grid; pyramid pooling on the coarsest map; a top-down path of bilinear
-    sums; all four maps fused at 4 times the grid, classified there and resized to the image (align_corners=False
-    throughout). Odd patch grids are fine: the coarsest map rounds down. `auxiliary` is a small classifier on the third
-    hook, at the patch grid.
+    Maps of 4, 2, 1 and 1/2 times the patch grid; pyramid pooling on the coarsest one; a top-down path with bilinear
+    upsampling; all four maps are concatenated at 4 times the grid, classified there and resized to the image
+    (align_corners=False throughout). With odd patch grids the coarsest map is rounded down. `auxiliary` is a small
+    classifier on the third hook, at the patch grid.
 
-    Hooks read blocks before any norm; only a last block has passed the backbone's final norm, where there is one
-    (mmsegmentation applies none). Norms are plain `BatchNorm2d`: with several processes they are for the engine to
-    convert to `SyncBatchNorm`, which mmsegmentation uses.
+    Block outputs are not normalised, except that of the last block by the backbone's final norm, if there is one
+    (mmsegmentation has none). Norms are `BatchNorm2d`; with several GPUs the engine converts them to `SyncBatchNorm`, as
+    in mmsegmentation.
 
     Raises:
         FitError: a side of the patch grid is 1 (the coarsest map halves it), a hook doesn't exist, there are fewer than
-            four blocks, or a setting is out of range. From `forward`, in training: a norm would see one value per
-            channel, as with one image averaged to 1x1. torch and mmsegmentation refuse this too; running statistics
-            instead would silently train another network.
+            four blocks, or a setting is out of range. From `forward` in training: a norm gets one value per channel, as
+            with one image averaged to 1x1. torch and mmsegmentation refuse this too.
     """
 
     Options = UPerNetOptions
@@ -166,7 +165,7 @@ class UPerNet(Head):
             )
 
     def resolved(self) -> dict[str, Any]:
-        """The hooks that were used."""
+        """The hooks in use."""
         return {"hooks": list(self.hooks)}
 
     def forward(self, features: Features) -> Tensor:
@@ -182,7 +181,7 @@ class UPerNet(Head):
         return _resize(self.classify(fused), self.image_size)
 
     def _map(self, features: Features, level: int) -> Tensor:
-        """The tokens of one hook as (B, C, h, w)."""
+        """Tokens of one hook as a map (B, C, h, w)."""
         tokens = features.tokens[self.hooks[level]]
         return tokens.transpose(1, 2).reshape(len(tokens), -1, *features.grid)
 
