@@ -77,7 +77,7 @@ def _from_file(source: CheckpointSource, size: Size, name: str) -> Backbone:
     path, license = locate(source)
     format, raw = recognize(read_checkpoint(path))
     converted = format.read(raw)
-    origin = Origin(source.text, format.name, raw.sha256, converted.license or license, converted.notes)
+    origin = Origin(source.text, format.name, raw.sha256, converted.license or license, (*raw.notes, *converted.notes))
     network, state = converted.network, converted.state
     if isinstance(network, TimmNetwork):
         backbone: Backbone = _timm(network, size, origin, name)

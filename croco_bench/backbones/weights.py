@@ -2,59 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
-import errno
 import hashlib
 import json
-import pathlib
-import pickle
-import re
-import warnings
-import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from croco_bench.backbones.formats import RawCheckpoint, State
 from croco_bench.backbones.formats.wrappers import unpack
-from croco_bench.errors import CheckpointError
-
-_numpy_scalar = np.float64().__reduce__()[0]
-
-# Classes in official files other than tensors. Unpickling them has no side effect.
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    pathlib.PosixPath,
-    pathlib.PurePosixPath,
-    OrderedDict,
-    np.dtype,
-    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # before and since numpy 2
-    *(type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64", "bool")),
-]
+from croco_bench.backbones.pickles import read_torch
+from croco_bench.errors import CheckpointError, UsageError
 
 
-def read_checkpoint(path: Path) -> RawCheckpoint:
+def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
     """The content of a torch or safetensors file; the kind is recognised from its first bytes.
+
+    Args:
+        path: the file.
+        entry: which state dict of the file to read, `model_ema` for instance; default: see `formats.wrappers`.
 
     Raises:
         CheckpointError: the file is missing, damaged, no checkpoint, or would run code.
+        UsageError: the file has no such entry.
     """
+    notes: list[str] = []
     try:
         head = _first_bytes(path)
         if len(head) >= 9 and head[8:9] == b"{":
             state, extras = _read_safetensors(path)
+            if entry is not None:
+                raise UsageError(f"{path} has one state dict only", "leave backbone.state out")
         elif head.startswith((b"PK\x03\x04", b"\x80")):
-            state, extras = unpack(_read_torch(path), path)
+            state, extras, notes = unpack(read_torch(path), path, entry)
         else:
             raise CheckpointError(f"{path} {_what_else(head)}")
-        return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path))
+        return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path), tuple(notes))
     except OSError as error:
         raise CheckpointError(
             f"{path} can't be read: {error.strerror or error}", "check the path and its permissions"
@@ -88,37 +75,6 @@ def _what_else(head: bytes) -> str:
     return "is neither a torch nor a safetensors file; expected .pth, .pt or .safetensors content"
 
 
-def _read_torch(path: Path) -> Any:
-    if _is_foreign_archive(path):
-        raise CheckpointError(f"{path} is an archive, but not one of torch.save", "expected a file with a state dict")
-    try:
-        # torch warns on stderr about pickles of other versions; errors are raised below.
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        if (
-            isinstance(error, OSError) and error.errno != errno.EINVAL
-        ):  # EINVAL: torch sought a position before the file's start
-            raise
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if refused and isinstance(error, pickle.UnpicklingError):
-            raise CheckpointError(
-                f"{path} wants to run code on loading ({refused.group(1)}), which is refused",
-                "ask its authors for a file with tensors only, or convert it to .safetensors where you trust it",
-            ) from error
-        raise CheckpointError(f"{path} is truncated or damaged", "download it again") from error
-
-
-def _is_foreign_archive(path: Path) -> bool:
-    """Whether this is a zip archive, but not of `torch.save` (TorchScript and numpy write archives too)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.rpartition("/")[2] for name in archive.namelist()]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # torch finds out what is wrong with it
-        return False
-    return "data.pkl" not in names or "constants.pkl" in names
-
-
 def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stream:
@@ -146,6 +102,11 @@ def _checked(state: State, path: Path) -> State:
                     f"{path}: {name} holds NaN or infinite values", "the training that wrote it diverged"
                 )
         checked[name] = tensor
+    matrices = [tensor for tensor in checked.values() if tensor.ndim > 1]
+    if matrices and not any(tensor.any() for tensor in matrices):
+        raise CheckpointError(
+            f"{path}: all weights are zero", "name another state dict of the file with backbone.state"
+        )
     return checked
 
 

@@ -142,8 +142,8 @@ def test_torch_files_without_weights(content: object, sentence: str, tmp_path: P
 
 
 def test_a_prefix_of_some_names_only(tmp_path: Path) -> None:
-    saved({"module.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "given.pth")
-    with pytest.raises(CheckpointError, match=r"some weights begin with 'module\.' and others, such as b, don't"):
+    saved({"backbone.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "given.pth")
+    with pytest.raises(CheckpointError, match=r"some weights begin with 'backbone\.' and others, such as b, don't"):
         load_backbone(tmp_path / "given.pth")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from croco_bench.backbones.formats.names import Names
-from croco_bench.backbones.formats.wrappers import unwrap
+from croco_bench.backbones.formats.wrappers import without_insertions, without_prefix
 from croco_bench.backbones.networks.architecture import Architecture, TimmNetwork
 from croco_bench.errors import CheckpointError
 
@@ -33,12 +33,14 @@ class RawCheckpoint:
         state: tensors by name.
         extras: everything else in the file (`args`, `croco_kwargs`, metadata of safetensors).
         sha256: of the file.
+        notes: facts for the result: which part of the file was read.
     """
 
     source: str
     state: State
     extras: Mapping[str, Any]
     sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
     def has(self, *beginnings: str) -> bool:
         """Whether the name of any tensor has one of these beginnings."""
@@ -101,17 +103,17 @@ def all_formats() -> tuple[Format, ...]:
 
 
 def recognize(raw: RawCheckpoint) -> tuple[Format, RawCheckpoint]:
-    """The format of a file, and the file without the prefixes that wrappers such as DDP put before all names.
+    """The format of a file, and the file with the names of that format, without what training code adds to them.
 
     Raises:
-        CheckpointError: no format matches, or a wrapper's prefix stands before some names only.
+        CheckpointError: no format matches, or weights outside a prefix might belong to the network.
     """
-    unwrapped: RawCheckpoint | None = raw
+    unwrapped: RawCheckpoint | None = without_insertions(raw)
     while unwrapped is not None:
         for one in all_formats():
             if one.matches(unwrapped):
                 return one, unwrapped
-        unwrapped = unwrap(unwrapped)
+        unwrapped = without_prefix(unwrapped)
     some = ", ".join(sorted(raw.state)[:3])
     known = ", ".join(one.name for one in all_formats())
     raise CheckpointError(f"{raw.source} holds weights of no known network (such as {some})", f"known formats: {known}")
