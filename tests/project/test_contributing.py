@@ -57,7 +57,15 @@ def run(commands: str, root: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-ADDITIONS = ("A head", "A recipe", "A pre-training recipe", "Published numbers")
+ADDITIONS = (
+    "A head",
+    "A task",
+    "A dataset",
+    "A checkpoint format",
+    "A recipe",
+    "A pre-training recipe",
+    "Published numbers",
+)
 
 
 def test_every_section_with_files_is_run() -> None:
