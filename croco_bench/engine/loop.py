@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 from accelerate import Accelerator
@@ -33,7 +33,10 @@ class TrainingJob:
     key: str
 
 
-class TrainingLoop(ABC):
+J = TypeVar("J", bound=TrainingJob)
+
+
+class TrainingLoop(ABC, Generic[J]):
     """Trains in steps, with a progress bar, a log, and a state in `last.pt` that a restart continues from.
 
     Attributes:
@@ -50,7 +53,7 @@ class TrainingLoop(ABC):
 
     def __init__(
         self,
-        job: TrainingJob,
+        job: J,
         accelerator: Accelerator,
         stepper: Stepper,
         *,
@@ -58,7 +61,7 @@ class TrainingLoop(ABC):
         transform: Callable[[Sample, np.random.Generator], Sample],
     ) -> None:
         """`reader` has the training items; `transform` makes a random sample of an item."""
-        self._job, self.accelerator, self.stepper = job, accelerator, stepper
+        self.job, self.accelerator, self.stepper = job, accelerator, stepper
         self._reader, self._transform = reader, transform
         self.start, self.clock, self.save_soon = 0, Clock(), False
         self.log: RunLog | None = None
@@ -85,7 +88,7 @@ class TrainingLoop(ABC):
         Raises:
             DivergedError: the loss is not finite.
         """
-        job, main = self._job, self.accelerator.is_main_process
+        job, main = self.job, self.accelerator.is_main_process
         self._resume()
         self.log = RunLog(job.folder, start=self.start, tracker=job.recipe.train.tracker) if main else None
         batches = training_batches(
@@ -113,34 +116,34 @@ class TrainingLoop(ABC):
 
     def log_step(self, done: int, **values: float) -> None:
         """Logs values of the last step, if it is one of the logged steps."""
-        steps = self._job.plan.steps
+        steps = self.job.plan.steps
         if self.log and (done % max(1, steps // self.log_lines) == 0 or done == steps):
             self.log.add(done - 1, **values)
 
     def _save_is_due(self, done: int) -> bool:
         """All processes together save sharded weights, but their clocks differ: the first process decides."""
-        seconds = self._job.recipe.train.save_seconds
-        due = [self.save_soon or self.clock.since_save >= seconds or done == self._job.plan.steps]
+        seconds = self.job.recipe.train.save_seconds
+        due = [self.save_soon or self.clock.since_save >= seconds or done == self.job.plan.steps]
         return bool(broadcast_object_list(due)[0] if self.stepper.sharded else due[0])
 
     def save(self, done: int) -> None:
         """Writes the state after `done` steps."""
         self.save_soon = False
         self.clock.saved()
-        state = {"key": self._job.key, "step": done, **self.clock.read(), **self.stepper.state(), **self.extra_state()}
+        state = {"key": self.job.key, "step": done, **self.clock.read(), **self.stepper.state(), **self.extra_state()}
         if self.accelerator.is_main_process:
-            save_state(self._job.folder / "last.pt", state)
+            save_state(self.job.folder / "last.pt", state)
 
     def _resume(self) -> None:
         """Restores the saved state, if there is one."""
-        state = load_state(self._job.folder / "last.pt", self._job.key)
+        state = load_state(self.job.folder / "last.pt", self.job.key)
         if state is None:
             return
         self.stepper.restore(state)
         self.restore(state)
         self.start, self.clock = int(state["step"]), Clock(state["seconds"], state.get("cpu_seconds", 0.0))
-        if self.accelerator.is_main_process and self.start < self._job.plan.steps:
-            log(f"going on from step {self.start} of {self._job.plan.steps}")
+        if self.accelerator.is_main_process and self.start < self.job.plan.steps:
+            log(f"going on from step {self.start} of {self.job.plan.steps}")
 
 
 class Clock:

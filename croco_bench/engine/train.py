@@ -62,14 +62,13 @@ class TrainResult:
         return self.step == self.plan.steps
 
 
-class Trainer(TrainingLoop):
+class Trainer(TrainingLoop[FineTuneJob]):
     """Fine-tunes `job.network` with `accelerator`."""
 
     title = "train"
     log_lines = 500
 
     def __init__(self, job: FineTuneJob, accelerator: Accelerator) -> None:
-        self.job = job
         optim, plan = job.recipe.optim, job.plan
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # SyncBatchNorm needs GPUs
             nn.SyncBatchNorm.convert_sync_batchnorm(job.network)  # type: ignore[no-untyped-call]

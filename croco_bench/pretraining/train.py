@@ -36,42 +36,23 @@ class PretrainJob(TrainingJob):
     source: PretrainSource
 
 
-class Pretrainer(TrainingLoop):
+class Pretrainer(TrainingLoop[PretrainJob]):
     """Trains `job.objective` with `accelerator`; after `train`, `scores` are the last held-out ones."""
 
     title = "pretrain"
     log_lines = 2000
 
     def __init__(self, job: PretrainJob, accelerator: Accelerator) -> None:
-        self.job = job
-        recipe, plan = job.recipe, job.plan
-        self._unsharded = _shard(job, accelerator) if recipe.train.shard else None
-        optimizer = _adamw(job.objective, recipe)
-        length = recipe.train.schedule or recipe.train.epochs or recipe.train.steps or 0
-        schedule = Schedule(
-            optimizer,
-            min_lr=recipe.optim.min_lr,
-            steps=length * plan.unit,
-            warmup=recipe.optim.warmup * plan.unit,
-        )
-        stepper = Stepper(
-            job.objective,
-            optimizer,
-            schedule,
-            _loss,
+        self._unsharded = _shard(job, accelerator) if job.recipe.train.shard else None
+        super().__init__(
+            job,
             accelerator,
-            accumulate=plan.accumulate,
-            clip_grad=recipe.optim.clip_grad,
-            seed=job.seed,
-            sharded=recipe.train.shard,
+            _stepper(job, accelerator),
+            reader=job.source.train,
+            transform=job.source.train_transform,
         )
-        super().__init__(job, accelerator, stepper, reader=job.source.train, transform=job.source.train_transform)
-        self.average = _average(job.objective, recipe.train.ema)
-        self.validation = (
-            Validation(job.source, batch_size=plan.micro_batch, accelerator=accelerator)
-            if job.source.held_out
-            else None
-        )
+        self.average = _average(job.objective, job.recipe.train.ema)
+        self.validation = Validation(job.source, job.plan.micro_batch, accelerator) if job.source.held_out else None
         self.output = Output(job.folder)
         self.scores = dict[str, float]()
 
@@ -156,6 +137,24 @@ def _shard(job: PretrainJob, accelerator: Accelerator) -> Objective:
     blocks = [module for module in job.objective.modules() if isinstance(module, Block | CrossBlock)]
     shard(job.objective, blocks, ["reconstruct"], accelerator)
     return unsharded
+
+
+def _stepper(job: PretrainJob, accelerator: Accelerator) -> Stepper:
+    train, optim, plan = job.recipe.train, job.recipe.optim, job.plan
+    optimizer = _adamw(job.objective, job.recipe)
+    length = train.schedule or train.epochs or train.steps or 0
+    schedule = Schedule(optimizer, min_lr=optim.min_lr, steps=length * plan.unit, warmup=optim.warmup * plan.unit)
+    return Stepper(
+        job.objective,
+        optimizer,
+        schedule,
+        _loss,
+        accelerator,
+        accumulate=plan.accumulate,
+        clip_grad=optim.clip_grad,
+        seed=job.seed,
+        sharded=train.shard,
+    )
 
 
 def _loss(wrapped: nn.Module, batch: Batch) -> Tensor:

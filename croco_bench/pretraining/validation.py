@@ -24,8 +24,8 @@ ROWS = 8
 class Validation:
     """Scores an objective on the held-out items. Items, crops and masks are equal at each call and in each process."""
 
-    def __init__(self, source: PretrainSource, *, batch_size: int, accelerator: Accelerator) -> None:
-        self._source, self._size, self._accelerator = source, batch_size, accelerator
+    def __init__(self, source: PretrainSource, batch_size: int, accelerator: Accelerator) -> None:
+        self._source, self._batch_size, self._accelerator = source, batch_size, accelerator
 
     def scores(self, objective: Objective) -> dict[str, float]:
         """`held_out`: the mean loss; for pairs also `held_out_wrong`, with another scene's view 2, and their `ratio`.
@@ -65,8 +65,8 @@ class Validation:
         return len(self._source.held_out)
 
     def _batches(self) -> Iterator[Tensors]:
-        for first in range(0, len(self), self._size):
-            batch = self._batch(range(first, min(first + self._size, len(self))))
+        for first in range(0, len(self), self._batch_size):
+            batch = self._batch(range(first, min(first + self._batch_size, len(self))))
             yield to_device(batch, self._accelerator.device)
 
     def _batch(self, indices: range) -> Tensors:
