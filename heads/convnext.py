@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveInt
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
@@ -23,8 +24,8 @@ class ConvNeXtOptions:
         preds_per_patch: positions of the map per patch, a square number.
     """
 
-    width: int = 384
-    blocks: int = 4
+    width: PositiveInt = 384
+    blocks: NonNegativeInt = 4
     preds_per_patch: int = 16
 
 
@@ -36,15 +37,18 @@ class ConvNeXt(Head):
     resizing to the image (align_corners=False). Any patch grid fits.
 
     Raises:
-        FitError: `preds_per_patch` isn't a square number, or another setting is out of range.
+        FitError: `preds_per_patch` isn't a square number.
     """
 
     Options = ConvNeXtOptions
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: ConvNeXtOptions) -> None:
         super().__init__(spec, out_channels, options)
-        _check(options)
-        self.image_size, self.side = spec.image_size, math.isqrt(options.preds_per_patch)
+        self.image_size, self.side = spec.image_size, math.isqrt(max(options.preds_per_patch, 0))
+        if not self.side or self.side**2 != options.preds_per_patch:
+            raise FitError(
+                f"head.preds_per_patch={options.preds_per_patch} should be a square number: 1, 4, 9, 16, ..."
+            )
         self.project = nn.Linear(spec.widths[-1], options.width * options.preds_per_patch)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(options.width, ls_init_value=None) for _ in range(options.blocks)))
         self.classify = nn.Conv2d(options.width, out_channels, 1)
@@ -60,11 +64,3 @@ class ConvNeXt(Head):
         image = squares.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
         output = self.classify(self.blocks(image))
         return F.interpolate(output, size=self.image_size, mode="bilinear", align_corners=False)
-
-
-def _check(options: ConvNeXtOptions) -> None:
-    if options.width < 1 or options.blocks < 0:
-        raise FitError(f"head.width={options.width} should be at least 1, and head.blocks={options.blocks} at least 0")
-    positions = options.preds_per_patch
-    if positions < 1 or math.isqrt(positions) ** 2 != positions:
-        raise FitError(f"head.preds_per_patch={positions} should be a square number: 1, 4, 9, 16, ...")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import Features, FeatureSpec, Head
@@ -26,8 +27,8 @@ class DPTOptions:
     """
 
     hooks: tuple[int, ...] | None = None
-    layer_widths: tuple[int, int, int, int] = (96, 192, 384, 768)
-    features: int = 256
+    layer_widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (96, 192, 384, 768)
+    features: Annotated[int, Field(ge=2)] = 256
 
 
 def default_hooks(encoder_depth: int, decoder_depth: int) -> tuple[int, ...]:
@@ -93,7 +94,7 @@ class DPT(Head):
         super().__init__(spec, out_channels, options)
         decoder_depth = len(spec.widths) - spec.encoder_depth
         self.hooks = options.hooks or default_hooks(spec.encoder_depth, decoder_depth)
-        self._check(spec, options)
+        self._check(spec)
         self.image_size, width = spec.image_size, options.features
         inputs = [spec.widths[hook] for hook in self.hooks]
         outputs = options.layer_widths
@@ -116,12 +117,7 @@ class DPT(Head):
             nn.Conv2d(width // 2, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, out_channels, 1)
         )
 
-    def _check(self, spec: FeatureSpec, options: DPTOptions) -> None:
-        if min(options.layer_widths) < 1 or options.features < 2:
-            raise FitError(
-                f"head.layer_widths={list(options.layer_widths)} should be positive, and head.features="
-                f"{options.features} at least 2"
-            )
+    def _check(self, spec: FeatureSpec) -> None:
         if len(self.hooks) != 4 or not all(0 <= hook < len(spec.widths) for hook in self.hooks):
             raise FitError(f"head.hooks={list(self.hooks)} should be four numbers from 0 to {len(spec.widths) - 1}")
         multiple = 2 * spec.patch_size

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import Features, FeatureSpec, Head
-from croco_bench.errors import FitError
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class PoseOptions:
         layers: number of layers with ReLU after the mean.
     """
 
-    width: int = 1024
-    blocks: int = 2
-    layers: int = 2
+    width: PositiveInt = 1024
+    blocks: NonNegativeInt = 2
+    layers: NonNegativeInt = 2
 
 
 class _Residual(nn.Module):
@@ -42,9 +42,6 @@ class Pose(Head):
     """Tokens of the last block -> (B, out_channels), no activation.
 
     Reloc3r's 1x1 convolutions are linear layers here, as the input is tokens.
-
-    Raises:
-        FitError: `width` isn't positive, or a count is negative.
     """
 
     Options = PoseOptions
@@ -52,11 +49,6 @@ class Pose(Head):
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: PoseOptions) -> None:
         super().__init__(spec, out_channels, options)
-        if options.width < 1 or min(options.blocks, options.layers) < 0:
-            raise FitError(
-                f"head.width={options.width} should be at least 1, and head.blocks={options.blocks} and "
-                f"head.layers={options.layers} at least 0"
-            )
         width = options.width
         self.hooks = (len(spec.widths) - 1,)
         self.project = nn.Linear(spec.widths[-1], width)

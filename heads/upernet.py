@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import Features, FeatureSpec, Head
@@ -28,11 +29,11 @@ class UPerNetOptions:
             `default_hooks`.
     """
 
-    channels: int = 768
-    pool_scales: tuple[int, ...] = (1, 2, 3, 6)
-    aux_channels: int = 256
-    aux_weight: float = 0.4
-    dropout: float = 0.1
+    channels: PositiveInt = 768
+    pool_scales: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 6)
+    aux_channels: PositiveInt = 256
+    aux_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     hooks: tuple[int, ...] = ()
 
 
@@ -123,7 +124,7 @@ class UPerNet(Head):
     def __init__(self, spec: FeatureSpec, out_channels: int, options: UPerNetOptions) -> None:
         super().__init__(spec, out_channels, options)
         self.hooks = options.hooks or default_hooks(len(spec.widths))
-        self._check(spec, options)
+        self._check(spec)
         self.image_size, self.aux_weight = spec.image_size, options.aux_weight
         widths, channels = [spec.widths[hook] for hook in self.hooks], options.channels
         self.neck = _Pyramid(widths)
@@ -143,17 +144,7 @@ class UPerNet(Head):
         coarsest = (spec.grid[0] // 2) * (spec.grid[1] // 2)
         self.fewest_values = min(coarsest, min(options.pool_scales) ** 2)
 
-    def _check(self, spec: FeatureSpec, options: UPerNetOptions) -> None:
-        if min(options.channels, options.aux_channels) < 1 or min(options.pool_scales, default=0) < 1:
-            raise FitError(
-                f"head.channels={options.channels}, head.aux_channels={options.aux_channels} and every one of "
-                f"head.pool_scales={list(options.pool_scales)} should be at least 1"
-            )
-        if not 0 <= options.dropout < 1 or not 0 <= options.aux_weight < float("inf"):
-            raise FitError(
-                f"head.dropout={options.dropout} should be from 0 to below 1, and head.aux_weight={options.aux_weight} "
-                "at least 0"
-            )
+    def _check(self, spec: FeatureSpec) -> None:
         if len(self.hooks) != 4 or not all(0 <= hook < len(spec.widths) for hook in self.hooks):
             raise FitError(f"head.hooks={list(self.hooks)} should be four numbers from 0 to {len(spec.widths) - 1}")
         if min(spec.grid) < 2:

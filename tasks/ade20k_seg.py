@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
@@ -19,7 +20,7 @@ from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms import segmentation as maps
 from croco_bench.data.transforms.color import ColorJitter, to_uint8, to_unit
-from croco_bench.errors import DivergedError, UsageError
+from croco_bench.errors import DivergedError
 from croco_bench.metrics.segmentation import SegmentationMeter
 from croco_bench.tiling import slide
 from croco_bench.types import Array, Batch, Sample, Size
@@ -40,7 +41,7 @@ class ADE20KSegOptions:
     """
 
     augment: Literal["mmseg", "multimae"] = "mmseg"
-    overlap: float = 1 / 3
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
     select_fraction: float = 0.05
 
 
@@ -51,8 +52,6 @@ class ADE20KSeg(Task):
     views = 1
 
     def __init__(self, options: ADE20KSegOptions, image_size: Size) -> None:
-        if not 0 <= options.overlap < 1:
-            raise UsageError(f"task.overlap={options.overlap:g} should be at least 0 and less than 1")
         self.options, self.image_size, self.state = options, image_size, {}
 
     def out_channels(self, data: TaskData) -> int:

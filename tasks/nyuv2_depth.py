@@ -6,12 +6,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
@@ -20,7 +21,7 @@ from croco_bench.data.splitting import Subset, split_by_group, spread_indices
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.color import ColorJitter, to_gray, to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
-from croco_bench.errors import DataError, UsageError
+from croco_bench.errors import DataError
 from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
 from croco_bench.tiling import slide
 from croco_bench.types import Array, Batch, Sample, Size
@@ -62,9 +63,9 @@ class NYUv2DepthOptions:
     validity: Literal["raw", "all"] = "raw"
     layout: Literal["auto", "mat", "folders", "bts"] = field(default="auto", metadata={"affects_score": False})
     select_fraction: float = 0.1
-    max_depth_m: float = 10.0
+    max_depth_m: Annotated[float, Field(gt=MIN_DEPTH_M)] = 10.0
     color: bool = True
-    overlap: float = 0.5
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     hundred: bool = field(default=False, metadata={"affects_score": False})
 
 
@@ -75,7 +76,6 @@ class NYUv2Depth(Task):
     views = 1
 
     def __init__(self, options: NYUv2DepthOptions, image_size: Size) -> None:
-        _check(options)
         self.options, self.image_size = options, image_size
         self.state = {"mean_m": 0.0, "std_m": 1.0}
         if options.target == "multimae":
@@ -239,14 +239,6 @@ class NYUv2Depth(Task):
             "ground truth": colored(sample["depth_m"], span, cv2.COLORMAP_TURBO, valid),
             "error, 0 to 1 m": colored(error, (0.0, 1.0), cv2.COLORMAP_INFERNO, valid),
         }
-
-
-def _check(options: NYUv2DepthOptions) -> None:
-    """Ranges that types don't express."""
-    if not 0 <= options.overlap < 1:
-        raise UsageError(f"task.overlap={options.overlap:g} should be at least 0 and less than 1")
-    if options.max_depth_m <= MIN_DEPTH_M:
-        raise UsageError(f"task.max_depth_m={options.max_depth_m:g} should be more than {MIN_DEPTH_M:g} m")
 
 
 def _maps(sample: Sample) -> Sample:

@@ -10,13 +10,13 @@ from typing import ClassVar
 import cv2
 import numpy as np
 from PIL import Image
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.taskonomy import DOMAINS, Layout, block_dilated, open_split, softened
 from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
-from croco_bench.errors import UsageError
 from croco_bench.metrics.dense import DenseMeter
 from croco_bench.types import Array, Batch, Sample, Size
 
@@ -34,8 +34,8 @@ class TaskonomyOptions:
         layout: layout of the files; `auto` detects it.
     """
 
-    train_rows: int = 800
-    val_rows: int = 200
+    train_rows: PositiveInt = 800
+    val_rows: PositiveInt = 200
     layout: Layout = field(default="auto", metadata={"affects_score": False})
 
 
@@ -46,8 +46,6 @@ class Taskonomy(Task):
     domain: ClassVar[str]
 
     def __init__(self, options: TaskonomyOptions, image_size: Size) -> None:
-        if min(options.train_rows, options.val_rows) < 1:
-            raise UsageError("task.train_rows and task.val_rows should be at least 1")
         self.options, self.image_size, self.state = options, image_size, {}
 
     def out_channels(self, data: TaskData) -> int:

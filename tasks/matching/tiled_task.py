@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, Task, TaskData
 from croco_bench.data.transforms.color import to_uint8
-from croco_bench.errors import UsageError
 from croco_bench.metrics.meter import Meter
 from croco_bench.tasks.matching.released import ReleasedMethod, check_settings, settings_of
 from croco_bench.tiling import grid, sigmoid_weight, slide_pairs
@@ -70,7 +69,6 @@ class TiledTask(Task):
     options: TilingOptions
 
     def __init__(self, options: Any, image_size: Size) -> None:
-        _check(options)
         self.options, self.image_size, self.state = options, image_size, {}
 
     def out_channels(self, data: TaskData) -> int:
@@ -167,15 +165,3 @@ def _gray(image: Tensor) -> Array:
     """(3, H, W) in [0, 1] -> (H, W) uint8."""
     gray: Array = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2GRAY)
     return gray
-
-
-def _check(options: TilingOptions) -> None:
-    """Ranges that types don't express."""
-    for name in ("overlap", "select_overlap"):
-        if not 0 <= getattr(options, name) < 1:
-            raise UsageError(f"task.{name}={getattr(options, name):g} should be at least 0 and less than 1")
-    if not 0 < options.beta <= 40:
-        raise UsageError(f"task.beta={options.beta:g} should be more than 0 and at most 40, or the weights overflow")
-    for name in ("gamma", "windows"):
-        if not getattr(options, name) > 0:
-            raise UsageError(f"task.{name}={getattr(options, name):g} should be more than 0")

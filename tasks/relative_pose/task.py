@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, Task, TaskData, TrainingSplits
@@ -81,7 +82,7 @@ class RelativePoseOptions:
     train_on: Literal["7scenes", "habitat_release"] = "7scenes"
     rotation: Representation = "svd9"
     translation: Literal["metric", "direction"] = "metric"
-    translation_weight: float = 1.0
+    translation_weight: PositiveFloat = 1.0
     neighbours: int = 10
     lists: str = "auto"
     also: tuple[str, ...] = field(default=(), metadata={"affects_score": False})
@@ -107,8 +108,6 @@ class RelativePose(Task):
     symmetric = True
 
     def __init__(self, options: RelativePoseOptions, image_size: Size) -> None:
-        if not options.translation_weight > 0:
-            raise UsageError(f"task.translation_weight={options.translation_weight:g} should be above 0")
         self.options, self.image_size = options, image_size
         self.state = {"scale_m": 1.0}
 

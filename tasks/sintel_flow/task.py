@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from croco_bench.contracts import Evaluation, Reader, TaskData, TrainingSplits
@@ -48,7 +49,8 @@ class SintelFlowOptions:
             validates on (the five select, then), or all; auto: all, unless Sintel is trained on.
         overlap: share of a tile that neighbouring tiles have in common.
         select_overlap: overlap during the selection of weights.
-        beta: strength of the confidence weighting exp(-2 beta (sigmoid(c / gamma) - 1/2)) of overlapping tiles.
+        beta: strength of the confidence weighting exp(-2 beta (sigmoid(c / gamma) - 1/2)) of overlapping tiles; above 40
+            the weights would overflow.
         gamma: softness of the confidence weighting.
         windows: number of tiles encoded or decoded at once.
         submissions: benchmarks (sintel, kitti2012, kitti2015) to predict the test pairs of, and the folder to write the
@@ -59,14 +61,14 @@ class SintelFlowOptions:
         default_factory=lambda: {"sintel": 40.0, "flyingthings": 4.0, "flyingchairs": 4.0, "tartanair": 1.0}
     )
     loss: Literal["bounded", "symmetric", "free", "l1"] = "bounded"
-    max_flow: float = 10_000.0
+    max_flow: PositiveFloat = 10_000.0
     augment: Literal["raft", "crop"] = "raft"
     report: Literal["auto", "held-out", "subval", "all"] = "auto"
-    overlap: float = 0.9
-    select_overlap: float = 0.7
-    beta: float = 10.0
-    gamma: float = 5.0
-    windows: int = field(default=8, metadata={"affects_score": False})
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    select_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    beta: Annotated[float, Field(gt=0, le=40)] = 10.0
+    gamma: PositiveFloat = 5.0
+    windows: PositiveInt = field(default=8, metadata={"affects_score": False})
     submissions: dict[str, str] = field(default_factory=dict, metadata={"affects_score": False})
 
 
@@ -193,10 +195,8 @@ def _present(root: Path, wanted: tuple[str, ...]) -> list[str]:
 
 
 def _check(options: SintelFlowOptions) -> None:
-    """Ranges and combinations that types don't express."""
+    """Combinations that types don't express."""
     check_weights(options.train_on)
-    if not options.max_flow > 0:
-        raise UsageError(f"task.max_flow={options.max_flow:g} should be more than 0")
     if options.report == "all" and "sintel" in options.train_on:
         raise UsageError(
             "task.report=all would score scenes that are trained on",

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from croco_bench.contracts import Evaluation, Reader, TaskData, TrainingSplits
@@ -55,7 +56,7 @@ class StereoOptions:
         select_overlap: overlap during the selection of weights.
         weights: confidence weighting of overlapping tiles, with raw confidence c: sigmoid is
             exp(-2 beta (sigmoid(c / gamma) - 1/2)), exponential is exp(-beta c), CroCo-Stereo's for ETH3D.
-        beta: strength of the confidence weighting.
+        beta: strength of the confidence weighting; above 40 the weights would overflow.
         gamma: softness of the sigmoid weighting.
         windows: number of tiles encoded or decoded at once.
     """
@@ -70,12 +71,12 @@ class StereoOptions:
     augment: Literal["croco", "crop"] = "croco"
     report: Report = "middlebury"
     resolution: Resolution = "F"
-    overlap: float = 0.9
-    select_overlap: float = 0.7
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    select_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.7
     weights: Literal["sigmoid", "exponential"] = "sigmoid"
-    beta: float = 15.0
-    gamma: float = 3.0
-    windows: int = field(default=8, metadata={"affects_score": False})
+    beta: Annotated[float, Field(gt=0, le=40)] = 15.0
+    gamma: PositiveFloat = 3.0
+    windows: PositiveInt = field(default=8, metadata={"affects_score": False})
 
 
 class Stereo(TiledTask):

@@ -1,12 +1,14 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from croco_bench.config.load import options_of
 from croco_bench.contracts import Features, FeatureSpec
-from croco_bench.errors import FitError
+from croco_bench.errors import FitError, UsageError
 from croco_bench.heads.convnext import ConvNeXt, ConvNeXtOptions
 
 SMALL = ConvNeXtOptions(width=6, blocks=2, preds_per_patch=4)
@@ -119,11 +121,22 @@ def test_initial_weights_are_those_of_multimae() -> None:
         (ConvNeXtOptions(preds_per_patch=8), "preds_per_patch=8 should be a square number"),
         (ConvNeXtOptions(preds_per_patch=0), "square number"),
         (ConvNeXtOptions(preds_per_patch=-4), "square number"),
-        (ConvNeXtOptions(width=0), "width=0 should be at least 1"),
-        (ConvNeXtOptions(blocks=-1), "blocks=-1 at least 0"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(options: ConvNeXtOptions, words: str) -> None:
     with pytest.raises(FitError, match=words) as caught:
         ConvNeXt(spec(), 1, options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"width": 0}, r"width: .* greater than 0 \(given 0\)"),
+        ({"blocks": -1}, r"blocks: .* greater than or equal to 0 \(given -1\)"),
+    ],
+)
+def test_options_out_of_range_are_one_sentence(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        options_of(ConvNeXtOptions, options, "[head]")
     assert "\n" not in str(caught.value)

@@ -1,13 +1,15 @@
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from croco_bench.config.load import options_of
 from croco_bench.contracts import Features, FeatureSpec
-from croco_bench.errors import CheckpointError, FitError
+from croco_bench.errors import CheckpointError, FitError, UsageError
 from croco_bench.heads.dpt import DPT, DPTOptions, default_hooks
 
 SMALL = DPTOptions(layer_widths=(4, 6, 8, 10), features=12)
@@ -177,13 +179,24 @@ def test_chosen_hooks_are_the_ones_read() -> None:
         (spec(), DPTOptions(hooks=(0, 1, 2, 4)), "from 0 to 3"),
         (spec(), DPTOptions(hooks=(-1, 1, 2, 3)), "from 0 to 3"),
         (spec(), DPTOptions(hooks=(1, 2, 3)), "four numbers"),
-        (spec(), DPTOptions(layer_widths=(0, 1, 1, 1)), "should be positive"),
-        (spec(), DPTOptions(features=1), "at least 2"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(of: FeatureSpec, options: DPTOptions, words: str) -> None:
     with pytest.raises(FitError, match=words) as caught:
         DPT(of, 1, options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layer_widths": [0, 1, 1, 1]}, r"layer_widths\.0: .* greater than 0 \(given 0\)"),
+        ({"features": 1}, r"features: .* greater than or equal to 2 \(given 1\)"),
+    ],
+)
+def test_options_out_of_range_are_one_sentence(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        options_of(DPTOptions, options, "[head]")
     assert "\n" not in str(caught.value)
 
 

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from croco_bench.config.load import options_of
 from croco_bench.contracts import Features, FeatureSpec
-from croco_bench.errors import FitError
+from croco_bench.errors import UsageError
 from croco_bench.heads.pose import Pose, PoseOptions
 
 SPEC = FeatureSpec((8, 8, 6, 6), 2, 16, (32, 48))
@@ -84,8 +85,15 @@ def test_every_parameter_gets_a_gradient_and_no_pair_sees_another() -> None:
     assert grad is not None and not grad[[0, 2]].any() and (grad[1].abs().sum(dim=1) > 0).all()
 
 
-@pytest.mark.parametrize("changes", [{"width": 0}, {"blocks": -1}, {"layers": -2}])
-def test_impossible_options_are_one_sentence(changes: dict[str, Any]) -> None:
-    with pytest.raises(FitError, match=r"head\.width=.*head\.blocks=.*head\.layers=") as caught:
-        Pose(SPEC, 5, PoseOptions(**changes))
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"width": 0}, r"width: .* greater than 0 \(given 0\)"),
+        ({"blocks": -1}, r"blocks: .* greater than or equal to 0 \(given -1\)"),
+        ({"layers": -2}, r"layers: .* greater than or equal to 0 \(given -2\)"),
+    ],
+)
+def test_options_out_of_range_are_one_sentence(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        options_of(PoseOptions, options, "[head]")
     assert "\n" not in str(caught.value)

@@ -1,12 +1,14 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from croco_bench.config.load import options_of
 from croco_bench.contracts import Features, FeatureSpec
-from croco_bench.errors import FitError
+from croco_bench.errors import FitError, UsageError
 from croco_bench.heads.upernet import UPerNet, UPerNetOptions, default_hooks
 
 SMALL = UPerNetOptions(channels=6, aux_channels=5)
@@ -237,16 +239,27 @@ def test_norms_that_span_processes_are_left_to_judge_a_single_image() -> None:
         (spec(), UPerNetOptions(hooks=(0, 1, 2, 4)), "from 0 to 3"),
         (spec(), UPerNetOptions(hooks=(-1, 1, 2, 3)), "from 0 to 3"),
         (spec(), UPerNetOptions(hooks=(1, 2, 3)), "four numbers"),
-        (spec(), UPerNetOptions(channels=0), "channels=0, .* at least 1"),
-        (spec(), UPerNetOptions(aux_channels=0), "aux_channels=0 .* at least 1"),
-        (spec(), UPerNetOptions(pool_scales=()), r"pool_scales=\[\] should be at least 1"),
-        (spec(), UPerNetOptions(pool_scales=(0, 2)), "at least 1"),
-        (spec(), UPerNetOptions(dropout=1.0), "below 1"),
-        (spec(), UPerNetOptions(aux_weight=-0.4), "aux_weight=-0.4 at least 0"),
-        (spec(), UPerNetOptions(aux_weight=math.nan), "aux_weight=nan"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(of: FeatureSpec, options: UPerNetOptions, words: str) -> None:
     with pytest.raises(FitError, match=words) as caught:
         UPerNet(of, 1, options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"channels": 0}, r"channels: .* greater than 0 \(given 0\)"),
+        ({"aux_channels": 0}, r"aux_channels: .* greater than 0 \(given 0\)"),
+        ({"pool_scales": []}, r"pool_scales: .* at least 1 item"),
+        ({"pool_scales": [0, 2]}, r"pool_scales\.0: .* greater than 0 \(given 0\)"),
+        ({"dropout": 1.0}, r"dropout: .* less than 1 \(given 1\.0\)"),
+        ({"aux_weight": -0.4}, r"aux_weight: .* greater than or equal to 0 \(given -0\.4\)"),
+        ({"aux_weight": math.nan}, r"aux_weight: .* finite number \(given nan\)"),
+    ],
+)
+def test_options_out_of_range_are_one_sentence(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        options_of(UPerNetOptions, options, "[head]")
     assert "\n" not in str(caught.value)

@@ -70,7 +70,7 @@ class Oracle(nn.Module):
 
 
 def task_of(image_size: tuple[int, int] = SIZE, **options: Any) -> ADE20KSeg:
-    return ADE20KSeg(ADE20KSegOptions(**options), image_size)
+    return ADE20KSeg(options_of(ADE20KSegOptions, options, "[task]"), image_size)
 
 
 def predicted(evaluation: Evaluation, network: nn.Module, samples: list[Sample]) -> list[tuple[Array, Sample]]:
@@ -291,7 +291,7 @@ def test_panels_are_pictures_of_the_annotations_size() -> None:
 
 @pytest.mark.parametrize("overlap", [1.0, -0.1])
 def test_impossible_settings_are_refused(overlap: float) -> None:
-    with pytest.raises(UsageError, match=r"task\.overlap="):
+    with pytest.raises(UsageError, match=rf"^\[task\]: overlap: .* \(given {overlap}\)$"):
         task_of(overlap=overlap)
 
 

@@ -31,7 +31,7 @@ NO_DATA: Any = None
 
 
 def task_of(image_size: tuple[int, int] = SIZE, **options: Any) -> SintelFlow:
-    return SintelFlow(SintelFlowOptions(**{"train_on": {"sintel": 2.0}, **options}), image_size)
+    return SintelFlow(options_of(SintelFlowOptions, {"train_on": {"sintel": 2.0}, **options}, "[task]"), image_size)
 
 
 class Oracle(nn.Module):
@@ -226,13 +226,13 @@ def test_both_passes_are_one_reader(tiny_data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"overlap": 1.0}, r"task\.overlap=1 should"),
-        ({"select_overlap": -0.1}, r"task\.select_overlap=-0\.1 should"),
-        ({"beta": 0.0}, r"task\.beta=0 should"),
-        ({"beta": 50.0}, "or the weights overflow"),
-        ({"gamma": -5.0}, r"task\.gamma=-5 should"),
-        ({"windows": 0}, r"task\.windows=0 should"),
-        ({"max_flow": 0.0}, r"task\.max_flow=0 should"),
+        ({"overlap": 1.0}, r"overlap: .* less than 1 \(given 1\.0\)"),
+        ({"select_overlap": -0.1}, r"select_overlap: .* greater than or equal to 0 \(given -0\.1\)"),
+        ({"beta": 0.0}, r"beta: .* greater than 0 \(given 0\.0\)"),
+        ({"beta": 50.0}, r"beta: .* less than or equal to 40 \(given 50\.0\)"),
+        ({"gamma": -5.0}, r"gamma: .* greater than 0 \(given -5\.0\)"),
+        ({"windows": 0}, r"windows: .* greater than 0 \(given 0\)"),
+        ({"max_flow": 0.0}, r"max_flow: .* greater than 0 \(given 0\.0\)"),
         ({"train_on": {}}, r"task\.train_on names no dataset"),
         ({"train_on": {"flyingchair": 1.0}}, "did you mean flyingchairs"),
         ({"train_on": {"sintel": 0.0}}, "leave sintel out instead"),

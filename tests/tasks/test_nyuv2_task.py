@@ -263,8 +263,9 @@ def test_panels_are_pictures_of_one_size() -> None:
 
 @pytest.mark.parametrize("options", [{"overlap": 1.0}, {"overlap": -0.1}, {"max_depth_m": 0.0}])
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=f"task.{next(iter(options))}="):
-        NYUv2Depth(NYUv2DepthOptions(**options), SIZE)  # type: ignore[arg-type]
+    ((name, value),) = options.items()
+    with pytest.raises(UsageError, match=rf"^\[task\]: {name}: .* \(given {value}\)$"):
+        options_of(NYUv2DepthOptions, options, "[task]")
 
 
 def test_every_recipe_fits_the_task() -> None:

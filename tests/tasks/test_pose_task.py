@@ -102,7 +102,7 @@ def encoded(task: RelativePose, motions: Tensor) -> Tensor:
 
 
 def task_of(image_size: tuple[int, int] = SIZE, **options: Any) -> RelativePose:
-    return RelativePose(RelativePoseOptions(**{"neighbours": 3, **options}), image_size)
+    return RelativePose(options_of(RelativePoseOptions, {"neighbours": 3, **options}, "[task]"), image_size)
 
 
 def score(evaluation: Evaluation, network: nn.Module, predict: Any = None) -> dict[str, float]:
@@ -356,7 +356,7 @@ def test_a_few_pairs_can_be_learned_by_heart() -> None:
 
 
 def test_wrong_settings_are_one_sentence(rooms: Path) -> None:
-    with pytest.raises(UsageError, match=r"task\.translation_weight=0 should be above 0"):
+    with pytest.raises(UsageError, match=r"translation_weight: .* greater than 0 \(given 0\.0\)"):
         task_of(translation_weight=0.0)
     for options, words in (
         ({"select_fraction": 1.5}, r"select_fraction=1\.5"),

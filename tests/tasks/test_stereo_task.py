@@ -28,7 +28,7 @@ NO_DATA: Any = None
 
 
 def task_of(image_size: tuple[int, int] = SIZE, **options: Any) -> Stereo:
-    return Stereo(StereoOptions(**{"train_on": CREST, **options}), image_size)
+    return Stereo(options_of(StereoOptions, {"train_on": CREST, **options}, "[task]"), image_size)
 
 
 class Oracle(nn.Module):
@@ -182,10 +182,10 @@ def test_what_is_missing_is_one_sentence(tiny_data: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"overlap": 1.0}, r"task\.overlap=1 should"),
-        ({"beta": 0.0}, r"task\.beta=0 should"),
-        ({"gamma": -5.0}, r"task\.gamma=-5 should"),
-        ({"windows": 0}, r"task\.windows=0 should"),
+        ({"overlap": 1.0}, r"overlap: .* less than 1 \(given 1\.0\)"),
+        ({"beta": 0.0}, r"beta: .* greater than 0 \(given 0\.0\)"),
+        ({"gamma": -5.0}, r"gamma: .* greater than 0 \(given -5\.0\)"),
+        ({"windows": 0}, r"windows: .* greater than 0 \(given 0\)"),
         ({"train_on": {}}, r"task\.train_on names no dataset; .*crestereo = 1"),
         ({"train_on": {"crestero": 1.0}}, "did you mean crestereo"),
         ({"train_on": {"eth3d": 0.0}}, "leave eth3d out instead"),

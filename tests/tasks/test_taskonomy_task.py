@@ -12,6 +12,7 @@ from PIL import Image
 
 from croco_bench import registry, run
 from croco_bench.cli import main
+from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Task
 from croco_bench.data.datasets.taskonomy import DOMAINS
@@ -39,8 +40,9 @@ def test_eight_tasks_share_recipes_and_a_name() -> None:
     assert len(load_recipe("taskonomy-normals", "paper").protocol.deviations) >= 4
     with pytest.raises(UsageError, match=r"group of 8 tasks; name one: taskonomy-curvature"):
         run("taskonomy", "random:mini-mae", recipe="smoke")
-    with pytest.raises(UsageError, match="at least 1"):
-        registry.tasks()[NAMES[0]].load()(TaskonomyOptions(train_rows=0), (32, 32))
+    for name in ("train_rows", "val_rows"):
+        with pytest.raises(UsageError, match=rf"{name}: .* greater than 0 \(given 0\)"):
+            options_of(TaskonomyOptions, {name: 0}, "[task]")
 
 
 def sample(size: int = 37) -> dict[str, Any]:
