@@ -1,4 +1,4 @@
-"""The `data` commands: what datasets there are, what is wrong with them, miniatures, pairs."""
+"""The `data` commands: list and check datasets, render miniatures, mine pairs, prepare releases."""
 
 from __future__ import annotations
 

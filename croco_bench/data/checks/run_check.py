@@ -12,7 +12,7 @@ from croco_bench.errors import BenchError, DataError
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check looked at. `advice` says what to do when it isn't in order."""
+    """One thing that a check examined: whether it is in order, what it is, and what to do if it isn't."""
 
     ok: bool
     what: str
@@ -27,14 +27,14 @@ class Finding:
 def run_check(root: Path, look: Callable[[Path], Iterable[Finding]]) -> list[Finding]:
     """The findings of `look(root)`, up to the first `DataError`, which becomes the last finding.
 
-    Of a miniature, the first finding says that it is one.
+    The first finding on a miniature says that it is one.
     """
     findings: list[Finding] = []
     if is_miniature(root):
         findings.append(Finding(True, "a miniature of rendered rooms: its counts aren't those of the real dataset"))
     try:
         for finding in look(root):
-            findings.append(finding)  # what was found before an error is kept
+            findings.append(finding)  # findings before an error are kept
     except DataError as error:
         findings.append(Finding.from_error(error))
     return findings

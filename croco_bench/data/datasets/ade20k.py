@@ -62,7 +62,7 @@ PALETTE: NDArray[np.uint8] = np.array([list(bytes.fromhex(color)) for color in _
 
 
 class ADE20KReader:
-    """`{images,annotations}/{training,validation}/ADE_*.{jpg,png}`; the file's 0 is unlabelled, its k is class k - 1.
+    """`{images,annotations}/{training,validation}/ADE_*.{jpg,png}`; 0 in a file is unlabelled, k is class k - 1.
 
     The photographs show independent scenes, so each is a group of its own.
     """
@@ -95,7 +95,7 @@ class ADE20KReader:
         return self.ids
 
     def fingerprint(self) -> str:
-        """Of the names and sizes of all files."""
+        """Hash of the names and sizes of all files."""
         return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
@@ -130,7 +130,7 @@ def base_of(root: Path) -> Path:
 
 
 def _sizes(folder: Path, suffix: str) -> dict[str, int]:
-    """Name without suffix -> bytes, of the files in a folder."""
+    """Name without suffix -> size in bytes, for the files in a folder with this suffix."""
     try:
         with os.scandir(folder) as entries:
             sizes = {item.name[: -len(suffix)]: item.stat().st_size for item in entries if item.name.endswith(suffix)}

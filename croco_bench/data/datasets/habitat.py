@@ -26,7 +26,7 @@ _CAMERA_KEYS = {"camera_intrinsics": (3, 3), "R_cam2world": (3, 3), "t_cam2world
 
 
 class HabitatPoses:
-    """The pairs that `pairs.txt` lists; a sample holds what one of `PoseReader` does. Cameras are read on demand.
+    """The pairs of `pairs.txt`; samples have the keys of a `PoseReader`'s pair. Images and cameras are read on demand.
 
     Raises:
         DataError: there is no list, or it lists nothing.
@@ -47,11 +47,11 @@ class HabitatPoses:
         return self._pairs.groups
 
     def fingerprint(self) -> str:
-        """Of the list."""
+        """Hash of the list."""
         return self._pairs.fingerprint()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """See `PoseReader`.
+        """The sample of pair `index`.
 
         Raises:
             DataError: an image or a camera is missing or damaged.
@@ -102,10 +102,10 @@ def read_camera(path: Path) -> tuple[Array, Array]:
 
 
 def prepare(root: Path) -> str:
-    """Writes `pairs.txt` for CroCo's Habitat release: every `*_1.jpeg` with its `*_2.jpeg`; says how many.
+    """Writes `pairs.txt`: every `*_1.jpeg` with its `*_2.jpeg`. Returns its path and the number of pairs.
 
-    Folders called `val` or `minival` are held out, as in the release. Only the names below `root` count: the authors'
-    own script looks for these letters in the whole path, and so lists nothing below, say, `/data/eval`.
+    Folders called `val` or `minival` are held out, as in the release. Only names below `root` are compared: the authors'
+    script searches the whole path for these letters, and so lists nothing below `/data/eval`, for example.
 
     Raises:
         DataError: there are no pairs, or the list is there already.

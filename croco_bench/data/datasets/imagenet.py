@@ -27,7 +27,7 @@ _SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 class ImageNetReader:
-    """Images with their classes, in the order of their names."""
+    """Images with their class indices, in the order of their names."""
 
     dataset = "imagenet"
 
@@ -43,11 +43,11 @@ class ImageNetReader:
 
     @property
     def groups(self) -> Sequence[str]:
-        """The images' names: each stands alone."""
+        """The images' names: each is a group of its own."""
         return [item.name for item in self._items]
 
     def fingerprint(self) -> str:
-        """Of names, classes and sizes of all files."""
+        """Hash of the names, classes and sizes of all files."""
         return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
@@ -80,7 +80,7 @@ def open_split(root: Path, split: Split) -> ImageNetReader:
 
 
 def titles(root: Path, classes: Sequence[str]) -> list[str]:
-    """What people call the classes, from `LOC_synset_mapping.txt` where that is there; else their names."""
+    """Readable titles of the classes from `LOC_synset_mapping.txt`; without that file, their names."""
     path = root / "LOC_synset_mapping.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     known = {name: words.partition(",")[0].strip() for name, _, words in (line.partition(" ") for line in lines)}

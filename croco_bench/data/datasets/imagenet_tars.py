@@ -25,7 +25,7 @@ Location = tuple[str, int, int]  # name, offset, bytes
 
 
 class Item(NamedTuple):
-    """One image: its name, its class, and its bytes: of `file` from `offset` on, `size` of them."""
+    """One image: name, class index, and where its bytes are: `size` bytes of `file` from `offset` on."""
 
     name: str
     label: int
@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
 
 class _Window(io.RawIOBase):
-    """Part of a file as a file: an archive within an archive."""
+    """A part of a file as a file object, for an archive inside an archive."""
 
     def __init__(self, stream: BinaryIO, offset: int, size: int) -> None:
         self._stream, self._offset, self._size, self._position = stream, offset, size, 0
@@ -62,7 +62,7 @@ def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
     """Class names (wnids, sorted) and the images of a split.
 
     Raises:
-        DataError: an archive is missing, truncated or not what it should be.
+        DataError: an archive is missing, truncated or inconsistent with the others.
     """
     path = root / TARS["train"]
     locations = _index(path, nested=True)
@@ -145,7 +145,7 @@ def _devkit(path: Path) -> tuple[list[str], list[int]]:
                 for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
             )
             assert meta is not None and truth is not None
-            content: Any = io.BytesIO(meta.read())  # files are fine, whatever scipy's types say
+            content: Any = io.BytesIO(meta.read())  # scipy's stubs don't list file objects
             synsets = scipy.io.loadmat(content, squeeze_me=True)["synsets"]
             numbers = [int(line) for line in truth.read().split()]
             by_number = sorted((int(one["ILSVRC2012_ID"]), str(one["WNID"])) for one in synsets)

@@ -1,4 +1,4 @@
-"""Colour, depth and classes of the same views in MultiMAE's folders: reader, checks, and the crop that all three share.
+"""Color, depth and classes of images in MultiMAE's folders: reader, check, and joint random crops.
 
 Raw samples: `image` (H, W, 3) uint8 RGB, `depth` (H, W) uint8 or uint16 in the file's own units, `semseg` (H, W) uint8 ids,
 `id` str.
@@ -39,16 +39,16 @@ _EXPECTED = {"depth": "depth in one channel of 8 or 16 bits", "semseg": "class i
 
 
 class MultimaeReader:
-    """One split. The three trees are listed and compared at once; images are opened one by one, when asked for.
+    """One split. The constructor lists and compares the three trees; images are opened on access.
 
-    The folder is `<root>/<split>/{rgb,depth,semseg}/<class>/<file>`; modality above split is read too. Files belong
-    together when class and name agree, whatever their endings, so that a missing one can't pair others wrongly.
+    The folder is `<root>/<split>/{rgb,depth,semseg}/<class>/<file>`, or with modality above split. Files belong together
+    when class and name are equal, endings aside, so that a missing one can't pair others wrongly.
     """
 
     dataset = "multimae"
 
     def __init__(self, root: Path, split: str = "train", *, classes: int | None = None) -> None:
-        """`classes`: how many class ids there may be; looked at whenever an image is read.
+        """`classes`: the number of class ids, compared with each image that is read; default: not compared.
 
         Raises:
             DataError: a tree is missing or empty, or the three don't hold the same names.
@@ -88,7 +88,7 @@ class MultimaeReader:
 
     @property
     def groups(self) -> Sequence[str]:
-        """The class folder of each image; of rooms, the room."""
+        """The class folder of each image; in the miniature, the room."""
         return [self._names.stem(index).rpartition("/")[0] for index in range(len(self))]
 
     def paths(self, index: int) -> dict[str, Path]:
@@ -98,7 +98,7 @@ class MultimaeReader:
         return {kind: self.folders[kind] / self._names.file(index, column) for column, kind in enumerate(KINDS)}
 
     def fingerprint(self) -> str:
-        """Of the split and of all names, endings included, and of the sizes of a few files."""
+        """Hash of the split, all names with endings, and the sizes of a few files."""
         indices = spread_indices(len(self), _IMAGES_WITH_SIZES)
         sizes = [path.stat().st_size for i in indices for path in self.paths(i).values()]
         names = self._names
@@ -108,9 +108,9 @@ class MultimaeReader:
 
 @dataclass(frozen=True)
 class _Names:
-    """All names "<class>/<stem>" in one string of bytes, and which ending each has in each tree.
+    """All names "<class>/<stem>" in one string of bytes, and the index of the ending of each in each tree.
 
-    A million cost some 30 MB, and nothing more in a forked worker, which objects of their own would.
+    A million names take about 30 MB, which forked workers share; Python strings would be copied when they are counted.
     """
 
     text: bytes
@@ -140,7 +140,11 @@ def _tree(root: Path, split: str, kind: str) -> Path:
 
 
 def _list(folders: dict[str, Path]) -> _Names:
-    """The names of all images, in order; raises where the trees differ."""
+    """The names of all images, sorted.
+
+    Raises:
+        DataError: the trees differ.
+    """
     groups = {kind: {entry.name for entry in os.scandir(folder) if entry.is_dir()} for kind, folder in folders.items()}
     _check_equal(folders, groups, "")
     text, ends, which, endings = bytearray(), array("q"), bytearray(), dict[str, int]()
@@ -178,7 +182,11 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 def _check_equal(folders: dict[str, Path], names: dict[str, set[str]], group: str) -> None:
-    """Raises with the first name that one tree has and another lacks."""
+    """Names the first file that one tree has and another lacks.
+
+    Raises:
+        DataError: there is one.
+    """
     for kind in KINDS[1:]:
         for has, lacks in (("rgb", kind), (kind, "rgb")):
             missing = names[has] - names[lacks]
@@ -205,11 +213,11 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _one_channel(kind: str, path: Path) -> Array:
-    """(H, W) uint8 or uint16; of images with a palette the indices."""
+    """(H, W) uint8 or uint16; palette images give their indices."""
     image = _opened(path)
     if image.mode not in _MODES[kind]:
         raise DataError(f"{path} should hold {_EXPECTED[kind]}, but is an image of mode {image.mode}")
-    values = np.array(image)  # a copy that may be written to, as torch wants it
+    values = np.array(image)  # a writable copy, which torch needs
     return values if values.dtype == np.uint8 else values.astype(np.uint16)
 
 
@@ -240,17 +248,17 @@ def _look_at(reader: MultimaeReader, i: int) -> Finding:
 
 @dataclass(frozen=True)
 class JointCrop:
-    """A random part of the image, resized to a square and perhaps mirrored: the same for colour, depth and classes.
+    """A random crop, resized to a square and mirrored at random, with the same window for color, depth and classes.
 
     Attributes:
-        side: of the result, pixels.
-        area: share of the image that the part covers, drawn uniformly.
-        aspect: width / height of the part, its logarithm drawn uniformly.
+        side: height and width of the result in pixels.
+        area: range of the crop's share of the image, drawn uniformly.
+        aspect: range of the crop's width / height, drawn log-uniformly.
         flip: probability of mirroring.
-        mean: of the colours that the network was made for, in [0, 1].
-        std: their standard deviation.
+        mean: RGB mean of the network's training images, in [0, 1].
+        std: RGB standard deviation of the network's training images.
 
-    With area and aspect (1, 1) and flip 0 it is the largest square in the middle, for looking at and for held-out images.
+    Area and aspect (1, 1) with flip 0 give the largest centered square, for held-out images and pictures.
     """
 
     side: int = 224
@@ -267,7 +275,7 @@ class JointCrop:
         return self.cut(sample, window, mirror=mirror)
 
     def window(self, size: tuple[int, int], rng: np.random.Generator) -> Window:
-        """Top, left, height, width of a part of an image (H, W). Ten tries; then the largest of an allowed aspect."""
+        """A random window in an image (H, W): ten attempts, then the largest centered window of an allowed aspect."""
         height, width = size
         for _ in range(10):
             area = height * width * rng.uniform(*self.area)
@@ -282,10 +290,10 @@ class JointCrop:
         return (height - tall) // 2, (width - wide) // 2, tall, wide
 
     def cut(self, sample: Sample, window: Window, *, mirror: bool) -> dict[str, Tensor]:
-        """One window of all three: colour and depth filtered by Pillow's cubic, ids taken from the nearest pixel."""
+        """Crops all three to one window: color and depth resized bicubically by Pillow, ids by nearest neighbour."""
         image = self._resized(sample["image"], window, Image.Resampling.BICUBIC, mirror)
         depth = sample["depth"]
-        wide = depth if depth.dtype == np.uint8 else depth.astype(np.int32)  # what Pillow can filter
+        wide = depth if depth.dtype == np.uint8 else depth.astype(np.int32)  # a mode that Pillow resizes bicubically
         depth = self._resized(wide, window, Image.Resampling.BICUBIC, mirror)
         ids = self._resized(sample["semseg"], window, Image.Resampling.NEAREST, mirror)
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
@@ -303,9 +311,9 @@ class JointCrop:
 
 
 def standardised(depth: Array) -> NDArray[np.float32]:
-    """Integer depth (H, W) -> zero mean and unit variance of its middle 80 % (values between the tenth parts).
+    """Integer depth (H, W) -> zero mean and unit variance of its middle 80 % (between the first and the last decile).
 
-    Any scale and offset of the file's units falls out, but for 1e-6 that is added to the variance of depth / 65536.
+    Scale and offset of the file's units cancel, except for the 1e-6 added to the variance of depth / 65536.
     """
     unit = depth / np.float64(2**16)
     first, last = int(0.1 * unit.size), int(0.9 * unit.size)

@@ -1,4 +1,4 @@
-"""NYU Depth v2 in the three layouts people have it in; depth in metres everywhere.
+"""NYU Depth v2 in its three common layouts; depth in metres.
 
 Samples: `image` (H, W, 3) uint8 RGB, `depth_m` (H, W) float32, `valid` (H, W) bool, `id` str.
 """
@@ -9,12 +9,11 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
 
-from croco_bench.contracts import Reader
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.datasets.nyuv2_mat import (
     MAT,
@@ -33,6 +32,9 @@ from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
 from croco_bench.types import Sample
 
+if TYPE_CHECKING:
+    from croco_bench.contracts import Reader
+
 Validity = Literal["raw", "all"]
 Layout = Literal["mat", "bts", "folders"]
 IMAGES: dict[Split, int] = {"train": 795, "test": 654}
@@ -41,7 +43,7 @@ _IMAGES_LOOKED_AT = 5
 
 
 class _Files:
-    """What the three readers share: a list of items under a root."""
+    """Base of the three readers: a list of items under a root."""
 
     dataset = "nyuv2"
     split: str
@@ -60,7 +62,7 @@ class _Files:
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Of the names and scenes of all items and the sizes of the files they come from."""
+        """Hash of the names and scenes of all items, and the sizes of their files."""
         sizes = [f"{path.relative_to(self.root)}:{path.stat().st_size}" for path in self._sources()]
         text = "\n".join([self.split, *sizes, *self.ids, *self.groups])
         return fingerprint(text)
@@ -69,7 +71,7 @@ class _Files:
 class MatReader(_Files):
     """The official `.mat` (HDF5, axes reversed) with `splits.mat`, one image at a time.
 
-    Depth is the in-painted `depths`; `validity="raw"` counts pixels that the sensor measured (`rawDepths` > 0).
+    Depth is the in-painted `depths`; with `validity="raw"`, only measured pixels are valid (`rawDepths` > 0).
     """
 
     def __init__(self, root: Path, split: Split, validity: Validity) -> None:
@@ -94,9 +96,9 @@ class MatReader(_Files):
         return [self.root / MAT, self.root / SPLITS]
 
     def _open(self) -> h5py.File:
-        """This process's own handle: HDF5 handles must not cross a fork."""
+        """A file handle of this process: HDF5 handles must not be used after a fork."""
         if self._file is None or self._process != os.getpid():
-            self._file = None  # an inherited handle is closed first, or HDF5 would share its descriptor
+            self._file = None  # close an inherited handle first, or HDF5 reuses its descriptor
             self._file, self._process = open_mat(self.root), os.getpid()
         return self._file
 
@@ -118,7 +120,7 @@ class MatReader(_Files):
 
 
 def _room(scene: str) -> str:
-    """`kitchen_0028b` -> `kitchen_0028`: the letter counts recordings, and two of one room must not be separated."""
+    """`kitchen_0028b` -> `kitchen_0028`: the letter numbers recordings of one room, which must not be separated."""
     return re.sub(r"(?<=\d)[a-z]$", "", scene)
 
 
@@ -126,7 +128,7 @@ class FoldersReader(_Files):
     """MultiMAE's folders: `{train,test}/{rgb,depth,mask_valid}/<any>/<id>.png`, depth in 10/65536 m.
 
     A pixel is valid where its depth isn't 0 and, with `validity="raw"`, where `mask_valid` (if there is one) is 255.
-    The folders don't name scenes; official ids follow the recording, so runs of ten ids stand for scenes.
+    The folders don't name scenes; official ids are in the order of recording, so blocks of ten ids serve as scenes.
     """
 
     def __init__(self, root: Path, split: Split, validity: Validity) -> None:
@@ -192,10 +194,10 @@ def _consistent(sample: Sample, path: Path) -> Sample:
 
 
 def layout_of(root: Path) -> Layout:
-    """Which layout lies under `root`, from its files.
+    """The layout of the files under `root`.
 
     Raises:
-        DataError: none of the three.
+        DataError: it is none of the three.
     """
     if (root / MAT).exists() or (root / SPLITS).exists():
         return "mat"
@@ -213,7 +215,7 @@ def layout_of(root: Path) -> Layout:
 def open_split(
     root: Path, split: Split, *, validity: Validity = "raw", layout: Layout | Literal["auto"] = "auto"
 ) -> Reader:
-    """The reader of a split, in the given layout or whichever lies under `root`.
+    """The reader of a split in the given layout; "auto" recognizes it from the files under `root`.
 
     Raises:
         DataError: files are missing or damaged.

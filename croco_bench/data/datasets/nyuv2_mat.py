@@ -21,7 +21,7 @@ _INDEX: dict[Split, str] = {"train": "trainNdxs", "test": "testNdxs"}
 
 
 def open_mat(root: Path) -> h5py.File:
-    """The open `.mat`; checks that it is whole and has the official axes.
+    """Opens the `.mat`; checks that it is complete and has the official axes.
 
     Raises:
         DataError: it is missing, truncated, of another kind, or lacks something.
@@ -73,7 +73,7 @@ def read_splits(root: Path) -> dict[Split, Indices]:
     try:
         content = scipy.io.loadmat(path)
         splits = {split: np.sort(content[key].ravel().astype(np.int64) - 1) for split, key in _INDEX.items()}
-    except Exception as error:  # SciPy raises whatever a damaged file leads it to
+    except Exception as error:  # SciPy raises all kinds of errors for damaged files
         raise DataError(
             f"{path} should hold trainNdxs and testNdxs (MATLAB 5), but it doesn't", f"get it from {SPLITS_LINK}"
         ) from error

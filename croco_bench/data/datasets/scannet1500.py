@@ -1,4 +1,4 @@
-"""ScanNet-1500: the pairs of test views that SuperGlue and LoFTR compare relative poses on, and a check of the files."""
+"""ScanNet-1500: the test pairs on which SuperGlue and LoFTR evaluate relative poses."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from croco_bench.errors import DataError
 from croco_bench.types import Array
 
 PAIRS, SCENES = 1500, 100
-# Depth maps' size. Colour images, which see the same, are resized to it, and depth's intrinsics are used.
+# Size of the depth maps. Color images have the same field of view: they are resized to it, and depth's intrinsics are used.
 _SIZE = (480, 640)
 
 
 def open_scannet1500(root: str | Path) -> PoseReader:
-    """The pairs listed in `test.npz`, in order. Poses and cameras are read now, no image is opened.
+    """The pairs listed in `test.npz`, in order. Reads all poses and intrinsics, but no image.
 
     Raises:
         DataError: the list is missing or damaged, or a pose or camera is.

@@ -31,11 +31,11 @@ _UNPACK = "unpack the scenes and all sequences in them"
 
 
 class SevenScenes:
-    """All frames of 7-Scenes with their poses, which are read once, here.
+    """All frames of 7-Scenes with their poses, which are read once.
 
     Attributes:
         views: the frames, sorted by scene, sequence and number.
-        test: (n,) bool, which of them are for testing.
+        test: (n,) bool, whether each is a test frame.
     """
 
     def __init__(self, root: Path, views: PosedViews, test: Array) -> None:
@@ -47,7 +47,7 @@ class SevenScenes:
         return tuple(sorted(set(self.views.scenes)))
 
     def train_pairs(self, *, per_frame: int = 10, overlap: OverlapCriteria | None = None, seed: int = 0) -> PoseReader:
-        """Each training frame as the query of up to `per_frame` others of its scene, drawn once: the same at every call.
+        """Pairs of each training frame, as the query, with up to `per_frame` others of its scene; `seed` determines them.
 
         Raises:
             UsageError: a setting is out of range.
@@ -107,12 +107,12 @@ class SevenScenes:
         return np.flatnonzero((np.array(self.views.scenes) == scene) & (self.test == test))
 
     def name(self, row: int) -> str:
-        """As retrieval lists name it: relative to its scene."""
+        """The name in retrieval lists: relative to the scene."""
         return self.views.names[row].removeprefix(f"{self.views.scenes[row]}/")
 
 
 def open_seven_scenes(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> SevenScenes:
-    """Lists the frames of all scenes below `root` and reads their poses; no image is opened.
+    """Lists the frames of all scenes below `root` and reads their poses, but no image.
 
     Sequences that neither `TrainSplit.txt` nor `TestSplit.txt` of their scene lists are left out.
 

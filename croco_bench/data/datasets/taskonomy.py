@@ -1,7 +1,7 @@
-"""Taskonomy's eight regression domains, task by task as MultiMAE has them or building by building as they are released.
+"""Taskonomy's eight regression domains, in MultiMAE's folders by domain or in the released folders by building.
 
 Samples: `image` (H, W, 3) uint8 RGB, `target` (H, W, C) float32 as MultiMAE decodes it, `valid` (H, W) bool, `id` str.
-Valid is where `mask_valid` is 255. A view without a mask is an error: where the scan has holes its targets are noise.
+Pixels are valid where `mask_valid` is 255. A view without a mask is an error: targets are noise in holes of the scan.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _ROWS_WITH_SIZES = 16
 
 @dataclass(frozen=True)
 class Domain:
-    """One target: the name of its folder and files, channels kept of how many in the file, and what its numbers become.
+    """One target: its files hold `stored` channels of `bits`, of which the first `channels` are used.
 
-    A number x of `bits` becomes min(x / (2^bits - 1), limit) / limit.
+    A number x becomes min(x / (2^bits - 1), limit) / limit. `folder` is the name of the folder and of the files.
     """
 
     folder: str
@@ -54,7 +54,7 @@ class Domain:
         return shares.astype(np.float32)
 
 
-# Principal curvature has a third channel without meaning; depth counts 1/512 m and is cut at 8000 of them (15.6 m).
+# The third channel of principal curvature has no meaning; depth is in 1/512 m, clipped at 8000 of them (15.6 m).
 DOMAINS: dict[str, Domain] = {
     "curvature": Domain("principal_curvature", 2, 8, stored=3),
     "depth": Domain("depth_zbuffer", 1, 16, limit=8000 / 65535),
@@ -88,7 +88,7 @@ class TaskonomyReader:
         return [building for building, _, _ in self._rows]
 
     def fingerprint(self) -> str:
-        """Of the rows, the domain, and the sizes of a few files: a split has 54,514. It is the same in both layouts."""
+        """Hash of the rows, the domain, and the sizes of a few files; equal in both layouts."""
         indices = spread_indices(len(self), _ROWS_WITH_SIZES)
         paths = [self.path(i, folder) for i in indices for folder in (_IMAGE, self._domain.folder)]
         sizes = [str(path.stat().st_size if path.is_file() else "absent") for path in paths]
@@ -96,7 +96,7 @@ class TaskonomyReader:
         return fingerprint(text)
 
     def path(self, index: int, folder: str, name: str | None = None) -> Path:
-        """The file of row `index` in `folder`, whose files are called after `name` or the folder itself."""
+        """The file of row `index` in `folder`; its name ends with `name`, or by default with the folder's name."""
         building, point, view = self._rows[index]
         base = self._root / folder / building if self._by_task else self._root / building / folder
         return base / f"point_{point}_view_{view}_domain_{name or folder}.png"
@@ -183,7 +183,7 @@ def open_split(
 
 
 def layout_of(root: Path) -> KnownLayout:
-    """Whether domains hold buildings, or buildings domains.
+    """The layout under `root`: domains that hold buildings ("tasks"), or buildings that hold domains.
 
     Raises:
         DataError: neither.
@@ -202,7 +202,7 @@ def layout_of(root: Path) -> KnownLayout:
 
 
 def block_dilated(valid: Array) -> Array:
-    """Valid pixels (H, W) less whole blocks of 4x4 in which any is invalid, as MultiMAE has it; a remainder is a block."""
+    """Valid pixels (H, W) without the blocks of 4x4 (smaller at the border) that have an invalid one, as in MultiMAE."""
     height, width = valid.shape
     tall, wide = -(-height // 4) * 4, -(-width // 4) * 4
     padded = np.pad(valid, ((0, tall - height), (0, wide - width)), constant_values=True)
@@ -212,7 +212,7 @@ def block_dilated(valid: Array) -> Array:
 
 
 def softened(target: Array) -> Array:
-    """A 3x3 Gaussian of one pixel's deviation over (H, W, C), as MultiMAE softens occlusion edges after resizing."""
+    """(H, W, C) filtered by a 3x3 Gaussian of sigma 1, as MultiMAE softens occlusion edges after resizing."""
     blurred: Array = cv2.GaussianBlur(target, (3, 3), 1.0, borderType=cv2.BORDER_REFLECT_101)
     return blurred.reshape(target.shape)
 

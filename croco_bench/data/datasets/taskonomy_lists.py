@@ -23,10 +23,10 @@ _TINY = "train_val_test_tiny.csv"
 
 
 def read_list(root: Path, split: Split, layout: KnownLayout) -> list[Row]:
-    """The rows of `tiny_<split>.csv` or `<split>.csv`; else all views of the buildings that the official split file names.
+    """The rows of `tiny_<split>.csv` or `<split>.csv`, or all views of the buildings in the official split file.
 
     Raises:
-        DataError: there is no list, or a row is wrong or twice there.
+        DataError: there is no list, or a row is malformed or repeated.
     """
     for path in (root / f"tiny_{split}.csv", root / f"{split}.csv"):
         if path.is_file():
@@ -89,7 +89,7 @@ def _table(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
 
 
 def _views_of(root: Path, buildings: Sequence[str], layout: KnownLayout) -> list[Row]:
-    """All colour images of these buildings, shuffled by a hash of their names: the first rows are of all buildings."""
+    """All color images of these buildings, shuffled by a hash of their names, so that the first rows are of all buildings."""
     rows: list[Row] = []
     for building in buildings:
         folder = root / "rgb" / building if layout == "tasks" else root / building / "rgb"

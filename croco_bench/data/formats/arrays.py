@@ -1,6 +1,6 @@
-"""Arrays in files: NumPy's, HDF5's, and whatever follows a header. What formats of flow and of disparity share.
+"""Arrays in files: NumPy's, HDF5's, and numbers after a header. Shared by the formats of flow and disparity.
 
-No reader reserves memory that the file's own size doesn't vouch for.
+Readers compare sizes in headers with the size of the file before they allocate memory.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
-# Compressed HDF5 can promise any size: eight times the largest image of all datasets is enough.
+# A header of compressed HDF5 can claim any size; this is eight times the largest image of all datasets.
 _MAX_PIXELS = 100_000_000
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, open to be read; what the system says against it becomes a `DataError`."""
+    """Opens a file for reading; any `OSError` becomes a `DataError`."""
     try:
         with path.open("rb") as stream:
             yield stream
@@ -35,10 +35,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:
-    """All numbers after the header, which must be as many as it says.
+    """The numbers after a header that ends at byte `start`: 4-byte `kind` in `shape`, up to the end of the file.
 
     Raises:
-        DataError: they aren't.
+        DataError: the file isn't as long as that.
     """
     expected, size = start + 4 * math.prod(shape), os.fstat(stream.fileno()).st_size
     if min(shape) < 1 or size != expected:
@@ -63,7 +63,7 @@ def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
         # Mapping compares the header with the file's size before anything is read.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         shape, dtype = mapped.shape, mapped.dtype
-    except Exception as error:  # NumPy raises whatever a damaged header leads it to
+    except Exception as error:  # NumPy raises all kinds of errors for damaged headers
         raise DataError(f"{path} is truncated or no .npy file", "get it again") from error
     if dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
         raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}", "get it again")
@@ -110,7 +110,7 @@ def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[
 
 
 def _instead(kind: str, channels: tuple[int, ...], shape: tuple[int, ...], dtype: Any) -> str:
-    """What was expected, and what was found."""
+    """The rest of a sentence: the expected and the actual type and shape."""
     wanted = ", ".join(["H", "W", *map(str, channels)])
     return f"should be {'floats' if kind == 'f' else 'whole numbers'} ({wanted}), but is {dtype} of shape {shape}"
 
@@ -132,7 +132,7 @@ def write_bytes(path: Path, header: bytes, content: Array) -> None:
     """Writes a header and an array's bytes.
 
     Raises:
-        DataError: it can't be done.
+        DataError: the file can't be written.
     """
     try:
         with path.open("wb") as stream:
@@ -143,5 +143,5 @@ def write_bytes(path: Path, header: bytes, content: Array) -> None:
 
 
 def _unwritable(path: Path, reason: str | None) -> DataError:
-    """What to say of a file that can't be written."""
+    """The error of a file that can't be written."""
     return DataError(f"{path} can't be written ({reason})", "free space or choose another place")

@@ -1,7 +1,7 @@
 """Files of disparity, read and written: the PNG of KITTI, CREStereo and Middlebury, .pfm, Spring's .dsp5, Booster's .npy.
 
-Disparity is (H, W) float32 in pixels: what the left view shows at x, the right one shows at x - d; it is 0 where unknown.
-`valid` (H, W) bool is where it is known: a finite number above 0, for Spring 0 too.
+Disparity d is (H, W) float32 in pixels: a point at x in the left view is at x - d in the right one; 0 where unknown. `valid`
+(H, W) bool is true where it is known: a finite number above 0, for Spring also 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from croco_bench.types import Array
 
 Disparity = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
-# Steps that a PNG of 16 bits has in a pixel.
+# Steps per pixel in a PNG of 16 bits.
 _KITTI_STEPS, _CRESTEREO_STEPS = 256, 32
 
 
@@ -70,7 +70,7 @@ def read_middlebury_disparity(path: Path) -> Disparity:
 
 
 def read_pfm_disparity(path: Path) -> Disparity:
-    """A .pfm of one channel, as SceneFlow, ETH3D and Middlebury since 2014 have it; what isn't finite or above 0 is unknown.
+    """A .pfm of one channel (SceneFlow, ETH3D, Middlebury since 2014); numbers that aren't finite or above 0 are unknown.
 
     Raises:
         DataError: as `read_pfm`, or it has three channels.
@@ -122,7 +122,7 @@ def read_npy_disparity(path: Path) -> Disparity:
 
 
 def write_npy_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
-    """Writes disparity as Booster has it.
+    """Writes Booster's .npy.
 
     Raises:
         DataError: as `write_pfm_disparity`.
@@ -131,7 +131,7 @@ def write_npy_disparity(path: Path, disparity_px: Array, valid: Array | None = N
 
 
 def _known(disparity: NDArray[np.float32]) -> Disparity:
-    """Disparity and where it is known; unknown pixels become 0 in place."""
+    """Disparity and its validity; unknown pixels become 0 in place."""
     with np.errstate(invalid="ignore"):
         valid: NDArray[np.bool_] = (disparity > 0) & (disparity < np.inf)
     disparity[~valid] = 0
@@ -139,7 +139,7 @@ def _known(disparity: NDArray[np.float32]) -> Disparity:
 
 
 def _to_write(path: Path, disparity_px: Array, valid: Array | None) -> Disparity:
-    """Disparity as it is read, checked. Without `valid`, known is what is finite and not below 0."""
+    """Checked disparity and its validity. Without `valid`, finite numbers from 0 on are valid."""
     if disparity_px.ndim != 2 or 0 in disparity_px.shape:
         raise DataError(
             f"{path}: disparity should be (H, W), not {disparity_px.shape}", "give a number for every pixel"

@@ -1,7 +1,7 @@
 """Files of optical flow, read and written: .flo, .pfm, the PNG of KITTI and HD1K, Spring's .flo5, TartanAir's .npy.
 
-Flow is (H, W, 2) float32 in pixels, u right and v down, 0 where it is unknown; `valid` (H, W) bool is where it is known: a
-finite number of at most 1e9. No reader reserves memory that the file's own size doesn't vouch for.
+Flow is (H, W, 2) float32 in pixels, u right and v down, 0 where unknown; `valid` (H, W) bool is true where it is known: a
+finite number of at most 1e9. Readers compare sizes in headers with the size of the file before they allocate memory.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Flow = tuple[NDArray[np.float32], NDArray[np.bool_]]
 FLO_MAGIC = b"PIEH"  # 202021.25 as a little-endian float32
 _LARGEST, _UNKNOWN = 1e9, np.float32(1e10)
 _PFM_HEADER = re.compile(rb"(PF|Pf)\s+(\d{1,9})\s+(\d{1,9})\s+(\S{1,40})[ \t]*\r?\n")
-# KITTI: a 16-bit number is 64 times the flow, plus this.
+# KITTI: a 16-bit number is 64 times the flow, plus 2^15.
 _KITTI_ZERO, _KITTI_STEPS = 2**15, 64
 
 
 def read_flo(path: Path) -> Flow:
-    """Middlebury's .flo, as Sintel, FlyingChairs and AutoFlow have it.
+    """Middlebury's .flo (Sintel, FlyingChairs, AutoFlow).
 
     Raises:
         DataError: it is missing, of another kind, or not as long as its header says.
@@ -52,7 +52,7 @@ def read_flo(path: Path) -> Flow:
 
 
 def write_flo(path: Path, flow_px: Array, valid: Array | None = None) -> None:
-    """Writes .flo; where `valid` is false, or without it where flow isn't finite, it is marked unknown (1e10).
+    """Writes .flo; pixels that aren't valid (default: aren't finite) are marked unknown (1e10).
 
     Raises:
         DataError: the flow is of another shape or not finite where valid, or the file can't be written.
@@ -64,9 +64,9 @@ def write_flo(path: Path, flow_px: Array, valid: Array | None = None) -> None:
 
 
 def read_pfm(path: Path) -> NDArray[np.float32]:
-    """A .pfm as (H, W) or (H, W, 3), upper row first, though files begin with the lowest.
+    """A .pfm as (H, W) or (H, W, 3), top row first; files begin with the bottom row.
 
-    The scale's sign tells the order of bytes; its size is ignored, as by all who publish disparities this way.
+    The sign of the scale is the byte order; its size is ignored, as published disparities require.
 
     Raises:
         DataError: it is missing, of another kind, or not as long as its header says.
@@ -102,7 +102,7 @@ def _number(text: bytes) -> float:
 
 
 def read_pfm_flow(path: Path) -> Flow:
-    """Flow as FlyingThings has it: a .pfm of u, v and 0.
+    """FlyingThings' flow: a .pfm of u, v and 0.
 
     Raises:
         DataError: as `read_pfm`, or it has other channels.
@@ -114,7 +114,7 @@ def read_pfm_flow(path: Path) -> Flow:
 
 
 def write_pfm_flow(path: Path, flow_px: Array, valid: Array | None = None) -> None:
-    """Writes flow as FlyingThings has it; unknown is infinite.
+    """Writes FlyingThings' flow; unknown is infinite.
 
     Raises:
         DataError: as `write_flo`.
@@ -187,7 +187,7 @@ def read_npy_flow(path: Path) -> Flow:
 
 
 def write_npy_flow(path: Path, flow_px: Array, valid: Array | None = None) -> None:
-    """Writes flow as TartanAir has it; unknown is NaN.
+    """Writes TartanAir's flow; unknown is NaN.
 
     Raises:
         DataError: as `write_flo`.
@@ -197,9 +197,9 @@ def write_npy_flow(path: Path, flow_px: Array, valid: Array | None = None) -> No
 
 
 def known_flow(flow: NDArray[np.float32]) -> Flow:
-    """Flow and where it is known; unknown pixels become 0 in place."""
+    """Flow and its validity; unknown pixels become 0 in place."""
     with np.errstate(invalid="ignore"):
-        # Most files are known everywhere, which extremes tell soonest; with NaN no comparison holds.
+        # Fast path: most files are known everywhere. Comparisons with NaN are false.
         if flow.min() >= -_LARGEST and flow.max() <= _LARGEST:
             return flow, np.ones(flow.shape[:2], dtype=np.bool_)
         u, v = flow[:, :, 0], flow[:, :, 1]
@@ -209,7 +209,7 @@ def known_flow(flow: NDArray[np.float32]) -> Flow:
 
 
 def _to_write(path: Path, flow_px: Array, valid: Array | None) -> Flow:
-    """Flow as it is read, checked."""
+    """Checked flow and its validity. Without `valid`, finite numbers are valid."""
     if flow_px.ndim != 3 or flow_px.shape[2] != 2 or 0 in flow_px.shape:
         raise DataError(f"{path}: flow should be (H, W, 2), not {flow_px.shape}", "give u and v for every pixel")
     flow, finite = known_flow(flow_px.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Image files: read, with one sentence when something is wrong, and written."""
+"""Reads and writes image files; what is wrong with a file is one sentence."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def read_gray(path: Path, kind: type[np.generic]) -> NDArray[Any]:
-    """A one-channel image (H, W) of exactly this depth (np.uint8 or np.uint16).
+    """A one-channel image (H, W) of exactly this type (np.uint8 or np.uint16).
 
     Raises:
-        DataError: it is missing, can't be decoded, or has another depth or more channels.
+        DataError: it is missing, can't be decoded, or has another type or more channels.
     """
     image = _decode(path, cv2.IMREAD_UNCHANGED)
     if image.ndim != 2 or image.dtype != kind:

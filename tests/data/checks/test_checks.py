@@ -1,3 +1,5 @@
+"""Checks of datasets: of every miniature, of empty folders, of damaged Habitat pairs; and where datasets are looked for."""
+
 import importlib
 import json
 import shutil
@@ -40,7 +42,9 @@ def test_every_dataset_describes_itself_and_has_a_check(name: str) -> None:
     assert one.name == name and f"{name}/\n" in one.layout
     assert one.title and one.size and one.license and "http" in one.link
     assert one.module.startswith("croco_bench.data.datasets.")
-    assert callable(getattr(importlib.import_module(one.module), one.check_function))
+    module = importlib.import_module(one.module)
+    assert callable(getattr(module, one.check_function))
+    assert getattr(module, "LINK", "") in one.link
 
 
 @pytest.mark.parametrize("name", sorted(MINIATURES))

@@ -1,3 +1,5 @@
+"""ADE20K: images with annotations, classes and colors, damaged files, and its check."""
+
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

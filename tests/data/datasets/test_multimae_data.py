@@ -1,3 +1,5 @@
+"""MultiMAE's folders: which files belong together, damaged files, joint crops, and its check."""
+
 import pickle
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor

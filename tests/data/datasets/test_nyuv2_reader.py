@@ -1,3 +1,5 @@
+"""NYUv2 in its three layouts: depth in meters, valid pixels, scenes, damaged files, and its check."""
+
 import multiprocessing
 import pickle
 from collections.abc import Callable

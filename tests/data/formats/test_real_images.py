@@ -31,7 +31,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_small_backbones_read_handwritten_digits(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
     result = run(
-        *("imagenet-linear", "mini-mae"),
+        "imagenet-linear",
+        "mini-mae",
         recipe="mini",
         data_root=digits,
         results=tmp_path,

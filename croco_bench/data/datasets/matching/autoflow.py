@@ -1,4 +1,4 @@
-"""AutoFlow: layered shapes whose motion was tuned so that networks learn well from it."""
+"""AutoFlow: moving layered shapes, with rendering parameters optimized for training networks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PAIRS: dict[str, int] = {"train": 40_000}
 
 
 def open_split(root: Path, split: str = "train") -> MatchingReader:
-    """All pairs; there is one split. Groups are the tables, of which each made many pairs with one set of parameters.
+    """All pairs; there is one split. Groups are the tables: pairs made with one set of parameters.
 
-    That a pair's three files are there is seen when it is read: there are 40,000 folders.
+    Missing files of a pair are noticed when it is read: there are 40,000 folders.
 
     Raises:
         DataError: folders are missing.

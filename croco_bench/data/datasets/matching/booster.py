@@ -1,4 +1,4 @@
-"""Booster: rooms with glass and mirrors, in several lights; its balanced part."""
+"""Booster: indoor scenes with glass and mirrors under several lights; its balanced part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CREStereo: rendered things of four kinds, made to train stereo on."""
+"""CREStereo: rendered training data for stereo, of four kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ETH3D's two views of low resolution: grey images of rooms and of the open."""
+"""ETH3D's low-resolution two-view stereo: grey images, indoors and outdoors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOLDERS: dict[Split, tuple[str, str]] = {
 
 
 def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None) -> MatchingReader:
-    """All pairs, or those of some scenes; `occluded` is read where the mask of what both views see is there.
+    """All pairs, or those of some scenes; `occluded` is there where the mask of non-occluded pixels is.
 
     `test` has no disparity: it is for submissions.
 

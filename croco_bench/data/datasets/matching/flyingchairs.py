@@ -25,10 +25,10 @@ _MARKS: dict[Split, str] = {"train": "1", "val": "2"}
 
 
 def open_split(root: Path, split: Split) -> MatchingReader:
-    """Pairs that the list marks: line n is pair n, 1 for train and 2 for val.
+    """The pairs of a split: line n of the list is pair n, 1 for train and 2 for val.
 
     Raises:
-        DataError: files are missing, or the list is another's.
+        DataError: files are missing, or the list doesn't belong to them.
     """
     base = base_of(root, ("FlyingChairs_release", "FlyingChairs"), "data", LINK)
     path = _list(root, base)

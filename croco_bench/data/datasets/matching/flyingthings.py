@@ -1,4 +1,4 @@
-"""FlyingThings3D, as a part of SceneFlow: things that fly along random ways, seen by two cameras.
+"""FlyingThings3D, a part of SceneFlow: objects on random trajectories, seen by two cameras.
 
 The folder is called `flyingthings` below the data root. Where SceneFlow's stereo is used too, its folder `sceneflow` holds
 Driving, Monkaa and FlyingThings, the latter a link to `../flyingthings`.
@@ -38,10 +38,10 @@ PAIRS: dict[Split, int] = {"train": 40_302, "test": 7_866, "test1024": _SUBSET}
 def open_split(
     root: Path, split: Split, *, passes: Sequence[str] = PASSES, cameras: Sequence[str] = ("left",)
 ) -> MatchingReader:
-    """Pairs forwards, then backwards in time, camera by camera and pass by pass; a scene's last frame begins none.
+    """Pairs of consecutive frames, forwards, then backwards in time, for each camera of each pass.
 
-    `test1024` are 1024 pairs of `test`, of each camera and pass: evenly spread over the list sorted by name, as UniMatch and
-    CroCo v2 choose them.
+    `test1024` are 1024 pairs of `test` for each camera and pass, evenly spread over the list sorted by name (UniMatch, CroCo
+    v2).
 
     Raises:
         DataError: files are missing.
@@ -67,7 +67,7 @@ def open_split(
 
 
 def spread(pairs: Sequence[PairPaths]) -> list[PairPaths]:
-    """1024 pairs at equal distances in the order of their names, less the remainder at the end; or all, if fewer."""
+    """1024 pairs at equal steps in the order of their names, the remainder at the end left out; all if there are fewer."""
     ordered = sorted(pairs, key=lambda pair: str(pair.truth))
     kept = len(ordered) - len(ordered) % _SUBSET
     return ordered[: kept or None][:: max(len(ordered) // _SUBSET, 1)]
@@ -100,7 +100,7 @@ def _pair(images: str, flows: str, scene: str, file: str, first: int, second: in
 
 
 def check(root: Path) -> list[Finding]:
-    """Findings on both passes of the left camera, and on the part of the test split that others report."""
+    """Findings on both passes of the left camera, and on the 1024 test pairs that papers report."""
     parts = [
         Part(f"{split}, {name}", partial(open_split, root, split, passes=(name,)), pairs)
         for split, pairs in PAIRS.items()

@@ -1,4 +1,4 @@
-"""HD1K: a street in all weathers, with truth from laser scans and what is uncertain left out."""
+"""HD1K: a street in various weather, with ground truth from laser scans where it is certain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS: dict[Split, str] = {"train": "hd1k_input", "test": "hd1k_challenge"}
 def open_split(root: Path, split: Split) -> MatchingReader:
     """Pairs of following frames of one sequence. `test` has no flow: it is for submissions.
 
-    The last frame of a sequence has flow too, but nothing that it leads to.
+    The last frame of a sequence has flow too, but no successor.
 
     Raises:
         DataError: files are missing.

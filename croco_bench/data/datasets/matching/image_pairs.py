@@ -1,4 +1,4 @@
-"""Image pairs with what leads from the first image to the second: the reader of all datasets of optical flow and of stereo.
+"""Image pairs with optical flow or disparity: the reader of all datasets of optical flow and stereo.
 
 Samples of optical flow: `image1`, `image2` (H, W, 3) uint8 RGB; `flow_px` (H, W, 2) float32 from the first to the second, u
 right, v down, 0 where unknown; `valid` (H, W) bool, where it is known; `id` str.
@@ -6,8 +6,8 @@ right, v down, 0 where unknown; `valid` (H, W) bool, where it is known; `id` str
 Samples of stereo: `image1` left and `image2` right; `disparity_px` (H, W) float32: what the left view shows at x, the right
 one shows at x - d; 0 where unknown; `valid` and `id`.
 
-Some datasets add `occluded` (H, W) bool, what the second image doesn't show, and `invalid` (H, W) bool, where the truth isn't
-reliable. A split with withheld truth has `image1`, `image2` and `id` only.
+Some datasets add `occluded` (H, W) bool, pixels that the second image doesn't show, and `invalid` (H, W) bool, pixels with
+unreliable truth. A split with withheld truth has `image1`, `image2` and `id` only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PAIRS_WITH_SIZES = 64
 class PairPaths(NamedTuple):
     """The files of one pair: paths are below the dataset's folder. `truth` is None where it is withheld.
 
-    `group` is what the pair must not be separated from (its scene). `occluded` and `invalid` are masks of the first image.
+    `group` is the scene: pairs of one group must not be separated. `occluded` and `invalid` are masks of the first image.
     """
 
     id: str
@@ -86,7 +86,7 @@ class MatchingReader:
         return [pair.id for pair in self.pairs]
 
     def fingerprint(self) -> str:
-        """Of the names of all pairs, and the file sizes of a few."""
+        """Hash of the names of all pairs and of the file sizes of a few."""
         pairs = [self.pairs[i] for i in spread_indices(len(self), _PAIRS_WITH_SIZES)]
         paths = [self.base / name for pair in pairs for name in pair[2:] if name is not None]
         sizes = [str(path.stat().st_size if path.is_file() else "absent") for path in paths]
@@ -114,7 +114,7 @@ class MatchingReader:
 
 
 def read_truth_file(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pair: PairPaths) -> Sample:
-    """A `ReadTruth` once `key` and `read` are bound: values under `key` and `valid`, masks from 8-bit images."""
+    """Truth of one file format under `key` and `valid`, and masks. `partial` with `key` and `read` makes it a `ReadTruth`."""
     values, valid = read(base / str(pair.truth))
     sample: Sample = {key: values, "valid": valid}
     for mask, path in (("occluded", pair.occluded), ("invalid", pair.invalid)):

@@ -1,4 +1,4 @@
-"""KITTI 2012 and 2015: streets, with sparse truth from a laser scanner, for optical flow and for stereo."""
+"""KITTI 2012 and 2015: streets, with sparse ground truth from a laser scanner, for optical flow and stereo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS: dict[Split, str] = {"train": "training", "test": "testing"}
 class Edition:
     """Names of one of the two benchmarks' folders, and its number of pairs.
 
-    `disparity`: of all pixels, and of those that both views see.
+    `disparity`: the folders of all pixels, and of non-occluded pixels.
     """
 
     name: str
@@ -90,7 +90,7 @@ def open_stereo(root: Path, split: Split, *, year: Year) -> MatchingReader:
 def _pairs(
     root: Path, split: Split, edition: Edition, second: tuple[str, str], truth: tuple[str, str]
 ) -> tuple[Path, list[PairPaths]]:
-    """The folder, and the pairs in it: the left first frame, and one of the same number in the folder `second`."""
+    """The base folder and its pairs: the left first frame, and the image of equal number in the folder `second`."""
     part, (folder, which) = PARTS[split], second
     base = base_of(root, (edition.archive,), part, edition.link)
     frames = numbered(base / part / edition.left, "", "_10.png", edition.link)
@@ -112,18 +112,18 @@ def _pairs(
 
 
 def _match(folder: Path, frames: list[int], which: str, link: str) -> None:
-    """Refuses a folder that hasn't exactly these frames."""
+    """Refuses a folder with missing or other frames."""
     present = {f"{frame:06d}_{which}.png" for frame in numbered(folder, "", f"_{which}.png", link)}
     require_exactly(folder, (f"{frame:06d}_{which}.png" for frame in frames), present, link)
 
 
 def _truth(key: str, read: Callable[[Path], tuple[Array, Array]], base: Path, pair: PairPaths) -> Sample:
-    """Truth under `key`; occluded is what is known, but not in the file of pixels that both views see."""
+    """Truth under `key`; `occluded` are pixels known in it, but not in the file of non-occluded pixels."""
     values, valid = read(base / str(pair.truth))
     if pair.occluded is None:
         return {key: values, "valid": valid}
     _, seen = read(base / pair.occluded)
-    # Of two sizes, the reader will say so.
+    # The reader refuses files of two sizes.
     return {key: values, "valid": valid, "occluded": valid & ~seen if seen.shape == valid.shape else ~seen}
 
 

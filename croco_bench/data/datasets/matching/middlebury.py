@@ -1,4 +1,4 @@
-"""Middlebury's stereo of 2005, 2006, 2014 and 2021, and its third evaluation: still scenes indoors, in several lights."""
+"""Middlebury stereo of 2005, 2006, 2014 and 2021, and its third evaluation: indoor scenes under several lights."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _FOLDERS: dict[Edition, tuple[str, ...]] = {
 # Pairs of each year, and of each split of the evaluation.
 PAIRS: dict[Edition, int] = {"2005": 54, "2006": 189, "2014": 138, "2021": 355}
 EVALUATION_PAIRS = 15
-# The value of mask0nocc.png where both views see the same point.
-_SEEN_BY_BOTH = 255
+# The value of non-occluded pixels in mask0nocc.png.
+_NOT_OCCLUDED = 255
 
 
 def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = None) -> MatchingReader:
     """All pairs of one year's scenes, or of some: every light and exposure that both views have.
 
-    2005 and 2006 are those of full size, from view 1 to view 5; of 2014 the left view is always im0, the right one im1, im1E
-    (other exposure) or im1L (other light); of 2021 both are from `ambient`, and im0 beside it, which repeats one of them, isn't
+    2005 and 2006: full size, view 1 is the left and view 5 the right one. 2014: the left view is im0, the right one im1, im1E
+    (other exposure) or im1L (other light). 2021: both are from `ambient`; im0 beside that folder repeats one of them and isn't
     used.
 
     Raises:
@@ -65,7 +65,7 @@ def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = 
 def open_evaluation(root: Path, split: Split, *, resolution: Resolution = "F") -> MatchingReader:
     """The pairs of MiddEval3 in full, half or quarter size, in the official folders or in CroCo's.
 
-    `occluded` is read where the mask of what both views see is there. `test` has no disparity: it is for submissions.
+    `occluded` is there where the mask of non-occluded pixels is. `test` has no disparity: it is for submissions.
 
     Raises:
         DataError: files are missing.
@@ -91,13 +91,13 @@ def evaluation_pair(base: Path, folder: str, truths: str | None, scene: str, lin
 
 
 def read_masked_truth(base: Path, pair: PairPaths) -> Sample:
-    """Disparity from a .pfm; `occluded` is what is known, but not among what both views see according to the mask."""
+    """Disparity from a .pfm; `occluded` are known pixels that aren't in the mask of non-occluded pixels."""
     disparity, valid = read_pfm_disparity(base / str(pair.truth))
     sample: Sample = {"disparity_px": disparity, "valid": valid}
     if pair.occluded is not None:
-        seen = read_gray(base / pair.occluded, np.uint8) == _SEEN_BY_BOTH
+        visible = read_gray(base / pair.occluded, np.uint8) == _NOT_OCCLUDED
         # The reader refuses a mask of another size.
-        sample["occluded"] = valid & ~seen if seen.shape == valid.shape else ~seen
+        sample["occluded"] = valid & ~visible if visible.shape == valid.shape else ~visible
     return sample
 
 
@@ -151,7 +151,7 @@ _FINDERS: dict[Edition, Callable[[Path, str], Iterator[PairPaths]]] = {
 
 
 def check(root: Path) -> list[Finding]:
-    """Findings on the years and resolutions that are there; one is enough."""
+    """Findings on the years and resolutions that are there, of which one is enough."""
     resolutions: tuple[Resolution, ...] = ("F", "H", "Q")
     splits: tuple[Split, ...] = ("train", "test")
     parts = [

@@ -45,7 +45,7 @@ def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> M
 
 
 def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
-    """Parts of the dataset and folders of scenes in them."""
+    """(part of the dataset, folder of a scene in it) for all scenes of the split."""
     things = next((part for part in _THINGS if (root / part).is_dir()), None)
     if things is None:
         raise DataError(f"{root} holds no {' or '.join(_THINGS)}", f"unpack {LINK} there")
@@ -59,7 +59,7 @@ def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
 
 
 def _below(folder: Path, depth: int) -> list[str]:
-    """All folders at a depth, as paths below `folder`."""
+    """All folders `depth` levels below `folder`, as relative paths."""
     names = subfolders(folder, LINK)
     return names if depth == 1 else [f"{name}/{rest}" for name in names for rest in _below(folder / name, depth - 1)]
 

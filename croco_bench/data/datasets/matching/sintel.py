@@ -1,4 +1,4 @@
-"""MPI-Sintel: scenes of an animated film, rendered twice: without effects (clean), and with blur, haze and grain (final)."""
+"""MPI-Sintel: scenes of an animated film in two passes: without effects (clean), with blur, haze and grain (final)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class BothPasses:
         return {**shared, "passes": {name: (one["image1"], one["image2"]) for name, one in samples.items()}}
 
     def fingerprint(self) -> str:
-        """Of both passes."""
+        """Hash of both passes' fingerprints."""
         return fingerprint(",".join(reader.fingerprint() for reader in self._readers.values()))
 
 

@@ -1,8 +1,8 @@
-"""Spring: scenes of an animated film in high resolution. Its truth has four values for every pixel of an image.
+"""Spring: scenes of an animated film in high resolution, with four truth values for every pixel of an image.
 
-Samples have both: `flow_px` (H, W, 2) and `valid` (H, W), the mean of the known values among a pixel's four, to train with;
-`flow4_px` (H, W, 4, 2) and `valid4` (H, W, 4), upper left, upper right, lower left, lower right, to score with (a prediction
-counts with its smallest error among the four). All are in pixels of the image.
+Samples have `flow_px` (H, W, 2) and `valid` (H, W) for training, the mean of the known values among a pixel's four; and
+`flow4_px` (H, W, 4, 2) and `valid4` (H, W, 4) for evaluation, upper left, upper right, lower left, lower right (the error of a
+prediction is the smallest of the four). All are in pixels of the image.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ def open_split(
 def open_stereo(
     root: Path, split: Split, *, scenes: Sequence[str] | None = None, cameras: Sequence[str] = ("left",)
 ) -> MatchingReader:
-    """All frames as pairs of views, or those of some sequences. `test` has no disparity: it is for submissions.
+    """All frames as stereo pairs, or those of some sequences. `test` has no disparity: it is for submissions.
 
-    Samples have `disparity_px` (H, W), `disparity4_px` and `valid4` (H, W, 4) as flow has them; 0 is a known disparity. From
-    the camera `right`, the first view is the right one and what it shows lies further right in the second: to match them as
-    others, mirror both.
+    Samples have `disparity_px` (H, W), and `disparity4_px` and `valid4` (H, W, 4) in the order of flow; 0 is a known
+    disparity. With the camera `right`, the first view is the right one, so that points lie further right in the second:
+    mirror both to get pairs like the others.
 
     Raises:
         DataError: files are missing.
@@ -110,7 +110,7 @@ def _base(root: Path, split: Split) -> Path:
 
 
 def _pairs(base: Path, split: Split, scene: str, direction: str, camera: str) -> Iterator[PairPaths]:
-    """Pairs of one sequence: backwards, all frames but the first with the one before."""
+    """Pairs of one sequence: each frame with its successor, or for "BW" with its predecessor."""
     images, name = f"{split}/{scene}/frame_{camera}", f"flow_{direction}_{camera}"
     starts = frames_with_successor(base / images, f"frame_{camera}_", ".png", LINK)
     first, second = (0, 1) if direction == "FW" else (1, 0)
@@ -162,7 +162,7 @@ def _disparity(base: Path, pair: PairPaths) -> Sample:
 
 
 def by_pixel(path: Path, values: Array, valid: Array) -> tuple[Array, Array]:
-    """Values (2H, 2W, ...) and where they are known (2H, 2W) -> (H, W, 4, ...) and (H, W, 4).
+    """Values (2H, 2W, ...) and their validity (2H, 2W) -> (H, W, 4, ...) and (H, W, 4).
 
     Raises:
         DataError: a side is odd.
@@ -181,7 +181,7 @@ def by_pixel(path: Path, values: Array, valid: Array) -> tuple[Array, Array]:
 
 
 def mean_of_known(four: Array, known: Array) -> tuple[Array, Array]:
-    """(H, W, 4, ...) and (H, W, 4) -> means of the known values (H, W, ...), 0 where none is, and where one is (H, W)."""
+    """(H, W, 4, ...) and (H, W, 4) -> means of the known values (H, W, ...), 0 where there is none, and validity (H, W)."""
     count = known.sum(axis=2, dtype=np.float32).reshape(*known.shape[:2], *(1,) * (four.ndim - 3))
     # Unknown values are 0.
     mean: Array = four.sum(axis=2, dtype=np.float32) / np.maximum(count, 1)

@@ -1,4 +1,4 @@
-"""TartanAir: flights through rendered worlds, with the flow of still things."""
+"""TartanAir: camera flights through rendered worlds, with the flow of static objects."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ DIFFICULTIES = ("Easy", "Hard")
 def open_split(root: Path, split: str = "train", *, difficulties: Sequence[str] = DIFFICULTIES) -> MatchingReader:
     """Pairs of following frames of the left camera; there is one split. Groups are the worlds.
 
-    `occluded` is where the dataset's mask isn't 0: what leaves the view or is hidden, and what moves by itself, whose flow is
-    wrong. It is read where all flights have masks.
+    `occluded` is where the dataset's mask isn't 0: pixels that leave the view or become hidden, and moving objects, which have
+    wrong flow. It is there if all flights have masks.
 
     Raises:
         DataError: files are missing.
@@ -44,7 +44,7 @@ def open_split(root: Path, split: str = "train", *, difficulties: Sequence[str] 
 
 
 def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
-    """Folders of a world's trajectories; its archives unpack to a folder of its name, within it or not."""
+    """Folders of a world's trajectories. Its archives unpack into <world>/<world> or into <world>."""
     flights: list[str] = []
     for difficulty in difficulties:
         bases = [base for base in (f"{world}/{world}", world) if (root / base / difficulty).is_dir()]
@@ -71,7 +71,7 @@ def _pairs(root: Path, world: str, folder: str, present: set[str], masked: bool)
         require_exactly(
             root / folder / "flow", wanted, {name for name in present if name.endswith(f"_{kind}.npy")}, LINK
         )
-    # Each name is kept once: there are 306,268 pairs.
+    # Consecutive pairs share the string of an image: there are 306,268 pairs.
     images = {frame: f"{folder}/image_left/{frame:06d}_left.png" for frame in (*starts, starts[-1] + 1)}
     return [
         PairPaths(

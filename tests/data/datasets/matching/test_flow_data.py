@@ -112,10 +112,8 @@ def write_flyingthings(root: Path) -> None:
 
 
 def write_tartanair(root: Path, doubled: bool = True) -> None:
-    for world, difficulty, name, frames in (
-        *(("alley", "Easy", "P000", 3), ("alley", "Hard", "P001", 2)),
-        ("seaside", "Hard", "P000", 2),
-    ):
+    flights = [("alley", "Easy", "P000", 3), ("alley", "Hard", "P001", 2), ("seaside", "Hard", "P000", 2)]
+    for world, difficulty, name, frames in flights:
         folder = root / world / (world if doubled else ".") / difficulty / name
         for number in range(frames):
             save(folder / f"image_left/{number:06d}_left.png", frame(number))
@@ -229,9 +227,12 @@ CASES = {
         write_flyingthings,
         partial(flyingthings.open_split, split="train", passes=("clean",), cameras=("right",)),
         [
-            *("cleanpass/TRAIN/A/0000/IntoFuture_0006_R", "cleanpass/TRAIN/A/0000/IntoFuture_0007_R"),
-            *("cleanpass/TRAIN/B/0001/IntoFuture_0006_R", "cleanpass/TRAIN/A/0000/IntoPast_0007_R"),
-            *("cleanpass/TRAIN/A/0000/IntoPast_0008_R", "cleanpass/TRAIN/B/0001/IntoPast_0007_R"),
+            "cleanpass/TRAIN/A/0000/IntoFuture_0006_R",
+            "cleanpass/TRAIN/A/0000/IntoFuture_0007_R",
+            "cleanpass/TRAIN/B/0001/IntoFuture_0006_R",
+            "cleanpass/TRAIN/A/0000/IntoPast_0007_R",
+            "cleanpass/TRAIN/A/0000/IntoPast_0008_R",
+            "cleanpass/TRAIN/B/0001/IntoPast_0007_R",
         ],
         ["TRAIN/A/0000", "TRAIN/A/0000", "TRAIN/B/0001"] * 2,
         1107,

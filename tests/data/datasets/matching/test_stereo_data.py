@@ -114,8 +114,11 @@ def write_booster(root: Path) -> None:
 
 def write_sceneflow(root: Path) -> None:
     scenes = (
-        *("Driving/{}/15mm_focallength/scene_backwards/fast", "Driving/{}/35mm_focallength/scene_forwards/slow"),
-        *("Monkaa/{}/a_rain_of_stones_x2", "FlyingThings/{}/TRAIN/A/0000", "FlyingThings/{}/TEST/B/0003"),
+        "Driving/{}/15mm_focallength/scene_backwards/fast",
+        "Driving/{}/35mm_focallength/scene_forwards/slow",
+        "Monkaa/{}/a_rain_of_stones_x2",
+        "FlyingThings/{}/TRAIN/A/0000",
+        "FlyingThings/{}/TEST/B/0003",
     )
     for mark, scene in enumerate(scenes):
         for name in ("frames_cleanpass", "frames_finalpass"):
@@ -224,7 +227,8 @@ CASES = {
         [
             "finalpass/Driving/15mm_focallength/scene_backwards/fast/0006",
             "finalpass/Driving/35mm_focallength/scene_forwards/slow/0006",
-            *("finalpass/Monkaa/a_rain_of_stones_x2/0006", "finalpass/FlyingThings/TRAIN/A/0000/0006"),
+            "finalpass/Monkaa/a_rain_of_stones_x2/0006",
+            "finalpass/FlyingThings/TRAIN/A/0000/0006",
         ],
         4,
     ),

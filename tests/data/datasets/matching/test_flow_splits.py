@@ -51,9 +51,11 @@ def test_sintel_has_1041_pairs_in_each_pass_of_which_98_select(tmp_path: Path) -
     assert both.ids == [*clean.ids, *final.ids]
     assert [name.replace("clean", "final") for name in clean.ids] == final.ids
     assert clean.pairs[0] == PairPaths(
-        *("clean/alley_1/frame_0001", "alley_1"),
-        *("training/clean/alley_1/frame_0001.png", "training/clean/alley_1/frame_0002.png"),
-        "training/flow/alley_1/frame_0001.flo",
+        id="clean/alley_1/frame_0001",
+        group="alley_1",
+        image1="training/clean/alley_1/frame_0001.png",
+        image2="training/clean/alley_1/frame_0002.png",
+        truth="training/flow/alley_1/frame_0001.flo",
     )
     assert final.pairs[-1].truth == "training/flow/temple_3/frame_0049.flo"
     select = sintel.open_split(tmp_path, "train", passes=("clean",), scenes=sintel.SELECT_SCENES)
