@@ -128,3 +128,4 @@ def test_every_committed_result_gives_its_recorded_headline_again() -> None:
             for model, scores in load_column(members, metric.name).items():
                 recorded = [file.result.metrics[metric.name].value for file in members[model]]
                 assert scores.value == pytest.approx(np.mean(recorded), rel=1e-9)
+                assert scores.scenes is not None and scores.scenes >= 12
