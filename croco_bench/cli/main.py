@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from croco_bench import __version__
+from croco_bench.cli import table as table_command
 from croco_bench.cli.compare import register as register_compare
 from croco_bench.cli.data import DataRoot, data_app
 from croco_bench.errors import BenchError
@@ -37,7 +38,6 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of result files.")]
-Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
 _debug = False
 
 
@@ -158,35 +158,7 @@ def pretrain_command(
     )
 
 
-@app.command()
-def table(
-    results: Annotated[
-        list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")
-    ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Only results of this recipe.")] = None,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = "terminal",
-    published: Annotated[bool, typer.Option("--published/--no-published", help="Rows that papers reported.")] = True,
-    limited: Annotated[bool, typer.Option("--limited", help="Also runs that saw only part of the test split.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
-) -> None:
-    """Set all results beside the published numbers."""
-    from croco_bench import tables
-
-    text = tables.make(
-        results or [Path("results")],
-        recipe=recipe,
-        format=format,
-        published="beside" if published else "none",
-        include_limited=limited,
-    )
-    if out is None:
-        typer.echo(text)
-        return
-    from croco_bench.files import atomic
-
-    with atomic(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    typer.echo(f"wrote {out}", err=True)
+app.command(epilog=table_command.EXAMPLES)(table_command.table)
 
 
 register_compare(app)

@@ -8,10 +8,13 @@ from typing import Literal
 
 from croco_bench.metrics.ranks import Ties
 from croco_bench.records.store import read_all
-from croco_bench.tables import html, render
-from croco_bench.tables.grid import Published, build
+from croco_bench.tables import grid, published_grids, render
+from croco_bench.tables.published import sources
+from croco_bench.tables.published_names import unknown_names
 
 Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
+# Published numbers beside measured ones where they are comparable, in a grid of their own below, or not at all.
+Published = Literal["beside", "apart", "none"]
 
 
 def make(
@@ -22,14 +25,58 @@ def make(
     published: Published = "beside",
     include_limited: bool = False,
     ties: Ties = "mean",
+    published_folders: Sequence[Path] = (),
 ) -> str:
     """The table of all results below some folders, as text. The same results give the same text.
 
+    Args:
+        results: folders of result files.
+        recipe: only results of this recipe.
+        format: of the text.
+        published: where published numbers stand. On a miniature they never stand beside measured ones.
+        include_limited: also results on a part of a split.
+        ties: how equal values share ranks within a group of tasks: CroCo's paper takes the best.
+        published_folders: folders with further published numbers.
+
     Raises:
-        RecordError: a folder is missing.
+        RecordError: a folder is missing, or a file of published numbers isn't as it should be.
     """
     found, complaints = read_all(results, recipe)
-    grids = build(found, published=published, include_limited=include_limited, ties=ties)
-    if format == "html":
-        return html.page(grids, complaints)
-    return render.RENDERERS[format](grids, complaints)
+    listed = sources(published_folders) if published != "none" else ()
+    where: grid.Published = "apart" if published == "apart" else "beside"
+    grids = grid.build(found, listed, published=where, include_limited=include_limited, ties=ties)
+    return render.text(grids, [*complaints, *unknown_names(listed)], format)
+
+
+def make_published(
+    like: str | None = None, *, format: Format = "terminal", published_folders: Sequence[Path] = ()
+) -> str:
+    """Published numbers alone: by task, or the tables of one source as it prints them.
+
+    Args:
+        like: name of the source, such as `croco`.
+        format: of the text.
+        published_folders: folders with further published numbers.
+
+    Raises:
+        UsageError: there is no such source.
+        RecordError: a folder is missing, or a file of published numbers isn't as it should be.
+    """
+    listed = sources(published_folders)
+    grids = published_grids.as_printed(listed, like) if like else published_grids.by_task(listed)
+    return render.text(grids, unknown_names(listed), format)
+
+
+def make_against(
+    results: Sequence[Path],
+    *,
+    recipe: str | None = None,
+    format: Format = "terminal",
+    published_folders: Sequence[Path] = (),
+) -> str:
+    """Measured minus published, with intervals, where they are comparable. See `make` for the arguments and errors."""
+    from croco_bench.tables.against import against_published
+
+    found, complaints = read_all(results, recipe)
+    listed = sources(published_folders)
+    return render.text(against_published(found, listed), [*complaints, *unknown_names(listed)], format)

@@ -17,7 +17,7 @@ class Cell:
 
     `rank` is 1 or 2 for the best and second-best value of the backbones that are ranked in a column. `settings_differ`
     marks a value that isn't to be compared with the others of its column: its row says why. `runs` are the results behind
-    it, one a seed.
+    it, one a seed. With `is_difference` the value is a difference of two, and `interval` its 95 % interval.
     """
 
     value: float
@@ -26,6 +26,8 @@ class Cell:
     rank: int | None = None
     settings_differ: bool = False
     runs: tuple[ResultFile, ...] = ()
+    interval: tuple[float, float] | None = None
+    is_difference: bool = False
 
 
 def cell_of(runs: Sequence[ResultFile], column: Column, *, settings_differ: bool) -> Cell | None:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, cast
 
 from croco_bench import registry
-from croco_bench.metrics import Metric
+from croco_bench.metrics import Metric, definitions
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.groups import MEAN_RANK, Group, groups
+from croco_bench.tables.published import Source
 
+Unit = Literal["", "%", "m", "px", "deg"]
 # Digits by unit, for metrics that no installed task defines.
 _DIGITS = {"%": 1, "px": 2, "deg": 2, "m": 3, "": 4}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of a task, or of a group of tasks their mean rank."""
+    """One metric of a task, or of a group of tasks their mean rank.
+
+    A column of a table as its source prints it has the source's title, and values times `scale`, in `shown_unit`.
+    """
 
     task: str
     metric: Metric
+    scale: float = 1.0
+    shown_unit: str | None = None
 
     @property
     def key(self) -> str:
@@ -31,12 +39,18 @@ class Column:
     @property
     def title(self) -> str:
         """With the arrow that says which way is better."""
-        return f"{self.task} {self.measure}"
+        return f"{self.above} {self.measure}".strip()
+
+    @property
+    def above(self) -> str:
+        """The first line of a title in two lines: the task, if the second doesn't name it."""
+        return self.task if self.shown_unit is None else ""
 
     @property
     def measure(self) -> str:
         """The title without the task."""
-        unit = f" ({self.metric.unit})" if self.metric.unit else ""
+        own = self.metric.unit if self.shown_unit is None else self.shown_unit
+        unit = f" ({own})" if own else ""
         return f"{self.metric.label}{unit} {'↑' if self.metric.higher_is_better else '↓'}"
 
     def value(self, result: Result) -> float | None:
@@ -70,6 +84,40 @@ def columns_for(found: Iterable[ResultFile], known: Sequence[Column]) -> list[Co
     return sorted([*own, *strange], key=lambda column: column.task)
 
 
+def column_of_key(key: str, listed: Sequence[Source]) -> Column | None:
+    """The column of a published number: a metric of an installed task, or one that a source defines itself."""
+    task, _, name = key.partition("/")
+    for group in groups():
+        if key == f"{group.name}/{MEAN_RANK.name}":
+            return Column(task, MEAN_RANK)
+    for entry in registry.tasks():
+        if entry.name == task and (metric := metric_named(entry.card, name)):
+            return Column(task, metric)
+    own = next((column for source in listed for column in source.column if column.key == key), None)
+    if own is None:
+        return None
+    unit = cast(Unit, own.unit)
+    return Column(task, Metric(name, own.label, unit, own.better, "image", own.digits, ""))
+
+
+def metric_named(card: registry.TaskCard, name: str) -> Metric | None:
+    """A headline metric of a task; or one that we know, under the prefix of a protocol (`eigen/rmse`)."""
+    for metric in card.headline:
+        if metric.name == name:
+            return metric
+    prefix, _, last = name.rpartition("/")
+    known = known_metrics().get(last)
+    return replace(known, name=name, label=f"{prefix} {known.label}".strip()) if known else None
+
+
+@cache
+def known_metrics() -> dict[str, Metric]:
+    """Every metric that this package defines, by name."""
+    found = vars(definitions).values()
+    several = [one for value in found if isinstance(value, tuple) for one in value]
+    return {metric.name: metric for metric in (*found, *several) if isinstance(metric, Metric)}
+
+
 def _members(name: str) -> set[str]:
     return {entry.name for entry in registry.tasks() if name in (entry.name, entry.card.group)}
 
@@ -79,5 +127,5 @@ def _column_of(result: Result) -> Column:
     name = next(iter(result.metrics))
     value = result.metrics[name]
     better: Literal["higher", "lower"] = "higher" if value.higher_is_better else "lower"
-    unit = cast(Literal["", "%", "m", "px", "deg"], value.unit)  # a metric of another distribution may have another
+    unit = cast(Unit, value.unit)  # a metric of another distribution may have another
     return Column(result.task.name, Metric(name, name, unit, better, "image", _DIGITS.get(unit, 4), ""))

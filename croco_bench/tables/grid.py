@@ -4,63 +4,40 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 from croco_bench.metrics.ranks import Ties
 from croco_bench.records.store import ResultFile
+from croco_bench.tables import published_grids
 from croco_bench.tables.cells import Cell, cell_of, with_ranks
 from croco_bench.tables.columns import Column, columns_for, columns_of, installed_columns
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
-from croco_bench.tables.published import Source, disagreements, sources
+from croco_bench.tables.layout import Grid, Row
+from croco_bench.tables.published import Source
 from croco_bench.tables.variants import Variant, Variants, variants
 
-Kind = Literal["learned", "classical", "published"]
-# Published rows beside measured ones of the same real dataset, in grids of their own below, alone, or not at all.
-Published = Literal["beside", "apart", "alone", "none"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A backbone, a classical method, or a line of a publication (`source` is its number in the list of sources).
-
-    `differences` says what sets a measured row apart from those that are ranked.
-    """
-
-    name: str
-    cells: dict[str, Cell]
-    kind: Kind
-    differences: tuple[str, ...] = ()
-    source: int | None = None
-    runs: tuple[ResultFile, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """The name, and what sets the row apart."""
-        return ", ".join([self.name, *self.differences])
-
-    @property
-    def ranked(self) -> bool:
-        """Whether its values are compared with those of other backbones."""
-        return self.kind == "learned" and not self.differences
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Results of one recipe on one kind of data (real or miniature), beside what was published."""
-
-    title: str
-    columns: tuple[Column, ...]
-    measured: tuple[Row, ...]
-    published: tuple[Row, ...]
-    sources: tuple[Source, ...]
-    notes: tuple[str, ...] = field(default=())
+# Published rows beside measured ones of the same real dataset, or in a grid of their own below.
+Published = Literal["beside", "apart"]
 
 
 def build(
-    found: Sequence[ResultFile], *, published: Published, include_limited: bool, ties: Ties = "mean"
+    found: Sequence[ResultFile],
+    listed: Sequence[Source],
+    *,
+    published: Published = "beside",
+    include_limited: bool = False,
+    ties: Ties = "mean",
 ) -> list[Grid]:
-    """Grids for each (recipe, real or miniature); a grid of published numbers alone if nothing was measured."""
+    """Grids for each (recipe, real or miniature).
+
+    Args:
+        found: results.
+        listed: sources of published numbers, none for a table without them.
+        published: where they stand; without results always apart.
+        include_limited: also results on a part of a split.
+        ties: how equal values share ranks within a group of tasks.
+    """
     kept = [file for file in found if include_limited or not file.result.limited]
     sections: dict[tuple[str, bool], list[ResultFile]] = defaultdict(list)
     for file in kept:
@@ -69,58 +46,54 @@ def build(
     notes = (
         [f"{left_out} runs that saw only part of their data are left out (--limited shows them)"] if left_out else []
     )
-    grids = []
+    grids: list[Grid] = []
     for (recipe, mini), files in sorted(sections.items()):
-        beside = published == "beside" and not mini
-        grids += _section(recipe, files, notes, published=beside, miniature=mini, ties=ties)
-    if published == "apart" or (published == "beside" and not grids):
-        grids.append(_published_alone(columns_for(kept, installed_columns()) or installed_columns(), notes))
+        beside = listed if published == "beside" and not mini else ()
+        grids += _section(recipe, files, notes, beside, miniature=mini, ties=ties)
+    if not grids and not listed:
+        return [Grid("no results yet", (), (), notes=tuple(notes))]
+    if listed and (published == "apart" or not grids):
+        columns = columns_for(kept, installed_columns()) or installed_columns()
+        grids.append(published_grids.headlines(columns, listed, [] if grids else ["no results yet", *notes]))
     return grids
 
 
 def _section(
-    recipe: str, files: list[ResultFile], notes: list[str], *, published: bool, miniature: bool, ties: Ties
+    recipe: str, files: list[ResultFile], notes: list[str], listed: Sequence[Source], *, miniature: bool, ties: Ties
 ) -> list[Grid]:
     """The grid of headline numbers, then one for each group of tasks."""
     sorted_runs = variants(files)
     title = ", ".join([f"recipe {recipe}", *sorted_runs.changes])
     title += ", miniature of rendered rooms" if miniature else ""
-    listed = sources() if published else ()
     columns = columns_for(files, installed_columns())
     measured, ranked = _with_mean_ranks(_measured(sorted_runs, columns), sorted_runs, ties)
-    told = [*notes, *sorted_runs.notes, *_marks(measured), *ranked, *(disagreements() if listed else ())]
-    told += _cautions(compared=bool(listed), miniature=miniature)
-    main = Grid(title, tuple(columns), measured, _reported(columns, listed), listed, tuple(told))
+    reported, used, told = published_grids.beside(columns, measured, listed)
+    caution = _caution(miniature=miniature)
+    said = (*notes, *sorted_runs.notes, *_marks(measured), *ranked, *told, *caution)
+    main = Grid(title, tuple(columns), measured, reported, used, said)
     behind = [
-        _group_grid(title, group, sorted_runs, published=published, miniature=miniature)
+        _group_grid(title, group, sorted_runs, listed, caution)
         for group in groups()
         if any(file.result.task.name in group.tasks for file in files)
     ]
     return [main, *behind]
 
 
-def _published_alone(columns: Sequence[Column], notes: list[str]) -> Grid:
-    """What was published of some columns, all of real datasets."""
-    listed = sources()
-    claimed = {key for source in listed for row in source.row for key in row.values}
-    shown = tuple(column for column in columns if column.key in claimed)
-    return Grid("published numbers", shown, (), _reported(shown, listed), listed, (*notes, *disagreements()))
-
-
-def _group_grid(title: str, group: Group, sorted_runs: Variants, *, published: bool, miniature: bool) -> Grid:
+def _group_grid(
+    title: str, group: Group, sorted_runs: Variants, listed: Sequence[Source], caution: Sequence[str]
+) -> Grid:
     """The numbers behind a mean rank."""
     columns = columns_of(group)
     rows = [row for row in _measured(sorted_runs, columns) if row.cells]
-    keys = {column.key for column in columns}
-    claiming = [one for one in sources() if any(keys & row.values.keys() for row in one.row)] if published else []
+    reported, used, told = published_grids.beside(columns, rows, listed)
     labels = ", ".join(dict.fromkeys(metric.label for metric in group.metrics))
     return Grid(
         f"{title}, {group.name}: {labels} per domain",
         tuple(columns),
         tuple(replace(row, runs=()) for row in rows),  # the main grid tells of their runs
-        _reported(columns, claiming),
-        tuple(claiming),
-        (*_marks(rows), *_cautions(compared=bool(claiming), miniature=miniature)),
+        reported,
+        used,
+        (*_marks(rows), *told, *caution),
     )
 
 
@@ -130,30 +103,9 @@ def _marks(rows: Iterable[Row]) -> list[str]:
     return ["† not ranked: the row says what sets it apart from the recipe, the data and the others"] if odd else []
 
 
-def _cautions(*, compared: bool, miniature: bool) -> list[str]:
-    notes = []
-    if compared:
-        notes.append(
-            "published numbers follow their authors' protocols; they are neither ranked nor averaged with measured ones"
-        )
-    if miniature:
-        notes.append("results on a miniature say nothing about the real dataset: compare rows of this table only")
-    return notes
-
-
-def _reported(columns: Sequence[Column], listed: Sequence[Source]) -> tuple[Row, ...]:
-    """A row per published model that has a number for one of the columns."""
-    return tuple(
-        Row(
-            row.model,
-            {column.key: Cell(row.values[column.key]) for column in columns if column.key in row.values},
-            "published",
-            source=number,
-        )
-        for number, source in enumerate(listed, start=1)
-        for row in source.row
-        if any(column.key in row.values for column in columns)
-    )
+def _caution(*, miniature: bool) -> list[str]:
+    text = "results on a miniature say nothing about the real dataset: compare rows of this table only"
+    return [text] if miniature else []
 
 
 def _measured(sorted_runs: Variants, columns: Sequence[Column]) -> tuple[Row, ...]:

@@ -13,7 +13,7 @@ from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column
-from croco_bench.tables.grid import Grid, Row
+from croco_bench.tables.layout import Grid, Row
 from croco_bench.tables.render import MISSING, footnotes, number
 
 _STYLE = """
@@ -70,7 +70,7 @@ def page(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
 
 def _section(grid: Grid, index: int) -> str:
     heads = "".join(
-        f'<th scope="col">{escape(column.task)}<br>{escape(column.measure)}</th>' for column in grid.columns
+        f'<th scope="col">{escape(column.above)}<br>{escape(column.measure)}</th>' for column in grid.columns
     )
     bodies = "".join(
         f'<tbody class="{kind}">{"".join(_row(row, grid, index) for row in rows)}</tbody>'

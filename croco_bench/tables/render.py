@@ -10,7 +10,8 @@ from typing import Any
 
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column
-from croco_bench.tables.grid import Grid, Row
+from croco_bench.tables.layout import Grid, Row
+from croco_bench.tables.published import Source
 
 MISSING = "–"
 
@@ -20,8 +21,15 @@ def number(cell: Cell | None, column: Column) -> str:
     if cell is None:
         return MISSING
     digits = column.metric.digits
-    spread = f" ± {cell.deviation:.{digits}f} (n={cell.n})" if cell.deviation is not None else ""
-    return f"{cell.value:.{digits}f}{spread}{'†' if cell.settings_differ else ''}"
+    scale = column.scale
+    if cell.is_difference:
+        low, high = cell.interval or (None, None)
+        bounds = (
+            f" [{low * scale:+.{digits}f}, {high * scale:+.{digits}f}]" if low is not None and high is not None else ""
+        )
+        return f"{cell.value * scale:+.{digits}f}{bounds}"
+    spread = f" ± {cell.deviation * scale:.{digits}f} (n={cell.n})" if cell.deviation is not None else ""
+    return f"{cell.value * scale:.{digits}f}{spread}{'†' if cell.settings_differ else ''}"
 
 
 def row_name(row: Row) -> str:
@@ -32,7 +40,8 @@ def row_name(row: Row) -> str:
 def footnotes(grid: Grid) -> list[str]:
     """What must be told below a grid: notes, then sources."""
     listed = [
-        f"[{index}] {source.authors} {source.year}, {source.title}, {source.where}; {source.url}. {source.protocol}"
+        f"[{index}] {source.authors} {source.year}, {source.title}, {source.where} ({source.status}); {source.url}. "
+        f"{source.protocol}"
         for index, source in enumerate(grid.sources, start=1)
     ]
     return [*grid.notes, *listed]
@@ -52,7 +61,7 @@ def _terminal(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
         table = Table(title=grid.title, title_justify="left")
         table.add_column("backbone", min_width=18, overflow="fold")
         for column in grid.columns:
-            table.add_column(f"{column.task}\n{column.measure}", justify="right", overflow="fold")
+            table.add_column(f"{column.above}\n{column.measure}", justify="right", overflow="fold")
         for rows, style in ((grid.measured, ""), (grid.published, "dim")):
             for row in rows:
                 cells = [row.cells.get(column.key) for column in grid.columns]
@@ -139,7 +148,7 @@ def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
         {
             "table": grid.title,
             "backbone": row.name,
-            "kind": "measured" if row.source is None else "published",
+            "kind": "difference" if cell.is_difference else "measured" if row.source is None else "published",
             "task": column.task,
             "metric": column.metric.name,
             "unit": column.metric.unit,
@@ -147,6 +156,7 @@ def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             "value": cell.value,
             "deviation": cell.deviation,
             "n": cell.n,
+            "interval": cell.interval and list(cell.interval),
             "place": cell.rank,
             "settings_differ": cell.settings_differ,
             "differences": ", ".join(row.differences),
@@ -169,20 +179,37 @@ def _csv(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
     return output.getvalue().rstrip("\n")
 
 
+_NOT_LISTED = {"row", "column", "table"}
+
+
+def _sources(grids: Sequence[Grid]) -> list[Source]:
+    """Of all grids, each once."""
+    return list({source.name: source for grid in grids for source in grid.sources}.values())
+
+
 def _json(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
     content = {
         "cells": _records(grids),
         "notes": {grid.title: list(grid.notes) for grid in grids},
-        "sources": [source.model_dump(mode="json", exclude={"row"}) for source in (grids[0].sources if grids else ())],
+        "sources": [source.model_dump(mode="json", exclude=_NOT_LISTED, by_alias=True) for source in _sources(grids)],
         "left_out": list(complaints),
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-RENDERERS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {
+_RENDERERS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {
     "terminal": _terminal,
     "markdown": _markdown,
     "latex": _latex,
     "csv": _csv,
     "json": _json,
 }
+
+
+def text(grids: Sequence[Grid], complaints: Sequence[str], format: str) -> str:
+    """Grids in one of the formats; `complaints` say what was left out."""
+    if format == "html":
+        from croco_bench.tables import html
+
+        return html.page(grids, complaints)
+    return _RENDERERS[format](grids, complaints)

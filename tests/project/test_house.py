@@ -53,7 +53,7 @@ ALLOWED = {
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "config errors files registry",
     "comparison": "errors metrics records registry types",
-    "tables": "comparison errors metrics records registry",
+    "tables": "backbones comparison errors metrics records registry",
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress records"
     " registry seeding types",

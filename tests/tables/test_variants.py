@@ -10,7 +10,8 @@ from croco_bench import tables
 from croco_bench.config.recipe import load_recipe
 from croco_bench.records.changes import changes_of, recipe_label
 from croco_bench.records.store import ResultPaths, read_all, write
-from croco_bench.tables.grid import Grid, Row, build
+from croco_bench.tables.grid import build
+from croco_bench.tables.layout import Grid, Row
 from croco_bench.tables.show import show
 
 DELTA1 = "nyuv2-depth/delta1"
@@ -37,7 +38,7 @@ class Folder:
         write(ResultPaths(self.root, "mini", "nyuv2-depth", model, seed), result, {"index": [0.0], "delta1": [value]})
 
     def grid(self, *others: Path, limited: bool = False) -> Grid:
-        return build(read_all([self.root, *others])[0], published="none", include_limited=limited)[0]
+        return build(read_all([self.root, *others])[0], (), include_limited=limited)[0]
 
 
 @pytest.fixture
