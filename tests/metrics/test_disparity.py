@@ -8,8 +8,8 @@ import pytest
 from croco_bench.data.datasets.matching.middlebury import open_evaluation
 from croco_bench.data.miniatures.crestereo import CREStereoMini
 from croco_bench.data.miniatures.middlebury import MiddleburyMini
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import flow_between
-from croco_bench.data.rooms.scene import make_scene
 from croco_bench.data.rooms.stereo import StereoPair, make_stereo
 from croco_bench.data.transforms.stereo import StereoAugment
 from croco_bench.errors import UsageError

@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.rooms.camera import Camera, intrinsics, nudge, sample_camera
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import render
-from croco_bench.data.rooms.scene import make_scene
 from croco_bench.metrics.pose_errors import direction_error_deg, rotation_error_deg
 from croco_bench.tasks.relative_pose.classical import Estimator, by_opencv, by_poselib, match, relative_poses, sift
 from croco_bench.types import Array

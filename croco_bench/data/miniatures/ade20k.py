@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.classes import ID, THINGS
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import View, render
-from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, make_rng
 

@@ -11,7 +11,7 @@ import cv2
 
 from croco_bench.data.datasets.matching.crestereo import KINDS
 from croco_bench.data.formats.disparity import write_crestereo_disparity
-from croco_bench.data.rooms.scene import make_scene
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.stereo import make_stereo
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, make_rng

@@ -15,9 +15,10 @@ from croco_bench.data.formats.flow import write_flo
 from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
 from croco_bench.data.rooms.flying_objects import FlyingObjects, add_flying_objects
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.motion import FlowTruth, Frame, Motion, Shot, flow_truth
 from croco_bench.data.rooms.render import render
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, make_rng
 
@@ -98,7 +99,7 @@ def make_flow_pair(scene: Scene, size: tuple[int, int], rng: np.random.Generator
         later = nudge(camera, rng, _STRENGTH)
         if not has_free_sight(scene, later):
             continue
-        still = Shot.of(scene, camera, _between(camera, later))
+        still = Shot.static(scene, camera, _between(camera, later))
         shot = add_flying_objects(still, (0, 1), _FLYING, rng)
         first, second = shot.frame(0), shot.frame(1)
         if all(has_free_sight(frame.scene, frame.camera) for frame in (first, second)):

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from croco_bench.data.rooms.camera import FIELD_OF_VIEW_DEG, Camera
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import RenderedViews, make_pair
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError
 from croco_bench.seeding import derive, make_rng
 

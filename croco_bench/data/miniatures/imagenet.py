@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from croco_bench.data.rooms.camera import Camera, intrinsics, sample_camera
 from croco_bench.data.rooms.classes import ID
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import View, render
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, make_rng
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from croco_bench.data.formats.disparity import write_pfm_disparity
 from croco_bench.data.miniatures.habitat import write_image
-from croco_bench.data.rooms.scene import make_scene
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.stereo import StereoPair, make_stereo
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, make_rng

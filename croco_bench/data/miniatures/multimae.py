@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.data.miniatures.habitat import HabitatMini, Job, pairs_of, room_jobs, write_image
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import View
-from croco_bench.data.rooms.scene import make_scene
 
 # 10 m fill the 16 bits, as in MultiMAE's own depth images. No room is that long.
 DEPTH_UNITS_PER_M = 6553.6

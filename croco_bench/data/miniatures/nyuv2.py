@@ -13,8 +13,8 @@ import scipy.io
 
 from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.classes import THINGS
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import View, render
-from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array

@@ -14,8 +14,9 @@ from scipy.interpolate import CubicSpline
 from croco_bench.data.posed.retrieval_lists import HLOC, TOP, write_list, write_maker
 from croco_bench.data.posed.sequences import seven_scenes_intrinsics
 from croco_bench.data.rooms.camera import Camera, has_free_sight, look, sample_camera
-from croco_bench.data.rooms.render import render, seen_from
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.rooms.render import render, visible_from
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
@@ -146,7 +147,7 @@ def _seen(scene: Scene, cameras: list[Camera], others: list[Camera]) -> Array:
         distance, _ = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
         points.append(camera.center + rays * distance[:, None])
     everything = np.concatenate(points)
-    seen = [seen_from(scene, everything, other).reshape(len(cameras), -1).mean(axis=1) for other in others]
+    seen = [visible_from(scene, everything, other).reshape(len(cameras), -1).mean(axis=1) for other in others]
     return np.stack(seen, axis=1)
 
 

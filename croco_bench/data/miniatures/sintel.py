@@ -14,10 +14,11 @@ from croco_bench.data.formats.flow import write_flo
 from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms.camera import has_free_sight, sample_camera
 from croco_bench.data.rooms.flying_objects import FlyingObjects, add_flying_objects
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.motion import FlowTruth, Motion, Shot, flow_truth, mixed_pixels
 from croco_bench.data.rooms.post_effects import PostEffects
 from croco_bench.data.rooms.render import render
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
@@ -89,7 +90,7 @@ def _write_scene(job: Job) -> int:
     """Renders and writes one scene; returns how many frames."""
     root, split, name, seed, spec = job
     shot, rng = make_shot(seed, spec), make_rng(seed, "film")
-    post_effects = PostEffects.draw(rng)
+    post_effects = PostEffects.sample(rng)
     kinds = ("clean", "final", "flow", "occlusions", "invalid") if split == "training" else ("clean", "final")
     folders = {kind: Path(root) / split / kind / name for kind in kinds}
     for folder in folders.values():
@@ -98,7 +99,7 @@ def _write_scene(job: Job) -> int:
     for number, time in enumerate(times, start=1):
         frame, image = shot.frame(time), f"frame_{number:04d}.png"
         write_image(folders["clean"] / image, render(frame.scene, frame.camera).rgb[:, :, ::-1])
-        write_image(folders["final"] / image, post_effects.expose(shot, time, rng)[:, :, ::-1])
+        write_image(folders["final"] / image, post_effects.render(shot, time, rng)[:, :, ::-1])
         if split == "training":
             following = shot.frame(time + 1)
             write_image(folders["invalid"] / image, _mask(mixed_pixels(shot, frame, following)))
@@ -153,7 +154,7 @@ def _camera_alone(scene: Scene, spec: SintelMini, rng: np.random.Generator) -> S
         acceleration=np.linalg.norm(velocity) * rng.normal(0, 0.08, (1, 3)),
         spin=(camera.cam2world[:3, :3] @ turn)[None],
     )
-    return Shot.of(scene, camera, camera_motion)
+    return Shot.static(scene, camera, camera_motion)
 
 
 def _paced(shot: Shot, wanted_px: float) -> Shot:

@@ -13,8 +13,9 @@ from croco_bench.data.miniatures.habitat import write_image
 from croco_bench.data.rooms import mid_level_cues
 from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.classes import ID
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import View, render
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
@@ -88,7 +89,7 @@ def _images(scene: Scene, view: View) -> dict[tuple[str, str], Array]:
     }
     narrow = {
         "principal_curvature": curvature[:, :, ::-1],
-        "normal": mid_level_cues.shown_normals(view.normals)[:, :, ::-1],
+        "normal": mid_level_cues.encoded_normals(view.normals)[:, :, ::-1],
         "reshading": np.repeat(mid_level_cues.reshading(view)[:, :, None], 3, axis=2),
     }
     return {

@@ -1,4 +1,4 @@
-"""What things are, with their ids in the label sets of NYUv2 (40 classes) and ADE20K (150 classes)."""
+"""Semantic classes of objects in rooms, with their ids in the label sets of NYUv2 (40 classes) and ADE20K (150 classes)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Thing:
-    """A semantic class. 0 in a label set means unlabelled."""
+    """A semantic class; id 0 of a label set means unlabelled."""
 
     name: str
     nyu40: int

@@ -1,8 +1,7 @@
-"""Pairs of views of rooms, rendered when they are asked for: data that never ends, made by the loader's own workers."""
+"""An endless training set: pairs of views of rooms, rendered on demand in the data loader's workers."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.render import RenderedViews, make_pair
-from croco_bench.data.rooms.scene import make_scene
-from croco_bench.seeding import derive, make_rng
+from croco_bench.files import fingerprint
+from croco_bench.seeding import make_rng
 
 
 @dataclass(frozen=True)
 class RenderedPair:
-    """Two rendered views."""
+    """Two rendered views: a `croco_bench.data.pairs.Pair`."""
 
     views: RenderedViews
 
@@ -31,9 +31,12 @@ class RenderedPair:
 
 
 class EndlessRooms:
-    """A reader of `{"pair": Pair}`: item i is a pair of square views in a room of its own, a function of (seed, i).
+    """A reader of `{"pair": Pair}`: item i is a pair of square views of its own room, a function of (seed, i).
 
-    `count` is how many items make one pass; it costs nothing.
+    Args:
+        side: side of the views in pixels.
+        count: number of items in one pass.
+        seed: seed of all rooms.
     """
 
     dataset, split, miniature = "rooms", "train", True
@@ -45,15 +48,15 @@ class EndlessRooms:
         return self.available
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        scene = make_scene(derive(self._seed, "endless", index) % 2**32)
+        scene = make_scene(room_seed(self._seed, "endless", index))
         size = (self._side, self._side)
         return {"pair": RenderedPair(make_pair(scene, size, make_rng(self._seed, "endless", index, "pair")))}
 
     @property
     def groups(self) -> Sequence[str]:
-        """Every pair has its own room."""
+        """One group per pair, as each has its own room."""
         return [str(index) for index in range(self.available)]
 
     def fingerprint(self) -> str:
-        """Of the settings."""
-        return hashlib.sha256(f"rooms/{self._side}/{self.available}/{self._seed}".encode()).hexdigest()[:16]
+        """Hash of the settings."""
+        return fingerprint(f"rooms/{self._side}/{self.available}/{self._seed}")

@@ -1,4 +1,4 @@
-"""Things that fly through a room in front of a camera: they bring motion of their own into optical flow."""
+"""Objects that fly through a room in front of the camera, so that optical flow isn't only that of a static scene."""
 
 from __future__ import annotations
 
@@ -18,15 +18,23 @@ from croco_bench.data.rooms.textures import Textures
 from croco_bench.types import Array
 
 _KINDS = ("stripes", "checks", "blobs", "bricks")
-# They are smaller than furniture, and so are their textures' periods.
+# Scale of the period of textures, as these objects are smaller than furniture.
 _PERIOD = 0.3
-_SIDES = np.concatenate([np.eye(3), -np.eye(3), np.stack(np.meshgrid(*[(-1, 1)] * 3), -1).reshape(-1, 3) / np.sqrt(3)])
+# 14 directions: towards the faces and corners of a cube.
+_DIRECTIONS = np.concatenate(
+    [np.eye(3), -np.eye(3), np.stack(np.meshgrid(*[(-1, 1)] * 3), -1).reshape(-1, 3) / np.sqrt(3)]
+)
 
 
 @dataclass(frozen=True)
 class FlyingObjects:
-    """How many things at most, how fast they are of their own (pixels per frame, about), and how they turn (degrees per
-    frame, about)."""
+    """Number and motion of flying objects.
+
+    Attributes:
+        max_count: maximum number of objects.
+        speed_px: standard deviation of each component of the image velocity, in pixels per frame.
+        turn_deg: root mean square of the rotation, in degrees per frame.
+    """
 
     max_count: int
     speed_px: float
@@ -35,37 +43,38 @@ class FlyingObjects:
 
 @dataclass(frozen=True)
 class _FlyingObject:
-    """`shape`, a radius in metres, and a motion (one row) about the centre, which is where it is at time 0."""
+    """A key of `_SHAPES`, a radius in metres, and a motion (one row) about the centre at time 0."""
 
     shape: str
     radius: float
     motion: Motion
 
     def center(self, time: float) -> Array:
+        """The centre (3,) at a time."""
         rotation, translation = self.motion.poses(time)
-        place: Array = rotation[0] @ self.motion.pivot[0] + translation[0]
-        return place
+        center: Array = rotation[0] @ self.motion.pivot[0] + translation[0]
+        return center
 
 
 def add_flying_objects(shot: Shot, times: tuple[float, float], flying: FlyingObjects, rng: np.random.Generator) -> Shot:
-    """The shot with one to `flying.max_count` things more, in sight at time 0, in free space then and at both `times`.
+    """Adds one to `flying.max_count` objects, visible at time 0, and in free space at time 0 and at both `times`.
 
-    There are fewer, or none, where there is no room for them.
+    An object is dropped if ten attempts find no free space.
     """
     accepted: list[_FlyingObject] = []
     for _ in range(int(rng.integers(1, flying.max_count + 1))):
         for _ in range(10):
-            new = _draw(shot.camera, flying, rng)
+            new = _sample(shot.camera, flying, rng)
             if all(_is_free(shot.still, accepted, new, time) for time in (0.0, *times)):
                 accepted.append(new)
                 break
-    for flyer in accepted:
-        shot = _added(shot, flyer, rng)
+    for flying_object in accepted:
+        shot = _added(shot, flying_object, rng)
     return shot
 
 
-def _draw(camera: Camera, flying: FlyingObjects, rng: np.random.Generator) -> _FlyingObject:
-    """Something in sight of the camera."""
+def _sample(camera: Camera, flying: FlyingObjects, rng: np.random.Generator) -> _FlyingObject:
+    """Samples an object in front of the camera."""
     height, width = camera.size
     focal = camera.K[0, 0]
     depth = float(rng.uniform(1.1, 2.6))
@@ -83,40 +92,41 @@ def _draw(camera: Camera, flying: FlyingObjects, rng: np.random.Generator) -> _F
     return _FlyingObject(tuple(_SHAPES)[int(rng.integers(len(_SHAPES)))], radius, motion)
 
 
-def _is_free(scene: Scene, accepted: list[_FlyingObject], flyer: _FlyingObject, time: float) -> bool:
-    """Whether a new one would touch no earlier one, nor anything of the room in 14 directions."""
-    center = flyer.center(time)
-    if any(np.linalg.norm(center - other.center(time)) < flyer.radius + other.radius for other in accepted):
+def _is_free(scene: Scene, accepted: list[_FlyingObject], flying_object: _FlyingObject, time: float) -> bool:
+    """Whether an object touches no accepted object, and nothing in the room along 14 directions."""
+    center = flying_object.center(time)
+    if any(np.linalg.norm(center - other.center(time)) < flying_object.radius + other.radius for other in accepted):
         return False
-    distance, _ = scene.cast(np.broadcast_to(center, _SIDES.shape), _SIDES)
-    return bool(np.isfinite(distance).all() and distance.min() > 1.1 * flyer.radius)
+    distance, _ = scene.cast(np.broadcast_to(center, _DIRECTIONS.shape), _DIRECTIONS)
+    return bool(np.isfinite(distance).all() and distance.min() > 1.1 * flying_object.radius)
 
 
-def _added(shot: Shot, flyer: _FlyingObject, rng: np.random.Generator) -> Shot:
+def _added(shot: Shot, flying_object: _FlyingObject, rng: np.random.Generator) -> Shot:
+    """The shot with one more object, randomly oriented and textured."""
     scene = shot.scene
-    turn = Rotation.from_quat(rng.normal(0, 1, 4)).as_matrix()
-    triangles = _triangles(flyer.shape) @ turn.T * flyer.radius + flyer.motion.pivot
-    texture = Textures.draw([_KINDS], rng)
+    orientation = Rotation.from_quat(rng.normal(0, 1, 4)).as_matrix()
+    triangles = _triangles(flying_object.shape) @ orientation.T * flying_object.radius + flying_object.motion.pivot
+    texture = Textures.sample([_KINDS], rng)
     return replace(
         shot,
         scene=replace(
             scene,
             triangles=np.concatenate([scene.triangles, triangles]),
             owner=np.append(scene.owner, np.full(len(triangles), len(scene.semantic))),
-            semantic=np.append(scene.semantic, ID[_SHAPES[flyer.shape][0]]),
+            semantic=np.append(scene.semantic, ID[_SHAPES[flying_object.shape][0]]),
             textures=scene.textures.joined(replace(texture, period=_PERIOD * texture.period)),
         ),
-        objects=shot.objects.joined(flyer.motion),
+        objects=shot.objects.joined(flying_object.motion),
     )
 
 
 @cache
 def _triangles(shape: str) -> Array:
-    """(n, 3, 3), in a ball of radius 1."""
+    """Triangles (n, 3, 3) of a shape with a bounding sphere of radius 1."""
     return np.asarray(_SHAPES[shape][1]().triangles)
 
 
-# Meshes in a ball of radius 1 about the origin, to which they reach.
+# Meshes with a bounding sphere of radius 1 about the origin.
 
 
 def _ball() -> trimesh.Trimesh:
@@ -154,10 +164,11 @@ def _chair() -> trimesh.Trimesh:
         mesh = trimesh.creation.box(extents=extents)
         mesh.apply_translation(center)
         meshes.append(mesh)
-    together: trimesh.Trimesh = trimesh.util.concatenate(meshes)
-    return together
+    chair: trimesh.Trimesh = trimesh.util.concatenate(meshes)
+    return chair
 
 
+# Shape -> its class in `classes.THINGS`, and its mesh.
 _SHAPES: dict[str, tuple[str, Callable[[], trimesh.Trimesh]]] = {
     "ball": ("ball", _ball),
     "cube": ("box", _cube),

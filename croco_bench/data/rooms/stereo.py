@@ -1,4 +1,4 @@
-"""Rectified pairs of views of rooms, with exact disparity and what only the left view shows."""
+"""Rectified pairs of views of rooms, with exact disparity and occlusion."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError
 from croco_bench.types import Array, Size
 
-# The median disparity of a pair is drawn from here, in pixels at a width of 96: what cross-view pre-training on rooms saw.
+# Range of the median disparity of a pair, in pixels at a width of 96: that of the pairs for cross-view pre-training.
 _MEDIAN_PX = (2.5, 8.0)
 _WIDTH = 96
 _BASELINE_M = (0.02, 0.5)
-_MOST_OCCLUDED = 0.4
+_MAX_OCCLUDED = 0.4
 
 
 @dataclass(frozen=True)
 class StereoPair:
-    """`disparity_px` (H, W) float32 of the left view, exact at pixels' centres; `occluded` (H, W): not in the right."""
+    """A rectified pair.
+
+    Attributes:
+        left: the left view.
+        right: the right view.
+        baseline_m: distance of the cameras.
+        disparity_px: disparity (H, W) float32 of the left view, exact at pixel centres.
+        occluded: (H, W) bool, pixels of the left view that aren't visible in the right one.
+    """
 
     left: View
     right: View
@@ -31,29 +39,29 @@ class StereoPair:
 
 
 def make_stereo(scene: Scene, size: Size, rng: np.random.Generator) -> StereoPair:
-    """Two cameras side by side, the right one shifted along the rows of both.
+    """Samples a left camera and a baseline with free sight from both cameras and less than 40 % occlusion.
 
     Raises:
-        DataError: two hundred tries found none, which no room of the generator should cause.
+        DataError: 200 attempts failed, which doesn't happen in rooms of `make_scene`.
     """
     for _ in range(200):
         camera = sample_camera(scene, size, rng)
         left = render(scene, camera)
-        wanted = float(rng.uniform(*_MEDIAN_PX)) * size[1] / _WIDTH
-        baseline = float(np.clip(wanted * np.median(left.depth_m) / camera.K[0, 0], *_BASELINE_M))
+        wanted_px = float(rng.uniform(*_MEDIAN_PX)) * size[1] / _WIDTH
+        baseline = float(np.clip(wanted_px * np.median(left.depth_m) / camera.K[0, 0], *_BASELINE_M))
         other = shifted(camera, baseline)
         if not (np.isfinite(left.depth_m).all() and has_free_sight(scene, other)):
             continue
         right = render(scene, other)
-        hidden = occlusion(scene, left, right)
-        if hidden.mean() < _MOST_OCCLUDED:
+        occluded = occlusion(scene, left, right)
+        if occluded.mean() < _MAX_OCCLUDED:
             disparity = (camera.K[0, 0] * baseline / left.depth_m.astype(np.float64)).astype(np.float32)
-            return StereoPair(left, right, baseline, disparity, hidden)
+            return StereoPair(left, right, baseline, disparity, occluded)
     raise DataError(f"no pair of views was found in {scene.name}")
 
 
 def shifted(camera: Camera, baseline_m: float) -> Camera:
-    """The right camera of a rectified pair: the same, `baseline_m` further along its x axis."""
+    """The right camera of a rectified pair: `camera` moved by `baseline_m` along its x axis."""
     pose = camera.cam2world.copy()
     pose[:3, 3] += baseline_m * pose[:3, 0]
     return replace(camera, cam2world=pose)

@@ -1,7 +1,7 @@
-"""Solid textures: colour as a function of a point on an object, so that every view of it agrees.
+"""Solid textures: colour as a function of a point on an object, so that all views of it agree.
 
-Features are large against a patch and nothing is finer than a few pixels: with busy, fine-grained textures small networks
-learn no correspondence.
+Patterns are large compared with a patch, and no detail is finer than a few pixels: with fine textures, small networks don't
+learn correspondence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ _PLAIN, _STRIPES, _CHECKS, _BLOBS, _BRICKS, _GRADIENT = range(len(KINDS))
 
 @dataclass(frozen=True)
 class Textures:
-    """Textures of many objects, one per row: kind, period in metres, two colours in [0, 1], a frame and a phase."""
+    """Textures of n objects.
+
+    Attributes:
+        kind: (n,), indices of `KINDS`.
+        period: (n,), metres.
+        first: colours (n, 3) in [0, 1], where the pattern is 0.
+        second: colours (n, 3) in [0, 1], where the pattern is 1.
+        frame: rotations (n, 3, 3) of the world into texture axes.
+        phase: (n, 3), in periods.
+    """
 
     kind: Array
     period: Array
@@ -28,21 +37,21 @@ class Textures:
     phase: Array
 
     @classmethod
-    def draw(cls, kinds: list[tuple[str, ...]], rng: np.random.Generator) -> Textures:
-        """One texture per entry, its kind out of those allowed for it."""
+    def sample(cls, kinds: list[tuple[str, ...]], rng: np.random.Generator) -> Textures:
+        """Draws one texture per entry, with one of the kinds in the entry."""
         count = len(kinds)
         chosen = np.array([KINDS.index(str(rng.choice(allowed))) for allowed in kinds])
         hue, other = rng.random(count), rng.uniform(0.08, 0.5, count)
         value = rng.uniform(0.35, 0.95, count)
         darker = np.clip(value + rng.choice([-1, 1], count) * rng.uniform(0.25, 0.5, count), 0.08, 1.0)
         saturation = rng.uniform(0.1, 0.75, count)
-        turns = rng.uniform(0, np.pi / 2, (count, 2)) * (rng.random((count, 1)) < 0.5)
+        angles = rng.uniform(0, np.pi / 2, (count, 2)) * (rng.random((count, 1)) < 0.5)
         return cls(
             kind=chosen,
             period=rng.uniform(0.5, 1.4, count),
             first=_rgb(hue, saturation, value),
             second=_rgb((hue + other) % 1, saturation, darker),
-            frame=np.stack([_turn(around_z, around_x) for around_z, around_x in turns]),
+            frame=np.stack([_rotation(around_z, around_x) for around_z, around_x in angles]),
             phase=rng.uniform(0.1, 0.9, (count, 3)),
         )
 
@@ -52,20 +61,20 @@ class Textures:
         return Textures(**{name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in names})
 
     def moved(self, rotation: Array, translation: Array) -> Textures:
-        """The textures of objects that were turned by `rotation` (n, 3, 3), then shifted by `translation` (n, 3) metres."""
+        """The textures of objects rotated by `rotation` (n, 3, 3), then translated by `translation` (n, 3) in metres."""
         frame = self.frame @ rotation.transpose(0, 2, 1)
         phase = self.phase - np.einsum("nij,nj->ni", frame, translation) / self.period[:, None]
         return replace(self, frame=frame.astype(np.float32), phase=phase)
 
     def color(self, points: Array, owner: Array) -> Array:
-        """Colours (n, 3) at points (n, 3) in metres on the objects `owner` (n,)."""
+        """Linear colours (m, 3) at points (m, 3) in metres on objects `owner` (m,)."""
         local = np.einsum("nij,nj->ni", self.frame[owner], points) / self.period[owner][:, None] + self.phase[owner]
         share = np.zeros(len(points), dtype=np.float32)
         kinds = self.kind[owner]
         for kind, pattern in _PATTERNS.items():
-            mine = np.flatnonzero(kinds == kind)
-            if mine.size:
-                share[mine] = pattern(local[mine], owner[mine])
+            rows = np.flatnonzero(kinds == kind)
+            if rows.size:
+                share[rows] = pattern(local[rows], owner[rows])
         return self.first[owner] + (self.second - self.first)[owner] * share[:, None]
 
 
@@ -77,7 +86,8 @@ def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
     return color.astype(np.float32)
 
 
-def _turn(around_z: float, around_x: float) -> Array:
+def _rotation(around_z: float, around_x: float) -> Array:
+    """Rotation (3, 3) about z, then about x, by angles in radians."""
     cos_z, sin_z, cos_x, sin_x = np.cos(around_z), np.sin(around_z), np.cos(around_x), np.sin(around_x)
     about_z = np.array([[cos_z, -sin_z, 0], [sin_z, cos_z, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, cos_x, -sin_x], [0, sin_x, cos_x]])
@@ -86,8 +96,11 @@ def _turn(around_z: float, around_x: float) -> Array:
 
 
 def _edge(wave: Array, softness: float = 0.12) -> Array:
-    """A wave in [-1, 1] -> 0 or 1 with soft flanks: a cheap prefilter."""
+    """A wave in [-1, 1] -> its sign as 0 or 1, with soft edges against aliasing."""
     return np.clip(wave / softness * 0.5 + 0.5, 0, 1)
+
+
+# Patterns: points (m, 3) in texture axes and periods, and their objects (m,) -> share (m,) of the second colour.
 
 
 def _stripes(local: Array, owner: Array) -> Array:
@@ -113,13 +126,13 @@ def _gradient(local: Array, owner: Array) -> Array:
 
 
 def _blobs(local: Array, owner: Array) -> Array:
-    """Smooth value noise, thresholded softly."""
+    """Value noise with a soft threshold."""
     noise = _noise(local * 1.3, owner)
     return _edge(noise - 0.5, 0.25)
 
 
 def _noise(local: Array, owner: Array) -> Array:
-    """Trilinear value noise in [0, 1] on the integer lattice, another one per object."""
+    """Smoothly interpolated value noise in [0, 1] on the integer lattice, different for every object."""
     base = np.floor(local).astype(np.int64)
     inside = (local - base).astype(np.float32)
     inside = inside * inside * (3 - 2 * inside)
@@ -133,7 +146,7 @@ def _noise(local: Array, owner: Array) -> Array:
 
 
 def _hash(first: Array, second: Array, third: Array) -> Array:
-    """Integers -> evenly spread float32 in [0, 1)."""
+    """Hash of integers: uniform float32 in [0, 1)."""
     mixed = (first * 73856093) ^ (second * 19349663) ^ (third.astype(np.int64) * 83492791)
     mixed = (mixed ^ (mixed >> 13)) * 1274126177
     low: Array = (mixed ^ (mixed >> 16)) & 0xFFFF

@@ -25,7 +25,8 @@ from croco_bench.data.mining.selection import PairCriteria, select_pairs
 from croco_bench.data.posed.sequences import PosedFrame, open_posed, seven_scenes_intrinsics
 from croco_bench.data.rooms import render
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import make_rng
 

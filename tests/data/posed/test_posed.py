@@ -10,7 +10,7 @@ import pytest
 from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, write_sevenscenes
 from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
 from croco_bench.data.rooms.camera import Camera
-from croco_bench.data.rooms.scene import make_scene
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.errors import DataError, UsageError
 from croco_bench.seeding import derive
 

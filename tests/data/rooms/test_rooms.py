@@ -22,6 +22,7 @@ from croco_bench.data.posed.retrieval_lists import find_lists
 from croco_bench.data.posed.sequences import open_posed
 from croco_bench.data.rooms.camera import Camera, intrinsics, look, nudge, sample_camera
 from croco_bench.data.rooms.classes import ID, THINGS
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import (
     RenderedViews,
     View,
@@ -30,9 +31,9 @@ from croco_bench.data.rooms.render import (
     make_pair,
     occlusion,
     render,
-    seen_from,
+    visible_from,
 )
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.data.rooms.textures import KINDS, Textures
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
@@ -244,7 +245,7 @@ def test_covisibility_counts_what_is_not_occluded(pairs: list[tuple[Scene, Rende
     back = camera.cam2world.copy()
     back[:3, [0, 2]] *= -1
     assert camera_covisibility(scene, camera, Camera(camera.K, back, camera.size)) == (0.0, 0.0)
-    assert not seen_from(scene, np.array([[50.0, 50.0, 1.0]]), camera).any()
+    assert not visible_from(scene, np.array([[50.0, 50.0, 1.0]]), camera).any()
 
 
 def test_a_point_looks_the_same_from_both_views(pairs: list[tuple[Scene, RenderedViews]]) -> None:
@@ -267,7 +268,7 @@ def test_a_point_looks_the_same_from_both_views(pairs: list[tuple[Scene, Rendere
 @pytest.mark.parametrize("kind", KINDS)
 def test_textures_are_functions_of_the_point_alone(kind: str) -> None:
     rng = np.random.default_rng(3)
-    textures = Textures.draw([(kind,)] * 4, rng)
+    textures = Textures.sample([(kind,)] * 4, rng)
     points = rng.uniform(0, 6, (2000, 3)).astype(np.float32)
     owner = rng.integers(0, 4, 2000)
     colors = textures.color(points, owner)

@@ -17,9 +17,9 @@ from croco_bench.data.miniatures.sintel import (
     make_shot,
     write_sintel,
 )
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.motion import flow_truth
 from croco_bench.data.rooms.render import flow_between, render
-from croco_bench.data.rooms.scene import make_scene
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive
 

@@ -9,10 +9,11 @@ import trimesh
 
 from croco_bench.data.rooms.camera import Camera, look, sample_camera
 from croco_bench.data.rooms.flying_objects import FlyingObjects, add_flying_objects
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.motion import Frame, Motion, Shot, flow_truth, mixed_pixels
 from croco_bench.data.rooms.post_effects import SHUTTER, PostEffects
 from croco_bench.data.rooms.render import View, display, flow_between, occlusion, render
-from croco_bench.data.rooms.scene import Scene, make_scene
+from croco_bench.data.rooms.scene import Scene
 from croco_bench.data.rooms.textures import Textures
 from croco_bench.types import Array
 
@@ -27,7 +28,7 @@ def room_with_a_box(
     shell = trimesh.creation.box(extents=(8, 8, 8))
     box = trimesh.creation.box(extents=(side, side, side))
     rng = np.random.default_rng(0)
-    textures = Textures.draw([("plain",), ("plain",), ("plain",)], rng)
+    textures = Textures.sample([("plain",), ("plain",), ("plain",)], rng)
     colors = np.array([[0, 0, 0], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], dtype=np.float32)
     scene = Scene(
         name="box",
@@ -59,7 +60,7 @@ def shot_with_flying_objects(seed: int, *, lamps: bool = True) -> Shot:
         rng.normal(0, 0.03, (1, 3)),
     )
     return add_flying_objects(
-        Shot.of(scene, camera, camera_motion), (0, 1), FlyingObjects(max_count=6, speed_px=4.0, turn_deg=15.0), rng
+        Shot.static(scene, camera, camera_motion), (0, 1), FlyingObjects(max_count=6, speed_px=4.0, turn_deg=15.0), rng
     )
 
 
@@ -158,7 +159,7 @@ def test_what_comes_to_lie_behind_the_camera_is_unknown() -> None:
     assert np.array_equal(~truth.known, box) and not truth.flow_px[box].any() and truth.occluded[box].all()
     assert mixed_pixels(shot, first, second)[box].all()
     # Without the wall ahead, there is nothing that could move.
-    shot = Shot.of(
+    shot = Shot.static(
         replace(shot.scene, triangles=shot.scene.triangles[12:], owner=shot.scene.owner[12:]), shot.camera, still
     )
     truth = flow_truth(shot, shot.frame(0), shot.frame(1))
@@ -295,7 +296,7 @@ def test_frames_of_a_shot_follow_each_other() -> None:
     owner = view.instance.ravel()
     points = view.points()
     for before, after in pairwise(frames):
-        points = shot.carried(points, owner, before.time, after.time)
+        points = shot.move_points(points, owner, before.time, after.time)
     pixels, _ = frames[2].camera.project(points)
     truth = flow_truth(shot, frames[0], frames[2])
     assert np.abs(pixels.reshape(*SIZE, 2) - grid() - truth.flow_px).max() < 5e-3
@@ -310,10 +311,10 @@ def post_effects(**changes: Any) -> PostEffects:
 def test_without_effects_the_final_pass_is_the_clean_one() -> None:
     for shot in (
         room_with_a_box((0.0, 0.0, 0.0)),
-        Shot.of(make_scene(3), sample_camera(make_scene(3), SIZE, np.random.default_rng(3)), Motion.none(1)),
+        Shot.static(make_scene(3), sample_camera(make_scene(3), SIZE, np.random.default_rng(3)), Motion.none(1)),
     ):
         clean = render(shot.scene, shot.camera).rgb.astype(float)
-        final = post_effects().expose(shot, 0.0, np.random.default_rng(0)).astype(float)
+        final = post_effects().render(shot, 0.0, np.random.default_rng(0)).astype(float)
         assert np.abs(final - clean)[step_of(clean) < 3].max() <= 3
         assert np.abs(final - clean).mean() < 2
 
@@ -322,7 +323,7 @@ def test_motion_blurs_around_the_middle_of_the_exposure() -> None:
     """A box that crosses 8 pixels a frame: its sides become ramps of 4 pixels, whose middles are the sharp sides."""
     focal = 32 / np.tan(np.radians(32.5))
     shot = room_with_a_box((0.0, -8 * 1.25 / focal, 0.0))
-    row = post_effects().expose(shot, 0.0, np.random.default_rng(0))[24, :, 0].astype(float)
+    row = post_effects().render(shot, 0.0, np.random.default_rng(0))[24, :, 0].astype(float)
     sharp = render(shot.scene, shot.camera).rgb[24, :, 0].astype(float)
     linear, hard = ((values / 255) ** 2.2 for values in (row, sharp))
     share, whole = ((values - values.min()) / np.ptp(values) for values in (linear, hard))
@@ -337,16 +338,16 @@ def test_fog_lens_and_noise() -> None:
     shot = room_with_a_box((0.0, 0.0, 0.0))
     rng = np.random.default_rng(0)
     clean = render(shot.scene, shot.camera).rgb
-    foggy = post_effects(fog=0.2).expose(shot, 0.0, rng)
+    foggy = post_effects(fog=0.2).render(shot, 0.0, rng)
     for row, column, depth, own in ((24, 32, 1.25, 0.9), (2, 32, 4.0, 0.1)):
         clear = np.exp(-0.2 * depth)
         expected = display(clear * own + (1 - clear) * np.array([0.2, 0.4, 0.6]))
         assert np.abs(foggy[row, column].astype(int) - expected).max() <= 1
-    noisy = post_effects(noise=2.0).expose(shot, 0.0, rng).astype(float)
+    noisy = post_effects(noise=2.0).render(shot, 0.0, rng).astype(float)
     assert np.std((noisy - clean)[step_of(clean) == 0]) == pytest.approx(2.0, abs=0.15)
     # In focus the outline is as sharp as without a lens, out of focus it spreads.
     plain, near, far = (
-        step_of(post_effects(**lens).expose(shot, 0.0, rng)) > 20
+        step_of(post_effects(**lens).render(shot, 0.0, rng)) > 20
         for lens in ({}, {"aperture_m": 0.1}, {"aperture_m": 0.1, "focus_m": 3.9})
     )
     assert abs(int(near.sum()) - int(plain.sum())) < 0.1 * plain.sum() and far.sum() > 1.3 * plain.sum()

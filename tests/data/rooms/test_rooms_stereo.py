@@ -12,8 +12,8 @@ from croco_bench.data.formats.disparity import read_pfm_disparity
 from croco_bench.data.formats.images import read_gray
 from croco_bench.data.miniatures.make import MINIATURES
 from croco_bench.data.miniatures.middlebury import TEST_SCENES, TRAINING_SCENES
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import flow_between
-from croco_bench.data.rooms.scene import make_scene
 from croco_bench.data.rooms.stereo import StereoPair, make_stereo
 from croco_bench.errors import UsageError
 

@@ -50,7 +50,7 @@ def test_reshading_is_the_cosine_to_the_camera() -> None:
 
 def test_normals_point_up_and_towards_the_camera() -> None:
     _, view = scene_with("ball", trimesh.creation.icosphere(subdivisions=4, radius=0.3))
-    found = mid_level_cues.shown_normals(view.normals)
+    found = mid_level_cues.encoded_normals(view.normals)
     assert np.allclose(found[2, 2], [0.5, 0.5, 1], atol=1e-3)  # the wall faces the camera
     there = np.flatnonzero(view.semantic[:, 32] != view.semantic[2, 2])
     assert found[there[2], 32, 1] > 0.7  # the top of the ball looks up
