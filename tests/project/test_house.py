@@ -73,7 +73,14 @@ OWED = {
 
 # The only modules that import what a string names: every such string stands in a folder that may import its target
 # (backbones.formats imports the modules of its own folder).
-LATE_IMPORTS = {"__init__", "backbones.formats.__init__", "config.recipe", "data.catalogue.loader", "registry"}
+LATE_IMPORTS = {
+    "__init__",
+    "backbones.formats.__init__",
+    "config.recipe",
+    "data.catalogue.loader",
+    "data.miniatures.make",
+    "registry",
+}
 
 LIGHT = [
     "records.schema",

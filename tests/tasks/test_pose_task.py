@@ -19,7 +19,7 @@ from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Evaluation, PairBackbone, TaskData
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
-from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, write_sevenscenes
+from croco_bench.data.miniatures.seven_scenes import SevenScenesMini, write_sevenscenes
 from croco_bench.data.splitting import limit
 from croco_bench.engine.network import Network
 from croco_bench.errors import BenchError, DataError, UsageError

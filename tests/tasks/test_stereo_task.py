@@ -13,7 +13,7 @@ from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import TaskData
 from croco_bench.data.datasets.matching import crestereo, eth3d, middlebury
 from croco_bench.data.formats.disparity import write_pfm_disparity
-from croco_bench.data.miniatures.habitat import write_image
+from croco_bench.data.formats.images import write_image
 from croco_bench.data.mixtures.stereo import open_mixture, open_reported
 from croco_bench.engine.dataloading import _collate_evaluation
 from croco_bench.errors import BenchError, DataError, UsageError

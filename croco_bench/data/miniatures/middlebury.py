@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,30 +9,33 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.formats.disparity import write_pfm_disparity
-from croco_bench.data.miniatures.habitat import write_image
-from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.formats.images import write_image
+from croco_bench.data.miniatures.miniature import Advance, Miniature
+from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.stereo import StereoPair, make_stereo
 from croco_bench.errors import UsageError
-from croco_bench.seeding import derive, make_rng
+from croco_bench.seeding import make_rng
 
-# Official names; the first is the one that CroCo v2 selects by.
+# Official names; CroCo v2 selects by the first one.
+# fmt: off
 TRAINING_SCENES = (
-    *("Vintage", "Adirondack", "ArtL", "Jadeplant", "Motorcycle", "MotorcycleE", "Piano", "PianoL", "Pipes"),
-    *("Playroom", "Playtable", "PlaytableP", "Recycle", "Shelves", "Teddy"),
+    "Vintage", "Adirondack", "ArtL", "Jadeplant", "Motorcycle", "MotorcycleE", "Piano", "PianoL", "Pipes", "Playroom",
+    "Playtable", "PlaytableP", "Recycle", "Shelves", "Teddy",
 )
 TEST_SCENES = (
-    *("Australia", "AustraliaP", "Bicycle2", "Classroom2", "Classroom2E", "Computer", "Crusade", "CrusadeP"),
-    *("Djembe", "DjembeL", "Hoops", "Livingroom", "Nkuba", "Plants", "Staircase"),
+    "Australia", "AustraliaP", "Bicycle2", "Classroom2", "Classroom2E", "Computer", "Crusade", "CrusadeP", "Djembe",
+    "DjembeL", "Hoops", "Livingroom", "Nkuba", "Plants", "Staircase",
 )
-# What mask0nocc.png says of a pixel with known disparity.
-_SEEN_TWICE, _SEEN_ONCE = 255, 128
+# fmt: on
+# Values of mask0nocc.png at pixels with known disparity.
+_VISIBLE_IN_BOTH, _OCCLUDED = 255, 128
 
 
 @dataclass(frozen=True)
 class MiddleburyMini:
-    """How many scenes with ground truth and without, and their size (pixels).
+    """Numbers of scenes with and without ground truth, and their size in pixels.
 
-    The real one has 15 + 15 of up to 2000x3000, and the same in half and quarter size.
+    The release has 15 + 15 scenes of up to 2000x3000, in full, half and quarter size.
     """
 
     scenes: int = 15
@@ -52,53 +54,69 @@ class MiddleburyMini:
             raise UsageError("middlebury: height and width must be at least 2 pixels")
 
 
-Job = tuple[str, str, str, int, MiddleburyMini]
+@dataclass(frozen=True)
+class _Job:
+    """One scene, in its own folder."""
+
+    folder: Path
+    seed: int
+    has_truth: bool
+    spec: MiddleburyMini
 
 
-def write_middlebury(
-    folder: Path, spec: MiddleburyMini, seed: int, pool: Executor, advance: Callable[[int], None]
-) -> None:
-    """Writes `MiddEval3/{trainingF,testF}/<scene>/`: `im0.png`, `im1.png`, `calib.txt`; to train, also the truth.
+def write_middlebury(folder: Path, spec: MiddleburyMini, seed: int, pool: Executor, advance: Advance) -> None:
+    """Writes `MiddEval3/{trainingF,testF}/<scene>/` with `im0.png`, `im1.png` and `calib.txt`.
 
-    That is `disp0GT.pfm` and `mask0nocc.png`: 255 where both views see a pixel, 128 where only the left one does.
+    Training scenes have ground truth: `disp0GT.pfm`, and `mask0nocc.png` with 255 at pixels visible in both views and 128
+    at pixels visible in the left view only.
     """
-    jobs: list[Job] = [
-        (str(folder), part, name, derive(seed, "middlebury", name) % 2**32, spec)
-        for part, names in (
-            ("trainingF", TRAINING_SCENES[: spec.scenes]),
-            ("testF", TEST_SCENES[: spec.test_scenes]),
+    splits = {"trainingF": TRAINING_SCENES[: spec.scenes], "testF": TEST_SCENES[: spec.test_scenes]}
+    jobs = [
+        _Job(
+            folder=folder / "MiddEval3" / split / name,
+            seed=room_seed(seed, "middlebury", name),
+            has_truth=split == "trainingF",
+            spec=spec,
         )
+        for split, names in splits.items()
         for name in names
     ]
     for _ in pool.map(_write_scene, jobs, chunksize=4):
         advance(1)
 
 
-def _write_scene(job: Job) -> None:
-    root, part, name, seed, spec = job
-    folder = Path(root) / "MiddEval3" / part / name
-    folder.mkdir(parents=True)
-    pair = make_stereo(make_scene(seed), (spec.height, spec.width), make_rng(seed, "stereo"))
+def _write_scene(job: _Job) -> None:
+    job.folder.mkdir(parents=True)
+    pair = make_stereo(make_scene(job.seed), (job.spec.height, job.spec.width), make_rng(job.seed, "stereo"))
     for number, view in enumerate((pair.left, pair.right)):
-        write_image(folder / f"im{number}.png", view.rgb[:, :, ::-1])
-    (folder / "calib.txt").write_text(_calibration(pair), encoding="utf-8")
-    if part == "trainingF":
-        write_pfm_disparity(folder / "disp0GT.pfm", pair.disparity_px)
-        write_image(folder / "mask0nocc.png", np.where(pair.occluded, _SEEN_ONCE, _SEEN_TWICE).astype(np.uint8))
+        write_image(job.folder / f"im{number}.png", view.rgb)
+    (job.folder / "calib.txt").write_text(_calibration(pair), encoding="utf-8")
+    if job.has_truth:
+        write_pfm_disparity(job.folder / "disp0GT.pfm", pair.disparity_px)
+        mask = np.where(pair.occluded, _OCCLUDED, _VISIBLE_IN_BOTH).astype(np.uint8)
+        write_image(job.folder / "mask0nocc.png", mask)
 
 
 def _calibration(pair: StereoPair) -> str:
-    """The facts that Middlebury's calib.txt begins with; `baseline` in millimetres, `ndisp` a bound of disparities."""
+    """Content of calib.txt; `baseline` in millimetres, `ndisp` an upper bound of disparities."""
     height, width = pair.left.camera.size
     rows = "; ".join(" ".join(f"{number:.6g}" for number in row) for row in pair.left.camera.K)
-    return "\n".join(
-        [
-            *(f"cam{number}=[{rows}]" for number in (0, 1)),
-            "doffs=0",
-            f"baseline={1000 * pair.baseline_m:.6g}",
-            f"width={width}",
-            f"height={height}",
-            f"ndisp={int(np.ceil(pair.disparity_px.max())) + 1}",
-            "",
-        ]
-    )
+    lines = [
+        f"cam0=[{rows}]",
+        f"cam1=[{rows}]",
+        "doffs=0",
+        f"baseline={1000 * pair.baseline_m:.6g}",
+        f"width={width}",
+        f"height={height}",
+        f"ndisp={int(np.ceil(pair.disparity_px.max())) + 1}",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+MINIATURE = Miniature(
+    name="middlebury",
+    write=write_middlebury,
+    default=MiddleburyMini(),
+    tiny=MiddleburyMini(scenes=4, test_scenes=1, height=40, width=56),
+    count=lambda spec: spec.scenes + spec.test_scenes,
+)

@@ -1,8 +1,7 @@
-"""Writes rooms in the official layout of the labelled NYU Depth v2: one MATLAB 7.3 file (HDF5, axes reversed) and splits."""
+"""Writes rooms in the layout of the labelled NYU Depth v2: a MATLAB 7.3 file (HDF5 with reversed axes) and splits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ import h5py
 import numpy as np
 import scipy.io
 
+from croco_bench.data.miniatures.miniature import Advance, Miniature
 from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.classes import THINGS
-from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.render import View, render
 from croco_bench.errors import UsageError
 from croco_bench.seeding import derive, make_rng
@@ -25,7 +25,7 @@ _HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 ."
 
 @dataclass(frozen=True)
 class NYUv2Mini:
-    """How many images, of which size (pixels), and how many of each room. The real one has 795 + 654 of 480x640."""
+    """Numbers of images, in all and per room, and their size in pixels. The release has 795 + 654 images of 480x640."""
 
     train: int = 400
     test: int = 100
@@ -40,54 +40,62 @@ class NYUv2Mini:
             raise UsageError("nyuv2: train and test must be at most 65535 images together, which splits.mat can number")
 
 
-def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advance: Callable[[int], None]) -> None:
+@dataclass(frozen=True)
+class RoomJob:
+    """The views of one room, the scene `name` of the dataset."""
+
+    name: str
+    seed: int
+    views: int
+    spec: NYUv2Mini
+
+
+def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advance: Advance) -> None:
     """Writes `nyu_depth_v2_labeled.mat` and `splits.mat`. No room is in both splits.
 
-    `rawDepths` has holes (0) where a structured-light sensor has them: at depth edges, at grazing angles, in the border.
+    `rawDepths` has holes (0) as from a structured-light sensor: at depth edges, grazing angles and the border.
     """
-    jobs = [job for split in ("train", "test") for job in _jobs(spec, split, seed)]
-    total = spec.train + spec.test
-    with h5py.File(folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512) as file:
+    jobs = [job for split in ("train", "test") for job in room_jobs(spec, split, seed)]
+    path, total = folder / "nyu_depth_v2_labeled.mat", spec.train + spec.test
+    with h5py.File(path, "w", userblock_size=512) as file:
         maps = _create(file, total, spec)
         scenes: list[str] = []
-        for name, views in zip([job[0] for job in jobs], pool.map(_views, jobs), strict=True):
+        for job, views in zip(jobs, pool.map(_render_room, jobs), strict=True):
             for view in views:
                 for key, value in view.items():
                     maps[key][len(scenes)] = value
-                scenes.append(name)
+                scenes.append(job.name)
             advance(len(views))
         _write_cells(file, "scenes", scenes)
         _write_cells(file, "sceneTypes", [name.rpartition("_")[0] for name in scenes])
         _write_cells(file, "names", [thing.name for thing in THINGS[1:]])
-    with (folder / "nyu_depth_v2_labeled.mat").open("r+b") as stream:
+    with path.open("r+b") as stream:
         stream.write(_HEADER.ljust(124) + b"\x00\x02IM")
     numbers = np.arange(1, total + 1, dtype=np.uint16)[:, None]
     scipy.io.savemat(folder / "splits.mat", {"trainNdxs": numbers[: spec.train], "testNdxs": numbers[spec.train :]})
 
 
-Job = tuple[str, int, int, NYUv2Mini]
-
-
-def _jobs(spec: NYUv2Mini, split: str, seed: int) -> list[Job]:
-    """One per room: its name, its seed, how many views."""
+def room_jobs(spec: NYUv2Mini, split: str, seed: int) -> list[RoomJob]:
+    """The jobs of all rooms of a split."""
     total, jobs = spec.train if split == "train" else spec.test, []
     for number, first in enumerate(range(0, total, spec.views_per_scene)):
         kind = _KINDS[derive(seed, "kind", split, number) % len(_KINDS)]
-        room = derive(seed, "nyuv2", split, number) % 2**32
         name = f"{kind}_{(0 if split == 'train' else max(5000, spec.train)) + number:04d}"
-        jobs.append((name, room, min(spec.views_per_scene, total - first), spec))
+        views = min(spec.views_per_scene, total - first)
+        jobs.append(RoomJob(name, room_seed(seed, "nyuv2", split, number), views, spec))
     return jobs
 
 
-def _views(job: Job) -> list[dict[str, Array]]:
-    """The images of one room, axes reversed as the file wants them."""
-    _, seed, count, spec = job
-    scene, rng = make_scene(seed), make_rng(seed, "cameras")
-    views = [render(scene, sample_camera(scene, (spec.height, spec.width), rng)) for _ in range(count)]
-    return [_reversed(view, rng) for view in views]
+def _render_room(job: RoomJob) -> list[dict[str, Array]]:
+    """The views of one room as entries of the file."""
+    scene, rng = make_scene(job.seed), make_rng(job.seed, "cameras")
+    size = (job.spec.height, job.spec.width)
+    views = [render(scene, sample_camera(scene, size, rng)) for _ in range(job.views)]
+    return [_entries(view, rng) for view in views]
 
 
-def _reversed(view: View, rng: np.random.Generator) -> dict[str, Array]:
+def _entries(view: View, rng: np.random.Generator) -> dict[str, Array]:
+    """The arrays of a view, with the file's reversed axes."""
     depth = np.where(np.isfinite(view.depth_m), view.depth_m, 9.99)
     raw = np.where(_holes(view, rng), 0, depth)
     return {
@@ -100,23 +108,23 @@ def _reversed(view: View, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def _holes(view: View, rng: np.random.Generator) -> Array:
-    """Where a depth sensor would measure nothing."""
+    """Pixels (H, W) without a measurement of a depth sensor."""
     depth = view.depth_m
     rise, run = np.gradient(depth)
     edges = np.hypot(rise, run) > 0.08 * depth
     rays = view.camera.rays() @ view.camera.cam2world[:3, :3]
-    cosine = -np.einsum(
-        "hwi,hwi->hw", view.normals, (rays / np.linalg.norm(rays, axis=1, keepdims=True)).reshape(view.normals.shape)
-    )
+    directions = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).reshape(view.normals.shape)
+    cosine = -np.einsum("hwi,hwi->hw", view.normals, directions)
     border = np.ones_like(edges)
-    edge = max(round(0.012 * depth.shape[0]), 1)
-    border[edge:-edge, edge:-edge] = False
+    width = max(round(0.012 * depth.shape[0]), 1)
+    border[width:-width, width:-width] = False
     speckles = rng.random(depth.shape) < 0.005
     holes: Array = edges | (cosine < 0.12) | border | speckles | ~np.isfinite(depth)
     return holes
 
 
 def _create(file: h5py.File, total: int, spec: NYUv2Mini) -> dict[str, h5py.Dataset]:
+    """Creates the arrays of all images."""
     kinds = {"images": "uint8", "depths": "float32", "rawDepths": "float32", "labels": "uint16", "instances": "uint8"}
     maps = {}
     for key, kind in kinds.items():
@@ -129,7 +137,7 @@ def _create(file: h5py.File, total: int, spec: NYUv2Mini) -> dict[str, h5py.Data
 
 
 def _write_cells(file: h5py.File, key: str, texts: list[str]) -> None:
-    """A MATLAB cell array of strings: references to UTF-16 columns."""
+    """Writes a MATLAB cell array of strings: references to columns of UTF-16 characters."""
     store = file.require_group("#refs#")
     known: dict[str, h5py.Reference] = {}
     for text in texts:
@@ -142,3 +150,12 @@ def _write_cells(file: h5py.File, key: str, texts: list[str]) -> None:
     cells = file.create_dataset(key, (1, len(texts)), h5py.ref_dtype)
     cells[0] = [known[text] for text in texts]
     cells.attrs["MATLAB_class"] = np.bytes_("cell")
+
+
+MINIATURE = Miniature(
+    name="nyuv2",
+    write=write_nyuv2,
+    default=NYUv2Mini(),
+    tiny=NYUv2Mini(train=12, test=6, views_per_scene=3, height=48, width=64),
+    count=lambda spec: spec.train + spec.test,
+)

@@ -1,8 +1,7 @@
-"""Writes rooms in which things fly as films in the layout of MPI-Sintel."""
+"""Writes videos of rooms with flying objects in the layout of MPI-Sintel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,40 +10,43 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.formats.flow import write_flo
-from croco_bench.data.miniatures.habitat import write_image
+from croco_bench.data.formats.images import write_image
+from croco_bench.data.miniatures.miniature import Advance, Miniature
 from croco_bench.data.rooms.camera import has_free_sight, sample_camera
 from croco_bench.data.rooms.flying_objects import FlyingObjects, add_flying_objects
-from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.motion import FlowTruth, Motion, Shot, flow_truth, mixed_pixels
 from croco_bench.data.rooms.post_effects import PostEffects
 from croco_bench.data.rooms.render import render
 from croco_bench.data.rooms.scene import Scene
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import derive, make_rng
+from croco_bench.seeding import make_rng
 from croco_bench.types import Array
 
-# Official names, ordered so that the first four bring one scene to train on, both to select by, and one to report.
+# Official names, ordered so that the first four are one scene for training, both for selection, and one reported.
+# fmt: off
 TRAINING_SCENES = (
-    *("alley_1", "temple_2", "temple_3", "market_2", "alley_2", "shaman_2", "bandage_1", "bamboo_2", "sleeping_1"),
-    *("ambush_2", "mountain_1", "cave_2", "bandage_2", "sleeping_2", "bamboo_1", "market_5", "cave_4", "ambush_4"),
-    *("shaman_3", "market_6", "ambush_5", "ambush_6", "ambush_7"),
+    "alley_1", "temple_2", "temple_3", "market_2", "alley_2", "shaman_2", "bandage_1", "bamboo_2", "sleeping_1",
+    "ambush_2", "mountain_1", "cave_2", "bandage_2", "sleeping_2", "bamboo_1", "market_5", "cave_4", "ambush_4",
+    "shaman_3", "market_6", "ambush_5", "ambush_6", "ambush_7",
 )
 TEST_SCENES = (
-    *("tiger", "wall", "bamboo_3", "market_1", "cave_3", "mountain_2", "temple_1", "ambush_1", "market_4"),
-    *("ambush_3", "PERTURBED_market_3", "PERTURBED_shaman_1"),
+    "tiger", "wall", "bamboo_3", "market_1", "cave_3", "mountain_2", "temple_1", "ambush_1", "market_4", "ambush_3",
+    "PERTURBED_market_3", "PERTURBED_shaman_1",
 )
-# Pixels per frame at a width of 128: the median flow of the room itself, drawn from here for every scene.
-_PACE_PX = (4.0, 10.0)
-_PACE_WIDTH = 128
+# fmt: on
+# Range of the median flow of the static room, in pixels per frame at a width of 128.
+_MEDIAN_PX = (4.0, 10.0)
+_WIDTH = 128
 _FLYING = FlyingObjects(max_count=5, speed_px=5.0, turn_deg=6.0)
-_MOST_OCCLUDED = 0.45
+_MAX_OCCLUDED = 0.45
 
 
 @dataclass(frozen=True)
 class SintelMini:
-    """How many scenes with ground truth and without, frames of each, and their size (pixels).
+    """Numbers of scenes with and without ground truth, frames per scene, and their size in pixels.
 
-    The real one has 23 + 12 scenes of 20 to 50 frames of 436x1024.
+    The release has 23 + 12 scenes of 20 to 50 frames of 436x1024.
     """
 
     scenes: int = 12
@@ -66,41 +68,53 @@ class SintelMini:
             raise UsageError("sintel: height and width must be at least 2 pixels")
 
 
-Job = tuple[str, str, str, int, SintelMini]
+@dataclass(frozen=True)
+class SceneJob:
+    """One scene; `folder` is that of the dataset."""
+
+    folder: Path
+    split: str
+    name: str
+    seed: int
+    spec: SintelMini
 
 
-def write_sintel(folder: Path, spec: SintelMini, seed: int, pool: Executor, advance: Callable[[int], None]) -> None:
+def write_sintel(folder: Path, spec: SintelMini, seed: int, pool: Executor, advance: Advance) -> None:
     """Writes `training/{clean,final,flow,occlusions,invalid}/<scene>/frame_%04d.{png,flo}` and `test/{clean,final}`.
 
-    `clean` is sharp; `final` is what `post_effects` makes of the same scene. Frames have flow to the next one, `occlusions` (255:
-    not to be seen in the next one) and `invalid` (255: the pixel shows several motions, so that no vector is right). As in
-    the release, the last frame of a scene has only `invalid`.
+    `clean` is sharp; `final` has `PostEffects`. `flow` leads to the next frame; `occlusions` is 255 at pixels not visible
+    there, and `invalid` at pixels with several motions, where no vector is right. As in the release, the last frame of a
+    scene has only `invalid`.
     """
-    jobs: list[Job] = []
-    for split, names in (
-        ("training", TRAINING_SCENES[: spec.scenes]),
-        ("test", TEST_SCENES[: spec.test_scenes]),
-    ):
-        jobs += [(str(folder), split, name, derive(seed, "sintel", name) % 2**32, spec) for name in names]
-    for frames in pool.map(_write_scene, jobs):
+    for frames in pool.map(write_scene, scene_jobs(folder, spec, seed)):
         advance(frames)
 
 
-def _write_scene(job: Job) -> int:
-    """Renders and writes one scene; returns how many frames."""
-    root, split, name, seed, spec = job
-    shot, rng = make_shot(seed, spec), make_rng(seed, "film")
-    post_effects = PostEffects.sample(rng)
-    kinds = ("clean", "final", "flow", "occlusions", "invalid") if split == "training" else ("clean", "final")
-    folders = {kind: Path(root) / split / kind / name for kind in kinds}
+def scene_jobs(folder: Path, spec: SintelMini, seed: int) -> list[SceneJob]:
+    """The jobs of all scenes."""
+    splits = {"training": TRAINING_SCENES[: spec.scenes], "test": TEST_SCENES[: spec.test_scenes]}
+    return [
+        SceneJob(folder, split, name, room_seed(seed, "sintel", name), spec)
+        for split, names in splits.items()
+        for name in names
+    ]
+
+
+def write_scene(job: SceneJob) -> int:
+    """Renders and writes one scene; returns the number of frames."""
+    shot, rng = make_shot(job.seed, job.spec), make_rng(job.seed, "film")
+    effects = PostEffects.sample(rng)
+    has_truth = job.split == "training"
+    kinds = ("clean", "final", "flow", "occlusions", "invalid") if has_truth else ("clean", "final")
+    folders = {kind: job.folder / job.split / kind / job.name for kind in kinds}
     for folder in folders.values():
         folder.mkdir(parents=True)
-    times = _times(spec)
+    times = _times(job.spec)
     for number, time in enumerate(times, start=1):
         frame, image = shot.frame(time), f"frame_{number:04d}.png"
-        write_image(folders["clean"] / image, render(frame.scene, frame.camera).rgb[:, :, ::-1])
-        write_image(folders["final"] / image, post_effects.render(shot, time, rng)[:, :, ::-1])
-        if split == "training":
+        write_image(folders["clean"] / image, render(frame.scene, frame.camera).rgb)
+        write_image(folders["final"] / image, effects.render(shot, time, rng))
+        if has_truth:
             following = shot.frame(time + 1)
             write_image(folders["invalid"] / image, _mask(mixed_pixels(shot, frame, following)))
             if number < len(times):
@@ -115,21 +129,21 @@ def _mask(marked: Array) -> Array:
 
 
 def _times(spec: SintelMini) -> list[float]:
-    """Those of the frames: one apart, about 0."""
+    """Times of the frames: one apart, centred on 0."""
     return [number - (spec.frames - 1) / 2 for number in range(spec.frames)]
 
 
 def make_shot(seed: int, spec: SintelMini) -> Shot:
-    """A room with one to four flying things, and a camera that moves so that the room's flow has the drawn median.
+    """Samples a room with one to five flying objects, and a camera motion such that the room's median flow is as drawn.
 
     Raises:
-        DataError: two hundred tries found none, which no room of the generator should cause.
+        DataError: 200 attempts failed, which doesn't happen in rooms of `make_scene`.
     """
     scene, rng = make_scene(seed), make_rng(seed, "shot")
     times = _times(spec)
-    scale = spec.width / _PACE_WIDTH
+    scale = spec.width / _WIDTH
     for _ in range(200):
-        shot = _paced(_camera_alone(scene, spec, rng), scale * float(rng.uniform(*_PACE_PX)))
+        shot = _with_median_flow(_static_shot(scene, spec, rng), scale * float(rng.uniform(*_MEDIAN_PX)))
         if not all(has_free_sight(scene, shot.camera_at(time)) for time in times):
             continue
         flying = replace(_FLYING, speed_px=scale * _FLYING.speed_px)
@@ -137,13 +151,13 @@ def make_shot(seed: int, spec: SintelMini) -> Shot:
         frames = [shot.frame(time) for time in times]
         if shot.scene is not scene and all(has_free_sight(frame.scene, frame.camera) for frame in frames):
             truths = [flow_truth(shot, *pair) for pair in pairwise(frames)]
-            if all(_is_fair(truth) for truth in truths):
+            if all(_is_usable(truth) for truth in truths):
                 return shot
     raise DataError(f"no way for a camera was found through {scene.name}")
 
 
-def _camera_alone(scene: Scene, spec: SintelMini, rng: np.random.Generator) -> Shot:
-    """A camera that travels through a room and turns, at some speed."""
+def _static_shot(scene: Scene, spec: SintelMini, rng: np.random.Generator) -> Shot:
+    """Samples a moving and turning camera in a static room."""
     camera = sample_camera(scene, (spec.height, spec.width), rng)
     move = rng.normal(0, 1, 3) * (1, 1, 0.4)
     velocity = rng.uniform(0.03, 0.09) * move / np.linalg.norm(move)
@@ -157,8 +171,8 @@ def _camera_alone(scene: Scene, spec: SintelMini, rng: np.random.Generator) -> S
     return Shot.static(scene, camera, camera_motion)
 
 
-def _paced(shot: Shot, wanted_px: float) -> Shot:
-    """The shot with its camera slowed down or sped up, so that the median flow at time 0 is near what is wanted."""
+def _with_median_flow(shot: Shot, wanted_px: float) -> Shot:
+    """The shot with the camera slowed down or sped up, such that the median flow at time 0 is about `wanted_px`."""
     truth = flow_truth(shot, shot.frame(-0.5), shot.frame(0.5))
     median = float(np.median(np.linalg.norm(truth.flow_px, axis=2)))
     return replace(
@@ -166,6 +180,15 @@ def _paced(shot: Shot, wanted_px: float) -> Shot:
     )
 
 
-def _is_fair(truth: FlowTruth) -> bool:
-    """Whether there is flow everywhere, most of which can be followed."""
-    return bool(truth.known.all() and truth.occluded.mean() < _MOST_OCCLUDED)
+def _is_usable(truth: FlowTruth) -> bool:
+    """Whether flow is known everywhere and less than 45 % is occluded."""
+    return bool(truth.known.all() and truth.occluded.mean() < _MAX_OCCLUDED)
+
+
+MINIATURE = Miniature(
+    name="sintel",
+    write=write_sintel,
+    default=SintelMini(),
+    tiny=SintelMini(scenes=4, frames=3, test_scenes=1, height=40, width=56),
+    count=lambda spec: (spec.scenes + spec.test_scenes) * spec.frames,
+)

@@ -71,7 +71,7 @@ def test_depth_and_classes_are_those_of_the_views(rooms: Path) -> None:
     reader = MultimaeReader(rooms / "multimae", classes=len(THINGS))
     views = []
     for job in room_jobs(rooms, SPEC, 3):
-        for _, pair in pairs_of(make_scene(job[2]), job):
+        for _, pair in pairs_of(make_scene(job.seed), job):
             views += [pair.view1, pair.view2]
     assert len(reader) == len(views) == 6
     for view, sample in zip(views, (reader[index] for index in range(len(reader))), strict=True):

@@ -16,7 +16,8 @@ import scipy.io
 
 from croco_bench.data.folders import MARKER
 from croco_bench.data.miniatures.habitat import HabitatMini, write_habitat
-from croco_bench.data.miniatures.make import MINIATURES, Miniature, make_mini
+from croco_bench.data.miniatures.make import MINIATURES, make_mini
+from croco_bench.data.miniatures.miniature import Miniature
 from croco_bench.data.miniatures.nyuv2 import NYUv2Mini, write_nyuv2
 from croco_bench.errors import BenchError, DataError, UsageError
 
@@ -49,7 +50,8 @@ def sentence(error: pytest.ExceptionInfo[BenchError]) -> str:
 def fake(monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, Any, int, Executor, Any], None]) -> None:
     """A writer of pairs that renders nothing."""
     settings = HabitatMini(2, 1, 8)
-    monkeypatch.setitem(MINIATURES, "habitat_release", Miniature(settings, settings, write, lambda spec: 2))
+    miniature = Miniature("habitat_release", write, default=settings, tiny=settings, count=lambda spec: 2)
+    monkeypatch.setitem(MINIATURES, "habitat_release", miniature)
 
 
 def write_stub(folder: Path, spec: Any, seed: int, pool: Executor, advance: Any) -> None:

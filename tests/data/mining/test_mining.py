@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from croco_bench.data.formats.images import read_rgb
-from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, trajectory, write_sevenscenes
+from croco_bench.data.miniatures.seven_scenes import SevenScenesMini, write_sevenscenes
 from croco_bench.data.mining.covisibility import Matching, Surface, frame_covisibility, surface_covisibility, surface_of
 from croco_bench.data.mining.crops import stems_of
 from croco_bench.data.mining.mine import make_pairs
@@ -27,6 +27,7 @@ from croco_bench.data.rooms import render
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
 from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.scene import Scene
+from croco_bench.data.rooms.trajectory import sample_trajectory
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import make_rng
 
@@ -150,7 +151,7 @@ def test_cheap_tests_lose_no_pair() -> None:
     """All pairs in the range are found, when nothing but the range limits them; sizes whose rows could alias included."""
     scene = make_scene(7)
     for size in ((60, 80), (48, 128), (50, 64)):
-        cameras = trajectory(scene, 22, size, make_rng(size[0], "walk"))
+        cameras = sample_trajectory(scene, 22, seven_scenes_intrinsics(size), size, make_rng(size[0], "walk"))
         surfaces = [surface(scene, camera) for camera in cameras]
         all_of_them = {
             (i, j): min(surface_covisibility(surfaces[i], surfaces[j], MATCHING))
@@ -167,7 +168,8 @@ def test_cheap_tests_lose_no_pair() -> None:
 
 def test_pairs_spread_over_the_range() -> None:
     scene = make_scene(8)
-    cameras = [camera for k in range(2) for camera in trajectory(scene, 50, (48, 64), make_rng(k, "walk"))]
+    K = seven_scenes_intrinsics((48, 64))
+    cameras = [camera for k in range(2) for camera in sample_trajectory(scene, 50, K, (48, 64), make_rng(k, "walk"))]
     surfaces = [surface(scene, camera) for camera in cameras]
     chosen = select_pairs(surfaces, PairCriteria(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
     least = [min(pair[2:]) for pair in chosen.pairs]

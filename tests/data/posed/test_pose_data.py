@@ -15,7 +15,7 @@ from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.formats.images import read_rgb
-from croco_bench.data.miniatures.sevenscenes import SevenScenesMini
+from croco_bench.data.miniatures.seven_scenes import SevenScenesMini
 from croco_bench.data.mining.covisibility import Matching, surface_covisibility, surface_of
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list

@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from croco_bench.data.miniatures.sevenscenes import SevenScenesMini, write_sevenscenes
+from croco_bench.data.miniatures.seven_scenes import SevenScenesMini, write_sevenscenes
 from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
 from croco_bench.data.rooms.camera import Camera
-from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.errors import DataError, UsageError
-from croco_bench.seeding import derive
 
 SPEC = SevenScenesMini(2, 3, 12, 48, 64)
 
@@ -75,7 +74,7 @@ def test_intrinsics_are_the_official_ones_scaled() -> None:
 def test_depth_and_pose_are_those_of_the_room(rooms: Path) -> None:
     """Rays cast with what the reader says hit where the depth says."""
     for number in (1, 2):
-        scene = make_scene(derive(0, "7scenes", number) % 2**32)
+        scene = make_scene(room_seed(0, "7scenes", number))
         for name in (f"room-0{number}/seq-01", f"room-0{number}/seq-03"):
             sequence = next(one for one in open_posed(rooms) if one.name == name)
             for index in (0, 11):

@@ -10,19 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from croco_bench.data.miniatures.nyuv2 import NYUv2Mini, _jobs
-from croco_bench.data.miniatures.sevenscenes import (
-    CameraAnchor,
+from croco_bench.data.miniatures.nyuv2 import NYUv2Mini, room_jobs
+from croco_bench.data.miniatures.seven_scenes import (
     SevenScenesMini,
     shared_view,
-    trajectory,
     write_sevenscenes,
 )
 from croco_bench.data.posed.retrieval_lists import find_lists
-from croco_bench.data.posed.sequences import open_posed
+from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
 from croco_bench.data.rooms.camera import Camera, intrinsics, look, nudge, sample_camera
 from croco_bench.data.rooms.classes import ID, THINGS
-from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.render import (
     RenderedViews,
     View,
@@ -35,7 +33,8 @@ from croco_bench.data.rooms.render import (
 )
 from croco_bench.data.rooms.scene import Scene
 from croco_bench.data.rooms.textures import KINDS, Textures
-from croco_bench.seeding import derive, make_rng
+from croco_bench.data.rooms.trajectory import CameraAnchor, sample_trajectory
+from croco_bench.seeding import make_rng
 from croco_bench.types import Array
 
 SIZE = (60, 80)
@@ -294,7 +293,7 @@ def test_things_on_walls_share_no_surface() -> None:
 
 def test_no_number_of_rooms_gives_one_name_to_both_splits() -> None:
     spec = NYUv2Mini(train=12000, test=3000, views_per_scene=1)
-    train, test = ({job[0] for job in _jobs(spec, split, 0)} for split in ("train", "test"))
+    train, test = ({job.name for job in room_jobs(spec, split, 0)} for split in ("train", "test"))
     assert len(train) == 12000 and len(test) == 3000 and not train & test
 
 
@@ -313,12 +312,12 @@ def test_views_that_share_too_little_are_not_paired(monkeypatch: pytest.MonkeyPa
 def test_sequences_of_one_scene_see_the_same() -> None:
     first: list[float] = []
     fifth: list[float] = []
+    K, reach = seven_scenes_intrinsics((24, 32)), SevenScenesMini().reach / 100
     for seed in range(40, 46):
         scene = make_scene(seed)
-        stage = CameraAnchor.draw(scene, make_rng(seed, "stage"))
+        anchor = CameraAnchor.sample(scene, make_rng(seed, "stage"))
         walks = [
-            trajectory(scene, 40, (24, 32), make_rng(seed, "walk", k), stage, reach=SevenScenesMini().reach / 100)
-            for k in (1, 2, 3)
+            sample_trajectory(scene, 40, K, (24, 32), make_rng(seed, "walk", k), anchor, reach=reach) for k in (1, 2, 3)
         ]
         shared = np.sort(shared_view(scene, walks[2], walks[0] + walks[1]), axis=1)[:, ::-1]
         first, fifth = [*first, *shared[:, 0]], [*fifth, *shared[:, 4]]
@@ -330,8 +329,9 @@ def test_sequences_of_one_scene_see_the_same() -> None:
 
 def test_shared_views_are_near_the_exact_covisibility() -> None:
     scene = make_scene(3)
-    stage = CameraAnchor.draw(scene, make_rng(3, "stage"))
-    one, other = (trajectory(scene, 12, (60, 80), make_rng(3, "walk", k), stage) for k in (1, 2))
+    anchor = CameraAnchor.sample(scene, make_rng(3, "stage"))
+    K = seven_scenes_intrinsics((60, 80))
+    one, other = (sample_trajectory(scene, 12, K, (60, 80), make_rng(3, "walk", k), anchor) for k in (1, 2))
     found = shared_view(scene, one[::4], other[::3])
     exact = np.array([[min(camera_covisibility(scene, a, b)) for b in other[::3]] for a in one[::4]])
     assert found.shape == exact.shape == (3, 4) and np.ptp(exact) > 0.05
@@ -355,7 +355,7 @@ def test_retrieval_lists_name_what_shares_most_of_the_view(tmp_path: Path) -> No
                 assert frame is not None
                 name = f"{sequence.name}/{frame.image.name}"
                 cameras[name] = Camera(frame.K, frame.cam2world, frame.size)
-        scene = make_scene(derive(0, "7scenes", number) % 2**32)
+        scene = make_scene(room_seed(0, "7scenes", number))
         database = [name for name in cameras if not name.startswith("seq-03")]
         for query in queries[::3]:
             listed = [name for one, name in lines if one == query]

@@ -1,27 +1,33 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from croco_bench.data.datasets.matching import flyingchairs, sintel
-from croco_bench.data.miniatures.flyingchairs import FlyingChairsMini, make_flow_pair, write_flyingchairs
+from croco_bench.data.miniatures.flyingchairs import (
+    FlyingChairsMini,
+    make_flow_pair,
+    room_jobs,
+    splits,
+    write_flyingchairs,
+)
 from croco_bench.data.miniatures.sintel import (
     TEST_SCENES,
     TRAINING_SCENES,
+    SceneJob,
     SintelMini,
-    _write_scene,
     make_shot,
+    scene_jobs,
+    write_scene,
     write_sintel,
 )
-from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.motion import flow_truth
 from croco_bench.data.rooms.render import flow_between, render
 from croco_bench.errors import UsageError
-from croco_bench.seeding import derive
 
 SINTEL = SintelMini(4, 3, 1, 40, 56)
 CHAIRS = FlyingChairsMini(6, 2, 2, 40, 56)
@@ -134,24 +140,14 @@ def test_flying_chairs_has_its_files(chairs: Path) -> None:
             assert 0.3 < np.median(np.linalg.norm(sample["flow_px"], axis=2)) < 25
 
 
-def test_pairs_of_flying_chairs_are_of_rooms_that_are_in_one_split(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    jobs: list[Any] = []
-
-    def write(job: Any) -> int:
-        jobs.append(job)
-        return len(job[2])
-
-    monkeypatch.setattr("croco_bench.data.miniatures.flyingchairs._write_room", write)
-    with ThreadPoolExecutor(1) as pool:
-        write_flyingchairs(tmp_path, FlyingChairsMini(100, 7, 3), 0, pool, lambda _: None)
-    splits = (tmp_path / "chairs_split.txt").read_text().split()
-    assert splits.count("1") == 100 and splits.count("2") == 7
-    assert len({seed for _, seed, *_ in jobs}) == len(jobs) == 34 + 3
-    for _, _, numbers, _ in jobs:
-        assert len({splits[number - 1] for number in numbers}) == 1
-    assert sorted(number for job in jobs for number in job[2]) == list(range(1, 108))
+def test_pairs_of_flying_chairs_are_of_rooms_that_are_in_one_split(tmp_path: Path) -> None:
+    spec = FlyingChairsMini(100, 7, 3)
+    of_pairs, jobs = splits(spec), room_jobs(tmp_path, spec, 0)
+    assert of_pairs.count(1) == 100 and of_pairs.count(2) == 7
+    assert len({job.seed for job in jobs}) == len(jobs) == 34 + 3
+    for job in jobs:
+        assert len({of_pairs[number - 1] for number in job.numbers}) == 1
+    assert sorted(number for job in jobs for number in job.numbers) == list(range(1, 108))
 
 
 def test_pairs_of_flying_chairs_fit_together() -> None:
@@ -193,8 +189,8 @@ def test_the_seed_decides_and_nothing_else(films: Path, chairs: Path, tmp_path: 
         for seed in (0, 1):
             (tmp_path / f"chairs{seed}").mkdir()
             write_flyingchairs(tmp_path / f"chairs{seed}", CHAIRS, seed, pool, lambda _: None)
-    seed = derive(0, "sintel", "temple_2") % 2**32
-    _write_scene((str(tmp_path / "films"), "training", "temple_2", seed, SINTEL))
+    seed = room_seed(0, "sintel", "temple_2")
+    write_scene(SceneJob(tmp_path / "films", "training", "temple_2", seed, SINTEL))
     for before, after in ((chairs, tmp_path / "chairs0"), (films, tmp_path / "films")):
         names = [path.relative_to(after) for path in after.rglob("*.*")]
         assert len(names) in (25, 13)
@@ -204,17 +200,9 @@ def test_the_seed_decides_and_nothing_else(films: Path, chairs: Path, tmp_path: 
         assert (tmp_path / "chairs1/data" / path.name).read_bytes() != path.read_bytes()
 
 
-def test_every_scene_of_every_seed_has_a_room_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rooms: list[int] = []
-
-    def write(job: Any) -> int:
-        rooms.append(job[3])
-        return 1
-
-    monkeypatch.setattr("croco_bench.data.miniatures.sintel._write_scene", write)
-    with ThreadPoolExecutor(1) as pool:
-        for seed in (0, 1):
-            write_sintel(tmp_path, SintelMini(23, 2, 12), seed, pool, lambda _: None)
+def test_every_scene_of_every_seed_has_a_room_of_its_own(tmp_path: Path) -> None:
+    spec = SintelMini(23, 2, 12)
+    rooms = [job.seed for seed in (0, 1) for job in scene_jobs(tmp_path, spec, seed)]
     assert len(set(rooms)) == len(rooms) == 2 * 35
     one, other = (make_shot(room, SINTEL) for room in rooms[:2])
     assert not np.array_equal(one.camera.cam2world, other.camera.cam2world)
