@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import torch
@@ -11,13 +10,11 @@ from accelerate import Accelerator
 from croco_bench.contracts import Evaluation
 from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
-from croco_bench.files import atomic
+from croco_bench.figures import draw_sheet
 from croco_bench.runs.setup import RunSetup
 from croco_bench.types import Array, Sample
 
 ROWS = 6
-# Characters per line above a panel, in the smallest print.
-_CHARACTERS = 38
 
 
 def contact_sheet(path: Path, setup: RunSetup, evaluation: Evaluation, accelerator: Accelerator, title: str) -> None:
@@ -35,33 +32,3 @@ def contact_sheet(path: Path, setup: RunSetup, evaluation: Evaluation, accelerat
                 label = f"#{sample['index']}  {metric.label} {value:.{metric.digits}f} {metric.unit}".rstrip()
                 rows.append((label, dict(setup.task.panels(setup.data, sample, prediction))))
     draw_sheet(path, rows, title)
-
-
-def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> None:
-    """One PNG: a row per (label, panels), a column per panel (H, W) or (H, W, 3)."""
-    # The figure is made without pyplot: no global state, no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = len(rows[0][1])
-    height, width = next(iter(rows[0][1].values())).shape[:2]
-    cell = 2.2
-    figure = Figure(figsize=(cell * columns, (cell * height / width + 0.22) * len(rows) + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=9)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (label, panels) in zip(grid, rows, strict=True):
-        for axes, (name, picture) in zip(line, panels.items(), strict=True):
-            axes.imshow(picture, interpolation="nearest")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_title(_wrapped(name), fontsize=7)
-        if label:
-            line[0].set_title(_wrapped(label), fontsize=7)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-
-
-def _wrapped(title: str) -> str:
-    """Breaks a title into lines of a panel's width."""
-    return "\n".join(textwrap.fill(line, _CHARACTERS) for line in title.splitlines())
