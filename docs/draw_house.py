@@ -31,7 +31,7 @@ BOXES = {
     "metrics": (5, 1140, "definitions, meters"),
 }
 BY_NAME = (("runs", "tasks"), ("runs", "heads"))
-ROOT_MODULES = {"registry", "types", "errors", "files", "seeding", "progress", "tiling"}
+ROOT_MODULES = {path.stem for path in (HERE.parent / "croco_bench").glob("[!_]*.py")}
 STYLE = """
 rect { fill: #f7f4ec; fill-opacity: 0.85; stroke: #5b5347; rx: 6px } .met { fill: #e4efe6 } .base { fill: #ebebeb }
 text { font: 15px sans-serif; text-anchor: middle; fill: #222 } .what { font-size: 12px; fill: #666 }
