@@ -32,6 +32,7 @@ class TaskCard:
         recipes: "package:folder" of the TOML files; default: `recipes/<group or name>` next to the target's module.
         reduction: "module:function" for a task whose metrics aren't means of per-image values. The function computes them
             from rows, like `reduce` of the task's meter, without torch, so that results can be compared without the task.
+        pooled: the reduction needs the sums of rows over images only (EPE, mIoU), so that leaving images out is fast.
     """
 
     target: str
@@ -43,6 +44,7 @@ class TaskCard:
     group: str = ""
     recipes: str = ""
     reduction: str = ""
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ class Entry(Generic[Card]):
         return _load(self.card.target)
 
     def load_reduction(self) -> Any:
-        """Imports the function that makes a task's metrics from rows; None if they are means of per-image values."""
-        return _load(self.card.reduction) if isinstance(self.card, TaskCard) and self.card.reduction else None
+        """Imports the `reduction` of a task that has one."""
+        assert isinstance(self.card, TaskCard) and self.card.reduction, "metrics are means over images"
+        return _load(self.card.reduction)
 
 
 def _load(target: str) -> Any:

@@ -36,6 +36,7 @@ CATALOGUE = {
         dataset="ade20k",
         headline=(MIOU,),
         reduction="croco_bench.metrics.segmentation:reduce_areas",
+        pooled=True,
     ),
     "imagenet-linear": TaskCard(
         target="croco_bench.tasks.imagenet_linear:ImageNetLinear",
@@ -63,6 +64,7 @@ CATALOGUE = {
         dataset="sintel",
         headline=(CLEAN_EPE, FINAL_EPE),
         reduction="croco_bench.metrics.flow:reduce_flow",
+        pooled=True,
     ),
     "stereo": TaskCard(
         target="croco_bench.tasks.stereo:Stereo",

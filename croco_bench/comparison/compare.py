@@ -84,7 +84,8 @@ def compare(
         UsageError: a name is unknown.
         RecordError: nothing can be compared, or a task that was asked for can't; the sentence says why.
     """
-    if len(set(names)) < 2:
+    names = list(dict.fromkeys(names))
+    if len(names) < 2:
         raise UsageError(f"{' '.join(names) or 'nothing'} can't be compared with itself", "name two backbones")
     found, complaints = read_all(results, recipe)
     wanted = _tasks(tasks, found)

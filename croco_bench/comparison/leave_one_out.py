@@ -54,6 +54,21 @@ def pseudo_values(rows: Mapping[str, Array], blocks: Array, reduce: Reduce) -> t
     return whole, count * whole - (count - 1) * without
 
 
+def pseudo_values_of_sums(rows: Mapping[str, Array], blocks: Array, reduce: Reduce) -> tuple[float, Array]:
+    """The same for a metric made from the sums of rows over images alone (mIoU, EPE): one pass over the images."""
+    sums = {key: _sums_of_blocks(values, blocks) for key, values in rows.items()}
+    totals = {key: values.sum(axis=0, keepdims=True) for key, values in sums.items()}
+    whole, count = reduce(totals), int(blocks.max()) + 1
+    parts = ({key: totals[key] - sums[key][block : block + 1] for key in rows} for block in range(count))
+    return whole, count * whole - (count - 1) * np.array([reduce(part) for part in parts])
+
+
+def _sums_of_blocks(values: Array, blocks: Array) -> Array:
+    """(n, ...) -> (G, ...)."""
+    order, sizes = np.argsort(blocks, kind="stable"), np.bincount(blocks)
+    return np.asarray(np.add.reduceat(values[order], np.cumsum(sizes) - sizes, axis=0))
+
+
 def pseudo_values_of_mean(values: Array, blocks: Array) -> tuple[float, Array]:
     """The same for the mean of one value per image (n,), NaN left out, without a loop."""
     scored = ~np.isnan(values)

@@ -10,7 +10,12 @@ from zipfile import BadZipFile
 import numpy as np
 
 from croco_bench import registry
-from croco_bench.comparison.leave_one_out import assign_blocks, pseudo_values, pseudo_values_of_mean
+from croco_bench.comparison.leave_one_out import (
+    assign_blocks,
+    pseudo_values,
+    pseudo_values_of_mean,
+    pseudo_values_of_sums,
+)
 from croco_bench.errors import RecordError
 from croco_bench.records.store import ResultFile
 from croco_bench.types import Array
@@ -128,22 +133,16 @@ def _seed_scores(
 
 def _values(task: str, rows: dict[str, Array], name: str, blocks: Array, path: Path) -> tuple[float, Array]:
     """The metric of all images and its pseudo-values (G,)."""
-    reduce = _reduction(task)
+    entry = next((entry for entry in registry.tasks() if entry.name == task and entry.card.reduction), None)
     try:
-        if reduce is None:
+        if entry is None:  # a mean over images; also of a task that isn't installed here
             return pseudo_values_of_mean(rows[name], blocks)
+        reduce: Reduction = entry.load_reduction()
         numbers = {key: values for key, values in rows.items() if key != GROUP}
-        return pseudo_values(numbers, blocks, lambda kept: reduce(kept)[name])
+        way = pseudo_values_of_sums if entry.card.pooled else pseudo_values
+        return way(numbers, blocks, lambda kept: reduce(kept)[name])
     except KeyError as error:
         raise RecordError(f"{path} has no per-image values of {name}", "make the result again") from error
-
-
-def _reduction(task: str) -> Reduction | None:
-    """How the task makes metrics from rows; None for the mean over images, also of tasks that aren't installed."""
-    installed: dict[str, Reduction | None] = {
-        entry.name: entry.load_reduction() for entry in registry.tasks() if entry.name == task
-    }
-    return installed.get(task)
 
 
 def _read_rows(path: Path, prefix: str) -> dict[str, Array]:

@@ -1,9 +1,18 @@
 """Pseudo-values of metrics that are means, and of metrics that aren't."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
-from croco_bench.comparison.leave_one_out import MAX_BLOCKS, assign_blocks, pseudo_values, pseudo_values_of_mean
+from croco_bench.comparison.leave_one_out import (
+    MAX_BLOCKS,
+    assign_blocks,
+    pseudo_values,
+    pseudo_values_of_mean,
+    pseudo_values_of_sums,
+)
+from croco_bench.types import Array
 
 
 def test_images_of_one_scene_share_a_block() -> None:
@@ -40,6 +49,25 @@ def test_the_short_way_for_means_agrees_with_the_loop_also_where_images_have_no_
     slow_whole, slow_parts = pseudo_values({"x": values}, blocks, lambda rows: float(np.nanmean(rows["x"])))
     assert whole == pytest.approx(slow_whole)
     assert parts == pytest.approx(slow_parts)
+
+
+def test_metrics_of_sums_and_of_medians_agree_with_leaving_images_out_by_hand() -> None:
+    rng = np.random.default_rng(3)
+    rows = {"sums": rng.lognormal(0, 1, (30, 4)), "counts": rng.uniform(1, 9, (30, 4)), "other": np.full(30, np.nan)}
+    blocks = assign_blocks([f"film{number}" for number in rng.integers(0, 6, 30)])
+
+    def pooled(kept: Mapping[str, Array]) -> float:
+        return float((kept["sums"].sum(axis=0) / kept["counts"].sum(axis=0)).mean())
+
+    def median(kept: Mapping[str, Array]) -> float:
+        return float(np.median(kept["sums"][:, 0]))
+
+    for way, reduce in ((pseudo_values, pooled), (pseudo_values_of_sums, pooled), (pseudo_values, median)):
+        whole, parts = way(rows, blocks, reduce)
+        assert whole == pytest.approx(reduce(rows))
+        for block in range(6):
+            without = reduce({key: values[blocks != block] for key, values in rows.items()})
+            assert parts[block] == pytest.approx(6 * whole - 5 * without)
 
 
 def test_the_variance_of_a_ratio_is_that_of_its_linearization() -> None:
