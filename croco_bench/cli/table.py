@@ -48,6 +48,10 @@ def table(
         Literal["mean", "best"],
         typer.Option(help="Rank that equal values share: the mean, or the best as in CroCo's paper."),
     ] = "mean",
+    tests: Annotated[
+        bool,
+        typer.Option("--tests/--no-tests", help="Mark as best only what a paired test separates; or best by value."),
+    ] = True,
     limited: Annotated[bool, typer.Option("--limited", help="Also runs that saw only part of the test split.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
 ) -> None:
@@ -71,6 +75,7 @@ def table(
             published="beside" if published is None else "apart" if published else "none",
             include_limited=limited,
             ties=ties,
+            tests=tests,
             published_folders=extra,
         )
     _write(text, out)

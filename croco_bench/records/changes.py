@@ -62,15 +62,22 @@ def changes_of(result: Result) -> tuple[str, ...]:
     Runs record the differences under `settings.changed`. Older files are compared with the recipe's own lines; of settings
     that these leave out, the changes count that a file declares.
     """
-    task, name = result.task.name, result.recipe.name
+    kept = {table: result.settings[table] for table in _TABLES if table in result.settings}
+    text = json.dumps([kept, _declared(result), result.settings.get("changed")])
+    return _changes(result.task.name, result.recipe.name, text)
+
+
+@cache  # a table asks for the same settings many times
+def _changes(task: str, name: str, text: str) -> tuple[str, ...]:
+    """The same from JSON of the settings' tables, of declared and of recorded changes."""
     if not has_builtin(task, name):
         return (f"own {name}.toml",) if is_installed(task) else ()
-    declared, recorded = _declared(result), result.settings.get("changed")
+    settings, declared, recorded = json.loads(text)
     expected = _expected(task, name)
     if recorded is None:
         known = flat(expected)
         recorded = {key: value for key, value in declared.items() if key not in known}
-    differing = {**recorded, **_against_the_file(result.settings, expected)}
+    differing = {**recorded, **_against_the_file(settings, expected)}
     own = any(not _covered(key, declared) for key in differing)
     words = [_word(key, value) for key, value in differing.items() if key not in _LENGTHS or value is not None]
     more = [f"{len(words) - _SHOWN} more settings"] if len(words) > _SHOWN else []

@@ -25,6 +25,7 @@ def make(
     published: Published = "beside",
     include_limited: bool = False,
     ties: Ties = "mean",
+    tests: bool = True,
     published_folders: Sequence[Path] = (),
 ) -> str:
     """The table of all results below some folders, as text. The same results give the same text.
@@ -36,6 +37,7 @@ def make(
         published: where published numbers stand. On a miniature they never stand beside measured ones.
         include_limited: also results on a part of a split.
         ties: how equal values share ranks within a group of tasks: CroCo's paper takes the best.
+        tests: whether the best of a column is marked only where a paired test separates it from the others.
         published_folders: folders with further published numbers.
 
     Raises:
@@ -44,7 +46,7 @@ def make(
     found, complaints = read_all(results, recipe)
     listed = sources(published_folders) if published != "none" else ()
     where: grid.Published = "apart" if published == "apart" else "beside"
-    grids = grid.build(found, listed, published=where, include_limited=include_limited, ties=ties)
+    grids = grid.build(found, listed, published=where, include_limited=include_limited, ties=ties, tests=tests)
     return render.text(grids, [*complaints, *unknown_names(listed)], format)
 
 

@@ -6,24 +6,35 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.columns import Column
+
+Mark = Literal["best", "second", "tied"]
 
 
 @dataclass(frozen=True)
 class Cell:
     """A mean over `n` seeds, or a mean rank of such means (`n` the fewest of them), which has no deviation.
 
-    `rank` is 1 or 2 for the best and second-best value of the backbones that are ranked in a column. `settings_differ`
-    marks a value that isn't to be compared with the others of its column: its row says why. `runs` are the results behind
-    it, one a seed. With `is_difference` the value is a difference of two, and `interval` its 95 % interval.
+    Attributes:
+        value: the mean.
+        deviation: standard deviation over seeds, of two or more.
+        n: number of seeds.
+        rank: 1 or 2 for the best and second-best value among the backbones that are ranked in a column.
+        mark: how it is shown; see `croco_bench.tables.marks`.
+        settings_differ: whether the value isn't to be compared with the others of its column; its row says why.
+        runs: the results behind it, one a seed.
+        interval: 95 % interval of a mean rank, or of a difference.
+        is_difference: whether it is measured minus published.
     """
 
     value: float
     deviation: float | None = None
     n: int = 1
     rank: int | None = None
+    mark: Mark | None = None
     settings_differ: bool = False
     runs: tuple[ResultFile, ...] = ()
     interval: tuple[float, float] | None = None
@@ -39,7 +50,8 @@ def cell_of(runs: Sequence[ResultFile], column: Column, *, settings_differ: bool
     values = [value for _, value in having]
     deviation = statistics.stdev(values) if len(values) > 1 else None
     mean = math.fsum(values) / len(values)
-    return Cell(mean, deviation, len(values), None, settings_differ, tuple(file for file, _ in having))
+    runs_of = tuple(file for file, _ in having)
+    return Cell(mean, deviation, len(values), settings_differ=settings_differ, runs=runs_of)
 
 
 def with_ranks(cells: dict[str, Cell], column: Column) -> dict[str, Cell]:

@@ -14,6 +14,7 @@ from croco_bench.tables.cells import Cell, cell_of, with_ranks
 from croco_bench.tables.columns import Column, columns_for, columns_of, installed_columns
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.layout import Grid, Row
+from croco_bench.tables.marks import Marks, ranked_cells
 from croco_bench.tables.published import Source
 from croco_bench.tables.variants import Variant, Variants, variants
 
@@ -28,6 +29,7 @@ def build(
     published: Published = "beside",
     include_limited: bool = False,
     ties: Ties = "mean",
+    tests: bool = True,
 ) -> list[Grid]:
     """Grids for each (recipe, real or miniature).
 
@@ -37,6 +39,7 @@ def build(
         published: where they stand; without results always apart.
         include_limited: also results on a part of a split.
         ties: how equal values share ranks within a group of tasks.
+        tests: whether the best of a column is marked only where a paired test separates it from the others.
     """
     kept = [file for file in found if include_limited or not file.result.limited]
     sections: dict[tuple[str, bool], list[ResultFile]] = defaultdict(list)
@@ -49,7 +52,7 @@ def build(
     grids: list[Grid] = []
     for (recipe, mini), files in sorted(sections.items()):
         beside = listed if published == "beside" and not mini else ()
-        grids += _section(recipe, files, notes, beside, miniature=mini, ties=ties)
+        grids += _section(recipe, files, notes, beside, miniature=mini, ties=ties, tests=tests)
     if not grids and not listed:
         return [Grid("no results yet", (), (), notes=tuple(notes))]
     if listed and (published == "apart" or not grids):
@@ -59,32 +62,38 @@ def build(
 
 
 def _section(
-    recipe: str, files: list[ResultFile], notes: list[str], listed: Sequence[Source], *, miniature: bool, ties: Ties
+    recipe: str,
+    files: list[ResultFile],
+    notes: list[str],
+    listed: Sequence[Source],
+    *,
+    miniature: bool,
+    ties: Ties,
+    tests: bool,
 ) -> list[Grid]:
     """The grid of headline numbers, then one for each group of tasks."""
     sorted_runs = variants(files)
     title = ", ".join([f"recipe {recipe}", *sorted_runs.changes])
     title += ", miniature of rendered rooms" if miniature else ""
-    columns = columns_for(files, installed_columns())
-    measured, ranked = _with_mean_ranks(_measured(sorted_runs, columns), sorted_runs, ties)
-    reported, used, told = published_grids.beside(columns, measured, listed)
     caution = _caution(miniature=miniature)
-    said = (*notes, *sorted_runs.notes, *_marks(measured), *ranked, *told, *caution)
-    main = Grid(title, tuple(columns), measured, reported, used, said)
-    behind = [
-        _group_grid(title, group, sorted_runs, listed, caution)
-        for group in groups()
-        if any(file.result.task.name in group.tasks for file in files)
-    ]
-    return [main, *behind]
+    columns, marks = columns_for(files, installed_columns()), Marks(tests)
+    measured = _measured(sorted_runs, columns, marks)
+    behind = []
+    for group in groups():
+        if any(file.result.task.name in group.tasks for file in files):
+            own = Marks(tests)
+            rows = [row for row in _measured(sorted_runs, columns_of(group), own) if row.cells]
+            measured, told = _with_mean_ranks(measured, group, rows, (marks, own), ties)
+            notes = [*notes, *told]
+            behind.append(_group_grid(title, group, rows, listed, [*own.notes(), *caution]))
+    reported, used, told = published_grids.beside(columns, measured, listed)
+    said = (*notes, *sorted_runs.notes, *marks.notes(), *_odd(measured), *told, *caution)
+    return [Grid(title, tuple(columns), tuple(measured), reported, used, said), *behind]
 
 
-def _group_grid(
-    title: str, group: Group, sorted_runs: Variants, listed: Sequence[Source], caution: Sequence[str]
-) -> Grid:
+def _group_grid(title: str, group: Group, rows: Sequence[Row], listed: Sequence[Source], notes: Sequence[str]) -> Grid:
     """The numbers behind a mean rank."""
     columns = columns_of(group)
-    rows = [row for row in _measured(sorted_runs, columns) if row.cells]
     reported, used, told = published_grids.beside(columns, rows, listed)
     labels = ", ".join(dict.fromkeys(metric.label for metric in group.metrics))
     return Grid(
@@ -93,11 +102,11 @@ def _group_grid(
         tuple(replace(row, runs=()) for row in rows),  # the main grid tells of their runs
         reported,
         used,
-        (*_marks(rows), *told, *caution),
+        (*_odd(rows), *told, *notes),
     )
 
 
-def _marks(rows: Iterable[Row]) -> list[str]:
+def _odd(rows: Iterable[Row]) -> list[str]:
     """What the marks beside values mean, of those that occur."""
     odd = any(cell.settings_differ for row in rows for cell in row.cells.values())
     return ["† not ranked: the row says what sets it apart from the recipe, the data and the others"] if odd else []
@@ -108,12 +117,12 @@ def _caution(*, miniature: bool) -> list[str]:
     return [text] if miniature else []
 
 
-def _measured(sorted_runs: Variants, columns: Sequence[Column]) -> tuple[Row, ...]:
-    """A row for each variant, with ranks within each column."""
+def _measured(sorted_runs: Variants, columns: Sequence[Column], marks: Marks) -> list[Row]:
+    """A row for each variant, with ranks and marks within each column."""
     rows = [_row(variant, columns) for variant in sorted_runs.rows]
     for column in columns:
-        rows = _ranked_in(rows, column)
-    return tuple(rows)
+        rows = marks.column(_ranked_in(rows, column), column)
+    return rows
 
 
 def _row(variant: Variant, columns: Sequence[Column]) -> Row:
@@ -129,39 +138,38 @@ def _row(variant: Variant, columns: Sequence[Column]) -> Row:
 
 
 def _ranked_in(rows: Sequence[Row], column: Column) -> list[Row]:
-    """The rows, with best and second-best marked among the cells of ranked rows."""
-    cells = with_ranks(
-        {row.label: row.cells[column.key] for row in rows if row.ranked and column.key in row.cells}, column
-    )
+    """The rows, with the ranks of ranked rows in one column."""
+    cells = with_ranks(ranked_cells(rows, column), column)
     return [
         replace(row, cells={**row.cells, column.key: cells[row.label]}) if row.ranked and row.label in cells else row
         for row in rows
     ]
 
 
-def _with_mean_ranks(rows: tuple[Row, ...], sorted_runs: Variants, ties: Ties) -> tuple[tuple[Row, ...], list[str]]:
-    """Adds each group's mean ranks, of means over seeds in full precision, and says among which backbones."""
-    notes = []
-    for group in groups():
-        columns, own = columns_of(group), Column(group.name, MEAN_RANK)
-        behind = {row.name: row.cells for row in _measured(sorted_runs, columns) if row.ranked and row.cells}
-        values = {
-            name: {column.task: cells[column.key].value for column in columns if column.key in cells}
-            for name, cells in behind.items()
-        }
-        ranks, told = mean_ranks(group, values, ties)
-        notes += told
-        rows = tuple(
-            replace(
-                row,
-                cells={
-                    **row.cells,
-                    own.key: Cell(ranks[row.name], n=min(cell.n for cell in behind[row.name].values())),
-                },
-            )
-            if row.ranked and row.name in ranks
-            else row
-            for row in rows
-        )
-        rows = tuple(_ranked_in(rows, own))
-    return rows, notes
+def _with_mean_ranks(
+    rows: list[Row], group: Group, behind: Sequence[Row], marks: tuple[Marks, Marks], ties: Ties
+) -> tuple[list[Row], list[str]]:
+    """Adds a group's mean ranks, of means over seeds in full precision, and says among which backbones.
+
+    Args:
+        rows: of the main grid.
+        group: of tasks.
+        behind: rows of the group's grid.
+        marks: of the main grid and of the group's.
+        ties: how equal values are ranked.
+    """
+    columns, own = columns_of(group), Column(group.name, MEAN_RANK)
+    cells = {row.label: row.cells for row in behind if row.ranked}
+    values = {
+        name: {column.task: mine[column.key].value for column in columns if column.key in mine}
+        for name, mine in cells.items()
+    }
+    ranks, told = mean_ranks(group, values, ties)
+    filled = []
+    for row in rows:
+        if row.ranked and row.label in ranks:
+            fewest = min(cell.n for cell in cells[row.label].values())
+            row = replace(row, cells={**row.cells, own.key: Cell(ranks[row.label], n=fewest)})
+        filled.append(row)
+    intervals = marks[1].rank_intervals(group, columns, behind, ties)
+    return marks[0].mean_ranks(_ranked_in(filled, own), own, intervals), told

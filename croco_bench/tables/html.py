@@ -29,7 +29,7 @@ thead th { border-bottom: 2px solid var(--line); cursor: pointer; user-select: n
 thead th[aria-sort=ascending]::after { content: " ▲"; font-size: .7em; }
 thead th[aria-sort=descending]::after { content: " ▼"; font-size: .7em; }
 tbody.published td { color: var(--quiet); }
-.best { font-weight: 700; } .second { text-decoration: underline; }
+.best { font-weight: 700; } .second { text-decoration: underline; } .tied { font-style: italic; }
 .spread, .notes, .facts { color: var(--quiet); font-size: .87em; }
 a { color: var(--mark); } img { max-width: 100%; height: auto; margin: .5rem 0; }
 details { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem 1rem; margin: .6rem 0; }
@@ -63,7 +63,7 @@ def page(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>croco-bench</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>croco-bench</h1>\n"
         "<p>Backbones of 3D-vision pre-training, fine-tuned and evaluated under one protocol. "
-        '<span class="best">Best</span> and <span class="second">second best</span> measured values are marked; '
+        "Notes say what marks mean; "
         "a column's title sorts it.</p>\n" + "\n".join(body) + f"\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
     )
 
@@ -102,7 +102,7 @@ def _cell(cell: Cell | None, column: Column) -> str:
     value, plus, spread = text.partition(" ± ")
     if plus:
         text = f'{value} <span class="spread">± {spread}</span>'
-    style = {None: "", 1: ' class="best"', 2: ' class="second"'}[cell.rank if cell else None]
+    style = f' class="{cell.mark}"' if cell and cell.mark else ""
     return f'<td data-value="{cell.value if cell else ""}"{style}>{text}</td>'
 
 

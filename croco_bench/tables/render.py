@@ -28,6 +28,9 @@ def number(cell: Cell | None, column: Column) -> str:
             f" [{low * scale:+.{digits}f}, {high * scale:+.{digits}f}]" if low is not None and high is not None else ""
         )
         return f"{cell.value * scale:+.{digits}f}{bounds}"
+    if cell.interval is not None:
+        low, high = cell.interval
+        return f"{cell.value * scale:.{digits}f} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
     spread = f" ± {cell.deviation * scale:.{digits}f} (n={cell.n})" if cell.deviation is not None else ""
     return f"{cell.value * scale:.{digits}f}{spread}{'†' if cell.settings_differ else ''}"
 
@@ -56,7 +59,7 @@ def _terminal(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
 
     width = max(shutil.get_terminal_size((120, 24)).columns, 60)
     console = Console(width=width, file=io.StringIO(), force_terminal=_stdout_is_terminal(), highlight=False)
-    styles = {None: "", 1: "bold", 2: "underline"}
+    styles = {None: "", "best": "bold", "second": "underline", "tied": "italic"}
     for grid in grids:
         table = Table(title=grid.title, title_justify="left")
         table.add_column("backbone", min_width=18, overflow="fold")
@@ -66,7 +69,7 @@ def _terminal(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
             for row in rows:
                 cells = [row.cells.get(column.key) for column in grid.columns]
                 texts = [
-                    Text(number(cell, column), styles[cell.rank if cell else None])
+                    Text(number(cell, column), styles[cell.mark if cell else None])
                     for cell, column in zip(cells, grid.columns, strict=True)
                 ]
                 table.add_row(row_name(row), *texts, style=style)
@@ -88,7 +91,7 @@ def _stdout_is_terminal() -> bool:
 
 
 def _markdown(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
-    marks = {None: "{}", 1: "**{}**", 2: "<u>{}</u>"}
+    marks = {None: "{}", "best": "**{}**", "second": "<u>{}</u>", "tied": "*{}*"}
     parts = []
     for grid in grids:
         lines = [f"### {grid.title}", ""]
@@ -98,7 +101,7 @@ def _markdown(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
             texts = []
             for column in grid.columns:
                 cell = row.cells.get(column.key)
-                texts.append(marks[cell.rank if cell else None].format(number(cell, column)))
+                texts.append(marks[cell.mark if cell else None].format(number(cell, column)))
             name = row_name(row).replace("|", "\\|")
             lines.append(f"| {name if row.source is None else f'*{name}*'} | " + " | ".join(texts) + " |")
         lines += ["", *(f"- {note}" for note in footnotes(grid))]
@@ -117,7 +120,7 @@ def latex_text(text: str) -> str:
 
 
 def _latex(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
-    marks = {None: "{}", 1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
+    marks = {None: "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "tied": r"\textit{{{}}}"}
     parts = []
     for grid in grids:
         lines = [
@@ -135,7 +138,7 @@ def _latex(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
                 texts = [latex_text(row_name(row))]
                 for column in grid.columns:
                     cell = row.cells.get(column.key)
-                    texts.append(marks[cell.rank if cell else None].format(latex_text(number(cell, column))))
+                    texts.append(marks[cell.mark if cell else None].format(latex_text(number(cell, column))))
                 lines.append(" & ".join(texts) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in footnotes(grid))]
         parts.append("\n".join(lines))
@@ -158,6 +161,7 @@ def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             "n": cell.n,
             "interval": cell.interval and list(cell.interval),
             "place": cell.rank,
+            "mark": cell.mark,
             "settings_differ": cell.settings_differ,
             "differences": ", ".join(row.differences),
             "source": grid.sources[row.source - 1].url if row.source is not None else None,

@@ -95,7 +95,7 @@ def test_missing_cells_are_dashes_and_markdown_is_a_table(results: Path, result_
     miou = {"miou": {"value": 40.0, "ci95": None, "unit": "%", "higher_is_better": True}}
     segmentation = result_of(model__name="a", task__name="ade20k-seg", metrics=miou)
     write(ResultPaths(results, "paper", "ade20k-seg", "a", 0), segmentation, {"index": [0.0]})
-    real, _ = tables.make([results], format="markdown").split("\n\n### ")
+    real, _ = tables.make([results], format="markdown", tests=False).split("\n\n### ")
     lines = [line for line in real.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     assert "| b | – | **85.0** |" in lines
