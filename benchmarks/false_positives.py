@@ -10,7 +10,7 @@ the share of pairs, in percent, whose difference is called significant at 5 %, b
     bootstrap   percentiles of the hierarchical bootstrap over seeds and scenes
     images      a paired t-test over images, which knows neither scenes nor seeds
 
-The second table breaks the assumptions on purpose. One core needs about three minutes.
+The second table breaks the assumptions on purpose. One core needs about a minute.
 """
 
 from __future__ import annotations
