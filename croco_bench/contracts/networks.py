@@ -71,6 +71,11 @@ class Origin:
     license: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def identity(self) -> str:
+        """Tells these weights from others: the SHA-256 of their file, or the source if there is none."""
+        return self.sha256 or self.source
+
 
 class Backbone(nn.Module, ABC):
     """A pre-trained network. Subclasses set the attributes and implement `encode`.

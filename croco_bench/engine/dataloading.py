@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from croco_bench.config.tables import Loop
 from croco_bench.contracts import Evaluation, Reader
-from croco_bench.engine.devices import usable_workers
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Batch, Sample
@@ -172,6 +172,11 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
         raise
 
 
+def _usable_workers(wanted: int) -> int:
+    """Data-loading workers: at most the processors of this process minus one, for the network."""
+    return min(wanted, max(len(os.sched_getaffinity(0)) - 1, 0) if hasattr(os, "sched_getaffinity") else wanted)
+
+
 def training_batches(
     reader: Reader,
     augment: Callable[[Sample, np.random.Generator], Sample],
@@ -192,7 +197,7 @@ def training_batches(
     loader: DataLoader[Any] = DataLoader(
         _TrainingSamples(reader, augment),
         batch_sampler=keys,
-        num_workers=usable_workers(workers),
+        num_workers=_usable_workers(workers),
         collate_fn=_collate_training,
         worker_init_fn=_quiet_worker,
         pin_memory=accelerator.device.type == "cuda",
@@ -200,16 +205,21 @@ def training_batches(
     return _batches(loader)
 
 
-def evaluation_batches(evaluation: Evaluation, indices: list[int], *, workers: int, pin: bool) -> Iterator[Batch]:
-    """Batches of prepared samples for these indices, each exactly once; `index` holds the indices of a batch."""
+def evaluation_batches(
+    evaluation: Evaluation, indices: list[int], *, device: torch.device, workers: int
+) -> Iterator[Batch]:
+    """Batches of prepared samples for these indices, each exactly once, to be moved to `device`.
+
+    The key `index` holds the indices of a batch.
+    """
     size = evaluation.batch_size
     loader: DataLoader[Any] = DataLoader(
         _EvaluationSamples(evaluation),
         batch_sampler=[indices[first : first + size] for first in range(0, len(indices), size)],
-        num_workers=workers,
+        num_workers=_usable_workers(workers),
         collate_fn=_collate_evaluation,
         worker_init_fn=_quiet_worker,
-        pin_memory=pin,
+        pin_memory=device.type == "cuda",
     )
     return _batches(loader)
 

@@ -80,11 +80,6 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
-def usable_workers(wanted: int) -> int:
-    """Data-loading workers: at most the processors of this process minus one, for the network."""
-    return min(wanted, max(len(os.sched_getaffinity(0)) - 1, 0) if hasattr(os, "sched_getaffinity") else wanted)
-
-
 @contextmanager
 def explain_errors(train: Loop) -> Iterator[None]:
     """Turns out-of-memory, full-disk and unreadable-file errors into `BenchError`s with advice."""

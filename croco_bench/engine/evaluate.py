@@ -3,22 +3,110 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from croco_bench.contracts import Evaluation
+from croco_bench.contracts import ClassicalMethod, Evaluation, Task, TaskData
 from croco_bench.engine.dataloading import evaluation_batches, to_device
-from croco_bench.engine.devices import usable_workers
-from croco_bench.engine.predictor import Predictor
+from croco_bench.engine.network import Network
 from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.metrics.meter import Rows, stack
-from croco_bench.types import Array
+from croco_bench.types import Array, Batch
+
+
+class Predictor(ABC):
+    """Predicts the batches of an evaluation.
+
+    `may_fail`: a prediction may hold NaN where no answer was found, and a result may lack its headline metric.
+    """
+
+    may_fail: ClassVar[bool]
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """Number of parameters, frozen ones included."""
+
+    @abstractmethod
+    def predict(self, evaluation: Evaluation, batch: Batch) -> list[Array]:
+        """One array per image of a prepared batch, in physical units."""
+
+    @abstractmethod
+    def adapt(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation as it is run for this predictor."""
+
+    @abstractmethod
+    def prepare(self, accelerator: Accelerator) -> None:
+        """Moves to the accelerator's device and precision; training does so by itself."""
+
+    @abstractmethod
+    def resolved(self, task: Task, data: TaskData) -> dict[str, Any]:
+        """Values derived from settings, weights and data, for the result: `task`, and `head` for networks."""
+
+
+@dataclass(frozen=True)
+class NetworkPredictor(Predictor):
+    """A network, always in eval mode."""
+
+    may_fail: ClassVar = False
+    network: Network
+
+    @property
+    def parameters(self) -> int:
+        """Those of backbone and head."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def predict(self, evaluation: Evaluation, batch: Batch) -> list[Array]:
+        """See `Evaluation.predict`."""
+        self.network.eval()
+        return evaluation.predict(self.network, batch)
+
+    def adapt(self, evaluation: Evaluation) -> Evaluation:
+        """Unchanged."""
+        return evaluation
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        """See `Predictor.prepare`."""
+        accelerator.prepare(self.network)
+
+    def resolved(self, task: Task, data: TaskData) -> dict[str, Any]:
+        """See `Predictor.resolved`."""
+        return {"head": self.network.head.resolved(), "task": {**task.state, **task.resolved(data)}}
+
+
+@dataclass(frozen=True)
+class ClassicalPredictor(Predictor):
+    """A classical method: it has no parameters and runs on the CPU."""
+
+    may_fail: ClassVar = True
+    method: ClassicalMethod
+
+    @property
+    def parameters(self) -> int:
+        """None."""
+        return 0
+
+    def predict(self, evaluation: Evaluation, batch: Batch) -> list[Array]:
+        """See `ClassicalMethod.predict`."""
+        return self.method.predict(batch)
+
+    def adapt(self, evaluation: Evaluation) -> Evaluation:
+        """See `ClassicalMethod.adapt`."""
+        return self.method.adapt(evaluation)
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        """Nothing to move."""
+
+    def resolved(self, task: Task, data: TaskData) -> dict[str, Any]:
+        """See `Predictor.resolved`."""
+        return {"task": dict(task.state)}
 
 
 @dataclass(frozen=True)
@@ -35,7 +123,7 @@ class Scores:
 
     @property
     def images(self) -> int:
-        """How many images were scored."""
+        """Number of scored images."""
         return len(self.rows["index"])
 
     def value_of(self, metric: str) -> float:
@@ -82,7 +170,7 @@ def evaluate(
     mine = list(range(total * rank // processes, total * (rank + 1) // processes))
     rows: list[dict[str, float | Array]] = []
     device = accelerator.device
-    batches = evaluation_batches(evaluation, mine, workers=usable_workers(workers), pin=device.type == "cuda")
+    batches = evaluation_batches(evaluation, mine, device=device, workers=workers)
     with torch.inference_mode():
         for batch in batches:
             with accelerator.autocast():

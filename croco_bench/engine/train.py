@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from croco_bench.config.recipe import Recipe
 from croco_bench.contracts import Task, TrainingSplits
 from croco_bench.engine.dataloading import Plan
-from croco_bench.engine.evaluate import EvalResult, evaluate
+from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
 from croco_bench.engine.network import Network, Outputs, inputs
 from croco_bench.engine.optim import Schedule, build_optimizer
-from croco_bench.engine.predictor import NetworkPredictor
 from croco_bench.engine.step import State, Stepper
 from croco_bench.types import Batch
 

@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from croco_bench.contracts import Evaluation, PooledHead
 from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
-from croco_bench.engine.devices import usable_workers
 from croco_bench.engine.network import Network
 from croco_bench.errors import DivergedError
 from croco_bench.files import atomic, exclusive_lock, fingerprint
@@ -160,7 +159,7 @@ class FeatureCache:
     def _matches_network(self, arrays: dict[str, Array], evaluation: Evaluation, indices: Sequence[int]) -> bool:
         """Whether cached features of these images are those of the network, up to the rounding of different devices."""
         self.network.eval()
-        for batch in evaluation_batches(evaluation, list(indices), workers=0, pin=False):
+        for batch in evaluation_batches(evaluation, list(indices), device=self.accelerator.device, workers=0):
             rows = [int(index) for index in batch["index"]]
             if arrays["labels"][rows].tolist() != [int(label) for label in batch["label"]]:
                 return False
@@ -177,10 +176,10 @@ class FeatureCache:
         block = range(count * rank // processes, count * (rank + 1) // processes)
         progress = _Progress.of(entry / f"progress-{rank}-of-{processes}.json", block.start)
         arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r+") for name in self._array_specs(evaluation)}
-        workers, pin, told = usable_workers(self.workers), accelerator.device.type == "cuda", 0
         self.network.eval()
-        indices = list(range(progress.done, block.stop))
-        for number, batch in enumerate(evaluation_batches(evaluation, indices, workers=workers, pin=pin), start=1):
+        indices, told = list(range(progress.done, block.stop)), 0
+        batches = evaluation_batches(evaluation, indices, device=accelerator.device, workers=self.workers)
+        for number, batch in enumerate(batches, start=1):
             rows = slice(progress.done, progress.done + len(batch["label"]))
             for how, vectors in self._vectors(to_device(batch, accelerator.device)).items():
                 arrays[how][rows] = vectors

@@ -23,7 +23,7 @@ def contact_sheet(path: Path, setup: RunSetup, evaluation: Evaluation, accelerat
     rows: list[tuple[str, dict[str, Array]]] = []
     metric = evaluation.meter.metrics[0]
     with torch.inference_mode():
-        for batch in evaluation_batches(evaluation, chosen, workers=0, pin=False):
+        for batch in evaluation_batches(evaluation, chosen, device=accelerator.device, workers=0):
             with accelerator.autocast():
                 predictions = setup.predictor.predict(evaluation, to_device(batch, accelerator.device))
             for i, prediction in enumerate(predictions):

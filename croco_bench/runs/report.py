@@ -14,15 +14,25 @@ import timm
 import torch
 from accelerate import Accelerator
 
-from croco_bench import registry
 from croco_bench.contracts import Origin, Reader
 from croco_bench.engine.devices import peak_memory_mb
 from croco_bench.engine.evaluate import EvalResult
 from croco_bench.engine.train import TrainResult
 from croco_bench.errors import BenchError
+from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import Rows, bootstrap
-from croco_bench.records.schema import Result, environment
-from croco_bench.runs.builtin import changed_settings
+from croco_bench.records.schema import (
+    DatasetFacts,
+    MetricValue,
+    ModelFacts,
+    ProtocolFacts,
+    RecipeFacts,
+    Result,
+    Selected,
+    TaskFacts,
+    Timing,
+    environment,
+)
 from croco_bench.runs.setup import RunSetup
 from croco_bench.seeding import derive
 
@@ -46,52 +56,60 @@ def build_result(
     Raises:
         BenchError: a headline metric of a network has no finite value.
     """
-    request, model, data = setup.request, setup.model, setup.data
-    rows: Rows = {"index": scored[0].scores.rows["index"], **_groups(data.test, scored)}
-    metrics: dict[str, Any] = {}
+    request = setup.request
+    rows: Rows = {"index": scored[0].scores.rows["index"], **_groups(setup.data.test, scored)}
+    metrics: dict[str, MetricValue] = {}
     for item in scored:
         rows |= {_key(item, name): values for name, values in item.scores.rows.items() if name != "index"}
         metrics |= _metrics(item, request.seed)
     if not setup.predictor.may_fail:
-        require_headline(request.task, metrics, scored)
-    result = {
-        "schema_version": 1,
-        "status": "complete",
-        "task": {"name": request.task, "version": setup.version},
-        "recipe": {"name": request.recipe.name, "fingerprint": setup.fingerprint},
-        "model": {
-            "name": model.name,
-            "family": model.family,
-            "source": _source(model.origin),
-            "sha256": model.origin.sha256,
-            "parameters": setup.predictor.parameters,
-            "binocular": setup.task.views == 2,
-        },
-        "dataset": {
-            "name": data.test.dataset,
-            "split": data.test.split,
-            "images": len(data.test),
-            "images_available": data.test.available,
-            "fingerprint": data.test.fingerprint(),
-            "miniature": data.test.miniature,
-        },
-        "protocol": {"citation": _citation(setup, scored), "deviations": _deviations(setup, scored)},
-        "settings": _settings(setup, trained),
-        "seed": request.seed,
-        "metrics": metrics,
-        "selected": _selected(setup, trained),
-        "timing": _timing(trained, scored, accelerator.device),
-        "environment": environment(
+        require_headline(request.task, setup.card.headline, metrics, scored)
+    result = Result(
+        status="complete",
+        task=TaskFacts(name=request.task, version=setup.card.version),
+        recipe=RecipeFacts(name=request.recipe.name, fingerprint=setup.fingerprint),
+        model=_model(setup),
+        dataset=_dataset(setup.data.test),
+        protocol=ProtocolFacts(citation=_citation(setup, scored), deviations=_deviations(setup, scored)),
+        settings=_settings(setup, trained),
+        seed=request.seed,
+        metrics=metrics,
+        selected=_selected(setup, trained),
+        timing=_timing(trained, scored, accelerator.device),
+        environment=environment(
             torch=torch.__version__,
             timm=timm.__version__,
             device=_device_name(accelerator.device),
             precision=request.recipe.train.precision,
             processes=accelerator.num_processes,
         ),
-        "started": started,
-        "finished": datetime.now(UTC),
-    }
-    return Result.model_validate(result), rows
+        started=started,
+        finished=datetime.now(UTC),
+    )
+    return result, rows
+
+
+def _model(setup: RunSetup) -> ModelFacts:
+    origin = setup.model.origin
+    return ModelFacts(
+        name=setup.model.name,
+        family=setup.model.family,
+        source=_source(origin),
+        sha256=origin.sha256,
+        parameters=setup.predictor.parameters,
+        binocular=setup.task.views == 2,
+    )
+
+
+def _dataset(test: Reader) -> DatasetFacts:
+    return DatasetFacts(
+        name=test.dataset,
+        split=test.split,
+        images=len(test),
+        images_available=test.available,
+        fingerprint=test.fingerprint(),
+        miniature=test.miniature,
+    )
 
 
 def _groups(test: Reader, scored: Sequence[EvalResult]) -> Rows:
@@ -126,31 +144,30 @@ def _settings(setup: RunSetup, trained: TrainResult | None) -> dict[str, Any]:
         }
         if trained.chosen:
             resolved["probe"] = dict(trained.chosen)
-    changed = changed_settings(setup.request.task, setup.request.recipe.name, setup.settings)
     return {
         **setup.settings,
         "limit": setup.request.limit,
         "key": setup.key,
-        "changed": changed,
+        "changed": None if setup.changed is None else dict(setup.changed),
         "resolved": resolved,
     }
 
 
-def _selected(setup: RunSetup, trained: TrainResult | None) -> dict[str, Any] | None:
+def _selected(setup: RunSetup, trained: TrainResult | None) -> Selected | None:
     if trained is None:
         return None
-    return {"step": trained.step, "metric": trained.metric, "split": setup.data.select.split}
+    return Selected(step=trained.step, metric=trained.metric, split=setup.data.select.split)
 
 
-def _timing(trained: TrainResult | None, scored: Sequence[EvalResult], device: torch.device) -> dict[str, float]:
-    # Scores of the last weights are those of the selected ones, where the last step was selected.
+def _timing(trained: TrainResult | None, scored: Sequence[EvalResult], device: torch.device) -> Timing:
+    # If the last step was selected, both sets of weights share their scores.
     different = {id(item.scores): item.scores for item in scored}
-    return {
-        "train_s": trained.seconds if trained else 0.0,
-        "eval_s": sum(scores.seconds for scores in different.values()),
-        "images_per_s": trained.images_per_s if trained else 0.0,
-        "peak_memory_mb": peak_memory_mb(device),
-    }
+    return Timing(
+        train_s=trained.seconds if trained else 0.0,
+        eval_s=sum(scores.seconds for scores in different.values()),
+        images_per_s=trained.images_per_s if trained else 0.0,
+        peak_memory_mb=peak_memory_mb(device),
+    )
 
 
 def breakdown(scored: Sequence[EvalResult]) -> str:
@@ -169,29 +186,31 @@ def breakdown(scored: Sequence[EvalResult]) -> str:
     return text.getvalue()
 
 
-def _metrics(item: EvalResult, seed: int) -> dict[str, Any]:
+def _metrics(item: EvalResult, seed: int) -> dict[str, MetricValue]:
     meter, scores = item.evaluation.meter, item.scores
     intervals = bootstrap(meter, scores.rows, seed=derive(seed, "bootstrap"))
     return {
-        _key(item, metric.name): {
-            "value": scores.metrics[metric.name],
-            "ci95": intervals[metric.name],
-            "unit": metric.unit,
-            "higher_is_better": metric.higher_is_better,
-        }
+        _key(item, metric.name): MetricValue(
+            value=scores.metrics[metric.name],
+            ci95=intervals[metric.name],
+            unit=metric.unit,
+            higher_is_better=metric.higher_is_better,
+        )
         for metric in meter.metrics
         if metric.name in scores.metrics
     }
 
 
-def require_headline(task: str, metrics: Mapping[str, Any], scored: Sequence[EvalResult]) -> None:
+def require_headline(
+    task: str, headline: Sequence[Metric], metrics: Mapping[str, MetricValue], scored: Sequence[EvalResult]
+) -> None:
     """Refuses a result without its headline, which the table could not show; other metrics may be missing.
 
     Raises:
         BenchError: a headline metric of `task` is missing.
     """
     reasons = {_key(item, name): why for item in scored for name, why in item.scores.missing.items()}
-    for metric in registry.tasks()[task].card.headline:
+    for metric in headline:
         if metric.name not in metrics:
             raise BenchError(
                 f"{task} has no {metric.name}: {reasons.get(metric.name, 'no evaluation of the task gives it')}",
@@ -206,7 +225,7 @@ def _citation(setup: RunSetup, scored: Sequence[EvalResult]) -> str:
     return "; ".join(parts)
 
 
-def _deviations(setup: RunSetup, scored: Sequence[EvalResult]) -> list[str]:
+def _deviations(setup: RunSetup, scored: Sequence[EvalResult]) -> tuple[str, ...]:
     """Deviations of the recipe, its changed settings, each protocol and the weights, without duplicates."""
     found = [*setup.request.recipe.protocol.deviations]
     found += [f"changed from the recipe: {change}" for change in setup.request.changes]
@@ -214,7 +233,7 @@ def _deviations(setup: RunSetup, scored: Sequence[EvalResult]) -> list[str]:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
         found += [f"{_key(item, name)} is left out: {why}" for name, why in item.scores.missing.items()]
     found += [f"weights: {note}" for note in setup.model.origin.notes]
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))
 
 
 def _source(origin: Origin) -> str:

@@ -17,8 +17,7 @@ from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.recipe import load_recipe
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
-from croco_bench.engine.evaluate import EvalResult, evaluate
-from croco_bench.engine.predictor import NetworkPredictor
+from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
 from croco_bench.engine.train import FineTuneJob, Trainer, TrainResult
 from croco_bench.errors import RecordError
 from croco_bench.files import atomic, cache_folder
@@ -103,7 +102,7 @@ def execute(request: RunRequest) -> Result | None:
         devices.keep_freed_memory(accelerator.device)
         paths = ResultPaths(request.results, recipe.name, request.task, setup.model.name, request.seed)
         if request.name is None:
-            require_free_name(paths, setup.model.origin.sha256 or setup.model.origin.source)
+            require_free_name(paths, setup.model.origin.identity)
         with paths.lock() if main else nullcontext():
             if request.fresh and main:
                 paths.clear()
@@ -165,11 +164,11 @@ def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Tra
     cache = FeatureCache(
         folder=cache_folder() / "vectors",
         network=setup.network,
-        backbone=setup.model.origin.sha256 or setup.model.origin.source,
+        backbone=setup.model.origin.identity,
         accelerator=accelerator,
         workers=request.recipe.train.workers,
     )
-    return probe(job, cache, setup.evaluations()[0], accelerator)
+    return probe(job, cache, setup.evaluations[0], accelerator)
 
 
 def _score(setup: RunSetup, trained: TrainResult | None, accelerator: Accelerator) -> list[EvalResult]:
@@ -177,11 +176,10 @@ def _score(setup: RunSetup, trained: TrainResult | None, accelerator: Accelerato
 
     The last weights are scored first, as the network holds them; it keeps the selected ones.
     """
-    evaluations = setup.evaluations()
     rounds: list[Literal["selected", "last"]] = (
         ["selected"] if trained is None or trained.is_last else ["last", "selected"]
     )
-    total = len(rounds) * sum(len(evaluation.reader) for evaluation in evaluations)
+    total = len(rounds) * sum(len(evaluation.reader) for evaluation in setup.evaluations)
     scored: dict[str, list[EvalResult]] = {}
     with Bar("evaluate", total, shown=accelerator.is_main_process) as bar:
         run_one = partial(
@@ -194,7 +192,7 @@ def _score(setup: RunSetup, trained: TrainResult | None, accelerator: Accelerato
         for weights in rounds:
             if weights == "selected" and trained is not None:
                 setup.network.load_state_dict(trained.weights)
-            scored[weights] = [EvalResult(weights, evaluation, run_one(evaluation)) for evaluation in evaluations]
+            scored[weights] = [EvalResult(weights, evaluation, run_one(evaluation)) for evaluation in setup.evaluations]
     if trained is None:
         return scored["selected"]
     last = scored.get("last") or [replace(item, weights="last") for item in scored["selected"]]

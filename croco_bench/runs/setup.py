@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,9 +34,11 @@ from croco_bench.contracts import (
 )
 from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import limit
+from croco_bench.engine.evaluate import ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.engine.network import Network, spec_for
-from croco_bench.engine.predictor import ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.errors import CheckpointError, UsageError, unknown
+from croco_bench.registry import TaskCard
+from croco_bench.runs.builtin import changed_settings
 from croco_bench.seeding import derive
 
 
@@ -84,23 +86,27 @@ class RunSetup:
 
     Attributes:
         request: what was asked for.
-        version: of the task's definition.
+        card: of the task, with its version and headline metrics.
         task: with its state measured or read.
         data: limited to `request.limit` items per split.
         model: identity of what is scored.
         predictor: what is scored.
+        evaluations: of the test split, headline protocol first.
         settings: recipe and options as JSON values, every default filled in.
+        changed: settings that differ from the built-in recipe of the same name; None if there is no such recipe.
         fingerprint: of the settings that affect scores.
         key: equal only for runs with equal settings, data, weights and number of processes.
     """
 
     request: RunRequest
-    version: int
+    card: TaskCard
     task: Task
     data: TaskData
     model: ModelIdentity
     predictor: Predictor
+    evaluations: Sequence[Evaluation]
     settings: Mapping[str, Any]
+    changed: Mapping[str, Any] | None
     fingerprint: str
     key: str
 
@@ -109,10 +115,6 @@ class RunSetup:
         """The network, where it isn't a classical method that is scored."""
         assert isinstance(self.predictor, NetworkPredictor)
         return self.predictor.network
-
-    def evaluations(self) -> list[Evaluation]:
-        """The evaluations of the test split, headline protocol first."""
-        return [self.predictor.adapt(evaluation) for evaluation in self.task.evaluations(self.data)]
 
 
 def set_up(request: RunRequest, processes: int) -> RunSetup:
@@ -138,9 +140,20 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         predictor = ClassicalPredictor(_classical_method(request.classical_method, request.task, task))
         origin = Origin(request.ckpt, "classical")
         model = ModelIdentity(request.name or request.classical_method, "classical", origin)
-    fingerprint, version = recipes.fingerprint(settings, task_options), entry.card.version
-    key = _key(request, data, model, [fingerprint, version], processes)
-    return RunSetup(request, version, task, data, model, predictor, settings, fingerprint, key)
+    fingerprint = recipes.fingerprint(settings, task_options)
+    return RunSetup(
+        request=request,
+        card=entry.card,
+        task=task,
+        data=data,
+        model=model,
+        predictor=predictor,
+        evaluations=[predictor.adapt(evaluation) for evaluation in task.evaluations(data)],
+        settings=settings,
+        changed=changed_settings(request.task, recipe.name, settings),
+        fingerprint=fingerprint,
+        key=_key(request, data, model, [fingerprint, entry.card.version], processes),
+    )
 
 
 def _head_type(task: str, task_type: type[Task], recipe: Recipe) -> type[Head]:
@@ -227,7 +240,7 @@ def _key(request: RunRequest, data: TaskData, model: ModelIdentity, task: list[A
     training = data.training or TrainingSplits(data.test, data.test)
     identity = [
         *task,
-        model.origin.sha256 or model.origin.source,
+        model.origin.identity,
         *(reader.fingerprint() for reader in (training.train, training.select, data.test)),
         request.seed,
         request.limit,

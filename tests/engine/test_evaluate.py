@@ -11,11 +11,12 @@ from torch import nn
 
 from croco_bench.contracts import ClassicalMethod, Evaluation
 from croco_bench.engine import devices
-from croco_bench.engine.evaluate import EvalResult, evaluate
-from croco_bench.engine.predictor import ClassicalPredictor, NetworkPredictor, Predictor
+from croco_bench.engine.evaluate import ClassicalPredictor, EvalResult, NetworkPredictor, Predictor, evaluate
 from croco_bench.errors import BenchError, DataError, DivergedError
 from croco_bench.metrics import Metric
+from croco_bench.metrics.definitions import DELTA1
 from croco_bench.metrics.meter import Meter, bootstrap, stack
+from croco_bench.records.schema import MetricValue
 from croco_bench.runs.report import require_headline
 from croco_bench.types import Array
 
@@ -164,9 +165,10 @@ def test_a_metric_without_a_value_is_left_out_and_explained() -> None:
 def test_a_result_needs_its_headline() -> None:
     found = scores(Numbers(7), meter=FailureMeter(), failing=(0, 1, 3, 6), classical=True)
     renamed = replace(found, missing={"delta1": found.missing["median"]})
-    require_headline("nyuv2-depth", {"delta1": 1, "rmse": 1}, [])
+    depth, value = (DELTA1,), MetricValue(value=1, ci95=None, unit="", higher_is_better=True)
+    require_headline("nyuv2-depth", depth, {"delta1": value, "rmse": value}, [])
     evaluation = Evaluation("", Numbers(7), FailureMeter(), dict, lambda network, items: [], 1, "")
     with pytest.raises(BenchError, match="nyuv2-depth has no delta1: too many predictions failed"):
-        require_headline("nyuv2-depth", {"rmse": 1}, [EvalResult("selected", evaluation, renamed)])
+        require_headline("nyuv2-depth", depth, {"rmse": value}, [EvalResult("selected", evaluation, renamed)])
     with pytest.raises(BenchError, match="has no delta1: no evaluation of the task gives it"):
-        require_headline("nyuv2-depth", {"last/delta1": 1}, [])
+        require_headline("nyuv2-depth", depth, {"last/delta1": value}, [])

@@ -290,7 +290,7 @@ def test_disparities_are_those_of_the_authors_code(
     assembly = set_up(stereo_request(ckpt, tiny_data, *changes), 1)
     images = np.random.RandomState(7).uniform(size=(2, 1, 3, *size)).astype(np.float32)
     batch = dict(zip(("image1", "image2"), torch.from_numpy(images), strict=True))
-    (evaluation,) = assembly.evaluations()
+    (evaluation,) = assembly.evaluations
     with torch.inference_mode():
         (found,) = evaluation.predict(assembly.network.eval(), batch)
     points = [(y % size[0], x % size[1]) for y, x in ((0, 0), (7, 50), (20, 30), (39, 55), (33, 3))]
@@ -325,5 +325,5 @@ def test_stereo_files_for_something_else_are_one_sentence(
 
 def test_results_of_the_authors_stereo_say_what_it_was_trained_on(tiny_data: Path, tmp_path: Path) -> None:
     ckpt = stereo_file(tmp_path / "file.pth", dataset="CREStereo('train')")
-    (evaluation,) = set_up(stereo_request(ckpt, tiny_data), 1).evaluations()
+    (evaluation,) = set_up(stereo_request(ckpt, tiny_data), 1).evaluations
     assert any("CREStereo('train')" in text and "middlebury-subval" in text for text in evaluation.deviations)
