@@ -38,6 +38,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(scope="session")
+def data_root(tiny_data: Path) -> Path:
+    """The folder of datasets that the inherited contract tests ask for."""
+    return tiny_data
+
+
 def make_result(**changes: Any) -> Result:
     """A valid result; `changes` are dotted paths with `__`, such as `model__name="x"`."""
     content: dict[str, Any] = {
