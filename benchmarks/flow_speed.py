@@ -1,6 +1,6 @@
-"""Time and memory of optical flow in windows, ViT-B with the small decoder, beside the authors' own code.
+"""Time and memory of tiled optical flow, ViT-B with the small decoder, beside the authors' own code.
 
-    python benchmarks/flow_speed.py --reference CHECKOUT_OF_NAVER_CROCO [--pairs 4] [--size 436 1024] [--windows 1]
+    python benchmarks/flow_speed.py --reference CHECKOUT_OF_NAVER_CROCO [--pairs 4] [--size 436 1024] [--tiles 1]
 
 Both sides read one file of random weights, in the format of CroCo-Flow, and predict the same pairs of a video: frame 1 to 2,
 2 to 3, and so on. Each has a process of its own, so that peak memory, reset once the weights are read, is its own too. The
@@ -25,10 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from croco_bench.tiling import confidence_weight, grid, slide_pairs
+from croco_bench.tiling import grid, sigmoid_weight, slide_pairs
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-WINDOW, OVERLAP = (320, 384), 0.9
+TILE, OVERLAP = (320, 384), 0.9
 _MEAN, _STD = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
@@ -47,7 +47,7 @@ def _reference_network(checkout: str) -> torch.nn.Module:
 
     head = PixelwiseTaskWithDPT()
     head.num_channels = 3
-    network: torch.nn.Module = CroCoDownstreamBinocular(head, img_size=WINDOW, pos_embed="RoPE100")
+    network: torch.nn.Module = CroCoDownstreamBinocular(head, img_size=TILE, pos_embed="RoPE100")
     return network
 
 
@@ -55,10 +55,10 @@ def write_weights(checkout: str, path: Path) -> None:
     """Random weights as a file of CroCo-Flow has them."""
     torch.manual_seed(0)
     network = _reference_network(checkout)
-    kwargs = {"img_size": WINDOW, "pos_embed": "RoPE100"}
+    kwargs = {"img_size": TILE, "pos_embed": "RoPE100"}
     settings = Namespace(
         task="flow",
-        crop=list(WINDOW),
+        crop=list(TILE),
         criterion="LaplacianLossBounded()",
         tile_conf_mode="conf_expsigmoid_10_5",
         croco_args=kwargs,
@@ -67,14 +67,14 @@ def write_weights(checkout: str, path: Path) -> None:
 
 
 def reference(checkout: str, path: Path, device: torch.device) -> Predict:
-    """The authors' network and their windows, one pair after the other."""
+    """The authors' network and tiles, one pair after the other."""
     network = _reference_network(checkout)
     network.load_state_dict(torch.load(path, weights_only=False)["model"], strict=True)
     network.eval().to(device)
     from stereoflow.criterion import LaplacianLossBounded  # type: ignore[import-not-found]
     from stereoflow.engine import tiled_pred  # type: ignore[import-not-found]
 
-    settings = {"overlap": OVERLAP, "crop": WINDOW, "conf_mode": "conf_expsigmoid_10_5", "with_conf": True}
+    settings = {"overlap": OVERLAP, "crop": TILE, "conf_mode": "conf_expsigmoid_10_5", "with_conf": True}
 
     def predict(image1: Tensor, image2: Tensor) -> Tensor:
         views = [(image - _MEAN.to(device)) / _STD.to(device) for image in (image1, image2)]
@@ -86,23 +86,23 @@ def reference(checkout: str, path: Path, device: torch.device) -> Predict:
     return predict
 
 
-def ours(path: Path, device: torch.device, windows: int) -> Predict:
-    """This project's network and windows, all pairs at once, as `croco-bench run sintel-flow --eval-only` does."""
+def ours(path: Path, device: torch.device, tiles: int) -> Predict:
+    """This project's network and tiles, all pairs at once, as in `croco-bench run sintel-flow --eval-only`."""
     from croco_bench import load_backbone
     from croco_bench.backbones.save import read_finetuned
     from croco_bench.engine.devices import keep_freed_memory
     from croco_bench.engine.network import Network, spec_for
     from croco_bench.heads.dpt import DPT, DPTOptions
 
-    backbone, finetuned = load_backbone(str(path), image_size=WINDOW), read_finetuned(path)
+    backbone, finetuned = load_backbone(str(path), image_size=TILE), read_finetuned(path)
     assert finetuned is not None
     head = DPT(spec_for(backbone, 2), 3, DPTOptions())
     head.load_released(finetuned.head)
     del finetuned
     keep_freed_memory(device)  # as `croco-bench run` does once the weights are there
     network = Network(backbone, head, views=2).eval().to(device)
-    weigh = partial(confidence_weight, beta=10, gamma=5)
-    return lambda one, two: slide_pairs(network, one, two, WINDOW, OVERLAP, weigh=weigh, batch=windows)
+    weight = partial(sigmoid_weight, beta=10, gamma=5)
+    return lambda one, two: slide_pairs(network, one, two, TILE, OVERLAP, confidence_weight=weight, tiles_at_once=tiles)
 
 
 def _forget_peak(device: torch.device) -> None:
@@ -125,11 +125,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 and device.type == "cpu" else time.perf_counter
     if arguments.only == "ours":
-        predict = ours(arguments.weights, device, arguments.windows)
+        predict = ours(arguments.weights, device, arguments.tiles)
     else:
         predict = reference(arguments.reference, arguments.weights, device)
     with torch.inference_mode():
-        small = video(2, WINDOW).to(device)
+        small = video(2, TILE).to(device)
         predict(small[:1], small[1:])  # libraries set themselves up
         frames = video(arguments.pairs + 1, tuple(arguments.size)).to(device)
         _forget_peak(device)
@@ -142,7 +142,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 def _in_a_process(arguments: argparse.Namespace, side: str, weights: Path, out: Path) -> dict[str, float]:
     command = [sys.executable, __file__, "--only", side, "--weights", str(weights), "--out", str(out)]
-    for name in ("reference", "pairs", "windows", "device", "threads"):
+    for name in ("reference", "pairs", "tiles", "device", "threads"):
         command += [f"--{name}", str(getattr(arguments, name))]
     command += ["--size", *map(str, arguments.size)]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--reference", required=True, help="folder of a checkout of naver/croco")
     parser.add_argument("--pairs", type=int, default=4, help="neighbouring pairs of the video")
     parser.add_argument("--size", type=int, nargs=2, default=[436, 1024], help="height and width; Sintel's by default")
-    parser.add_argument("--windows", type=int, default=1, help="windows that go through our network at once")
+    parser.add_argument("--tiles", type=int, default=1, help="tiles that go through our network at once")
     parser.add_argument("--rounds", type=int, default=1, help="turns of both")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
@@ -167,10 +167,10 @@ def main() -> None:
     if arguments.only:
         print(json.dumps(measure(arguments)))
         return
-    rows, columns = grid(tuple(arguments.size), WINDOW, OVERLAP)
-    print(f"{arguments.pairs} pairs of {arguments.size[0]}x{arguments.size[1]}, {rows}x{columns} windows, ", end="")
+    rows, columns = grid(tuple(arguments.size), TILE, OVERLAP)
+    print(f"{arguments.pairs} pairs of {arguments.size[0]}x{arguments.size[1]}, {rows}x{columns} tiles, ", end="")
     print(f"{arguments.device}, {arguments.threads} threads, float32")
-    print("           s/pair  s/window  peak MB")
+    print("           s/pair  s/tile    peak MB")
     with TemporaryDirectory() as folder:
         weights = Path(folder) / "crocoflow.pth"
         write_weights(arguments.reference, weights)

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from accelerate import Accelerator
 
 from croco_bench.config.recipe import load_recipe
 from croco_bench.data.miniatures.make import make_mini
@@ -38,9 +39,9 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> f
     return sorted(times[1:])[repeats // 2]
 
 
-def training_step(assembly: RunSetup, device: torch.device, batch: int, repeats: int) -> None:
+def training_step(setup: RunSetup, device: torch.device, batch: int, repeats: int) -> None:
     """Forward, loss, backward, without the optimiser."""
-    network, size = assembly.network.to(device), assembly.network.backbone.image_size
+    network, size = setup.network.to(device), setup.network.backbone.image_size
     images = torch.rand(batch, 3, *size, device=device)
     targets = {
         "depth_m": torch.rand(batch, *size, device=device) * 5 + 0.5,
@@ -48,7 +49,7 @@ def training_step(assembly: RunSetup, device: torch.device, batch: int, repeats:
     }
 
     def step() -> None:
-        assembly.task.loss(network(images), targets).backward()
+        setup.task.loss(network(images), targets).backward()
         network.zero_grad(set_to_none=True)
 
     network.train()
@@ -60,12 +61,12 @@ def training_step(assembly: RunSetup, device: torch.device, batch: int, repeats:
     )
 
 
-def evaluation_overhead(assembly: RunSetup, accelerator: devices.Accelerator, workers: int) -> None:
+def evaluation_overhead(setup: RunSetup, accelerator: Accelerator, workers: int) -> None:
     """The whole centre-crop evaluation against the forward passes of the same batches."""
-    network, device = assembly.network.to(accelerator.device).eval(), accelerator.device
-    evaluation = assembly.task.evaluations(assembly.splits.test)[0]
+    network, device = setup.network.to(accelerator.device).eval(), accelerator.device
+    evaluation = setup.evaluations[0]
     indices = list(range(len(evaluation.reader)))
-    batches = [batch["image"].to(device) for batch in evaluation_batches(evaluation, indices, workers=0, pin=False)]
+    batches = [batch["image"].to(device) for batch in evaluation_batches(evaluation, indices, device=device, workers=0)]
 
     def bare() -> None:
         with torch.inference_mode(), accelerator.autocast():
@@ -73,7 +74,7 @@ def evaluation_overhead(assembly: RunSetup, accelerator: devices.Accelerator, wo
                 network(images)
 
     def whole() -> None:
-        evaluate(network, evaluation, accelerator, workers=workers)
+        evaluate(setup.predictor, evaluation, accelerator, workers=workers)
 
     forward, complete = seconds(bare, device, 3), seconds(whole, device, 3)
     print(f"evaluation of {len(indices)} images: {complete:.2f} s, forward passes alone {forward:.2f} s")
@@ -95,11 +96,11 @@ def main() -> None:
         sizes = ["nyuv2.height=480", "nyuv2.width=640", "nyuv2.train=10", f"nyuv2.test={arguments.images}"]
         make_mini(folder, datasets=["nyuv2"], changes=sizes)
         accelerator = devices.start(arguments.device, recipe.train.precision, seed=0)
-        request = RunRequest(TASK, arguments.ckpt, recipe, Path(folder), None, 0, None, eval_only=False)
-        assembly = set_up(request, processes=1)
+        request = RunRequest(TASK, arguments.ckpt, recipe, Path(folder))
+        setup = set_up(request, processes=1)
         print(f"{arguments.ckpt} on {accelerator.device}, {torch.get_num_threads()} threads, {recipe.train.precision}")
-        training_step(assembly, accelerator.device, arguments.batch, arguments.repeats)
-        evaluation_overhead(assembly, accelerator, arguments.workers)
+        training_step(setup, accelerator.device, arguments.batch, arguments.repeats)
+        evaluation_overhead(setup, accelerator, arguments.workers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A grid of linear probes on kept vectors, beside the straightforward way: one augmented training for every rate.
+"""A grid of linear probes on cached features, compared with one augmented training per rate.
 
     python benchmarks/probe_speed.py [--ckpt mini-mae] [--epochs 90] [--data-root DATA | --arrays FILE.npz]
 
@@ -32,9 +32,9 @@ def export(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.integer],
     """Writes images as class folders below train and val; every `val`th image of a class is for validation."""
     for label in np.unique(labels):
         for number, index in enumerate(np.flatnonzero(labels == label)):
-            place = folder / ("val" if number % val == val - 1 else "train") / f"{label:04d}"
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images[index]).save(place / f"{index:06d}.png")
+            class_folder = folder / ("val" if number % val == val - 1 else "train") / f"{label:04d}"
+            class_folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[index]).save(class_folder / f"{index:06d}.png")
 
 
 def probed(arguments: argparse.Namespace, data: Path, results: Path, recipe: str, *changes: str) -> Result:
@@ -42,7 +42,8 @@ def probed(arguments: argparse.Namespace, data: Path, results: Path, recipe: str
     size = f"train.image_size={arguments.size}", f"train.batch_size={arguments.batch}", "train.precision=fp32"
     common = *size, f"train.epochs={arguments.epochs}", "train.workers=0", "task.select_fraction=0.15"
     found = run(
-        *(TASK, arguments.ckpt),
+        TASK,
+        arguments.ckpt,
         recipe=recipe,
         data_root=data,
         results=results,
@@ -65,10 +66,10 @@ def compare(arguments: argparse.Namespace, data: Path, results: Path) -> None:
     tops = cached.metrics["top1"].value, plain.metrics["top1"].value
     images, epochs = plain.settings["resolved"]["train"]["train_images"], arguments.epochs
     print(f"{arguments.ckpt}, {images} training images of {arguments.size} pixels, {epochs} epochs")
-    print(f"kept vectors, {len(rates)} rates, every pooling, logistic regression and neighbours: {grid:.1f} s")
+    print(f"cached features, {len(rates)} rates, every pooling, logistic regression and neighbours: {grid:.1f} s")
     print(f"augmented, one rate: {one:.1f} s; {len(rates)} rates: {len(rates) * one:.0f} s")
     print(f"ratio: 1/{len(rates) * one / grid:.0f}")
-    print(f"top-1: kept {tops[0]:.1f} %, augmented {tops[1]:.1f} %, difference {tops[0] - tops[1]:+.1f}")
+    print(f"top-1: cached {tops[0]:.1f} %, augmented {tops[1]:.1f} %, difference {tops[0] - tops[1]:+.1f}")
 
 
 def main() -> None:

@@ -13,37 +13,46 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 import torch
 
-from croco_bench import load_backbone, registry
-from croco_bench.backbones.networks.architecture import Decoder
-from croco_bench.backbones.networks.paired import with_decoder
-from croco_bench.config import recipe as recipes
+from croco_bench import registry
 from croco_bench.config.load import options_of
+from croco_bench.config.recipe import load_recipe
+from croco_bench.contracts import TaskData
 from croco_bench.engine.devices import keep_freed_memory, peak_memory_mb
-from croco_bench.engine.network import Network, spec_for
+from croco_bench.engine.network import Network
+from croco_bench.runs.setup import RunRequest, build_network
+
+# ImageNet's; other tasks know the number of their outputs without data.
+_CLASSES = 1000
+
+
+def network_of(task: str, recipe: str, ckpt: str) -> Network:
+    """The network of a run, built without its dataset."""
+    request = RunRequest(task, ckpt, load_recipe(task, recipe))
+    task_type = registry.tasks()[task].load()
+    head, image_size = request.recipe.head, request.recipe.train.image_size
+    head_type = registry.heads()[head.name].load()
+    no_reader: Any = None
+    return build_network(
+        request,
+        task_type(options_of(task_type.Options, request.recipe.task, "[task]"), image_size),
+        TaskData(no_reader, class_names=("",) * _CLASSES),
+        head_type,
+        options_of(head_type.Options, head.options, "[head]"),
+    )
 
 
 def measure(task: str, recipe: str, ckpt: str, batch: int) -> dict[str, float]:
     """Seconds of a training step (the second one) and of a prediction, peak memory, parameters in millions."""
-    torch.manual_seed(0)
-    loaded = recipes.load_recipe(task, recipe)
-    task_type, head_type = registry.tasks()[task].load(), registry.heads()[loaded.head.name].load()
-    channels = {"imagenet-linear": 1000}.get(task)
-    if channels is None:
-        channels = task_type(options_of(task_type.Options, loaded.task, "[task]"), loaded.train.image_size).out_channels
-    backbone, views = load_backbone(ckpt, image_size=loaded.train.image_size), task_type.views
-    if views == 2:
-        fresh = loaded.decoder or recipes.FreshDecoder()
-        backbone = with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
-    options = options_of(head_type.Options, loaded.head.options, "[head]")
-    head = head_type(spec_for(backbone, views), channels, options)
-    network = Network(backbone, head, views=views, frozen=loaded.train.frozen, symmetric=task_type.symmetric)
+    network = network_of(task, recipe, ckpt)
+    image_size, views = network.backbone.image_size, network.views
     keep_freed_memory(torch.device("cpu"))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
-    images = [torch.rand(batch, 3, *loaded.train.image_size) for _ in range(views)]
+    images = [torch.rand(batch, 3, *image_size) for _ in range(views)]
     seconds = 0.0
     network.train()
     for _ in range(2):

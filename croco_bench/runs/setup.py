@@ -132,7 +132,7 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
     task = task_type(task_options, recipe.train.image_size)
     data = _open(request, task, data_folder(request.data_root, entry.card.dataset))
     if request.classical_method is None:
-        network = _network(request, task, data, head_type, head_options)
+        network = build_network(request, task, data, head_type, head_options)
         data = replace(data, notes=(*data.notes, *_prepare_weights(request, task, data, network)))
         predictor: Predictor = NetworkPredictor(network)
         model = ModelIdentity(network.backbone.name, network.backbone.family, network.backbone.origin)
@@ -181,7 +181,8 @@ def _open(request: RunRequest, task: Task, folder: Path) -> TaskData:
     return replace(data, test=limited(data.test), training=training)
 
 
-def _network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
+def build_network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
+    """The backbone of the checkpoint, with a decoder where the task has two views, and a new head."""
     recipe = request.recipe
     backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name)
     if task.views == 2:

@@ -60,6 +60,7 @@ ALLOWED = {
     " records registry seeding types",
     "pretraining": "backbones backbones.networks config contracts data data.datasets data.mixtures data.rooms data.transforms"
     " engine errors figures files progress seeding types",
+    "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed engine errors files"
     " progress records registry runs tables types",
     "cli": "backbones comparison config data data.catalogue data.miniatures data.mining errors files pretraining records"
