@@ -113,8 +113,8 @@ class PretrainRecipe(BaseRecipe):
     @property
     def options(self) -> dict[str, Any]:
         """Those of the chosen objective."""
-        chosen: dict[str, Any] = getattr(self, self.objective)
-        return chosen
+        options: dict[str, Any] = getattr(self, self.objective)
+        return options
 
     @property
     def lr(self) -> float:

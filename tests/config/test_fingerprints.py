@@ -17,15 +17,15 @@ KNOWN = json.loads((Path(__file__).parent / "fingerprints.json").read_text(encod
 
 
 def fingerprints_of(task: str) -> dict[str, str]:
-    found = {}
+    fingerprints = {}
     task_type: Any = registry.tasks()[task].load()
     for name in recipes.names_of(task):
         recipe = recipes.load_recipe(task, name)
         options = options_of(task_type.Options, recipe.task, task)
         head_type: Any = registry.heads()[recipe.head.name].load()
         head_options = options_of(head_type.Options, recipe.head.options, recipe.head.name)
-        found[name] = recipes.fingerprint(recipes.resolve(recipe, options, head_options), options)
-    return found
+        fingerprints[name] = recipes.fingerprint(recipes.resolve(recipe, options, head_options), options)
+    return fingerprints
 
 
 @pytest.mark.parametrize("task", [entry.name for entry in registry.tasks()])
@@ -35,8 +35,8 @@ def test_fingerprints_of_a_task(task: str) -> None:
 
 @pytest.mark.parametrize("objective", ["croco", "mae", "multimae"])
 def test_fingerprints_of_pretraining(objective: str) -> None:
-    found = {}
+    fingerprints = {}
     for name in pretraining.names():
         recipe = pretraining.load(name, [f"objective={objective}"])
-        found[name] = pretraining.fingerprint(pretraining.settings_of(recipe, asdict(options_for(recipe))))
-    assert found == KNOWN["pretraining"][objective]
+        fingerprints[name] = pretraining.fingerprint(pretraining.settings_of(recipe, asdict(options_for(recipe))))
+    assert fingerprints == KNOWN["pretraining"][objective]

@@ -22,11 +22,11 @@ def announce(monkeypatch: pytest.MonkeyPatch, module: str, **cards: HeadCard) ->
 def test_names_come_from_every_distribution_and_load_late(monkeypatch: pytest.MonkeyPatch) -> None:
     first = announce(monkeypatch, "pack_a", dpt=HeadCard("croco_bench.heads.dpt:DPT", "one"))
     second = announce(monkeypatch, "pack_b", ghost=HeadCard("nowhere_at_all:Head", "imported only when used"))
-    found = Registry[HeadCard]("head", [first, second])
-    assert [entry.name for entry in found] == ["dpt", "ghost"]
-    assert found["dpt"].load().__name__ == "DPT"
+    heads = Registry[HeadCard]("head", [first, second])
+    assert [entry.name for entry in heads] == ["dpt", "ghost"]
+    assert heads["dpt"].load().__name__ == "DPT"
     with pytest.raises(ImportError):
-        found["ghost"].load()
+        heads["ghost"].load()
 
 
 def test_a_clash_is_an_error_that_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_unknown_names_get_suggestions() -> None:
         registry.heads()["dtp"]
 
 
-def test_the_built_in_rooms_arrive_by_entry_point() -> None:
+def test_built_in_tasks_arrive_by_entry_point() -> None:
     assert {entry.distribution for entry in registry.tasks()} == {"croco-bench"}
     assert all(entry.card.headline and entry.card.summary for entry in registry.tasks())
 

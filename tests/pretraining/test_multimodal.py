@@ -154,11 +154,11 @@ def test_targets_count_only_where_masked() -> None:
     before = model.compare(predictions, batch)
     shown = set(batch["visible"][0].tolist())
     keys = {"rgb": "view1", "depth": "depth", "semseg": "semseg"}
-    for place, name in enumerate(MODALITIES):
-        here = range(place * COUNT, (place + 1) * COUNT)
+    for modality, name in enumerate(MODALITIES):
+        here = range(modality * COUNT, (modality + 1) * COUNT)
         for token in (min(shown & set(here)), min(set(here) - shown)):
             changed = batch[keys[name]].clone()
-            window = changed[cells(token, place)]
+            window = changed[cells(token, modality)]
             window.copy_((window + 1) % model.options.classes if name == "semseg" else window.flip(-1))
             after = model.compare(predictions, {**batch, keys[name]: changed})
             moved = {key for key in before if not torch.equal(before[key], after[key])}
@@ -171,12 +171,12 @@ def test_masked_pixels_are_no_input() -> None:
     batch = make_batch(model, 1)
     before = model.predict(batch)
     shown = set(batch["visible"][0].tolist())
-    for place, key in enumerate(("view1", "depth", "semseg")):
-        here = set(range(place * COUNT, (place + 1) * COUNT))
+    for modality, key in enumerate(("view1", "depth", "semseg")):
+        here = set(range(modality * COUNT, (modality + 1) * COUNT))
         for tokens, seen in ((here - shown, False), (here & shown, True)):
             changed = batch[key].clone()
             for token in tokens:
-                window = changed[cells(token, place)]
+                window = changed[cells(token, modality)]
                 window.copy_((window + 1) % model.options.classes if key == "semseg" else window + 1)
             after = model.predict({**batch, key: changed})
             for name in NAMES:
@@ -262,10 +262,10 @@ def test_an_adapter_by_hand() -> None:
 
     encoded, shown = torch.randn(1, 1 + 4, 8), [1, 7, 9, 17]
     kinds = [weights[f"task_embeddings.{name}"][0, 0] for name in MODALITIES]
-    places = [kinds[token // 6] + weights["pos_emb"][0, :, token % 6 // 3, token % 3] for token in range(18)]
-    seen = {token: linear("proj_context", encoded[0, 1 + k]) + places[token] for k, token in enumerate(shown)}
+    embeddings = [kinds[token // 6] + weights["pos_emb"][0, :, token % 6 // 3, token % 3] for token in range(18)]
+    seen = {token: linear("proj_context", encoded[0, 1 + k]) + embeddings[token] for k, token in enumerate(shown)}
     context = torch.stack([linear("proj_context", encoded[0, 0]), *seen.values()])
-    queries = torch.stack([seen.get(token, weights["mask_token"][0, 0] + places[token]) for token in range(6, 12)])
+    queries = torch.stack([seen.get(token, weights["mask_token"][0, 0] + embeddings[token]) for token in range(6, 12)])
     query = linear("decoder.q", norm("query_norm", queries))
     key, value = linear("decoder.kv", norm("context_norm", context)).chunk(2, dim=-1)
     heads = [np.s_[:, :4], np.s_[:, 4:]]
@@ -292,12 +292,12 @@ def test_reconstructions_keep_what_is_visible_and_predict_the_rest() -> None:
     batch["semseg"] = batch["semseg"][:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2)
     images, predictions = model.reconstruct(batch), model.predict(batch)
     shown = set(batch["visible"][0].tolist())
-    for place, (name, key) in enumerate(zip(MODALITIES, ("view1", "depth", "semseg"), strict=True)):
+    for modality, (name, key) in enumerate(zip(MODALITIES, ("view1", "depth", "semseg"), strict=True)):
         assert images[key].shape == batch[key].shape and images[key].dtype == batch[key].dtype
         assert not images[key].requires_grad
         for patch in range(COUNT):
-            where = cells(patch + place * COUNT, place)
-            if patch + place * COUNT in shown:
+            where = cells(patch + modality * COUNT, modality)
+            if patch + modality * COUNT in shown:
                 assert torch.equal(images[key][where], batch[key][where])
             elif name == "semseg":
                 best = predictions[name][0, patch].argmax(dim=0)

@@ -161,8 +161,8 @@ def made_by_formula(positions: str, normalise: bool) -> tuple[CrossViewCompletio
     changes = [f"model.positions={positions}", f"croco.normalise={str(normalise).lower()}", "croco.matching_start=0"]
     objective = tiny("cross", *changes)
     assert isinstance(objective, CrossViewCompletion)
-    for place, weight in enumerate(objective.parameters()):
-        waves = torch.sin(0.7 * torch.arange(weight.numel()) + place).reshape(weight.shape)
+    for i, weight in enumerate(objective.parameters()):
+        waves = torch.sin(0.7 * torch.arange(weight.numel()) + i).reshape(weight.shape)
         weight.data = 0.2 * waves + (1 if weight.ndim == 1 else 0)
     image = torch.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
     visible = torch.tensor([[0, 5, 9], [2, 3, 14]])
@@ -198,7 +198,7 @@ def test_parameter_counts_of_the_published_networks(recipe: str, changes: list[s
     assert sum(weight.numel() for weight in objective.parameters()) == count
 
 
-def test_attention_begins_at_the_same_place() -> None:
+def test_matching_start_biases_attention_to_the_own_position() -> None:
     """Equal constant queries and keys score highest where positions agree, and the biases are those constants."""
     objective = tiny("cross", "croco.matching_start=1.0")
     assert isinstance(objective, CrossViewCompletion)
@@ -215,7 +215,7 @@ def test_attention_begins_at_the_same_place() -> None:
 
 
 @pytest.mark.parametrize("decoder", ["cross", "cat"])
-def test_attention_prefers_the_same_place(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_prefers_the_own_position(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the whole network at its start: the share of attention to view 2 that goes to a query's own position."""
 
     def share(bias: float) -> float:

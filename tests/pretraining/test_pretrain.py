@@ -90,15 +90,15 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def complaint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs a command line that fails; returns its exit code and what it said last."""
+    """Runs a command line that fails; returns its exit code and its last line."""
 
     def fails(arguments: list[str]) -> str:
         monkeypatch.setattr(sys, "argv", ["croco-bench", *arguments])
         with pytest.raises(SystemExit) as caught:
             main.main()
-        said = capsys.readouterr().err
-        assert "Traceback" not in said
-        return f"{caught.value.code} {said.splitlines()[-1]}"
+        errors = capsys.readouterr().err
+        assert "Traceback" not in errors
+        return f"{caught.value.code} {errors.splitlines()[-1]}"
 
     return fails
 
@@ -374,9 +374,9 @@ def test_wrong_pairs_are_one_sentence(
     (tmp_path / "bad.txt").write_text("one.jpeg\n" * 9)
     (tmp_path / "gone.txt").write_text("one.jpeg two.jpeg\n" * 9)
     command = words(tiny_data, tmp_path / "net", "data.holdout=0", "train.batch_size=1")
-    said = complaint([*command, "--pairs", str(tmp_path / pairs)])
-    assert said.startswith("1 croco-bench: ")
-    assert message in said
+    line = complaint([*command, "--pairs", str(tmp_path / pairs)])
+    assert line.startswith("1 croco-bench: ")
+    assert message in line
 
 
 def test_a_folder_that_cant_be_made_is_one_sentence(tiny_data: Path, tmp_path: Path, complaint: Say) -> None:
