@@ -3,7 +3,7 @@
     python benchmarks/false_positives.py [--pairs 10000] [--bootstraps 1000]
 
 Pairs of backbones are simulated that are equally good: every seed's value on every image is drawn from the model that
-`croco_bench.comparison.variance` describes, at sizes of real test sets, with more or less spread between seeds. Printed is
+`croco_bench.tables.comparison.variance` describes, at sizes of real test sets, with more or less spread between seeds. Printed is
 the share of pairs, in percent, whose difference is called significant at 5 %, by three methods:
 
     compare     what the command does
@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr
 
-from croco_bench.comparison.difference import paired_difference
-from croco_bench.comparison.leave_one_out import MAX_BLOCKS
-from croco_bench.comparison.resampling import draw_blocks, draw_mean
-from croco_bench.comparison.scores import SeedScores
-from croco_bench.comparison.variance import components, p_values
+from croco_bench.tables.comparison.difference import paired_difference
+from croco_bench.tables.comparison.leave_one_out import MAX_BLOCKS
+from croco_bench.tables.comparison.resampling import draw_blocks, draw_mean
+from croco_bench.tables.comparison.scores import SeedScores
+from croco_bench.tables.comparison.variance import components, p_values
 from croco_bench.types import Array
 
 LEVEL = 0.05

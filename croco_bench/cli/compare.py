@@ -54,8 +54,8 @@ def compare_command(
     out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
 ) -> None:
     """Compare backbones on the same images: difference, 95 % interval, p-value, verdict."""
-    from croco_bench.comparison.compare import compare
-    from croco_bench.comparison.render import RENDERERS
+    from croco_bench.tables.comparison.compare import compare
+    from croco_bench.tables.comparison.render import RENDERERS
 
     folders = results or [Path("results")]
     found = compare(models, folders, tasks=task or (), metrics=metric or (), recipe=recipe)

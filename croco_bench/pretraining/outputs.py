@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.save import save_backbone
+from croco_bench.engine.figures import draw_sheet
 from croco_bench.engine.training_log import lines
 from croco_bench.errors import RecordError
-from croco_bench.figures import draw_sheet
 from croco_bench.files import atomic, exclusive_lock
 from croco_bench.pretraining.objective import Objective
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from croco_bench.contracts import Evaluation
 from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
-from croco_bench.figures import draw_sheet
+from croco_bench.engine.figures import draw_sheet
 from croco_bench.runs.setup import RunSetup
 from croco_bench.types import Array, Sample
 

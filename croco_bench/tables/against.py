@@ -22,7 +22,7 @@ from croco_bench.tables.variants import Variant, variants
 def against_published(found: Sequence[ResultFile], listed: Sequence[Source]) -> list[Grid]:
     """A grid for each recipe: differences from published numbers of the same weights, protocol class and images.
 
-    Intervals are those of the measured mean (`croco_bench.comparison`); a published number is taken as exact. Results on
+    Intervals are those of the measured mean (`croco_bench.tables.comparison`); a published number is taken as exact. Results on
     miniatures, on parts of a split, and those that differ from their recipe are compared with nothing.
     """
     sections: dict[str, list[ResultFile]] = defaultdict(list)
@@ -120,8 +120,8 @@ def _differences(variant: Variant, row: PublishedRow, columns: Sequence[Column],
 
 
 def _interval(name: str, cell: Cell, column: Column) -> tuple[float, float]:
-    from croco_bench.comparison.difference import interval_of_mean
-    from croco_bench.comparison.scores import load_column
+    from croco_bench.tables.comparison.difference import interval_of_mean
+    from croco_bench.tables.comparison.scores import load_column
 
     scores = load_column({name: cell.runs}, column.metric.name)[name]
     return interval_of_mean(scores).ci95

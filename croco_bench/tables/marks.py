@@ -1,6 +1,6 @@
 """Which values of a column are marked: the best where a test separates it from the others, else all that may be the best.
 
-Tests are those of `croco_bench.comparison`, over images and seeds; numpy is imported only where a column has something to
+Tests are those of `croco_bench.tables.comparison`, over images and seeds; numpy is imported only where a column has something to
 test.
 """
 
@@ -18,8 +18,8 @@ from croco_bench.tables.groups import MEAN_RANK, Group
 from croco_bench.tables.layout import Row
 
 if TYPE_CHECKING:
-    from croco_bench.comparison.ranks import RankInterval
-    from croco_bench.comparison.scores import SeedScores
+    from croco_bench.tables.comparison.ranks import RankInterval
+    from croco_bench.tables.comparison.scores import SeedScores
 
 Scores = Mapping[str, "SeedScores"]
 _TESTED = (
@@ -86,7 +86,7 @@ class Marks:
         complete = [row for row in rows if row.ranked and all(column.key in row.cells for column in columns)]
         if not self.tests or ties != "mean" or len(complete) < 2:
             return {}
-        from croco_bench.comparison.ranks import mean_rank_intervals
+        from croco_bench.tables.comparison.ranks import mean_rank_intervals
 
         names = [row.label for row in complete]
         try:
@@ -121,13 +121,13 @@ class Marks:
 
     def _tied(self, column: Column, cells: Mapping[str, Cell]) -> frozenset[str]:
         """The backbones that can't be told from the best one, itself included."""
-        from croco_bench.comparison.multiple import separable_from_best
+        from croco_bench.tables.comparison.multiple import separable_from_best
 
         scores = self._load(column, cells)
         return separable_from_best(scores, higher_is_better=column.metric.higher_is_better).tied
 
     def _load(self, column: Column, cells: Mapping[str, Cell]) -> Scores:
-        from croco_bench.comparison.scores import load_column
+        from croco_bench.tables.comparison.scores import load_column
 
         if column.key not in self._scores:
             self._scores[column.key] = load_column(

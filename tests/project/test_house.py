@@ -22,7 +22,6 @@ ALLOWED = {
     "seeding": "",
     "tiling": "types",
     "files": "errors progress",
-    "figures": "files types",
     "metrics": "errors types",
     "contracts": "errors metrics types",
     "registry": "errors metrics",
@@ -53,18 +52,18 @@ ALLOWED = {
     " tasks.sintel_flow tasks.stereo tiling types",
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "config errors files registry",
-    "comparison": "errors metrics records registry types",
-    "tables": "backbones comparison errors metrics records registry",
+    "tables.comparison": "errors metrics records registry types",
+    "tables": "backbones errors metrics records registry tables.comparison",
     "probing": "config contracts data engine errors files metrics progress seeding types",
-    "runs": "backbones backbones.networks config contracts data engine errors figures files metrics probing progress"
+    "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress"
     " records registry seeding types",
     "pretraining": "backbones backbones.networks config contracts data data.datasets data.mixtures data.rooms data.transforms"
-    " engine errors figures files progress seeding types",
+    " engine errors files progress seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed engine errors files"
     " progress records registry runs tables types",
-    "cli": "backbones comparison config data data.catalogue data.miniatures data.mining errors files pretraining records"
-    " registry runs tables workflows",
+    "cli": "backbones config data data.catalogue data.miniatures data.mining errors files pretraining records"
+    " registry runs tables tables.comparison workflows",
     "public": "backbones cli records runs",
 }
 
@@ -89,7 +88,7 @@ LIGHT = [
     "metrics",
     "errors",
     "backbones.zoo",
-    "comparison.multiple",
+    "tables.comparison.multiple",
     "data.catalogue",
 ]
 

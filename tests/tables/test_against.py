@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from croco_bench import tables
-from croco_bench.comparison.difference import interval_of_mean
-from croco_bench.comparison.scores import load_column
 from croco_bench.records.store import ResultPaths, read_all, write
 from croco_bench.tables.against import against_published, same_weights
+from croco_bench.tables.comparison.difference import interval_of_mean
+from croco_bench.tables.comparison.scores import load_column
 from croco_bench.tables.layout import Grid
 from croco_bench.tables.published import PublishedRow, sources
 

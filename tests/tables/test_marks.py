@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from croco_bench import tables
-from croco_bench.comparison.multiple import separable_from_best
-from croco_bench.comparison.ranks import mean_rank_intervals
-from croco_bench.comparison.scores import load_column
 from croco_bench.records.store import ResultPaths, read_all, write
+from croco_bench.tables.comparison.multiple import separable_from_best
+from croco_bench.tables.comparison.ranks import mean_rank_intervals
+from croco_bench.tables.comparison.scores import load_column
 from croco_bench.tables.grid import build
 from croco_bench.tables.layout import Grid
 

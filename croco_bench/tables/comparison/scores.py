@@ -10,14 +10,14 @@ from zipfile import BadZipFile
 import numpy as np
 
 from croco_bench import registry
-from croco_bench.comparison.leave_one_out import (
+from croco_bench.errors import RecordError
+from croco_bench.records.store import ResultFile
+from croco_bench.tables.comparison.leave_one_out import (
     assign_blocks,
     pseudo_values,
     pseudo_values_of_mean,
     pseudo_values_of_sums,
 )
-from croco_bench.errors import RecordError
-from croco_bench.records.store import ResultFile
 from croco_bench.types import Array
 
 Reduction = Callable[[Mapping[str, Array]], Mapping[str, float]]
@@ -35,7 +35,7 @@ class SeedScores:
     Attributes:
         name: of the backbone.
         value: mean over seeds of the metric, in its unit.
-        parts: pseudo-values (seeds, blocks); see `croco_bench.comparison.leave_one_out`.
+        parts: pseudo-values (seeds, blocks); see `croco_bench.tables.comparison.leave_one_out`.
         blocks: the block of each image (n,).
         scenes: how many scenes, films or buildings the images belong to; None where the results don't say.
         learned: whether the backbone was trained, so that another seed would give another value.

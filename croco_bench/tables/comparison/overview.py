@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from croco_bench.comparison.ranks import RankInterval, RankTest, mean_rank_intervals, rank_test
-from croco_bench.comparison.scores import SeedScores
+from croco_bench.tables.comparison.ranks import RankInterval, RankTest, mean_rank_intervals, rank_test
+from croco_bench.tables.comparison.scores import SeedScores
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Literal, cast
 
 from croco_bench import registry
-from croco_bench.comparison.alike import Runs, require_alike, runs_of_one_setting
-from croco_bench.comparison.difference import Difference, MeanInterval, Verdict, interval_of_mean, paired_difference
-from croco_bench.comparison.multiple import holm
-from croco_bench.comparison.overview import Overview, overview
-from croco_bench.comparison.scores import SeedScores, load_column
 from croco_bench.errors import RecordError, UsageError, unknown
 from croco_bench.metrics import Metric
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultFile, read_all
+from croco_bench.tables.comparison.alike import Runs, require_alike, runs_of_one_setting
+from croco_bench.tables.comparison.difference import (
+    Difference,
+    MeanInterval,
+    Verdict,
+    interval_of_mean,
+    paired_difference,
+)
+from croco_bench.tables.comparison.multiple import holm
+from croco_bench.tables.comparison.overview import Overview, overview
+from croco_bench.tables.comparison.scores import SeedScores, load_column
 
 # (recipe, task) -> backbone -> results
 Places = dict[tuple[str, str], dict[str, list[ResultFile]]]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from croco_bench.cli import main
-from croco_bench.comparison.compare import compare
-from croco_bench.comparison.render import RENDERERS
 from croco_bench.errors import BenchError, RecordError, UsageError
 from croco_bench.records.store import ResultPaths, write
+from croco_bench.tables.comparison.compare import compare
+from croco_bench.tables.comparison.render import RENDERERS
 
 IMAGES = 60
 Put = Callable[..., None]

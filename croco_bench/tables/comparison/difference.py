@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
-from croco_bench.comparison.resampling import draw_means
-from croco_bench.comparison.scores import SeedScores, require_paired
-from croco_bench.comparison.variance import Components, components, p_values
+from croco_bench.tables.comparison.resampling import draw_means
+from croco_bench.tables.comparison.scores import SeedScores, require_paired
+from croco_bench.tables.comparison.variance import Components, components, p_values
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 Interval = tuple[float, float]

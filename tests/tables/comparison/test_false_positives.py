@@ -8,15 +8,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from croco_bench.comparison.difference import paired_difference
-from croco_bench.comparison.leave_one_out import pseudo_values
-from croco_bench.comparison.scores import SeedScores
 from croco_bench.metrics.segmentation import reduce_areas
+from croco_bench.tables.comparison.difference import paired_difference
+from croco_bench.tables.comparison.leave_one_out import pseudo_values
+from croco_bench.tables.comparison.scores import SeedScores
 
 
 @pytest.fixture(scope="module")
 def simulation() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "false_positives.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "false_positives.py"
     spec = importlib.util.spec_from_file_location("false_positives", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

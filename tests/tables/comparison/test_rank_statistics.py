@@ -9,11 +9,11 @@ import pytest
 import scikit_posthocs
 from scipy import stats
 
-from croco_bench.comparison.multiple import holm
-from croco_bench.comparison.ranks import _spread_seeds, critical_difference, mean_rank_intervals, rank_test
-from croco_bench.comparison.resampling import draw_mean
-from croco_bench.comparison.scores import SeedScores
 from croco_bench.errors import BenchError
+from croco_bench.tables.comparison.multiple import holm
+from croco_bench.tables.comparison.ranks import _spread_seeds, critical_difference, mean_rank_intervals, rank_test
+from croco_bench.tables.comparison.resampling import draw_mean
+from croco_bench.tables.comparison.scores import SeedScores
 
 # Demšar 2006, table 6: AUC of C4.5, with cross-validated m, cf, and both, on 14 data sets.
 DEMSAR = np.array(

@@ -15,10 +15,10 @@ from itertools import combinations
 
 import numpy as np
 
-from croco_bench.comparison.multiple import Pair, holm
-from croco_bench.comparison.resampling import draw_blocks, draw_mean
-from croco_bench.comparison.scores import SeedScores
 from croco_bench.errors import BenchError
+from croco_bench.tables.comparison.multiple import Pair, holm
+from croco_bench.tables.comparison.resampling import draw_blocks, draw_mean
+from croco_bench.tables.comparison.scores import SeedScores
 from croco_bench.types import Array
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from croco_bench.comparison.difference import paired_difference
-from croco_bench.comparison.scores import SeedScores
+from croco_bench.tables.comparison.difference import paired_difference
+from croco_bench.tables.comparison.scores import SeedScores
 
 Pair = tuple[str, str]
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from croco_bench import registry
-from croco_bench.comparison.scores import SeedScores, load_column
 from croco_bench.errors import RecordError
 from croco_bench.metrics.flow import FlowMeter
 from croco_bench.metrics.meter import Rows, stack
 from croco_bench.records.store import ResultFile, ResultPaths, read_all, write
+from croco_bench.tables.comparison.scores import SeedScores, load_column
 from croco_bench.types import Array
 
-MINI = Path(__file__).parents[2] / "results" / "mini"
+MINI = Path(__file__).parents[3] / "results" / "mini"
 FILMS = [f"film{index // 4}" for index in range(12)]
 
 

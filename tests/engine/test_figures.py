@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from croco_bench.figures import draw_sheet
+from croco_bench.engine.figures import draw_sheet
 
 
 def test_a_long_title_stays_within_the_sheet(tmp_path: Path) -> None:

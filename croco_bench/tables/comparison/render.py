@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from croco_bench.comparison.compare import ComparedRow, Comparison
-from croco_bench.comparison.overview import Overview, sentences
+from croco_bench.tables.comparison.compare import ComparedRow, Comparison
+from croco_bench.tables.comparison.overview import Overview, sentences
 
 _METHOD = (
     "difference: first minus second, means over seeds, with its 95 % interval over images (or scenes) and seeds; "

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from croco_bench.comparison.difference import interval_of_mean, paired_difference
-from croco_bench.comparison.multiple import holm, separable_from_best
-from croco_bench.comparison.scores import SeedScores
 from croco_bench.errors import RecordError
+from croco_bench.tables.comparison.difference import interval_of_mean, paired_difference
+from croco_bench.tables.comparison.multiple import holm, separable_from_best
+from croco_bench.tables.comparison.scores import SeedScores
 
 
 def scores(name: str, mean: float, *, seeds: int = 3, images: int = 80, seed: int = 0) -> SeedScores:

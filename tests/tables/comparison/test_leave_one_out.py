@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from croco_bench.comparison.leave_one_out import (
+from croco_bench.tables.comparison.leave_one_out import (
     MAX_BLOCKS,
     assign_blocks,
     pseudo_values,

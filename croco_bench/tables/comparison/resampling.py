@@ -2,7 +2,7 @@
 
 It needs no formula, but with few seeds or scenes its percentile intervals are too narrow (benchmarks/false_positives.py
 has the figures): two seeds drawn from two are half the time one seed twice. So it checks the variances of
-`croco_bench.comparison.variance` and gives the intervals of ranks, for which there is no formula; verdicts don't use it.
+`croco_bench.tables.comparison.variance` and gives the intervals of ranks, for which there is no formula; verdicts don't use it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from croco_bench.comparison.variance import components
+from croco_bench.tables.comparison.variance import components
 from croco_bench.types import Array
 
 
