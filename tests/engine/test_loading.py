@@ -1,3 +1,5 @@
+"""Order and augmentation of training batches, and the errors of readers in workers."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Tiled prediction: coverage, averages, weights, memory, shared images."""
+
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -21,28 +23,28 @@ def test_counts_of_the_flow_benchmark(overlap: float, rows: int, columns: int) -
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.8])
-@pytest.mark.parametrize(("length", "window"), [(64, 64), (85, 64), (341, 256), (1000, 7)])
-def test_windows_cover_everything_evenly(length: int, window: int, overlap: float) -> None:
-    places = offsets(length, window, overlap)
-    assert places[0] == 0
-    assert places[-1] == length - window
-    steps = [after - before for before, after in pairwise(places)]
-    assert all(0 < step <= (1 - overlap) * window + 1 for step in steps)
+@pytest.mark.parametrize(("length", "tile"), [(64, 64), (85, 64), (341, 256), (1000, 7)])
+def test_tiles_cover_everything_evenly(length: int, tile: int, overlap: float) -> None:
+    starts = offsets(length, tile, overlap)
+    assert starts[0] == 0
+    assert starts[-1] == length - tile
+    steps = [after - before for before, after in pairwise(starts)]
+    assert all(0 < step <= (1 - overlap) * tile + 1 for step in steps)
     assert not steps or max(steps) - min(steps) <= 1
 
 
-def test_no_window_more_than_needed() -> None:
+def test_no_tile_more_than_needed() -> None:
     assert offsets(320, 320, 0.9) == [0]
     assert offsets(352, 320, 0.9) == [0, 32]  # 1 - 0.9 is not quite 0.1
 
 
-@pytest.mark.parametrize(("window", "overlap"), [(20, 0.5), (5, 1.0), (5, -0.1)])
-def test_impossible_windows_are_refused(window: int, overlap: float) -> None:
+@pytest.mark.parametrize(("tile", "overlap"), [(20, 0.5), (5, 1.0), (5, -0.1)])
+def test_impossible_tiles_are_refused(tile: int, overlap: float) -> None:
     with pytest.raises(ValueError, match="can't cover 10"):
-        offsets(10, window, overlap)
+        offsets(10, tile, overlap)
 
 
-def test_what_does_not_depend_on_the_window_comes_back() -> None:
+def test_what_does_not_depend_on_the_tile_comes_back() -> None:
     images = torch.randn(2, 3, 13, 29, dtype=torch.float64)
     seen: list[tuple[int, ...]] = []
 
@@ -63,7 +65,7 @@ def test_overlaps_are_averaged() -> None:
     assert output.flatten().tolist() == [0, 0, 0.5, 0.5, 1.5, 1.5, 2, 2]
 
 
-def test_images_smaller_than_the_window_are_enlarged_until_it_fits() -> None:
+def test_images_smaller_than_the_tile_are_enlarged_until_it_fits() -> None:
     assert enlarged((436, 1024), (320, 384)) == (436, 1024)
     assert enlarged((256, 256), (320, 384)) == (384, 384)
     assert enlarged((200, 1000), (320, 384)) == (320, 1600)
@@ -83,12 +85,12 @@ def test_weights_of_confidence() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_pairs_are_averaged_by_weight(channels: int) -> None:
-    """Of every window the network sees both images; the result is the weighted mean, pixel by pixel."""
+    """Of every tile the network sees both images; the result is the weighted mean, pixel by pixel."""
     draw = torch.Generator().manual_seed(channels)
     image1, image2 = torch.rand(2, 2, 3, 10, 17, generator=draw).double()
-    places = [(top, left) for top in offsets(10, 8, 0.5) for left in offsets(17, 8, 0.5)]
-    outputs = [torch.randn(2, channels + 1, 8, 8, generator=draw) for _ in places]
-    waiting, seen = iter(outputs), iter(places)
+    starts = [(top, left) for top in offsets(10, 8, 0.5) for left in offsets(17, 8, 0.5)]
+    outputs = [torch.randn(2, channels + 1, 8, 8, generator=draw) for _ in starts]
+    waiting, seen = iter(outputs), iter(starts)
 
     def network(one: Tensor, two: Tensor) -> Tensor:
         top, left = next(seen)
@@ -98,13 +100,13 @@ def test_pairs_are_averaged_by_weight(channels: int) -> None:
 
     found = slide_pairs(network, image1, image2, (8, 8), 0.5, confidence_weight=torch.exp, tiles_at_once=1)
     above, below = torch.zeros(2, channels, 10, 17), torch.zeros(2, 1, 10, 17)
-    for (top, left), output in zip(places, outputs, strict=True):
+    for (top, left), output in zip(starts, outputs, strict=True):
         above[..., top : top + 8, left : left + 8] += output[:, :-1] * output[:, -1:].exp()
         below[..., top : top + 8, left : left + 8] += output[:, -1:].exp()
     torch.testing.assert_close(found, above / below)
 
 
-def test_what_all_windows_agree_on_comes_back_bit_by_bit() -> None:
+def test_what_all_tiles_agree_on_comes_back_bit_by_bit() -> None:
     draw = torch.Generator().manual_seed(0)
     constant = torch.tensor([0.1, -7.3])[:, None, None]
 
@@ -143,7 +145,7 @@ def test_batches_change_nothing_and_are_no_larger_than_told(pairs: int, batch: i
     torch.testing.assert_close(found, (image1 - image2)[:, :2])
 
 
-def test_without_a_confidence_all_windows_weigh_the_same() -> None:
+def test_without_a_confidence_all_tiles_weigh_the_same() -> None:
     numbers = iter([0.0, 1.0, 2.0])
     image = torch.zeros(1, 3, 1, 8)
     found = slide_pairs(
@@ -174,9 +176,9 @@ def test_flow_of_enlarged_images_comes_back_in_their_own_pixels(weigh: Callable[
     torch.testing.assert_close(found[:, 1], torch.full((2, 14, 21), 12 * 14 / 24))
 
 
-def test_only_a_batch_of_windows_is_held_at_a_time() -> None:
-    """Of large images in windows of 320x384, 8 at a time: no tensor is larger than a batch of windows, or the result."""
-    most = 2 * 8 * 3 * 320 * 384
+def test_only_a_batch_of_tiles_is_held_at_a_time() -> None:
+    """Of large images in tiles of 320x384, 8 at a time: no tensor is larger than a batch of tiles, or the result."""
+    max_values = 2 * 8 * 3 * 320 * 384
     sizes: list[int] = []
 
     class Watch(TorchFunctionMode):
@@ -197,7 +199,7 @@ def test_only_a_batch_of_windows_is_held_at_a_time() -> None:
             tiles_at_once=8,
         )
     assert found.shape == (1, 2, 1080, 2048)
-    assert max(sizes) <= max(most, 2 * 1080 * 2048)
+    assert max(sizes) <= max(max_values, 2 * 1080 * 2048)
 
 
 class Sharing:
@@ -219,12 +221,12 @@ class Sharing:
 @pytest.mark.parametrize("size", [(20, 30), (5, 30)])
 @pytest.mark.parametrize("batch", [1, 8, 100])
 def test_frames_that_two_pairs_share_are_handed_over_once(size: tuple[int, int], batch: int) -> None:
-    """Frames 0-1, 1-2, 2-3 of one scene and 4-5 of another: six images per window, not eight."""
+    """Frames 0-1, 1-2, 2-3 of one scene and 4-5 of another: six images per tile, not eight."""
     film = torch.rand(6, 3, *size, generator=torch.Generator().manual_seed(0))
     image1, image2 = film[[0, 1, 2, 4]], film[[1, 2, 3, 5]]
     network = Sharing()
     found = slide_pairs(network, image1, image2, (8, 8), 0.4, confidence_weight=torch.exp, tiles_at_once=batch)
-    windows = math.prod(grid(size, (8, 8), 0.4))
-    assert (network.images, network.pairs_made) == (6 * windows, 4 * windows)
+    tiles = math.prod(grid(size, (8, 8), 0.4))
+    assert (network.images, network.pairs_made) == (6 * tiles, 4 * tiles)
     apart = slide_pairs(Sharing.apart, image1, image2, (8, 8), 0.4, confidence_weight=torch.exp, tiles_at_once=1)
     assert torch.equal(found, apart)

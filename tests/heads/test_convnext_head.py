@@ -1,3 +1,5 @@
+"""The ConvNeXt head against an independent implementation."""
+
 import math
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""The DPT head against an independent implementation, and released weights."""
+
 import math
 import re
 from typing import Any
@@ -28,8 +30,8 @@ def double(image: Tensor) -> Tensor:
     """Twice the size with corners kept in place, as two matrix products."""
 
     def matrix(n: int) -> Tensor:
-        place = torch.arange(2 * n, dtype=torch.float64) * (n - 1) / (2 * n - 1)
-        return (1 - (place[:, None] - torch.arange(n)[None]).abs()).clamp(min=0)
+        position = torch.arange(2 * n, dtype=torch.float64) * (n - 1) / (2 * n - 1)
+        return (1 - (position[:, None] - torch.arange(n)[None]).abs()).clamp(min=0)
 
     return torch.einsum("ij,bcjk,lk->bcil", matrix(image.shape[2]), image, matrix(image.shape[3]))
 
@@ -166,7 +168,7 @@ def test_chosen_hooks_are_the_ones_read() -> None:
     features = tokens(of)
     before = head(features)
     for index in range(6):
-        changed = Features([token + (place == index) for place, token in enumerate(features.tokens)], features.grid)
+        changed = Features([token + (i == index) for i, token in enumerate(features.tokens)], features.grid)
         assert torch.equal(head(changed), before) == (index in (1, 5))
 
 

@@ -1,3 +1,5 @@
+"""The linear head: pooling, norm, initial weights."""
+
 from dataclasses import replace
 
 import pytest

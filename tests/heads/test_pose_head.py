@@ -1,3 +1,5 @@
+"""The pose head against an independent implementation."""
+
 import math
 from typing import Any
 

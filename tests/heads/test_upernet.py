@@ -1,3 +1,5 @@
+"""The UPerNet head against an independent implementation."""
+
 import math
 from typing import Any
 
@@ -33,13 +35,13 @@ def lived_in(head: UPerNet) -> UPerNet:
     for part in head.modules():
         if isinstance(part, nn.BatchNorm2d):
             assert part.running_mean is not None and part.running_var is not None
-            for tensor, low in (
+            for tensor, lowest in (
                 (part.weight, 0.5),
                 (part.running_var, 0.5),
                 (part.bias, -0.5),
                 (part.running_mean, -0.5),
             ):
-                nn.init.uniform_(tensor, low, low + 1)
+                nn.init.uniform_(tensor, lowest, lowest + 1)
     return head.double().eval()
 
 
@@ -47,8 +49,8 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear with pixels as areas (half-pixel centres, edges repeated), as two matrix products."""
 
     def matrix(small: int, large: int) -> Tensor:
-        place = ((torch.arange(large, dtype=torch.float64) + 0.5) * small / large - 0.5).clamp(0, small - 1)
-        return (1 - (place[:, None] - torch.arange(small)[None]).abs()).clamp(min=0)
+        position = ((torch.arange(large, dtype=torch.float64) + 0.5) * small / large - 0.5).clamp(0, small - 1)
+        return (1 - (position[:, None] - torch.arange(small)[None]).abs()).clamp(min=0)
 
     rows, columns = matrix(image.shape[2], size[0]), matrix(image.shape[3], size[1])
     return torch.einsum("ij,bcjk,lk->bcil", rows, image, columns)
@@ -193,7 +195,7 @@ def test_chosen_hooks_are_the_ones_read_and_the_third_is_the_auxiliary_one() -> 
     main, second = head(features), head.auxiliary(features)[0][1]
     for index in range(6):
         changed = Features(
-            [token + torch.randn_like(token) * (place == index) for place, token in enumerate(features.tokens)],
+            [token + torch.randn_like(token) * (i == index) for i, token in enumerate(features.tokens)],
             features.grid,
         )
         assert torch.equal(head(changed), main) == (index in (1, 5))

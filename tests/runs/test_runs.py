@@ -94,11 +94,11 @@ def test_kill_minus_nine_changes_nothing(tiny_data: Path, finished: tuple[Path, 
     ]
     log = slot_of(tmp_path).folder / "log.jsonl"
     killed_at = []
-    for least in (2, 8):
+    for min_lines in (2, 8):
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             deadline = time.monotonic() + 120
-            while (not log.is_file() or len(log.read_text().splitlines()) < least) and time.monotonic() < deadline:
-                assert process.poll() is None or least == 8, "it ended before it could be killed"
+            while (not log.is_file() or len(log.read_text().splitlines()) < min_lines) and time.monotonic() < deadline:
+                assert process.poll() is None or min_lines == 8, "it ended before it could be killed"
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
         killed_at.append(len(log.read_text().splitlines()))

@@ -1,3 +1,5 @@
+"""Semantic segmentation of ADE20K: both protocols, both augmentations, loss, runs."""
+
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,10 +120,10 @@ def test_an_oracle_is_perfect_whatever_the_image_is_like(shape: tuple[int, int])
     task = task_of()
     native, letterbox = task.evaluations(TaskData(Halves(2, *shape)))
     assert [native.prefix, letterbox.prefix] == ["", "letterbox"]
-    for evaluation, least in ((native, 93), (letterbox, 80)):  # the seam between classes is blurred by resizing
+    for evaluation, min_aacc in ((native, 93), (letterbox, 80)):  # the seam between classes is blurred by resizing
         oracle = Oracle()
         scores = score(evaluation, oracle)
-        assert scores["aacc"] > least
+        assert scores["aacc"] > min_aacc
         assert {size[1:] for size in oracle.seen} == {(3, *SIZE)}
 
 
@@ -219,13 +221,13 @@ def test_sizes_of_training_images_are_those_of_the_configurations(monkeypatch: p
         return moved
 
     monkeypatch.setattr(maps, "rescale", watched)
-    for augment, side, low, high in (("mmseg", min, 50, 200), ("multimae", max, 10, 200)):
+    for augment, side, min_side, max_side in (("mmseg", min, 50, 200), ("multimae", max, 10, 200)):
         seen.clear()
         for seed in range(60):
             task_of((100, 100), augment=augment).augment(Halves(1, 60, 90)[0], np.random.default_rng(seed))
         last = seen if augment == "mmseg" else seen[1::2]
         sides = [side(size) for size in last]
-        assert low <= min(sides) < low + 10 and high - 12 < max(sides) <= high, augment
+        assert min_side <= min(sides) < min_side + 10 and max_side - 12 < max(sides) <= max_side, augment
         assert all(abs(size[1] / size[0] - 1.5) < 0.11 for size in last)
 
 

@@ -102,11 +102,11 @@ def by_hand(network: Network, image1: Tensor, image2: Tensor) -> Tensor:
     above, below = torch.zeros(2, height, width, dtype=torch.float64), torch.zeros(height, width, dtype=torch.float64)
     for top in offsets(height, CROP[0], 0.9):
         for left in offsets(width, CROP[1], 0.9):
-            spot = (..., slice(top, top + CROP[0]), slice(left, left + CROP[1]))
-            *flow, confidence = network(image1[None][spot], image2[None][spot])[0].double()
+            tile = (..., slice(top, top + CROP[0]), slice(left, left + CROP[1]))
+            *flow, confidence = network(image1[None][tile], image2[None][tile])[0].double()
             weight = sigmoid_weight(confidence, 10, 5)
-            above[spot] += weight * torch.stack(flow)
-            below[spot] += weight
+            above[tile] += weight * torch.stack(flow)
+            below[tile] += weight
     return above / below
 
 

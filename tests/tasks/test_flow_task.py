@@ -1,3 +1,5 @@
+"""Optical flow on Sintel: units, passes, loss, splits, classical methods, submissions."""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -148,12 +150,12 @@ def test_crops_alone_leave_colors_and_vectors(tiny_data: Path) -> None:
     found = task.augment(sample, np.random.default_rng(0))
     image, flow = (found["image1"] * 255).byte().permute(1, 2, 0).numpy(), found["flow_px"].permute(1, 2, 0).numpy()
     rooms = [sample["valid"].shape[axis] - SIZE[axis] + 1 for axis in (0, 1)]
-    spots = [
+    crops = [
         (slice(top, top + SIZE[0]), slice(left, left + SIZE[1])) for top in range(rooms[0]) for left in range(rooms[1])
     ]
     assert any(
-        np.array_equal(image, sample["image1"][spot]) and np.array_equal(flow, sample["flow_px"][spot])
-        for spot in spots
+        np.array_equal(image, sample["image1"][crop]) and np.array_equal(flow, sample["flow_px"][crop])
+        for crop in crops
     )
 
 
@@ -298,10 +300,10 @@ def test_submissions_are_written_as_the_servers_want_them(tiny_data: Path, tmp_p
     assert len(written) == len(submission.reader)
     flow, valid = read_flo(tmp_path / "out" / written[0])
     assert flow.shape == (40, 56, 2) and valid.all()
-    for name, place in (("kitti2012", "000007_10.png"), ("kitti2015", "flow/000007_10.png")):
+    for name, path in (("kitti2012", "000007_10.png"), ("kitti2015", "flow/000007_10.png")):
         vectors = np.full((4, 5, 2), [1.25, -900], np.float32)
         SubmissionMeter(SERVERS[name], tmp_path / name).measure(vectors, {"id": np.array("000007")})
-        flow, valid = read_kitti_flow(tmp_path / name / place)
+        flow, valid = read_kitti_flow(tmp_path / name / path)
         assert valid.all() and flow[0, 0].tolist() == [1.25, -511]
 
 

@@ -1,3 +1,5 @@
+"""Losses with a predicted confidence, against formulas written out by hand."""
+
 import math
 
 import pytest

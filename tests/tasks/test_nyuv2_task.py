@@ -1,3 +1,5 @@
+"""Monocular depth on NYUv2: loss, units, both protocols, augmentation."""
+
 import logging
 import math
 from collections.abc import Sequence
@@ -237,7 +239,7 @@ def test_the_historic_hundred() -> None:
     hundred = task_of(hundred=True).evaluations(TaskData(Rooms(654, "test")))[2].reader
     assert (len(hundred), hundred.available) == (100, 654)
     order = np.random.RandomState(0).permutation(654)
-    assert [hundred[index]["id"] for index in range(3)] == [f"{place:04d}" for place in order[:3]]
+    assert [hundred[index]["id"] for index in range(3)] == [f"{number:04d}" for number in order[:3]]
 
 
 def test_a_limited_test_split_is_scored_as_it_is() -> None:

@@ -20,7 +20,7 @@ def camera(x: float, y: float, z: float = 1.5, yaw_deg: float = 0.0) -> Array:
     return pose
 
 
-def place(picture: Array, color: tuple[int, int, int]) -> Array:
+def center_of(picture: Array, color: tuple[int, int, int]) -> Array:
     """Middle (x, y) of what is drawn in a colour."""
     rows, columns = np.nonzero((picture == color).all(axis=2))
     return np.array([columns.mean(), rows.mean()])
@@ -34,7 +34,7 @@ def test_right_is_right_and_ahead_is_up(tilt_deg: float) -> None:
     database = np.stack([tilt @ camera(-0.5, 0), tilt @ camera(0.5, 0)])
     picture, across_m = from_above(database, tilt @ camera(0, 0.2), tilt @ camera(0.4, -0.2), (120, 160))
     assert picture.shape == (120, 160, 3) and across_m == pytest.approx(1.6)
-    truth, found = place(picture, GREEN), place(picture, RED)
+    truth, found = center_of(picture, GREEN), center_of(picture, RED)
     pixels = 160 / across_m
     np.testing.assert_allclose(found - truth, [0.4 * pixels, 0.4 * pixels], atol=1.5)
 
@@ -44,7 +44,7 @@ def test_a_pose_that_was_not_found_is_not_drawn_and_a_far_one_lies_at_the_edge()
     plain, _ = from_above(database, camera(0.1, 0), np.full((4, 4), np.nan), (100, 100))
     assert not (plain == RED).all(axis=2).any()
     far, _ = from_above(database, camera(0.1, 0), camera(1e6, 0), (100, 100))
-    assert (far == RED).all(axis=2).any() and place(far, RED)[0] > 95
+    assert (far == RED).all(axis=2).any() and center_of(far, RED)[0] > 95
 
 
 def test_a_point_lies_on_its_epipolar_line() -> None:

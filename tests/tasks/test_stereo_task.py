@@ -1,3 +1,5 @@
+"""Disparity: units, loss, weights of tiles, splits, classical methods."""
+
 from pathlib import Path
 from typing import Any
 
@@ -207,10 +209,10 @@ def test_methods_without_learning_see_a_wall_and_a_box_before_it() -> None:
     left[20:44, 60:100], right[20:44, 48:88] = box[20:44], box[20:44]
     truth = np.full((64, 128), 4.0)
     truth[20:44, 60:100] = 12
-    for name, most in (("sgbm", 0.05), ("bm", 0.2)):
+    for name, max_share in (("sgbm", 0.05), ("bm", 0.2)):
         found = METHODS[name](left, right)
         assert found.shape == truth.shape and found.dtype == np.float32 and np.isfinite(found).all()
-        assert (np.abs(found - truth) > 1).mean() < most
+        assert (np.abs(found - truth) > 1).mean() < max_share
     assert not METHODS["zero"](left, right).any()
 
 
