@@ -18,7 +18,6 @@ BOXES = {
     "workflows": (1, 600, "demo, smoke"),
     "runs": (2, 480, "set up, run, report"),
     "tables": (2, 930, "grid, formats, published"),
-    "comparison": (2, 1140, "differences, intervals"),
     "tasks": (3, 110, "what is predicted and scored"),
     "backbones": (3, 330, "formats, networks, zoo"),
     "probing": (3, 640, "kept vectors, k-NN"),
@@ -27,6 +26,7 @@ BOXES = {
     "heads": (4, 490, "features to predictions"),
     "engine": (4, 700, "network, train, evaluate"),
     "config": (4, 910, "recipes, settings"),
+    "testing": (4, 1140, "contract tests to inherit"),
     "contracts": (5, 400, "types and interfaces"),
     "metrics": (5, 1140, "definitions, meters"),
 }

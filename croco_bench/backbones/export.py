@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from croco_bench.backbones.networks.architecture import IMAGENET, heads_of
+from croco_bench.backbones.networks.architecture import IMAGENET
 from croco_bench.backbones.networks.blocks import Block
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.backbones.networks.position_tables import sincos
@@ -106,9 +106,8 @@ def croco_arguments(backbone: CroCo) -> dict[str, Any]:
 
 
 def _heads(backbone: ViT) -> dict[str, int]:
-    """An extra entry `num_heads` for MAE's and MultiMAE's files, if the number isn't the usual one for the width."""
-    heads = backbone.architecture.heads
-    return {} if heads == heads_of(backbone.embed_dim) else {"num_heads": heads}
+    """An extra entry of MAE's and MultiMAE's files, which otherwise don't say the number of heads."""
+    return {"num_heads": backbone.architecture.heads}
 
 
 def _vit(backbone: ViT) -> State:

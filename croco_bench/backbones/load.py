@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 
 from croco_bench.backbones.formats import State, recognize
+from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.locate import CheckpointSource, locate, parse_source
 from croco_bench.backbones.networks.architecture import ARCHITECTURES, Architecture, TimmNetwork, parse_random
 from croco_bench.backbones.networks.croco import CroCo
+from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.paired import TimmPair
 from croco_bench.backbones.networks.position_tables import resample
 from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.backbones.networks.vit import ViT, grid_of
 from croco_bench.backbones.weights import fill, read_checkpoint
 from croco_bench.contracts import Backbone, Origin
-from croco_bench.errors import FitError, unknown
+from croco_bench.errors import FitError, UsageError, unknown
 from croco_bench.seeding import derive
 from croco_bench.types import Size
 
+NO_FACTS = BackboneFacts()
 
-def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str | None = None) -> Backbone:
+
+def load_backbone(
+    ckpt: str | Path, *, image_size: int | Size = 224, name: str | None = None, facts: BackboneFacts = NO_FACTS
+) -> Backbone:
     """A pre-trained backbone, in eval mode, on the CPU, in float32.
 
     Args:
@@ -33,6 +40,9 @@ def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str |
             fine-tuned files of this project.
         image_size: of the images to encode, an int or (H, W) in pixels; position tables are resampled once for it.
         name: the model's name in results; default: from `ckpt`.
+        facts: about a file, where it doesn't say them or says them wrong. All others that the tensors don't show are taken
+            from the file, from `config.json` and `preprocessor_config.json` next to it, or from the zoo, or are assumed
+            and noted in `origin.notes`.
 
     Raises:
         CheckpointError: the file can't be read, lacks weights, or has weights that don't belong to the network.
@@ -41,12 +51,14 @@ def load_backbone(ckpt: str | Path, *, image_size: int | Size = 224, name: str |
     """
     size, source = _checked_size(image_size), parse_source(ckpt)
     name = name or source.default_name
+    if source.kind in ("timm", "random") and facts != NO_FACTS:
+        raise UsageError(f"{source.text} isn't a file, so settings of [backbone] don't apply to it", "leave them out")
     if source.kind == "timm":
         backbone: Backbone = TimmViT(source.name, size, Origin(source.text, "timm"), name, pretrained=True)
     elif source.kind == "random":
         backbone = _random(source, size, name)
     else:
-        backbone = _from_file(source, size, name)
+        backbone = _from_file(source, size, name, facts)
     return backbone.eval()
 
 
@@ -73,11 +85,11 @@ def _random(source: CheckpointSource, size: Size, name: str) -> Backbone:
         return TimmViT(architecture, size, origin, name, pretrained=False)
 
 
-def _from_file(source: CheckpointSource, size: Size, name: str) -> Backbone:
+def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
     path, license = locate(source)
-    format, raw = recognize(read_checkpoint(path))
-    converted = format.read(raw)
-    origin = Origin(source.text, format.name, raw.sha256, converted.license or license, (*raw.notes, *converted.notes))
+    format, raw = recognize(read_checkpoint(path, facts.state))
+    converted = format.read(raw, Facts(facts, _zoo_facts(source)))
+    origin = Origin(source.text, format.name, raw.sha256, converted.license or license, converted.notes)
     network, state = converted.network, converted.state
     if isinstance(network, TimmNetwork):
         backbone: Backbone = _timm(network, size, origin, name)
@@ -85,6 +97,15 @@ def _from_file(source: CheckpointSource, size: Size, name: str) -> Backbone:
         backbone, state = _empty(network, size, origin, name), _resampled(network, state, size)
     fill(backbone, state, source.text)
     return backbone
+
+
+def _zoo_facts(source: CheckpointSource) -> dict[str, Any]:
+    """Facts of a checkpoint of the zoo, from its architecture."""
+    if source.entry is None:
+        return {}
+    plan = ARCHITECTURES[source.entry.name]
+    facts = {key: getattr(plan, key) for key in ("heads", "mean", "std", "norm_eps", "activation", "positions")}
+    return {**facts, "decoder_heads": plan.decoder.heads} if plan.decoder else facts
 
 
 def _resampled(plan: Architecture, state: State, size: Size) -> State:

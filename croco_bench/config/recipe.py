@@ -75,11 +75,16 @@ class Probe(Table):
 
 
 class Recipe(BaseRecipe):
-    """A recipe of one task. `task` holds the task's own options, checked against its `Options` by `options_of`."""
+    """A recipe of one task.
+
+    `task` holds the task's own options, checked against its `Options` by `options_of`; `backbone` holds facts about the
+    checkpoint that it doesn't say itself, checked against `BackboneFacts`. No built-in recipe has any.
+    """
 
     task_name: str
     head: HeadChoice
     task: dict[str, Any] = Field(default_factory=dict)
+    backbone: dict[str, Any] = Field(default_factory=dict)
     train: Train
     optim: Optim
     decoder: FreshDecoder | None = None
@@ -105,6 +110,7 @@ def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, A
     settings = {
         "head": {"name": recipe.head.name, **_plain(head_options)},
         "task": _plain(task_options),
+        "backbone": recipe.backbone or None,
         "train": recipe.train,
         "optim": recipe.optim,
         "decoder": recipe.decoder,

@@ -130,6 +130,9 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
     """Trains if asked to, scores under every protocol, writes the result and its files."""
     started = datetime.now(UTC)
     paths.folder.mkdir(parents=True, exist_ok=True)
+    if accelerator.is_main_process:
+        for note in setup.model.origin.notes:
+            log(f"{setup.model.name}: {note}")
     trained = _train(setup, paths, accelerator) if setup.request.learns else None
     if trained is None:
         setup.predictor.prepare(accelerator)
@@ -164,11 +167,17 @@ def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Tra
     cache = FeatureCache(
         folder=cache_folder() / "vectors",
         network=setup.network,
-        backbone=setup.model.origin.identity,
+        backbone=_weights_key(setup),
         accelerator=accelerator,
         workers=request.recipe.train.workers,
     )
     return probe(job, cache, setup.evaluations[0], accelerator)
+
+
+def _weights_key(setup: RunSetup) -> str:
+    """Identity of the backbone: its file, and the facts about it that the user stated."""
+    origin, facts = setup.model.origin, setup.request.recipe.backbone
+    return origin.identity + (json.dumps(facts, sort_keys=True) if facts else "")
 
 
 def _score(setup: RunSetup, trained: TrainResult | None, accelerator: Accelerator) -> list[EvalResult]:

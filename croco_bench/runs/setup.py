@@ -14,6 +14,7 @@ import torch
 from croco_bench import files, registry
 from croco_bench.backbones import load_backbone
 from croco_bench.backbones.networks.architecture import Decoder
+from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.paired import with_decoder
 from croco_bench.backbones.save import read_finetuned
 from croco_bench.backbones.weights import fill
@@ -184,7 +185,8 @@ def _open(request: RunRequest, task: Task, folder: Path) -> TaskData:
 def build_network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
     """The backbone of the checkpoint, with a decoder where the task has two views, and a new head."""
     recipe = request.recipe
-    backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name)
+    facts = options_of(BackboneFacts, recipe.backbone, "[backbone]")
+    backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name, facts=facts)
     if task.views == 2:
         backbone = _paired(backbone, recipe.decoder or FreshDecoder(), request.seed)
     torch.manual_seed(derive(request.seed, "head"))

@@ -60,7 +60,7 @@ def test_a_module_in_the_folder_is_enough(state: dict[str, Tensor], tmp_path: Pa
     torch.save({**state, "toy_mark": torch.zeros(1)}, tmp_path / "toy.pth")
     backbone = load_backbone(tmp_path / "toy.pth", image_size=64)
     assert (backbone.origin.format, backbone.family, backbone.mean) == ("Toy", "mae", (0.5, 0.5, 0.5))
-    assert backbone.origin.notes == ("a toy",)
+    assert backbone.origin.notes[0] == "a toy"
 
 
 @pytest.mark.usefixtures("toy")

@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from torch import Tensor
 
+from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.formats.names import Names
 from croco_bench.backbones.formats.wrappers import without_insertions, without_prefix
 from croco_bench.backbones.networks.architecture import Architecture, TimmNetwork
@@ -82,16 +83,17 @@ class Format:
     ignored: tuple[str, ...] = ()
     general: bool = False
 
-    def read(self, raw: RawCheckpoint) -> Converted:
-        """The network and its weights.
+    def read(self, raw: RawCheckpoint, facts: Facts) -> Converted:
+        """The network and its weights, with notes about the facts used.
 
         Raises:
             CheckpointError: a tensor is missing, is neither ignored nor taken, or has a shape that doesn't fit.
+            UsageError: the user stated a fact that has no meaning for this format.
         """
-        names = Names(raw, self.ignored)
+        names = Names(raw, facts, self.ignored)
         converted = self.convert(names)
         names.finish()
-        return converted
+        return replace(converted, notes=(*raw.notes, *converted.notes, *facts.notes(raw.source)))
 
 
 @cache

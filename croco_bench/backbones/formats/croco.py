@@ -117,7 +117,9 @@ def _convert(
     depth = names.take_blocks("enc_blocks", "blocks")
     names.take_layer("enc_norm", "norm")
     _agree(names, kwargs, enc_embed_dim=width, enc_depth=depth, patch_size=patch_size)
-    heads = kwargs.get("enc_num_heads", heads_of(width))
+    # The first release has no arguments: it is a ViT-B.
+    known = heads_of(width) if not kwargs and width == 768 else None
+    heads = names.facts.pick("heads", stated=kwargs.get("enc_num_heads"), known=known, assumed=heads_of(width))
     architecture = Architecture(
         family="croco",
         width=width,
@@ -130,8 +132,8 @@ def _convert(
         positions=kind,
         rope_base=base,
         decoder=_take_decoder(names, kwargs, kind),
-        mean=statistics[0],
-        std=statistics[1],
+        mean=names.facts.pick("mean", known=statistics[0]),
+        std=names.facts.pick("std", known=statistics[1]),
     )
     return Converted(architecture, names.out, (*assumed, *notes))
 
@@ -158,7 +160,9 @@ def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder
     if kind == "fixed":
         names.take("dec_pos_embed", "dec_positions")
     _agree(names, kwargs, dec_embed_dim=width, dec_depth=depth)
-    given = kwargs.get("dec_num_heads", heads_of(width, decoder=True))
+    usual = heads_of(width, decoder=True)
+    known = usual if not kwargs and width == 512 else None
+    given = names.facts.pick("decoder_heads", stated=kwargs.get("dec_num_heads"), known=known, assumed=usual)
     heads = checked_heads(given, width, names.source, "decoder", rope=kind == "rope")
     return Decoder(width, depth, heads, hidden, norm_memory, blocks)
 

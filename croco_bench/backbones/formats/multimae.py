@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from croco_bench.backbones.formats import Converted, Format
-from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape
-from croco_bench.backbones.networks.architecture import Architecture, heads_of
+from croco_bench.backbones.formats.names import Names, encoder_heads, patch_shape
+from croco_bench.backbones.networks.architecture import IMAGENET, Architecture
 
 RGB = "input_adapters.rgb"
 NO_NORM = "MultiMAE has no final norm: the last block's output is used as it is"
@@ -22,13 +22,15 @@ def _convert(names: Names) -> Converted:
         family="multimae",
         width=width,
         depth=names.take_blocks("encoder", "blocks"),
-        heads=checked_heads(names.extras.get("num_heads", heads_of(width)), width, names.source, "encoder"),
+        heads=encoder_heads(names, width),
         hidden=hidden,
         patch_size=patch_size,
         grid=(height, breadth),
         prefix_tokens=tokens,
         positions="fixed",
         final_norm=False,
+        mean=names.facts.pick("mean", known=IMAGENET[0]),
+        std=names.facts.pick("std", known=IMAGENET[1]),
     )
     return Converted(architecture, names.out, (NO_NORM,))
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from croco_bench.backbones.networks.architecture import Grid
+from croco_bench.backbones.formats.facts import Facts
+from croco_bench.backbones.networks.architecture import Grid, heads_of
 from croco_bench.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ _BLOCK_PARTS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 class Names:
     """The tensors of a file, to be taken one by one; missing ones and those left at the end are errors."""
 
-    def __init__(self, raw: RawCheckpoint, ignored: Iterable[str] = ()) -> None:
-        self.source, self.extras, self.out = raw.source, raw.extras, dict[str, Tensor]()
+    def __init__(self, raw: RawCheckpoint, facts: Facts, ignored: Iterable[str] = ()) -> None:
+        self.source, self.extras, self.facts = raw.source, raw.extras, facts
+        self.out: dict[str, Tensor] = {}
         patterns = [re.compile(pattern) for pattern in ignored]
         self._left = {name: tensor for name, tensor in raw.state.items() if not any(p.match(name) for p in patterns)}
 
@@ -109,13 +111,28 @@ def square_grid(count: int, source: str, table: str) -> Grid:
 
 
 def patch_shape(names: Names, layer: str) -> tuple[int, int]:
-    """Width and patch size, from the patch embedding's weight (width, 3, p, p)."""
+    """Width and patch size, from the patch embedding's weight (width, 3, p, p).
+
+    Raises:
+        CheckpointError: the weight has another shape, or another patch size than the user stated.
+    """
     name = f"{layer}.weight"
     width, channels, height, breadth = names.shape(name, "width, 3, p, p")
     if channels != 3 or height != breadth:
         shape = (width, channels, height, breadth)
         raise CheckpointError(f"{names.source}: {name} should have shape (width, 3, p, p), but has {shape}")
+    names.facts.check_patches(width, height, names.source)
     return width, height
+
+
+def encoder_heads(names: Names, width: int) -> int:
+    """Attention heads of an encoder whose file may have an entry `num_heads`; the usual number is an assumption.
+
+    Raises:
+        CheckpointError: the number doesn't suit the width.
+    """
+    heads = names.facts.pick("heads", stated=names.extras.get("num_heads"), assumed=heads_of(width))
+    return checked_heads(heads, width, names.source, "encoder")
 
 
 def checked_heads(heads: object, width: int, source: str, part: str, *, rope: bool = False) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from croco_bench.backbones.formats import Converted, Format
-from croco_bench.backbones.formats.names import Names
+from croco_bench.backbones.formats.names import Names, checked_heads
 from croco_bench.backbones.networks.architecture import Architecture, Decoder, TimmNetwork
 from croco_bench.errors import CheckpointError
 
@@ -24,14 +25,26 @@ def _convert_finetuned(names: Names) -> Converted:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise _damaged(names, "fine-tune again") from error
     names.take_below("backbone.")
+    if isinstance(network, Architecture):
+        network = _with_facts(names, network)
     trained = f"fine-tuned on {described.get('task', 'an unnamed task')} from {source}"
     return Converted(network, names.out, (trained, *notes), license)
 
 
 def _convert_pretrained(names: Names) -> Converted:
-    network = _architecture(names)
+    network = _with_facts(names, _architecture(names))
     names.take_below("backbone.")
     return Converted(network, names.out)
+
+
+def _with_facts(names: Names, plan: Architecture) -> Architecture:
+    """The network that the file describes, or what a user says otherwise."""
+    names.facts.check_patches(plan.width, plan.patch_size, names.source)
+    picked = {
+        key: names.facts.pick(key, stated=getattr(plan, key)) for key in ("mean", "std", "norm_eps", "activation")
+    }
+    heads = checked_heads(names.facts.pick("heads", stated=plan.heads), plan.width, names.source, "encoder")
+    return replace(plan, heads=heads, **picked)
 
 
 def _architecture(names: Names) -> Architecture:

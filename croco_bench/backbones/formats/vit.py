@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.formats.multimae import NO_NORM
-from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape, square_grid
-from croco_bench.backbones.networks.architecture import Architecture, heads_of
+from croco_bench.backbones.formats.names import Names, encoder_heads, patch_shape, square_grid
+from croco_bench.backbones.networks.architecture import IMAGENET, Architecture
 from croco_bench.errors import CheckpointError
 
 Family = Literal["mae", "multimae", "vit"]
@@ -36,15 +36,23 @@ def convert_vit(names: Names, family: Family, norm: str | None, notes: tuple[str
         family=family,
         width=width,
         depth=names.take_blocks("blocks", "blocks"),
-        heads=checked_heads(names.extras.get("num_heads", heads_of(width)), width, names.source, "encoder"),
+        heads=encoder_heads(names, width),
         hidden=hidden,
         patch_size=patch_size,
         grid=square_grid(len(table), names.source, "pos_embed"),
         prefix_tokens=prefix,
-        positions="learned" if family == "vit" else "fixed",
         final_norm=norm is not None,
+        **_conventions(names, family),
     )
     return Converted(architecture, names.out, notes)
+
+
+def _conventions(names: Names, family: Family) -> dict[str, Any]:
+    """Facts that MAE and MultiMAE fix, and that other ViTs only usually have."""
+    usual = {"mean": IMAGENET[0], "std": IMAGENET[1], "norm_eps": 1e-6, "activation": "gelu"}
+    if family == "vit":
+        return {key: names.facts.pick(key, assumed=value) for key, value in {**usual, "positions": "learned"}.items()}
+    return {key: names.facts.pick(key, known=value) for key, value in {**usual, "positions": "fixed"}.items()}
 
 
 def _convert_mae(names: Names) -> Converted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from croco_bench.backbones.networks.facts import Activation, Channels
 from croco_bench.errors import UsageError
 from croco_bench.types import Size
 
@@ -63,6 +64,8 @@ class Architecture:
         decoder: the cross-view decoder, if there is one.
         mean: of the RGB channels in pre-training, for images in [0, 1].
         std: standard deviation of these channels.
+        norm_eps: epsilon of the encoder's layer norms.
+        activation: of the encoder's MLPs.
     """
 
     family: Literal["croco", "mae", "multimae", "vit"]
@@ -77,8 +80,10 @@ class Architecture:
     rope_base: float = 100.0
     final_norm: bool = True
     decoder: Decoder | None = None
-    mean: tuple[float, float, float] = IMAGENET[0]
-    std: tuple[float, float, float] = IMAGENET[1]
+    mean: Channels = IMAGENET[0]
+    std: Channels = IMAGENET[1]
+    norm_eps: float = 1e-6
+    activation: Activation = "gelu"
 
     def to_plain(self) -> dict[str, Any]:
         """Values for JSON."""

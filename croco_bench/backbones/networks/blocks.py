@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath, Mlp, QuickGELU
 from torch import Tensor, nn
 
 from croco_bench.backbones.networks.attention import Attention, CrossAttention, RopeTables
+from croco_bench.backbones.networks.facts import Activation
 
 # All families here were trained with 1e-6; torch's default is 1e-5.
 EPSILON = 1e-6
 
 
-def layer_norm(width: int) -> nn.LayerNorm:
-    """LayerNorm with the epsilon of these families, 1e-6."""
-    return nn.LayerNorm(width, eps=EPSILON)
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "quick_gelu": QuickGELU,
+}
+
+
+def layer_norm(width: int, eps: float = EPSILON) -> nn.LayerNorm:
+    """LayerNorm, by default with the epsilon of these families."""
+    return nn.LayerNorm(width, eps=eps)
 
 
 class Block(nn.Module):
     """Pre-norm self-attention and MLP."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(
+        self, width: int, heads: int, hidden: int, *, eps: float = EPSILON, activation: Activation = "gelu"
+    ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = layer_norm(width), layer_norm(width)
+        self.norm1, self.norm2 = layer_norm(width, eps), layer_norm(width, eps)
         self.attn = Attention(width, heads)
-        self.mlp = Mlp(width, hidden)
+        self.mlp = Mlp(width, hidden, act_layer=_ACTIVATIONS[activation])
         self.drop_path: nn.Module = nn.Identity()
 
     def forward(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:

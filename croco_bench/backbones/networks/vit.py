@@ -68,8 +68,12 @@ class ViT(Backbone):
         self.has_cls = tokens > 0
         self.prefix = nn.Parameter(torch.zeros(1, tokens, width)) if tokens else None
         self._add_positions("positions", width)
-        self.blocks = nn.ModuleList(Block(width, architecture.heads, architecture.hidden) for _ in range(self.depth))
-        self.norm: nn.Module = layer_norm(width) if architecture.final_norm else nn.Identity()
+        self.blocks = nn.ModuleList(self._block() for _ in range(self.depth))
+        self.norm: nn.Module = layer_norm(width, architecture.norm_eps) if architecture.final_norm else nn.Identity()
+
+    def _block(self) -> Block:
+        plan = self.architecture
+        return Block(plan.width, plan.heads, plan.hidden, eps=plan.norm_eps, activation=plan.activation)
 
     def _add_positions(self, name: str, width: int) -> None:
         """Registers a table for the current grid: a parameter where learned, a buffer where fixed, None with RoPE."""
