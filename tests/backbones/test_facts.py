@@ -10,7 +10,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from croco_bench import load_backbone
+from croco_bench import load_backbone, run
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.networks.architecture import HALF, IMAGENET
 from croco_bench.backbones.networks.facts import BackboneFacts
@@ -19,7 +19,9 @@ from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import fingerprint, load_recipe, resolve
 from croco_bench.errors import CheckpointError, UsageError
+from croco_bench.records.store import ResultPaths
 from croco_bench.registry import heads, tasks
+from croco_bench.tables.show import show
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
 
@@ -171,3 +173,18 @@ def test_unknown_settings_of_the_backbone_get_suggestions() -> None:
     with pytest.raises(UsageError, match=r"\[backbone\]: heads: input should be greater than 0"):
         options_of(BackboneFacts, {"heads": 0}, "[backbone]")
     assert options_of(BackboneFacts, {"mean": [0.5, 0.5, 0.5]}, "[backbone]").mean == (0.5, 0.5, 0.5)
+
+
+def test_a_run_prints_assumptions_once_and_keeps_them(
+    tiny_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe's size is 64 pixels; the file states nothing."""
+    path = save(timm_vit(img_size=64, depth=4), tmp_path)
+    changes = ["backbone.heads=6", "backbone.mean=[0.5, 0.5, 0.5]", "train.steps=3"]
+    result = run("nyuv2-depth", path, recipe="smoke", data_root=tiny_data, results=tmp_path, changes=changes, limit=4)
+    assert result is not None
+    (assumed,) = [text for text in result.protocol.deviations if "assumed" in text]
+    assert "heads" not in assumed and "mean" not in assumed and "std=[0.229, 0.224, 0.225]" in assumed
+    assert result.settings["backbone"] == {"heads": 6, "mean": [0.5, 0.5, 0.5]}
+    assert capfd.readouterr().err.count("assumed") == 1
+    assert assumed in show(ResultPaths(tmp_path, "smoke", "nyuv2-depth", "net", 0).json)
