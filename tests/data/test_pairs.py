@@ -1,8 +1,7 @@
-"""Lists of pairs in every published layout, mixtures of them, what is held out, and rooms without end."""
+"""Lists of image pairs in every published layout."""
 
 import json
 import pickle
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,8 @@ import numpy as np
 import pytest
 
 from croco_bench.data.datasets.habitat import prepare as list_habitat
-from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.data.pairs import PairList, open_pairs
-from croco_bench.data.rooms.endless import EndlessRooms
-from croco_bench.errors import BenchError, DataError
-from croco_bench.pretraining import recipe as recipes
-from croco_bench.pretraining.build import build
-from croco_bench.pretraining.sources import PretrainSource, open_source
+from croco_bench.errors import DataError
 
 # Colours (RGB) that JPEG keeps apart.
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
@@ -44,9 +38,6 @@ def shown(reader: PairList, index: int) -> tuple[list[int], list[int]]:
 def named_list(folder: Path, text: str, name: str = "list.txt") -> PairList:
     (folder / name).write_bytes(text.encode())
     return open_pairs(folder / name)
-
-
-# --- layouts ---
 
 
 def habitat(root: Path) -> Path:
@@ -194,9 +185,6 @@ def test_lists_are_told_apart_by_their_content(tmp_path: Path) -> None:
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
 
 
-# --- the release's own list ---
-
-
 def test_listing_below_a_path_that_says_val(tmp_path: Path) -> None:
     root = tmp_path / "eval" / "val" / "habitat_release"
     for scene in ("hm3d/train/b", "hm3d/train/a", "hm3d/val/c", "hm3d/minival/d", "valley", "replica_cad_baked"):
@@ -216,9 +204,6 @@ def test_a_release_without_pairs_isnt_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no pairs"):
         list_habitat(tmp_path)
     assert not (tmp_path / "pairs.txt").exists()
-
-
-# --- images ---
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -246,138 +231,3 @@ def test_half_an_image_is_no_image(ending: str, share: float, tmp_path: Path) ->
 def test_missing_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no readable .*gone\.jpg \(No such file"):
         named_list(tmp_path, "gone.jpg gone.jpg\n")[0]["pair"].image(1)
-
-
-def test_an_image_that_is_too_small_is_named(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in "ab"]
-    for folder in folders:
-        paint_pair(folder / "1.png", folder / "2.png")
-    (tmp_path / "list.txt").write_text("a/1.png a/2.png\nb/1.png b/2.png\n")
-    source = opened([str(tmp_path / "list.txt")], "data.holdout=0", "data.resize=0")
-    for prepare in (source.train_transform, source.val_transform):
-        with pytest.raises(DataError, match=r"a/1\.png: an image of 16x16 pixels is smaller than the crop of 64x64"):
-            prepare(source.train[0], np.random.default_rng(0))
-
-
-# --- mixtures ---
-
-
-class Numbers:
-    """A reader of its own name and indices."""
-
-    split, miniature = "train", False
-
-    def __init__(self, name: str, count: int) -> None:
-        self.dataset, self.available = name, count
-        self.groups = [f"{name}{index // 2}" for index in range(count)]
-
-    def __len__(self) -> int:
-        return self.available
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"id": (self.dataset, index), "group": self.groups[index]}
-
-    def fingerprint(self) -> str:
-        return f"{self.dataset}{self.available}"
-
-
-def test_weights_say_how_often_a_set_comes_up() -> None:
-    mixture = Mixture([Numbers("a", 10), Numbers("b", 7), Numbers("c", 8), Numbers("d", 6)], [1, 2, 0.5, 1.5], seed=0)
-    assert len(mixture) == mixture.available == 10 + 14 + 4 + 9
-    items = [mixture[index] for index in range(len(mixture))]
-    counts = Counter(item["id"] for item in items)
-    by_set = {name: sorted(count for (of, _), count in counts.items() if of == name) for name in "abcd"}
-    assert by_set == {"a": [1] * 10, "b": [2] * 7, "c": [1] * 4, "d": [1, 1, 1, 2, 2, 2]}
-    assert [group.partition("/")[2] for group in mixture.groups] == [item["group"] for item in items]
-    assert mixture.dataset == "a+2*b+0.5*c+1.5*d"
-
-
-def test_mixtures_are_the_same_everywhere_and_say_what_they_hold() -> None:
-    def order(weights: list[float], seed: int = 0) -> list[Any]:
-        mixture = Mixture([Numbers("a", 9), Numbers("b", 9)], weights, seed)
-        return [mixture[index]["id"] for index in range(len(mixture))]
-
-    assert order([1, 0.5]) == order([1, 0.5])
-    assert order([1, 0.5]) != order([1, 0.5], seed=1)
-    prints = {
-        Mixture([Numbers("a", 9), Numbers("b", 9)], weights, 0).fingerprint()
-        for weights in ([1, 1], [1, 2], [2, 1], [1, 0.5])
-    }
-    assert len(prints) == 4
-    assert len(Mixture([Numbers("a", 9)], [0.01], 0)) == 1
-
-
-# --- what is held out ---
-
-
-def scenes_of(folder: Path, scenes: int, each: int) -> str:
-    """A list of pairs whose images aren't there."""
-    folder.mkdir()
-    lines = [f"s{scene}/{pair}_1.jpeg s{scene}/{pair}_2.jpeg\n" for scene in range(scenes) for pair in range(each)]
-    (folder / "pairs.txt").write_text("".join(lines))
-    return str(folder)
-
-
-def opened(pairs: list[str], *changes: str) -> PretrainSource:
-    recipe = recipes.load("mini", [f"data.pairs={json.dumps(pairs)}", *changes])
-    return open_source(recipe.data, build(recipe, 0), recipe.train.image_size, None)
-
-
-def test_held_out_scenes_are_never_trained_on(tmp_path: Path) -> None:
-    source = opened([scenes_of(tmp_path / "a", 40, 5)], "data.holdout=20")
-    assert source.held_out is not None
-    assert len(source.held_out) == 20
-    assert len(source.train) == 200 - 20
-    assert not set(source.train.groups) & set(source.held_out.groups)
-    again = opened([str(tmp_path / "a")], "data.holdout=20").held_out
-    assert again is not None
-    assert list(again.groups) == list(source.held_out.groups)
-
-
-def test_large_scenes_are_held_out_several_at_once(tmp_path: Path) -> None:
-    """As in the Habitat release: one scene would do for the number, but not for a reference view of another scene."""
-    source = opened([scenes_of(tmp_path / "a", 50, 100)], "data.holdout=32")
-    assert source.held_out is not None
-    assert len(source.held_out) == 32
-    assert len(set(source.held_out.groups)) >= 4
-    assert not set(source.train.groups) & set(source.held_out.groups)
-
-
-def test_every_set_has_its_part_held_out(tmp_path: Path) -> None:
-    pairs = [scenes_of(tmp_path / name, 10, 4) for name in ("a", "b")]
-    source = opened(pairs, "data.holdout=16", "data.weights=[1.0, 2.0]")
-    assert source.held_out is not None
-    assert Counter(group[:2] for group in source.held_out.groups) == {"0/": 8, "1/": 8}
-    assert not set(source.train.groups) & set(source.held_out.groups)
-    assert Counter(group[:2] for group in source.train.groups) == {"0/": 32, "1/": 64}
-
-
-def test_pairs_of_one_scene_cant_be_held_out(tmp_path: Path) -> None:
-    pairs = [scenes_of(tmp_path / "a", 1, 9)]
-    with pytest.raises(BenchError, match=r"data\.holdout=0"):
-        opened(pairs, "data.holdout=2")
-    assert opened(pairs, "data.holdout=0").held_out is None
-
-
-# --- rooms ---
-
-
-def test_rooms_are_a_function_of_seed_and_index() -> None:
-    def views(seed: int, index: int) -> np.ndarray[Any, Any]:
-        pair = EndlessRooms(16, count=10, seed=seed)[index]["pair"]
-        return np.stack([pair.image(1), pair.image(2)])
-
-    first = views(0, 3)
-    assert (first.dtype, first.shape) == (np.uint8, (2, 16, 16, 3))
-    assert np.array_equal(first, views(0, 3))
-    assert not np.array_equal(first, views(0, 4))
-    assert not np.array_equal(first, views(1, 3))
-    assert not np.array_equal(first[0], first[1])
-
-
-def test_rooms_say_what_they_are() -> None:
-    prints = {EndlessRooms(side, count, seed).fingerprint() for side in (16, 24) for count in (5, 6) for seed in (0, 1)}
-    assert len(prints) == 8
-    rooms = EndlessRooms(16, count=6)
-    assert len(set(rooms.groups)) == len(rooms) == 6
-    assert rooms.miniature

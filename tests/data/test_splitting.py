@@ -1,3 +1,5 @@
+"""Splits by scene, limited runs, and evenly spaced indices."""
+
 import pickle
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,3 +1,5 @@
+"""Metrics of depth, by hand and pixel by pixel."""
+
 import math
 
 import numpy as np

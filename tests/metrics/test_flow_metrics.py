@@ -1,3 +1,5 @@
+"""Metrics of optical flow, by hand: pooled pixels, bins, missing masks and four truths per pixel."""
+
 import numpy as np
 import pytest
 

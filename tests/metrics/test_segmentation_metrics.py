@@ -1,3 +1,5 @@
+"""Metrics of segmentation, compared with a confusion matrix made pixel by pixel."""
+
 import time
 
 import numpy as np

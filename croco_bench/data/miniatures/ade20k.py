@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from croco_bench.data.formats.images import write_image
 from croco_bench.data.miniatures.miniature import Advance, Miniature
 from croco_bench.data.rooms.camera import sample_camera
-from croco_bench.data.rooms.classes import ID, THINGS
+from croco_bench.data.rooms.classes import CLASSES, ID
 from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.render import View, render
 from croco_bench.errors import UsageError
 from croco_bench.seeding import make_rng
 from croco_bench.types import Size
 
-_LABELS = np.array([thing.ade20k for thing in THINGS], dtype=np.uint8)
+_LABELS = np.array([kind.ade20k for kind in CLASSES], dtype=np.uint8)
 _SHELL = [ID["wall"], ID["floor"], ID["ceiling"]]
 
 

@@ -23,7 +23,7 @@ def write_multimae(folder: Path, spec: HabitatMini, seed: int, pool: Executor, a
     """Writes `train/{rgb,depth,semseg}/<room>/%08d_{1,2}` as `.jpeg`, 16-bit `.png` and 8-bit `.png`.
 
     The views are those of `write_habitat` for equal settings and seed, and the JPEG files are equal byte for byte, so that
-    objectives for pairs and for single images can be compared on equal images. Classes are indices of `THINGS`.
+    objectives for pairs and for single images can be compared on equal images. Classes are indices of `CLASSES`.
     """
     for pairs in pool.map(_write_room, room_jobs(folder, spec, seed), chunksize=4):
         advance(pairs)

@@ -12,7 +12,7 @@ import scipy.io
 
 from croco_bench.data.miniatures.miniature import Advance, Miniature
 from croco_bench.data.rooms.camera import sample_camera
-from croco_bench.data.rooms.classes import THINGS
+from croco_bench.data.rooms.classes import CLASSES
 from croco_bench.data.rooms.generator import make_scene, room_seed
 from croco_bench.data.rooms.render import View, render
 from croco_bench.errors import UsageError
@@ -68,7 +68,7 @@ def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advanc
             advance(len(views))
         _write_cells(file, "scenes", scenes)
         _write_cells(file, "sceneTypes", [name.rpartition("_")[0] for name in scenes])
-        _write_cells(file, "names", [thing.name for thing in THINGS[1:]])
+        _write_cells(file, "names", [kind.name for kind in CLASSES[1:]])
     with path.open("r+b") as stream:
         stream.write(_HEADER.ljust(124) + b"\x00\x02IM")
     numbers = np.arange(1, total + 1, dtype=np.uint16)[:, None]

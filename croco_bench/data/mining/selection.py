@@ -51,15 +51,15 @@ class SelectedPairs:
 
 
 def select_pairs(
-    surfaces: list[Surface], wanted: PairCriteria, matching: Matching, rng: np.random.Generator
+    surfaces: list[Surface], criteria: PairCriteria, matching: Matching, rng: np.random.Generator
 ) -> SelectedPairs:
-    """Selects pairs of frames that meet `wanted`, each compared exactly. The order depends only on `rng`."""
+    """Selects pairs of frames that meet `criteria`, each compared exactly. The order depends only on `rng`."""
     candidates = np.argwhere(np.triu(_frusta_overlap(surfaces), 1))
     candidates = candidates[rng.permutation(len(candidates))[:_MAX_ESTIMATES]]
     estimates = _estimates(surfaces, candidates, matching)
-    near = (estimates >= wanted.low - _MARGIN) & (estimates <= wanted.high + _MARGIN)
-    order = _interleaved(estimates[near], wanted)
-    compared, kept = _compare(surfaces, candidates[near][order], wanted, matching)
+    near = (estimates >= criteria.low - _MARGIN) & (estimates <= criteria.high + _MARGIN)
+    order = _interleaved(estimates[near], criteria)
+    compared, kept = _compare(surfaces, candidates[near][order], criteria, matching)
     seen_range = (float(estimates.min()), float(estimates.max())) if len(estimates) else None
     return SelectedPairs(kept, len(estimates), compared, seen_range)
 
@@ -98,15 +98,15 @@ def _estimates(surfaces: list[Surface], pairs: Array, matching: Matching) -> Arr
     return result
 
 
-def _bin(share: Array | float, wanted: PairCriteria) -> Array:
+def _bin(share: Array | float, criteria: PairCriteria) -> Array:
     """Index of the bin of the wanted range; shares outside the range are in the first or last bin."""
-    width = max(wanted.high - wanted.low, 1e-9) / _BINS
-    return np.clip((np.asarray(share) - wanted.low) // width, 0, _BINS - 1).astype(np.intp)
+    width = max(criteria.high - criteria.low, 1e-9) / _BINS
+    return np.clip((np.asarray(share) - criteria.low) // width, 0, _BINS - 1).astype(np.intp)
 
 
-def _interleaved(estimates: Array, wanted: PairCriteria) -> Array:
+def _interleaved(estimates: Array, criteria: PairCriteria) -> Array:
     """An order that takes the first pair of each bin, then the second of each, and so on."""
-    bins = _bin(estimates, wanted)
+    bins = _bin(estimates, criteria)
     turn = np.zeros(len(bins), dtype=np.intp)
     for number in range(_BINS):
         turn[bins == number] = np.arange((bins == number).sum())
@@ -116,9 +116,9 @@ def _interleaved(estimates: Array, wanted: PairCriteria) -> Array:
 class _KeptPairs:
     """Pairs kept so far, within the limits per frame and per sequence."""
 
-    def __init__(self, wanted: PairCriteria) -> None:
+    def __init__(self, criteria: PairCriteria) -> None:
         self.pairs: list[ComparedPair] = []
-        self._wanted, self._uses = wanted, Counter[int]()
+        self._wanted, self._uses = criteria, Counter[int]()
 
     def accepts(self, first: int, second: int) -> bool:
         """Whether a pair of these frames would stay within the limits."""
@@ -133,22 +133,22 @@ class _KeptPairs:
 
 
 def _compare(
-    surfaces: list[Surface], pairs: Array, wanted: PairCriteria, matching: Matching
+    surfaces: list[Surface], pairs: Array, criteria: PairCriteria, matching: Matching
 ) -> tuple[int, list[ComparedPair]]:
     """Number of pairs compared exactly, and the kept ones: an equal quota of each bin first, then the others."""
-    kept, others, filled = _KeptPairs(wanted), list[ComparedPair](), Counter[int]()
-    quota = -(-wanted.per_sequence // _BINS)
+    kept, others, filled = _KeptPairs(criteria), list[ComparedPair](), Counter[int]()
+    quota = -(-criteria.per_sequence // _BINS)
     compared = 0
     for first, second in pairs.tolist():
-        if compared >= _MAX_COMPARISONS * wanted.per_sequence:
+        if compared >= _MAX_COMPARISONS * criteria.per_sequence:
             break
         if not kept.accepts(first, second):
             continue
         compared += 1
         shares = surface_covisibility(surfaces[first], surfaces[second], matching)
-        if not wanted.low <= min(shares) <= wanted.high:
+        if not criteria.low <= min(shares) <= criteria.high:
             continue
-        number = int(_bin(min(shares), wanted))
+        number = int(_bin(min(shares), criteria))
         if filled[number] < quota:
             filled[number] += 1
             kept.add((first, second, *shares))

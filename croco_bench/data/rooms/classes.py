@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Thing:
+class SemanticClass:
     """A semantic class; id 0 of a label set means unlabelled."""
 
     name: str
@@ -14,23 +14,23 @@ class Thing:
     ade20k: int
 
 
-THINGS = (
-    Thing("void", 0, 0),
-    Thing("wall", 1, 1),
-    Thing("floor", 2, 4),
-    Thing("ceiling", 22, 6),
-    Thing("cabinet", 3, 11),
-    Thing("bed", 4, 8),
-    Thing("chair", 5, 20),
-    Thing("sofa", 6, 24),
-    Thing("table", 7, 16),
-    Thing("door", 8, 15),
-    Thing("window", 9, 9),
-    Thing("picture", 11, 23),
-    Thing("pillow", 18, 40),
-    Thing("box", 29, 42),
-    Thing("lamp", 35, 37),
-    Thing("column", 38, 43),
-    Thing("ball", 40, 120),
+CLASSES = (
+    SemanticClass("void", 0, 0),
+    SemanticClass("wall", 1, 1),
+    SemanticClass("floor", 2, 4),
+    SemanticClass("ceiling", 22, 6),
+    SemanticClass("cabinet", 3, 11),
+    SemanticClass("bed", 4, 8),
+    SemanticClass("chair", 5, 20),
+    SemanticClass("sofa", 6, 24),
+    SemanticClass("table", 7, 16),
+    SemanticClass("door", 8, 15),
+    SemanticClass("window", 9, 9),
+    SemanticClass("picture", 11, 23),
+    SemanticClass("pillow", 18, 40),
+    SemanticClass("box", 29, 42),
+    SemanticClass("lamp", 35, 37),
+    SemanticClass("column", 38, 43),
+    SemanticClass("ball", 40, 120),
 )
-ID = {thing.name: index for index, thing in enumerate(THINGS)}
+ID = {kind.name: index for index, kind in enumerate(CLASSES)}

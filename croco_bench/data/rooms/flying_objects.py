@@ -168,7 +168,7 @@ def _chair() -> trimesh.Trimesh:
     return chair
 
 
-# Shape -> its class in `classes.THINGS`, and its mesh.
+# Shape -> its class in `classes.CLASSES`, and its mesh.
 _SHAPES: dict[str, tuple[str, Callable[[], trimesh.Trimesh]]] = {
     "ball": ("ball", _ball),
     "cube": ("box", _cube),

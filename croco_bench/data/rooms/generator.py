@@ -46,10 +46,10 @@ def _shell(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
         ("wall", _WALL, (width, thickness, height), (width / 2, -thickness / 2, height / 2)),
         ("wall", _WALL, (width, thickness, height), (width / 2, length + thickness / 2, height / 2)),
     )
-    for thing, kinds, extents, center in sides:
+    for class_name, kinds, extents, center in sides:
         # Slightly larger than the room, so that no ray passes through a corner.
         enlarged = tuple(side + 0.02 * (side > 1) for side in extents)
-        builder.box(builder.start(thing, kinds), enlarged, center, 0.0, (0.0, 0.0))
+        builder.box(builder.start(class_name, kinds), enlarged, center, 0.0, (0.0, 0.0))
 
 
 def _table(builder: SceneBuilder, size: tuple[float, float, float]) -> None:
@@ -169,15 +169,15 @@ def _on_wall(builder: SceneBuilder, size: tuple[float, float, float], layer: int
     """A picture, a window or a door: a thin box on a wall, thicker for higher `layer`, so that no two share a surface."""
     rng = builder.rng
     width, length, height = size
-    thing = ("picture", "picture", "window", "door")[int(rng.integers(4))]
-    across, tall = (0.9, 2.0) if thing == "door" else (rng.uniform(0.5, 1.3), rng.uniform(0.4, 0.9))
-    middle = tall / 2 if thing == "door" else float(rng.uniform(1.2, min(1.7, height - tall / 2 - 0.1)))
+    class_name = ("picture", "picture", "window", "door")[int(rng.integers(4))]
+    across, tall = (0.9, 2.0) if class_name == "door" else (rng.uniform(0.5, 1.3), rng.uniform(0.4, 0.9))
+    middle = tall / 2 if class_name == "door" else float(rng.uniform(1.2, min(1.7, height - tall / 2 - 0.1)))
     side = int(rng.integers(4))
     along = float(rng.uniform(0.7, (length if side < 2 else width) - 0.7))
     origin = ((0, along), (width, along), (along, 0), (along, length))[side]
-    kinds = _PLAIN if thing == "window" else _ANY
+    kinds = _PLAIN if class_name == "window" else _ANY
     builder.box(
-        builder.start(thing, kinds),
+        builder.start(class_name, kinds),
         (across, 0.06 + 0.012 * layer, tall),
         (0, 0, middle),
         0.5 * np.pi if side < 2 else 0.0,

@@ -25,7 +25,7 @@ class View:
         rgb: (H, W, 3) uint8.
         depth_m: depth (H, W) float32 along the optical axis.
         normals: unit normals (H, W, 3) float32 in camera axes, towards the camera.
-        semantic: classes (H, W) int32, indices of `classes.THINGS`.
+        semantic: classes (H, W) int32, indices of `classes.CLASSES`.
         instance: objects (H, W) int32 of the scene.
     """
 

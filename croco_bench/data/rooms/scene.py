@@ -24,7 +24,7 @@ class Scene:
         size: extent along the axes.
         triangles: (n, 3, 3).
         owner: object (n,) of each triangle.
-        semantic: class (k,) of each object, index of `classes.THINGS`; object 0 stands for "no object".
+        semantic: class (k,) of each object, index of `classes.CLASSES`; object 0 stands for "no object".
         textures: a texture per object.
         lights: positions (m, 3).
         power: strengths (m,) of the lights.
@@ -87,9 +87,9 @@ class SceneBuilder:
         self.kinds: list[tuple[str, ...]] = [("plain",)]
         self._taken: list[tuple[float, float, float]] = []
 
-    def start(self, thing: str, kinds: tuple[str, ...]) -> int:
-        """Starts a new object of class `thing`, with one of these kinds of texture; returns its number."""
-        self.semantic.append(ID[thing])
+    def start(self, class_name: str, kinds: tuple[str, ...]) -> int:
+        """Starts a new object of class `class_name`, with one of these kinds of texture; returns its number."""
+        self.semantic.append(ID[class_name])
         self.kinds.append(kinds)
         return len(self.semantic) - 1
 

@@ -12,7 +12,7 @@ from PIL import Image
 from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader, check, standardised
 from croco_bench.data.miniatures.habitat import HabitatMini, pairs_of, room_jobs, write_habitat
 from croco_bench.data.miniatures.multimae import DEPTH_UNITS_PER_M, write_multimae
-from croco_bench.data.rooms.classes import THINGS
+from croco_bench.data.rooms.classes import CLASSES
 from croco_bench.data.rooms.generator import make_scene
 from croco_bench.errors import DataError
 from croco_bench.types import Array
@@ -68,7 +68,7 @@ def test_the_writers_images_are_those_of_the_pairs(rooms: Path) -> None:
 
 
 def test_depth_and_classes_are_those_of_the_views(rooms: Path) -> None:
-    reader = MultimaeReader(rooms / "multimae", classes=len(THINGS))
+    reader = MultimaeReader(rooms / "multimae", classes=len(CLASSES))
     views = []
     for job in room_jobs(rooms, SPEC, 3):
         for _, pair in pairs_of(make_scene(job.seed), job):
@@ -322,8 +322,8 @@ def test_standardised_depth() -> None:
 
 
 def test_a_written_room_survives_the_whole_way(rooms: Path) -> None:
-    reader, rng = MultimaeReader(rooms / "multimae", classes=len(THINGS)), np.random.default_rng(0)
+    reader, rng = MultimaeReader(rooms / "multimae", classes=len(CLASSES)), np.random.default_rng(0)
     for index in range(len(reader)):
         sample = JointCrop(side=32)(reader[index], rng)
         assert bool(sample["view1"].isfinite().all()) and float(sample["view1"].abs().max()) < 3
-        assert float(sample["depth"].abs().max()) < 20 and int(sample["semseg"].max()) < len(THINGS)
+        assert float(sample["depth"].abs().max()) < 20 and int(sample["semseg"].max()) < len(CLASSES)

@@ -1,3 +1,5 @@
+"""Posed video in the layouts of 7-Scenes and ScanNet: splits, intrinsics, depths, poses, and damaged files."""
+
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

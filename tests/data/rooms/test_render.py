@@ -1,26 +1,17 @@
+"""Cameras and rendered views: depth, normals, flow, occlusion and co-visibility agree with each other."""
+
 import hashlib
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from croco_bench.data.miniatures.nyuv2 import NYUv2Mini, room_jobs
-from croco_bench.data.miniatures.seven_scenes import (
-    SevenScenesMini,
-    shared_view,
-    write_sevenscenes,
-)
-from croco_bench.data.posed.retrieval_lists import find_lists
-from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
 from croco_bench.data.rooms.camera import Camera, intrinsics, look, nudge, sample_camera
-from croco_bench.data.rooms.classes import ID, THINGS
-from croco_bench.data.rooms.generator import make_scene, room_seed
+from croco_bench.data.rooms.classes import CLASSES, ID
+from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import (
     RenderedViews,
     View,
@@ -32,12 +23,10 @@ from croco_bench.data.rooms.render import (
     visible_from,
 )
 from croco_bench.data.rooms.scene import Scene
-from croco_bench.data.rooms.textures import KINDS, Textures
-from croco_bench.data.rooms.trajectory import CameraAnchor, sample_trajectory
-from croco_bench.seeding import make_rng
 from croco_bench.types import Array
 
 SIZE = (60, 80)
+
 SEEDS = range(8)
 
 
@@ -216,19 +205,11 @@ def test_depth_and_labels_stay_in_their_ranges() -> None:
             assert view.depth_m.min() > 0.2 and view.depth_m.max() < 10
             assert view.rgb.dtype == np.uint8 and view.rgb.shape == (*size, 3) and view.rgb.std() > 2
             assert view.instance.min() >= 1 and view.instance.max() < 256
-            assert view.semantic.min() >= 1 and view.semantic.max() < len(THINGS)
+            assert view.semantic.min() >= 1 and view.semantic.max() < len(CLASSES)
             for instance in np.unique(view.instance):
                 assert set(view.semantic[view.instance == instance]) == {scene.semantic[instance]}
             things |= set(view.semantic.ravel().tolist())
     assert {ID["wall"], ID["floor"], ID["ceiling"]} < things and len(things) > 10
-
-
-def test_classes_have_ids_in_both_label_sets() -> None:
-    assert [ID[thing.name] for thing in THINGS] == list(range(len(THINGS)))
-    for key, most in (("nyu40", 40), ("ade20k", 150)):
-        ids = [getattr(thing, key) for thing in THINGS]
-        assert ids[0] == 0 and len(set(ids)) == len(ids)
-        assert all(1 <= one <= most for one in ids[1:])
 
 
 def test_covisibility_counts_what_is_not_occluded(pairs: list[tuple[Scene, RenderedViews]]) -> None:
@@ -264,39 +245,6 @@ def test_a_point_looks_the_same_from_both_views(pairs: list[tuple[Scene, Rendere
     assert tested > 0.3 * len(pairs) * SIZE[0] * SIZE[1]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_textures_are_functions_of_the_point_alone(kind: str) -> None:
-    rng = np.random.default_rng(3)
-    textures = Textures.sample([(kind,)] * 4, rng)
-    points = rng.uniform(0, 6, (2000, 3)).astype(np.float32)
-    owner = rng.integers(0, 4, 2000)
-    colors = textures.color(points, owner)
-    assert colors.min() >= 0 and colors.max() <= 1
-    order = rng.permutation(2000)
-    assert np.array_equal(textures.color(points[order], owner[order]), colors[order])
-    assert np.array_equal(textures.color(points[:1], owner[:1]), colors[:1])
-    for number in range(4):
-        mine = colors[owner == number]
-        assert (float(mine.std(axis=0).max()) > 0.02) == (kind != "plain")
-    assert len({tuple(row) for row in textures.first.tolist()}) == 4
-
-
-def test_things_on_walls_share_no_surface() -> None:
-    for seed in range(40):
-        scene = make_scene(seed)
-        flat = [ID["door"], ID["window"], ID["picture"]]
-        numbers = [number for number, thing in enumerate(scene.semantic) if thing in flat]
-        thickness = [np.ptp(scene.triangles[scene.owner == number].reshape(-1, 3), axis=0).min() for number in numbers]
-        assert len(numbers) >= 2
-        assert np.diff(sorted(thickness)).min() > 0.005
-
-
-def test_no_number_of_rooms_gives_one_name_to_both_splits() -> None:
-    spec = NYUv2Mini(train=12000, test=3000, views_per_scene=1)
-    train, test = ({job.name for job in room_jobs(spec, split, 0)} for split in ("train", "test"))
-    assert len(train) == 12000 and len(test) == 3000 and not train & test
-
-
 def test_winding_of_triangles_does_not_matter(pairs: list[tuple[Scene, RenderedViews]]) -> None:
     scene, view = pairs[0][0], pairs[0][1].view1
     turned = render(replace(scene, triangles=scene.triangles[:, ::-1]), view.camera)
@@ -307,61 +255,3 @@ def test_views_that_share_too_little_are_not_paired(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("croco_bench.data.rooms.render.nudge", partial(nudge, strength=5.0))
     for seed in SEEDS:
         assert min(make_pair(make_scene(seed), (12, 16), np.random.default_rng(seed)).covisibility) >= 0.45
-
-
-def test_sequences_of_one_scene_see_the_same() -> None:
-    first: list[float] = []
-    fifth: list[float] = []
-    K, reach = seven_scenes_intrinsics((24, 32)), SevenScenesMini().reach / 100
-    for seed in range(40, 46):
-        scene = make_scene(seed)
-        anchor = CameraAnchor.sample(scene, make_rng(seed, "stage"))
-        walks = [
-            sample_trajectory(scene, 40, K, (24, 32), make_rng(seed, "walk", k), anchor, reach=reach) for k in (1, 2, 3)
-        ]
-        shared = np.sort(shared_view(scene, walks[2], walks[0] + walks[1]), axis=1)[:, ::-1]
-        first, fifth = [*first, *shared[:, 0]], [*fifth, *shared[:, 4]]
-    assert np.quantile(first, 0.05) > 0.5 and np.median(first) > 0.65
-    assert np.quantile(fifth, 0.05) > 0.45 and np.median(fifth) > 0.6
-    # There is something to estimate: no test frame is one that was seen in training.
-    assert max(first) < 0.99
-
-
-def test_shared_views_are_near_the_exact_covisibility() -> None:
-    scene = make_scene(3)
-    anchor = CameraAnchor.sample(scene, make_rng(3, "stage"))
-    K = seven_scenes_intrinsics((60, 80))
-    one, other = (sample_trajectory(scene, 12, K, (60, 80), make_rng(3, "walk", k), anchor) for k in (1, 2))
-    found = shared_view(scene, one[::4], other[::3])
-    exact = np.array([[min(camera_covisibility(scene, a, b)) for b in other[::3]] for a in one[::4]])
-    assert found.shape == exact.shape == (3, 4) and np.ptp(exact) > 0.05
-    assert np.abs(found - exact).max() < 0.05
-    assert np.allclose(np.diag(shared_view(scene, one, one)), 1)
-
-
-def test_retrieval_lists_name_what_shares_most_of_the_view(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        write_sevenscenes(tmp_path, SevenScenesMini(2, 3, 8, 24, 32), 0, pool, lambda _: None)
-    assert find_lists(tmp_path).maker.startswith("the training frames with which")
-    for number in (1, 2):
-        path = tmp_path / "7scenes_densevlad_retrieval_top_10" / f"room-0{number}_top10.txt"
-        lines = [line.split(" ") for line in path.read_text().splitlines()]
-        queries = [f"seq-03/frame-{index:06d}.color.png" for index in range(8)]
-        assert [query for query, _ in lines] == [query for query in queries for _ in range(10)]
-        cameras = {}
-        for sequence in open_posed(tmp_path / f"room-0{number}"):
-            for index in range(8):
-                frame = sequence.frame(index)
-                assert frame is not None
-                name = f"{sequence.name}/{frame.image.name}"
-                cameras[name] = Camera(frame.K, frame.cam2world, frame.size)
-        scene = make_scene(room_seed(0, "7scenes", number))
-        database = [name for name in cameras if not name.startswith("seq-03")]
-        for query in queries[::3]:
-            listed = [name for one, name in lines if one == query]
-            assert len(set(listed)) == 10 and set(listed) <= set(database)
-            shares = {name: min(camera_covisibility(scene, cameras[query], cameras[name])) for name in database}
-            values = [shares[name] for name in listed]
-            left = max(share for name, share in shares.items() if name not in listed)
-            assert all(before > after - 0.08 for before, after in pairwise(values))
-            assert min(values) > left - 0.08 and values[0] > max(shares.values()) - 0.08

@@ -1,3 +1,5 @@
+"""Augmentation of image pairs with flow: flow still leads from one image to the other, known or not."""
+
 from dataclasses import replace
 
 import cv2
@@ -82,8 +84,8 @@ def sparse(points: dict[tuple[int, int], tuple[float, float]], size: tuple[int, 
         **{name: np.zeros((*size, 3), np.uint8) for name in ("image1", "image2")},
         **{"flow_px": np.zeros((*size, 2), np.float32), "valid": np.zeros(size, np.bool_)},
     }
-    for place, vector in points.items():
-        sample["flow_px"][place], sample["valid"][place] = vector, True
+    for pixel, vector in points.items():
+        sample["flow_px"][pixel], sample["valid"][pixel] = vector, True
     return sample
 
 
@@ -139,7 +141,7 @@ def test_every_place_of_the_crop_comes_up_the_last_included() -> None:
 
 
 def test_scales_are_those_of_the_recipe() -> None:
-    """Read off the flow of a field that tells its place: neighbours differ by 1 at any scale, its ends by the size."""
+    """Sizes of a square image of 1000 pixels: range of the scale, ratio of the sides, and how often it is kept."""
     scales, ratios = [], []
     for seed in range(300):
         height, width = replace(PLAIN, scale_prob=1.0).sample_size((1000, 1000), np.random.default_rng(seed))

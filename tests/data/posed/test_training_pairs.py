@@ -1,7 +1,6 @@
-"""Relative poses from 7-Scenes, ScanNet-1500 and SuperGlue's lists, in files written byte by byte."""
+"""Training pairs of 7-Scenes from overlapping poses, in files written byte by byte."""
 
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,15 +11,13 @@ from scipy.spatial.transform import Rotation
 
 from croco_bench.contracts import Reader
 from croco_bench.data.catalogue import dataset_info
-from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.seven_scenes import SevenScenesMini
 from croco_bench.data.mining.covisibility import Matching, surface_covisibility, surface_of
 from croco_bench.data.posed.overlap import OverlapCriteria
-from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
-from croco_bench.errors import BenchError, DataError, UsageError
+from croco_bench.errors import DataError, UsageError
 from croco_bench.types import Array
 
 
@@ -223,145 +220,3 @@ def test_the_check_counts_scenes_and_splits(chess: Path, tiny_data: Path) -> Non
     assert "holds no retrieval lists" in findings[-1].what and not findings[-1].ok
     assert all(finding.ok for finding in dataset_info("7scenes").check(tiny_data / "7scenes"))
     assert SevenScenesMini().sequences > 1
-
-
-@pytest.fixture
-def scannet(tmp_path: Path) -> Path:
-    """Two scenes as LoFTR's archive has them; images are larger than depth maps."""
-    root = tmp_path / "scannet1500"
-    for scene in ("scene0707_00", "scene0806_01"):
-        folder = root / "scannet_test_1500" / scene
-        for number, frame in enumerate((15, 585)):
-            write_image(folder / f"color/{frame}.jpg", 968, 1296, 40 + 100 * number)
-            (folder / "pose").mkdir(exist_ok=True)
-            np.savetxt(folder / f"pose/{frame}.txt", pose(number, 0, 10 * number), fmt="%f")
-        (folder / "intrinsic").mkdir()
-        K = np.array([[577.870605, 0, 319.5, 0], [0, 577.870605, 239.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-        np.savetxt(folder / "intrinsic/intrinsic_depth.txt", K, fmt="%f")
-        np.savetxt(folder / "intrinsic/intrinsic_color.txt", 2 * K, fmt="%f")
-    names = np.array([[707, 0, 15, 585], [806, 1, 585, 15], [707, 0, 585, 15]], dtype=np.uint16)
-    np.savez(root / "test.npz", name=names)
-    return root
-
-
-def test_scannet_is_read_at_the_size_of_its_depth(scannet: Path) -> None:
-    reader = open_scannet1500(scannet)
-    assert len(reader) == 3 and reader.groups == ["scene0707_00", "scene0806_01", "scene0707_00"]
-    assert (reader.dataset, reader.split, len(reader.views)) == ("scannet1500", "test", 4)
-    forth, _, back = (reader[index] for index in range(3))
-    assert forth["id"] == "scannet_test_1500/scene0707_00/color/15.jpg scannet_test_1500/scene0707_00/color/585.jpg"
-    assert forth["image1"].shape == forth["image2"].shape == (480, 640, 3)
-    assert np.abs(forth["image1"][400, 300].astype(int) - 40).max() <= 2
-    assert np.abs(forth["image2"][400, 300].astype(int) - 140).max() <= 2
-    assert forth["K1"][0].tolist() == [577.870605, 0, 319.5]
-    assert np.allclose(forth["relative"], pose(1, 0, 10), atol=1e-5)
-    assert np.allclose(forth["relative"] @ back["relative"], np.eye(4), atol=1e-9)
-
-
-def resave(name: str, array: Array) -> Callable[[Path], object]:
-    return lambda root: np.savez(root / "test.npz", allow_pickle=True, **{name: array})
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda root: (root / "test.npz").unlink(), "there is no"),
-        (lambda root: (root / "test.npz").write_bytes(b"PK\x03\x04junk"), "can't be read"),
-        (lambda root: (root / "test.npz").write_bytes(b""), "can't be read"),
-        (resave("pairs", np.zeros((1, 4), int)), "no array called name"),
-        (resave("name", np.zeros((3, 4))), "found float64 (3, 4)"),
-        (resave("name", np.zeros((3, 2), int)), "found int64 (3, 2)"),
-        (resave("name", np.array([[9, 9, 1, 2]])), "there is no readable"),
-        (lambda root: shutil.rmtree(root / "scannet_test_1500/scene0806_01/pose"), "there is no readable"),
-        (
-            lambda root: np.savetxt(root / "scannet_test_1500/scene0806_01/pose/15.txt", np.full((4, 4), -np.inf)),
-            "tracking was lost",
-        ),
-        (
-            lambda root: np.savetxt(
-                root / "scannet_test_1500/scene0806_01/intrinsic/intrinsic_depth.txt", np.zeros((4, 4))
-            ),
-            "no pinhole camera",
-        ),
-    ],
-)
-def test_damaged_scannet_is_one_sentence(scannet: Path, damage: Callable[[Path], object], words: str) -> None:
-    damage(scannet)
-    with pytest.raises(DataError) as error:
-        open_scannet1500(scannet)
-    assert words in str(error.value) and "\n" not in str(error.value)
-
-
-def test_the_check_of_scannet(scannet: Path) -> None:
-    wrong = [finding.what for finding in dataset_info("scannet1500").check(scannet) if not finding.ok]
-    assert wrong == ["test.npz: 3 pairs", "2 scenes"]
-    (scannet / "scannet_test_1500/scene0806_01/color/15.jpg").unlink()
-    write_image(scannet / "scannet_test_1500/scene0707_00/color/585.jpg", 480, 500, 0)
-    wrong = [finding.what for finding in dataset_info("scannet1500").check(scannet) if not finding.ok]
-    assert "images: 1 of 4 are missing, such as scannet_test_1500/scene0806_01/color/15.jpg" in wrong
-    assert any(text.startswith("pair 0: images of (968, 1296, 3) and (480, 500, 3)") for text in wrong)
-
-
-def gt_line(*words: str, motion: Array, turns: str = "0 0") -> str:
-    K = "577.87 0 319.5 0 577.87 239.5 0 0 1"
-    return " ".join([*words, turns, K, K.replace("577.87", "1169.6"), *(f"{value:.8f}" for value in motion.ravel())])
-
-
-@pytest.fixture
-def listing(tmp_path: Path) -> Path:
-    for scene, frame in (("a", 1), ("a", 2), ("b", 1), ("b", 2)):
-        write_image(tmp_path / f"scans/{scene}/{frame}.jpg", 48, 64, 50 * frame)
-    lines = [
-        gt_line("scans/a/1.jpg", "scans/a/2.jpg", motion=pose(1, 2, 30)),
-        "# a remark",
-        "",
-        gt_line("scans/b/2.jpg", "scans/b/1.jpg", motion=pose(0, 0, 0)),
-    ]
-    path = tmp_path / "pairs_with_gt.txt"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def test_superglues_lines(listing: Path, tmp_path: Path) -> None:
-    """`T_0to1` maps camera 0 into camera 1; view 1 is image 0, so that `relative` is its inverse."""
-    reader = open_pair_list(listing)
-    assert (len(reader), reader.groups, reader.dataset) == (2, ["scans/a", "scans/b"], "pairs_with_gt")
-    sample = reader[0]
-    assert np.allclose(sample["relative"], np.linalg.inv(pose(1, 2, 30)), atol=1e-7)
-    assert np.allclose(sample["cam2world1"], np.eye(4)) and np.allclose(sample["cam2world2"], sample["relative"])
-    assert (sample["K1"][0, 0], sample["K2"][0, 0]) == (577.87, 1169.6)
-    assert sample["image1"].shape == (48, 64, 3) and sample["image2"][40, 0, 0] == pytest.approx(100, abs=2)
-    moved = tmp_path / "lists" / "elsewhere.txt"
-    moved.parent.mkdir()
-    shutil.move(listing, moved)
-    assert np.array_equal(open_pair_list(moved, tmp_path)[1]["image1"], reader[1]["image1"])
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("a.jpg b.jpg 0 0 1 2 3", "line 5 holds 7 words; expected 38"),
-        (
-            gt_line("a.jpg", "b.jpg", motion=pose(0, 0, 0)).replace("577.87", "x", 1),
-            "could not convert string to float: 'x'",
-        ),
-        (gt_line("a.jpg", "b.jpg", motion=pose(0, 0, 0), turns="0 1"), "an image should be turned (rot0 rot1 = 0 1)"),
-        (gt_line("a.jpg", "b.jpg", motion=np.full((4, 4), np.nan)), "T_0to1 isn't a rigid motion"),
-        (gt_line("a.jpg", "b.jpg", motion=2 * np.eye(4)), "T_0to1 isn't a rigid motion"),
-        (gt_line("a.jpg", "b.jpg", motion=np.eye(4)).replace("577.87", "0"), "no pinhole camera"),
-    ],
-)
-def test_damaged_lists_are_one_sentence(listing: Path, line: str, words: str) -> None:
-    listing.write_text(listing.read_text() + line)
-    with pytest.raises(DataError) as error:
-        open_pair_list(listing)
-    assert words in str(error.value) and "line 5" in str(error.value) and "\n" not in str(error.value)
-
-
-def test_lists_that_are_none(listing: Path, tmp_path: Path) -> None:
-    for path in (tmp_path / "nowhere.txt", tmp_path / "scans/a/1.jpg", tmp_path):
-        with pytest.raises(BenchError, match="can't be read as a list of pairs"):
-            open_pair_list(path)
-    listing.write_text("# nothing\n")
-    with pytest.raises(BenchError, match="lists no pairs"):
-        open_pair_list(listing)

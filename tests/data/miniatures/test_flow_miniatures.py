@@ -1,3 +1,5 @@
+"""The miniatures of MPI-Sintel and FlyingChairs: files, names, and flow that fits the images."""
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,11 +91,10 @@ def test_what_was_written_is_read_and_fits_together(films: Path) -> None:
             assert sample["valid"].all() and 0 < sample["occluded"].mean() < 0.45
             assert 0 < sample["invalid"].mean() < 0.1
             kept = ~sample["occluded"] & ~sample["invalid"]
-            place = (np.stack(np.meshgrid(np.arange(56), np.arange(40)), axis=-1) + sample["flow_px"]).astype(
-                np.float32
-            )
+            grid = np.stack(np.meshgrid(np.arange(56), np.arange(40)), axis=-1)
+            ends = (grid + sample["flow_px"]).astype(np.float32)
             after = sample["image2"].astype(np.float32)
-            found = cv2.remap(after, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            found = cv2.remap(after, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             errors[name].append(float(np.abs(found - sample["image1"])[kept].mean()))
             errors["still"].append(float(np.abs(after - sample["image1"])[kept].mean()))
     means = {name: np.mean(values) for name, values in errors.items()}
@@ -119,11 +120,9 @@ def test_shots_are_smooth() -> None:
         steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
         bends = np.linalg.norm(np.diff(centers, 2, axis=0), axis=1)
         assert steps.min() > 0 and bends.max() < 0.5 * steps.max()
-    places = np.stack([frame.camera.center for frame in frames])
-    assert (
-        np.linalg.norm(np.diff(places, 2, axis=0), axis=1).max()
-        < 0.5 * np.linalg.norm(np.diff(places, axis=0), axis=1).max()
-    )
+    centers = np.stack([frame.camera.center for frame in frames])
+    steps, bends = (np.linalg.norm(np.diff(centers, n, axis=0), axis=1) for n in (1, 2))
+    assert bends.max() < 0.5 * steps.max()
 
 
 def test_flying_chairs_has_its_files(chairs: Path) -> None:

@@ -1,3 +1,5 @@
+"""Augmentation of rectified pairs: each step moves images, disparity and validity together."""
+
 from dataclasses import replace
 
 import cv2
@@ -11,7 +13,7 @@ CROP = StereoAugment((20, 30), stretch_prob=0.0, margin=0, vflip_prob=0.0, jitte
 
 
 def sample_of(height: int = 40, width: int = 60) -> Sample:
-    """Images and a disparity that tell every pixel's place: rows in red, columns in green."""
+    """Images and a disparity that encode the position of every pixel: rows in red, columns in green."""
     y, x = np.mgrid[:height, :width]
     left = np.stack([y, x, np.zeros_like(x)], axis=2).astype(np.uint8)
     valid = (x + y) % 3 > 0
@@ -112,3 +114,55 @@ def test_all_randomness_is_the_generators() -> None:
     assert all(np.array_equal(one[name], two[name]) for name in one)
     assert one.keys() == {"image1", "image2", "disparity_px", "valid"}
     assert all(value.flags["C_CONTIGUOUS"] for value in one.values())
+
+
+def rolled(height: int, width: int, disparity: int = 4) -> Sample:
+    """A texture that lies `disparity` further left in the right view; unknown on the left."""
+    rng = np.random.default_rng(height)
+    wide = rng.integers(0, 256, (height, width + disparity, 3), dtype=np.uint8)
+    valid = np.ones((height, width), np.bool_)
+    valid[:, :disparity] = False
+    truth = np.where(valid, np.float32(disparity), np.float32(0))
+    return {"image1": wide[:, :width], "image2": wide[:, disparity:], "disparity_px": truth, "valid": valid}
+
+
+def test_crops_and_flips_keep_pairs_rectified() -> None:
+    change = StereoAugment((16, 24), stretch_prob=0.0, margin=0, jitter_pose_prob=0.0, color_prob=0.0)
+    for seed in range(8):
+        moved = change(rolled(20, 40), np.random.default_rng(seed))
+        assert moved["valid"].shape == (16, 24) and set(np.unique(moved["disparity_px"])) <= {0, 4}
+        assert np.array_equal(moved["image1"][:, 4:], moved["image2"][:, :-4])
+        assert np.array_equal(moved["disparity_px"] > 0, moved["valid"])
+
+
+def test_stretches_are_along_rows_and_in_pixels_of_the_new_width() -> None:
+    change = StereoAugment(
+        (20, 32), stretch_prob=1.0, stretch_small=(1.0, 1.0), vflip_prob=0.0, jitter_pose_prob=0.0, color_prob=0.0
+    )
+    moved = change(rolled(20, 40), np.random.default_rng(0))
+    assert set(np.unique(moved["disparity_px"])) <= {0, 8} and (moved["disparity_px"] == 8).any()
+    left, right = moved["image1"].astype(float), moved["image2"].astype(float)
+    assert np.abs(left[:, 8:] - right[:, :-8]).mean() < 3 < np.abs(left - right).mean()
+
+
+@pytest.mark.parametrize("size", [(16, 24), (30, 70)])
+def test_samples_fill_the_crop_whatever_their_size(size: tuple[int, int]) -> None:
+    for seed in range(6):
+        moved = StereoAugment(size)(rolled(20, 40), np.random.default_rng(seed))
+        assert moved["image1"].shape == moved["image2"].shape == (*size, 3)
+        assert moved["image1"].dtype == moved["image2"].dtype == np.uint8
+        assert moved["disparity_px"].shape == moved["valid"].shape == size
+        again = StereoAugment(size)(rolled(20, 40), np.random.default_rng(seed))
+        assert all(np.array_equal(again[key], moved[key]) for key in moved)
+
+
+def test_the_right_view_alone_is_shaken_by_little() -> None:
+    change = StereoAugment((20, 40), stretch_prob=0.0, margin=0, vflip_prob=0.0, jitter_pose_prob=1.0, color_prob=0.0)
+    ramp = np.repeat(np.arange(0, 200, 10, dtype=np.uint8)[:, None, None], 40, axis=1).repeat(3, axis=2)
+    sample = {**rolled(20, 40), "image1": ramp, "image2": ramp}
+    shifts = []
+    for seed in range(20):
+        moved = change(sample, np.random.default_rng(seed))
+        assert np.array_equal(moved["image1"], ramp)
+        shifts.append((moved["image2"][4:-4].astype(float) - ramp[4:-4]).mean() / 10)
+    assert max(np.abs(shifts)) < 2.2 and np.ptp(shifts) > 1.5

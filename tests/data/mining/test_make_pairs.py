@@ -1,3 +1,5 @@
+"""Mining of pairs: files, interruptions, and damaged or unsuitable sources."""
+
 import json
 import os
 import shutil
@@ -18,22 +20,14 @@ import pytest
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.seven_scenes import SevenScenesMini, write_sevenscenes
-from croco_bench.data.mining.covisibility import Matching, Surface, frame_covisibility, surface_covisibility, surface_of
+from croco_bench.data.mining.covisibility import frame_covisibility
 from croco_bench.data.mining.crops import stems_of
 from croco_bench.data.mining.mine import make_pairs
-from croco_bench.data.mining.selection import PairCriteria, select_pairs
-from croco_bench.data.posed.sequences import PosedFrame, open_posed, seven_scenes_intrinsics
-from croco_bench.data.rooms import render
-from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
-from croco_bench.data.rooms.generator import make_scene
-from croco_bench.data.rooms.scene import Scene
-from croco_bench.data.rooms.trajectory import sample_trajectory
+from croco_bench.data.posed.sequences import open_posed, seven_scenes_intrinsics
 from croco_bench.errors import BenchError, DataError, UsageError
-from croco_bench.seeding import make_rng
 
-SIZE = (120, 160)
 FRAMES = 18
-MATCHING = Matching()
+
 QUICK: dict[str, Any] = {"every": 1, "workers": 1}
 
 
@@ -59,26 +53,6 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("croco_bench.data.mining.mine.draw_report", lambda *args, **options: None)
 
 
-def depth_of(scene: Scene, camera: Camera) -> Any:
-    rays = camera.rays()
-    depth, _ = scene.cast(np.broadcast_to(camera.center, rays.shape), rays)
-    return depth.astype(np.float32).reshape(camera.size)
-
-
-def surface(scene: Scene, camera: Camera, matching: Matching = MATCHING) -> Surface:
-    return surface_of(depth_of(scene, camera), camera.K, camera.cam2world, matching)
-
-
-def some_pairs(count: int) -> Iterator[tuple[Scene, Camera, Camera]]:
-    for seed in range(count):
-        scene, rng = make_scene(100 + seed), make_rng(seed, "covisibility")
-        first = sample_camera(scene, SIZE, rng)
-        for strength in (1.0, 3.0):
-            second = nudge(first, rng, strength)
-            if has_free_sight(scene, second):
-                yield scene, first, second
-
-
 def parts(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((out / "parts").rglob("*.json"))]
 
@@ -92,90 +66,6 @@ def refused(kind: type[BenchError], words: str) -> Iterator[None]:
     with pytest.raises(kind) as error:
         yield
     assert words in str(error.value) and "\n" not in str(error.value), error.value
-
-
-def test_covisibility_is_near_the_exact_one() -> None:
-    errors: list[float] = []
-    truths: list[float] = []
-    for scene, first, second in some_pairs(6):
-        truth = render.camera_covisibility(scene, first, second)
-        found = surface_covisibility(surface(scene, first), surface(scene, second), MATCHING)
-        truths += truth
-        errors += [mine - exact for mine, exact in zip(found, truth, strict=True)]
-    assert min(truths) < 0.4 and max(truths) > 0.8 and len(truths) >= 16
-    assert np.abs(errors).mean() < 0.005 and np.abs(errors).max() < 0.02
-    # Every fourth row and column is enough to choose pairs by.
-    coarse = Matching(rows=30)
-    for scene, first, second in some_pairs(2):
-        truth = render.camera_covisibility(scene, first, second)
-        found = surface_covisibility(surface(scene, first, coarse), surface(scene, second, coarse), coarse)
-        assert np.abs(np.subtract(found, truth)).max() < 0.06
-
-
-def test_covisibility_has_a_direction_and_knows_what_is_unknown(tmp_path: Path) -> None:
-    """A wall 2 m and 1 m ahead: all of the near view is in the far one, a quarter of the far view in the near one."""
-    K, frames = seven_scenes_intrinsics((96, 128)), []
-    for number, distance in enumerate((2.0, 1.0)):
-        pose = np.eye(4)
-        pose[2, 3] = -distance
-        depth = np.full((96, 128), round(1000 * distance), dtype=np.uint16)
-        if number == 1:
-            depth[:48] = 0
-        cv2.imwrite(str(tmp_path / f"{number}.png"), depth)
-        frames.append(PosedFrame(tmp_path, tmp_path / f"{number}.png", K, pose, (96, 128)))
-    # Half of the near view is unknown, and so is what of the far view it would have seen.
-    assert frame_covisibility(frames[0], frames[1]) == pytest.approx((0.125, 0.5), abs=0.01)
-    assert frame_covisibility(frames[0], frames[0]) == (1, 1)
-    assert frame_covisibility(frames[1], frames[1]) == (0.5, 0.5)
-    near = surface_of(frames[1].depth_m(), K, frames[1].cam2world, MATCHING)
-    assert near.valid == 0.5 and np.isnan(near.sample_points(100)[:, 0]).mean() == pytest.approx(0.5, abs=0.02)
-    behind = PosedFrame(tmp_path, frames[0].depth, K, np.diag([-1.0, 1, -1, 1]), (96, 128))
-    assert frame_covisibility(frames[0], behind) == (0, 0)
-
-
-def test_middle_squares_are_compared_as_if_cut_out() -> None:
-    for scene, first, second in some_pairs(2):
-        squares = []
-        for camera in (first, second):
-            K = camera.K.copy()
-            K[0, 2] -= 20
-            cut = depth_of(scene, camera)[:, 20:140]
-            squares.append(surface_of(cut, K, camera.cam2world, MATCHING))
-        matching = Matching(square=True)
-        found = surface_covisibility(surface(scene, first, matching), surface(scene, second, matching), matching)
-        assert found == surface_covisibility(squares[0], squares[1], MATCHING)
-        assert found != surface_covisibility(surface(scene, first), surface(scene, second), MATCHING)
-
-
-def test_cheap_tests_lose_no_pair() -> None:
-    """All pairs in the range are found, when nothing but the range limits them; sizes whose rows could alias included."""
-    scene = make_scene(7)
-    for size in ((60, 80), (48, 128), (50, 64)):
-        cameras = sample_trajectory(scene, 22, seven_scenes_intrinsics(size), size, make_rng(size[0], "walk"))
-        surfaces = [surface(scene, camera) for camera in cameras]
-        all_of_them = {
-            (i, j): min(surface_covisibility(surfaces[i], surfaces[j], MATCHING))
-            for j in range(len(surfaces))
-            for i in range(j)
-        }
-        exact = {pair for pair, share in all_of_them.items() if 0.35 <= share <= 0.65}
-        assert 10 < len(exact) < 300
-        unlimited = PairCriteria(per_frame=10_000, per_sequence=10_000)
-        chosen = select_pairs(surfaces, unlimited, MATCHING, np.random.default_rng(0))
-        assert {pair[:2] for pair in chosen.pairs} == exact
-        assert chosen.compared < 0.9 * len(all_of_them) or len(exact) > 0.7 * len(all_of_them)
-
-
-def test_pairs_spread_over_the_range() -> None:
-    scene = make_scene(8)
-    K = seven_scenes_intrinsics((48, 64))
-    cameras = [camera for k in range(2) for camera in sample_trajectory(scene, 50, K, (48, 64), make_rng(k, "walk"))]
-    surfaces = [surface(scene, camera) for camera in cameras]
-    chosen = select_pairs(surfaces, PairCriteria(per_frame=6, per_sequence=60), MATCHING, np.random.default_rng(0))
-    least = [min(pair[2:]) for pair in chosen.pairs]
-    counts, _ = np.histogram(least, bins=6, range=(0.35, 0.65))
-    assert len(least) == 60 and counts.min() >= 7 and counts.max() <= 14
-    assert max(Counter(frame for pair in chosen.pairs for frame in pair[:2]).values()) <= 6
 
 
 @pytest.mark.usefixtures("no_picture")
@@ -272,16 +162,6 @@ def contents(out: Path) -> dict[str, bytes]:
         for path in sorted(out.rglob("*"))
         if path.is_file() and path.name not in ("pairs.json", ".make-pairs.lock")
     }
-
-
-def test_what_stands_in_front_hides() -> None:
-    """A panel 0.3 m in front of half of a wall at 2 m hides it; 5 cm are taken for noise."""
-    K, wall = seven_scenes_intrinsics((96, 128)), np.full((96, 128), 2.0, dtype=np.float32)
-    for gap, expected in ((0.3, 0.5), (0.2, 0.5), (0.05, 1.0)):
-        panel = wall.copy()
-        panel[:, :64] -= gap
-        surfaces = [surface_of(depth, K, np.eye(4), MATCHING) for depth in (wall, panel)]
-        assert surface_covisibility(surfaces[0], surfaces[1], MATCHING) == (expected, expected)
 
 
 @pytest.mark.usefixtures("no_picture")
