@@ -9,6 +9,7 @@ from typing import Literal
 from croco_bench.metrics.ranks import Ties
 from croco_bench.records.store import read_all
 from croco_bench.tables import grid, published_grids, render
+from croco_bench.tables.layout import Grid
 from croco_bench.tables.published import sources
 from croco_bench.tables.published_names import unknown_names
 
@@ -47,7 +48,7 @@ def make(
     listed = sources(published_folders) if published != "none" else ()
     where: grid.Published = "apart" if published == "apart" else "beside"
     grids = grid.build(found, listed, published=where, include_limited=include_limited, ties=ties, tests=tests)
-    return render.text(grids, [*complaints, *unknown_names(listed)], format)
+    return _text(grids, [*complaints, *unknown_names(listed)], format)
 
 
 def make_published(
@@ -66,7 +67,7 @@ def make_published(
     """
     listed = sources(published_folders)
     grids = published_grids.as_printed(listed, like) if like else published_grids.by_task(listed)
-    return render.text(grids, unknown_names(listed), format)
+    return _text(grids, unknown_names(listed), format)
 
 
 def make_against(
@@ -81,4 +82,13 @@ def make_against(
 
     found, complaints = read_all(results, recipe)
     listed = sources(published_folders)
-    return render.text(against_published(found, listed), [*complaints, *unknown_names(listed)], format)
+    return _text(against_published(found, listed), [*complaints, *unknown_names(listed)], format)
+
+
+def _text(grids: Sequence[Grid], complaints: Sequence[str], format: Format) -> str:
+    """Grids in one of the formats; `complaints` say what was left out."""
+    if format == "html":
+        from croco_bench.tables import html  # slow to import, and rarely asked for
+
+        return html.page(grids, complaints)
+    return render.text(grids, complaints, format)

@@ -212,8 +212,4 @@ _RENDERERS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {
 
 def text(grids: Sequence[Grid], complaints: Sequence[str], format: str) -> str:
     """Grids in one of the formats; `complaints` say what was left out."""
-    if format == "html":
-        from croco_bench.tables import html
-
-        return html.page(grids, complaints)
     return _RENDERERS[format](grids, complaints)
