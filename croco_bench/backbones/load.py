@@ -41,8 +41,7 @@ def load_backbone(
         image_size: of the images to encode, an int or (H, W) in pixels; position tables are resampled once for it.
         name: the model's name in results; default: from `ckpt`.
         facts: about a file, where it doesn't say them or says them wrong. All others that the tensors don't show are taken
-            from the file, from `config.json` and `preprocessor_config.json` next to it, or from the zoo, or are assumed
-            and noted in `origin.notes`.
+            from the file or from the zoo, or are assumed and noted in `origin.notes`.
 
     Raises:
         CheckpointError: the file can't be read, lacks weights, or has weights that don't belong to the network.
