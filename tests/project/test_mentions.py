@@ -12,6 +12,7 @@ from typing import Any
 import typer.main
 
 from croco_bench import registry
+from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.cli.main import app
 from croco_bench.config import recipe
 from croco_bench.data.miniatures.make import MINIATURES
@@ -197,6 +198,7 @@ def settings() -> dict[str, set[str]]:
         ("multimae", MultimodalAutoencoder),
     ):
         found[name] |= {field.name for field in fields(objective.Options)}
+    found["backbone"] |= {field.name for field in fields(BackboneFacts)}
     for name, miniature in MINIATURES.items():
         found.setdefault(name, set()).update(field.name for field in fields(miniature.default))
     return found
