@@ -34,6 +34,8 @@ def test_a_held_lock_raises_the_given_error_at_once(tmp_path: Path) -> None:
         raise AssertionError("entered while another holds the lock")
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_without_an_error_to_raise_it_says_so_and_waits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     holder = (
         "import sys, time; from filelock import FileLock\n"

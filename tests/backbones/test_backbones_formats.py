@@ -214,6 +214,7 @@ BREAKS: dict[str, Callable[[Tensor], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("broken", BREAKS)
 @pytest.mark.parametrize(("name", "weight"), weights_to_break())

@@ -139,6 +139,7 @@ def test_keeping_the_encoder_drops_the_decoder() -> None:
         backbone.encode_pair(images, images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ckpt", ["random:mini-croco", "random:vit_tiny_patch16_224"])
 def test_drop_path_rises_linearly_and_leaves_prediction_alone(ckpt: str) -> None:
     backbone = load_backbone(ckpt, image_size=64)

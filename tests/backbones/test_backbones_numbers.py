@@ -178,6 +178,7 @@ ENCODERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("kind", "reference"), ENCODERS)
 def test_every_encoder_block(
@@ -189,6 +190,7 @@ def test_every_encoder_block(
         assert_equal(load_backbone(path, image_size=size).encode(images), reference(state, images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["mini-croco", "mini-croco-cosine"])
 def test_every_decoder_block(kind: str, size: tuple[int, int], tmp_path: Path) -> None:
@@ -206,6 +208,7 @@ def visible_only(backbone: ViT, images: torch.Tensor, visible: torch.Tensor) -> 
     return backbone.encode_visible(images, visible)[:, backbone.architecture.prefix_tokens :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mini-croco", "mini-croco-cosine", "mini-mae"])
 def test_visible_patches_only(kind: str, tmp_path: Path) -> None:
     """With all patches visible, in any order, it is plain encoding; with some, the others must not matter."""

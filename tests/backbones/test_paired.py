@@ -24,6 +24,7 @@ def views() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(2, 3, 32, 32, generator=draw), torch.rand(2, 3, 32, 32, generator=draw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ckpt", MONOCULAR)
 def test_the_encoder_is_kept_and_the_decoder_looks_at_both_views(ckpt: str) -> None:
     backbone = load_backbone(ckpt, image_size=32)
@@ -49,6 +50,7 @@ def test_a_decoder_that_is_there_stays() -> None:
     assert with_decoder(backbone, SMALL) is backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ckpt", MONOCULAR)
 def test_finetuned_files_bring_the_decoder_back(ckpt: str, tmp_path: Path) -> None:
     paired = with_decoder(load_backbone(ckpt, image_size=32), SMALL)

@@ -80,6 +80,7 @@ def test_truncated_files(kind: str, share: float, tmp_path: Path) -> None:
     assert "truncated or damaged" in refusal(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 def test_flipped_bytes_never_end_in_a_traceback(legacy: bool, tmp_path: Path) -> None:
     whole = saved(
@@ -184,6 +185,7 @@ SOURCES: list[tuple[str, tuple[int, int]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ckpt", "size"), SOURCES)
 def test_fine_tuned_weights_survive_a_file(ckpt: str, size: tuple[int, int], tmp_path: Path) -> None:
     backbone, head = load_backbone(ckpt, image_size=size), nn.Linear(3, 2)

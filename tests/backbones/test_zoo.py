@@ -53,6 +53,7 @@ def test_the_small_backbones_come_with_the_package(name: str) -> None:
         assert facts["scores"]["ratio"] < 0.7
 
 
+@pytest.mark.processes
 def test_listing_the_zoo_and_the_architectures_needs_no_torch() -> None:
     code = (
         "import sys; from croco_bench.backbones import zoo; from croco_bench.backbones.networks import architecture;"
@@ -297,6 +298,7 @@ def test_reasons_are_found_below_wrapping_errors() -> None:
     assert "can't be reached" in hub_reason(wrapped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ckpt", ["timm:nothing", "timm:", "timm:resnet18", "random:swin_tiny_patch4_window7_224", ""])
 def test_timm_networks_that_cannot_serve(ckpt: str) -> None:
     with pytest.raises(Exception, match=r"timm|empty") as caught:

@@ -77,6 +77,7 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         call(capsys, monkeypatch, "--debug", "run", "nyuv2-dept", "--ckpt", "x")
 
 
+@pytest.mark.slow
 def test_a_whole_session(
     tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,8 @@ def test_a_bad_dataset_fails_its_check(
     assert "BAD" in out
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tasks"], ["models"], ["table"]])
 def test_light_commands_answer_at_once(arguments: list[str], tmp_path: Path) -> None:
     """Well under a second of processor time, whatever else runs; the best of several, as caches may be cold."""

@@ -30,6 +30,7 @@ def home(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return folder
 
 
+@pytest.mark.slow
 def test_the_tilde_is_home_in_every_option(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def test_other_errors_of_the_program_stay_what_they_are(
         smoke(tiny_data, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_the_run_goes_on_later(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_full_disk_stops_the_run_and_the_run_goes_on_later(
     assert f"going on from step {saves[0]} of 12" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_states_are_refused(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +98,7 @@ def test_damaged_and_foreign_states_are_refused(
     assert smoke(tiny_data, tmp_path, fresh=True)
 
 
+@pytest.mark.slow
 def test_errors_of_the_dataset_cross_the_workers(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

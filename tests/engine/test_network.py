@@ -49,6 +49,7 @@ def test_auxiliary_outputs_are_there_in_training_only() -> None:
     assert torch.equal(outputs[0][1], network.eval()(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ckpt", "has_cls"),
     [
@@ -85,6 +86,7 @@ def test_timm_class_token_is_timms_own() -> None:
     assert torch.allclose(cls, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ckpt", ["random:mini-croco", "random:mini-croco-cat", "random:vit_tiny_patch16_224"])
 def test_both_orders_are_two_passes_whose_images_are_encoded_once(ckpt: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
@@ -120,6 +122,7 @@ class Hooked(TwoVoices):
         return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head_type", [TwoVoices, Hooked])
 @pytest.mark.parametrize(
     "ckpt", ["random:mini-croco", "random:mini-croco-cat", "random:mini-mae", "random:vit_tiny_patch16_224"]

@@ -207,6 +207,7 @@ def test_directions_alone_locate_too() -> None:
     assert "pair_translation_m" not in row
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_too_often_is_recorded_without_a_headline(tmp_path: Path) -> None:
     """On images of 24x32 SIFT finds next to nothing."""
     data, sizes = tmp_path / "data", ["7scenes.height=24", "7scenes.width=32"]

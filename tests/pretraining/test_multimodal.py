@@ -324,6 +324,7 @@ def test_half_precision_changes_little_and_spares_the_scores() -> None:
         assert rough[name].item() != exact[name].item()
 
 
+@pytest.mark.slow
 def test_files_have_the_official_names_and_load_again(tmp_path: Path) -> None:
     model = objective()
     with torch.no_grad():

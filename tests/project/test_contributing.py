@@ -72,6 +72,8 @@ def test_every_section_with_files_is_run() -> None:
     assert {name for name, text in SECTIONS.items() if 'title="' in text} == set(ADDITIONS)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("section", ADDITIONS)
 def test_what_a_section_adds_works(section: str, copy: Path) -> None:
     ran = 0
@@ -87,6 +89,7 @@ def test_what_a_section_adds_works(section: str, copy: Path) -> None:
     assert ran
 
 
+@pytest.mark.processes
 def test_its_code_is_formatted_and_linted(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     for language, name, text in BLOCK.findall("".join(SECTIONS.values())):

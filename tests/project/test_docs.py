@@ -19,6 +19,7 @@ def parsed(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_folders_is_up_to_date() -> None:
     drawn = runpy.run_path(str(ROOT / "docs/draw_house.py"))["draw"]()
     assert (ROOT / "docs/house.svg").read_text(encoding="utf-8") == drawn, "run python docs/draw_house.py"

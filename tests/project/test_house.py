@@ -160,6 +160,7 @@ def allowed() -> set[tuple[str, str]]:
     return {(here, there) for here, names in ALLOWED.items() for there in names.split()}
 
 
+@pytest.mark.slow
 def test_folders_import_only_what_they_may() -> None:
     beyond = {arrow: where for arrow, where in arrows().items() if arrow not in allowed()}
     wrong = [f"{where}, but ALLOWED[{here!r}] lacks {there!r}" for (here, there), where in beyond.items()]
@@ -177,6 +178,7 @@ def test_what_a_folder_may_import_stands_above_it() -> None:
         assert all(order.index(there) < order.index(here) for there in names.split()), here
 
 
+@pytest.mark.slow
 def test_tasks_heads_and_the_engine_meet_in_recipes_alone() -> None:
     for here, there in arrows():
         assert not (there.startswith("heads") and here != "heads"), here
@@ -191,12 +193,16 @@ def test_few_modules_import_what_strings_name() -> None:
     assert importing == LATE_IMPORTS
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_import_no_torch(module: str) -> None:
     code = f"import sys, croco_bench.{module}; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_tables_import_no_numpy_either(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from croco_bench import tables;"
@@ -205,6 +211,7 @@ def test_tables_import_no_numpy_either(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.processes
 def test_the_catalogues_import_no_torch() -> None:
     code = (
         "import sys; from croco_bench import registry as r; from croco_bench.config.recipe import load_recipe, names_of;"
@@ -225,6 +232,7 @@ def test_no_folder_is_too_full() -> None:
         assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 16, folder
 
 
+@pytest.mark.slow
 def test_functions_are_short() -> None:
     lengths = []
     for path in MODULES.values():

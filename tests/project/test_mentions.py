@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer.main
 
 from croco_bench import registry
@@ -105,6 +106,7 @@ def test_modules_and_public_names_exist() -> None:
             assert thing is not None, f"{where}: there is no {span}"
 
 
+@pytest.mark.slow
 def test_identifiers_exist() -> None:
     """Each word of a name such as `encode_pair`, `train.steps` or `Head.forward` occurs in code or in a recipe."""
     known, files = vocabulary() | FOREIGN, {path.name for path in PAGES} | {path.name for path in ROOT.glob("*.*")}
@@ -114,6 +116,7 @@ def test_identifiers_exist() -> None:
             assert not missing, f"{where}: nothing is called {missing[0]} (`{span}`)"
 
 
+@pytest.mark.slow
 def test_members_belong_to_their_class_or_module() -> None:
     """`Head.forward`: a class of the package has that member; `heads.Thing`: a module of that name has the class."""
     known, modules = classes(), {path.stem: path for path in SOURCES}
@@ -136,6 +139,7 @@ def _has(node: ast.ClassDef, member: str, known: dict[str, list[ast.ClassDef]]) 
     return any(_has(parent, member, known) for base in bases for parent in known.get(base, []))
 
 
+@pytest.mark.slow
 def test_names_said_to_be_in_a_file_are_there() -> None:
     """`class_iou` in `croco_bench/metrics/segmentation.py`."""
     for where, text in texts():
@@ -170,6 +174,7 @@ def options_of(words: list[str]) -> tuple[set[str], list[str]]:
     return options, words
 
 
+@pytest.mark.slow
 def test_commands_and_their_options_exist() -> None:
     lines = list(command_lines())
     assert len(lines) > 20

@@ -7,6 +7,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from croco_bench import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,8 @@ def test_the_package_list_names_every_package() -> None:
     assert found == set(SETUP["packages"])
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_wheel_holds_what_the_tree_holds(tmp_path: Path) -> None:
     # A copy: what an earlier build left in the tree must not be packed again.
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "demo")
@@ -58,6 +62,7 @@ def test_a_wheel_holds_what_the_tree_holds(tmp_path: Path) -> None:
     assert "croco_bench/published/croco.toml" in inside
 
 
+@pytest.mark.processes
 def test_the_folders_refuse_to_be_imported_by_their_bare_names() -> None:
     for name in ("tasks", "heads"):
         done = subprocess.run(

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from croco_bench import registry, tables
 from croco_bench.cli import main
 
@@ -19,6 +21,7 @@ def shown_in(page: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_tables_are_those_that_the_command_prints() -> None:
     """The first in the README, the others, one number per domain of Taskonomy, on the page of results."""
     printed = tables.make([ROOT / "results"], recipe="mini", format="markdown", published="none")

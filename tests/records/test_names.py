@@ -50,6 +50,7 @@ def test_a_damaged_file_is_in_nobodys_way(tmp_path: Path) -> None:
     require_free_name(slot_in(tmp_path), "ab" * 32)
 
 
+@pytest.mark.slow
 def test_a_second_checkpoint_of_the_same_file_name_does_not_run(tiny_data: Path, tmp_path: Path) -> None:
     files = [tmp_path / folder / "model.pth" for folder in "ab"]
     for seed, path in enumerate(files):

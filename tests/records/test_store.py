@@ -81,6 +81,7 @@ def test_a_failed_write_keeps_the_old_result_and_rescues_the_new(
     assert not list(slot.json.parent.glob(".*"))
 
 
+@pytest.mark.processes
 def test_two_runs_on_one_slot(tmp_path: Path) -> None:
     slot = slot_in(tmp_path)
     code = (

@@ -72,6 +72,7 @@ def test_the_same_run_is_not_done_twice_and_another_is_not_overwritten(
     assert slot_of(results).json.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers_other_seed_others(
     tiny_data: Path, finished: tuple[Path, Result], tmp_path: Path
 ) -> None:
@@ -79,6 +80,8 @@ def test_same_seed_same_numbers_other_seed_others(
     assert values(smoke(tiny_data, tmp_path, seed=1)) != values(finished[1])
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_kill_minus_nine_changes_nothing(tiny_data: Path, finished: tuple[Path, Result], tmp_path: Path) -> None:
     """Killed after a save in the middle of training, with dropout at work, then started again."""
     command = [sys.executable, "-m", "croco_bench", "run", "nyuv2-depth", "--ckpt", CKPT, "--recipe", "smoke"]
@@ -110,6 +113,7 @@ def test_kill_minus_nine_changes_nothing(tiny_data: Path, finished: tuple[Path, 
     assert steps == list(range(12))
 
 
+@pytest.mark.slow
 def test_saved_weights_score_the_same(tiny_data: Path, finished: tuple[Path, Result], tmp_path: Path) -> None:
     results, result = finished
     weights = slot_of(results).folder / "weights.safetensors"
@@ -123,12 +127,14 @@ def test_saved_weights_score_the_same(tiny_data: Path, finished: tuple[Path, Res
         smoke(tiny_data, tmp_path, eval_only=True)
 
 
+@pytest.mark.slow
 def test_a_limited_run_says_so(tiny_data: Path, tmp_path: Path) -> None:
     result = smoke(tiny_data, tmp_path, limit=4)
     assert (result.dataset.images, result.dataset.images_available) == (4, 6)
     assert result.limited
 
 
+@pytest.mark.slow
 def test_frozen_trains_the_head_only(tiny_data: Path, tmp_path: Path) -> None:
     import torch
 
@@ -167,6 +173,8 @@ def test_a_head_of_the_wrong_kind_or_an_unknown_classical_method(tiny_data: Path
         run("nyuv2-depth", "classical:sift", **options)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_two_processes_score_every_image_once(tiny_data: Path, tmp_path: Path) -> None:
     """torchrun with gloo: the same global batch, an odd number of images for two processes, one result."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "croco_bench"]

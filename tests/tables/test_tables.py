@@ -113,6 +113,7 @@ def test_csv_and_json_keep_full_precision(results: Path, result_of: Any) -> None
     assert {record["kind"] for record in records} == {"measured", "published"}
 
 
+@pytest.mark.processes
 def test_latex_compiles_its_escapes(results: Path) -> None:
     text = tables.make([results], format="latex")
     assert r"f\_\&\_<b>" in text

@@ -297,6 +297,7 @@ def test_impossible_settings_are_refused(overlap: float) -> None:
         task_of(overlap=overlap)
 
 
+@pytest.mark.slow
 def test_a_run_from_the_files_to_the_numbers_of_every_class(tiny_data: Path, tmp_path: Path) -> None:
     run("ade20k-seg", "random:mini-mae", recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu")
     slot = ResultPaths(tmp_path, "smoke", "ade20k-seg", "random-mini-mae", 0)

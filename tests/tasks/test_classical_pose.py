@@ -68,6 +68,7 @@ def test_points_give_the_motion_of_camera_2_into_camera_1(estimate: Estimator, n
     np.testing.assert_array_equal(found, estimate(points1, points2, K1, K2))
 
 
+@pytest.mark.slow
 @ESTIMATORS
 def test_two_views_of_a_room_give_their_relative_pose(estimate: Estimator) -> None:
     one, two, first, second, elsewhere = rooms()

@@ -85,6 +85,7 @@ def request_for(ckpt: str, data: Path, *changes: str, eval_only: bool = True) ->
     return RunRequest("sintel-flow", ckpt, recipe, data, eval_only=eval_only)
 
 
+@pytest.mark.slow
 def test_the_network_is_the_files(tiny_data: Path, tmp_path: Path) -> None:
     network = network_of(3)
     ckpt = write_file(network, tmp_path / "crocoflow.pth")
@@ -110,6 +111,7 @@ def by_hand(network: Network, image1: Tensor, image2: Tensor) -> Tensor:
     return above / below
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_files_network_in_weighted_windows(tiny_data: Path, tmp_path: Path) -> None:
     network = network_of(3)
     ckpt = write_file(network, tmp_path / "crocoflow.pth")
@@ -166,6 +168,7 @@ def test_files_for_something_else_are_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_file_without_a_confidence_needs_the_loss_without_one(tiny_data: Path, tmp_path: Path) -> None:
     network = network_of(2)
     ckpt = write_file(network, tmp_path / "l1.pth", criterion="L1Loss()")
@@ -185,6 +188,7 @@ def test_damaged_heads_are_one_sentence(tiny_data: Path, tmp_path: Path) -> None
         set_up(request_for(str(path), tiny_data), 1)
 
 
+@pytest.mark.slow
 def test_tasks_and_heads_that_know_no_such_file_refuse_it(tiny_data: Path, tmp_path: Path) -> None:
     ckpt = write_file(network_of(3), tmp_path / "file.pth")
     recipe = load_recipe("nyuv2-depth", "smoke")
@@ -269,6 +273,7 @@ OF_ETH3D = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "size", "figures"),
     [
@@ -323,6 +328,7 @@ def test_stereo_files_for_something_else_are_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_results_of_the_authors_stereo_say_what_it_was_trained_on(tiny_data: Path, tmp_path: Path) -> None:
     ckpt = stereo_file(tmp_path / "file.pth", dataset="CREStereo('train')")
     (evaluation,) = set_up(stereo_request(ckpt, tiny_data), 1).evaluations

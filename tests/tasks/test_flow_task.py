@@ -325,6 +325,7 @@ def test_every_recipe_fits_the_task() -> None:
     assert paper.train.steps == 240 * 30_000 / paper.train.batch_size and paper.optim.warmup * 8 == 30_000
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_and_again_from_its_weights(tiny_data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
     result = run("sintel-flow", "random:mini-mae", **options)

@@ -72,6 +72,7 @@ def test_pictures_name_what_is_seen_and_what_it_is(task: Any, tiny_data: Path) -
     assert green[8:12].any() and not green[:7].any() and not green[13:].any()  # the second of five bars
 
 
+@pytest.mark.slow
 def test_both_protocols_run(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
     options: dict[str, Any] = {"data_root": tiny_data, "results": tmp_path / "results", "device": "cpu"}

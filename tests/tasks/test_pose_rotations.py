@@ -121,6 +121,7 @@ def test_gradients_are_finite_everywhere(representation: Representation) -> None
             assert torch.isfinite(gradient).all(), name
 
 
+@pytest.mark.slow
 @REPRESENTATIONS
 def test_gradients_lead_to_the_truth(representation: Representation) -> None:
     raw, truth = torch.zeros(8, WIDTHS[representation], requires_grad=True), rotations(8, seed=4)

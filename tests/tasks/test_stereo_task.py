@@ -247,6 +247,7 @@ def test_every_recipe_fits_the_task() -> None:
     assert (paper.train.epochs, paper.optim.warmup, paper.train.image_size) == (32, 1, (352, 704))
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_and_again_from_its_weights(tiny_data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
     result = run("stereo", "random:mini-mae", **options)

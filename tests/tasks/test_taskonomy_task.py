@@ -112,6 +112,7 @@ def test_the_meter_is_a_mean_over_images_that_have_valid_pixels() -> None:
     assert meter.reduce(stack([one, half, two]))["l1"] == pytest.approx(0.375)
 
 
+@pytest.mark.slow
 def test_a_run_from_the_files_to_the_pictures(tiny_data: Path, tmp_path: Path) -> None:
     for name in ("taskonomy-curvature", "taskonomy-normals"):
         result = run(name, "random:mini-mae", recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu")

@@ -32,6 +32,7 @@ def test_sample_checkpoints_have_official_formats_and_are_kept(tmp_path: Path) -
     assert {path: Path(path).stat().st_mtime_ns for path in paths.values()} == before
 
 
+@pytest.mark.slow
 def test_the_demo_prints_a_table_and_writes_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

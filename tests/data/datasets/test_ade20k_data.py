@@ -226,6 +226,7 @@ def test_images_and_annotations_of_rooms_show_the_same(rooms: Path) -> None:
     assert here > 1.5 * there
 
 
+@pytest.mark.slow
 def test_rooms_follow_the_seed(tmp_path: Path) -> None:
     found = []
     with ThreadPoolExecutor(1) as pool:

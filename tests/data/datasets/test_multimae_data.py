@@ -301,6 +301,7 @@ def test_a_crop_is_a_function_of_its_generator() -> None:
     assert any(not bool((first[name] == other[name]).all()) for name in first)
 
 
+@pytest.mark.slow
 def test_half_of_the_crops_are_mirrored() -> None:
     rng = np.random.default_rng(0)
     views = [PLAIN(ramps(60, 80), rng)["view1"][0].numpy() for _ in range(200)]

@@ -177,6 +177,7 @@ class Numbers:
         return int(sample["image"][0, 0, 2]), float(sample["depth_m"].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_read_what_the_process_reads(method: str, tmp_path: Path) -> None:
     numbers = Numbers(open_split(write_official(tmp_path), "train"))

@@ -53,6 +53,7 @@ def test_colors_are_kept_in_order_and_the_third_curvature_is_dropped(root: Path)
     assert np.allclose(open_split(root, "train", domain="normals")[0]["target"][0, 0], [1, 0.4, 0.2])
 
 
+@pytest.mark.slow
 def test_both_layouts_and_both_kinds_of_list_give_the_same(root: Path) -> None:
     buildings = root.with_name("buildings")
     for folder in [path for path in root.iterdir() if path.is_dir()]:

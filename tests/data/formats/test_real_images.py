@@ -28,6 +28,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_small_backbones_read_handwritten_digits(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
     result = run(

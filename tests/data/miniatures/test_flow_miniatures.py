@@ -101,6 +101,7 @@ def test_what_was_written_is_read_and_fits_together(films: Path) -> None:
     assert means["clean"] < 4 and means["final"] < 5 and means["still"] > 1.7 * means["clean"]
 
 
+@pytest.mark.slow
 def test_the_room_s_flow_has_the_drawn_size_whatever_the_image_s() -> None:
     for spec in (SINTEL, SintelMini(height=72, width=128)):
         medians = []
@@ -182,6 +183,7 @@ def test_settings_that_make_no_sense_are_refused(make: Callable[[], object], wor
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_nothing_else(films: Path, chairs: Path, tmp_path: Path) -> None:
     """Files are equal byte for byte, written by one process or several, alone or among others."""
     with ThreadPoolExecutor(1) as pool:

@@ -61,6 +61,7 @@ def make_pairs(root: Path, **changes: Any) -> None:
     make_mini(root, datasets=["habitat_release"], workers=1, **changes)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(tiny_data: Path, tmp_path: Path) -> None:
     make_mini(tmp_path, tiny=True, workers=1)
     one, two = arrays(tmp_path / "nyuv2" / MAT), arrays(tiny_data / "nyuv2" / MAT)
@@ -186,6 +187,8 @@ def test_a_failed_write_is_one_sentence_and_leaves_nothing_finished(
     sentence(caught)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_full_disk_under_the_mat_file_is_one_sentence(tmp_path: Path) -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"
@@ -200,6 +203,8 @@ def test_a_full_disk_under_the_mat_file_is_one_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "nyuv2").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_killed_in_the_middle(tmp_path: Path) -> None:
     code = (
         "from croco_bench.data.miniatures.make import make_mini\n"

@@ -294,6 +294,7 @@ def test_global_descriptors_are_unit_means_of_normalized_pictures(root: Path) ->
     assert np.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_preparation_is_asked_for_by_name(root: Path) -> None:
     release = root.parent / "habitat_release"
     release.mkdir()

@@ -105,6 +105,7 @@ def test_the_camera_moves_smoothly(rooms: Path) -> None:
         assert np.linalg.norm(np.diff(poses[:, :3, 3], 2, axis=0), axis=1).max() < 0.06
 
 
+@pytest.mark.slow
 def test_seeds_and_processes(rooms: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()

@@ -160,6 +160,7 @@ def test_what_comes_to_lie_behind_the_camera_is_unknown() -> None:
     assert np.array_equal(truth.known, box) and truth.occluded[~box].all() and np.isfinite(truth.flow_px).all()
 
 
+@pytest.mark.slow
 def test_static_rooms_agree_with_the_flow_of_static_rooms(shots: list[Shot]) -> None:
     for shot in shots:
         still = replace(shot, objects=Motion.none(len(shot.objects.pivot)))
@@ -191,6 +192,7 @@ def test_flow_is_where_points_go(shots: list[Shot]) -> None:
     assert fast > 1000
 
 
+@pytest.mark.slow
 def test_flow_on_a_moving_thing_is_that_of_a_camera_which_moves_around_it(shots: list[Shot]) -> None:
     tested = 0
     for shot in shots:
@@ -205,6 +207,7 @@ def test_flow_on_a_moving_thing_is_that_of_a_camera_which_moves_around_it(shots:
     assert tested > 1500
 
 
+@pytest.mark.slow
 def test_occlusion_is_what_the_next_frame_s_depth_hides(shots: list[Shot]) -> None:
     """A z-buffer instead of rays: points are compared with the next frame's depth where that is smooth."""
     hidden = visible = 0
@@ -228,6 +231,7 @@ def test_occlusion_is_what_the_next_frame_s_depth_hides(shots: list[Shot]) -> No
     assert hidden > 500 and visible > 10000
 
 
+@pytest.mark.slow
 def test_textures_move_along() -> None:
     """Without lamps a point keeps its colour, and frames look alike along the flow."""
     differences: list[Array] = []

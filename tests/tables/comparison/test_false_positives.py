@@ -27,6 +27,7 @@ def simulation() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scenes", "seeds", "share"), [(12, 3, 0.5), (12, 2, 0.8), (0, 3, 0.0)])
 def test_one_comparison_in_twenty_finds_what_is_not_there(
     simulation: ModuleType, scenes: int, seeds: int, share: float

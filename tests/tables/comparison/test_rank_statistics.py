@@ -75,6 +75,7 @@ def test_nemenyi_agrees_with_scikit_posthocs() -> None:
     assert apart > 5
 
 
+@pytest.mark.slow
 def test_wilcoxon_with_holm_agrees_with_scikit_posthocs() -> None:
     values = np.random.default_rng(4).normal(size=(12, 4)) + np.array([0, 0.2, 0.8, 1.5])
     found = rank_test(rows_of(values), [True] * 12)

@@ -115,6 +115,7 @@ def test_images_without_a_value_leave_the_mean(tmp_path: Path, result_of: Any) -
     assert scores.value == pytest.approx(4)
 
 
+@pytest.mark.slow
 def test_every_committed_result_gives_its_recorded_headline_again() -> None:
     """Reductions of tasks agree with what their meters computed when the results were made."""
     found, complaints = read_all([MINI.parent], "mini")

@@ -303,6 +303,7 @@ def test_sequences_of_hd1k_are_kept_apart(tmp_path: Path) -> None:
         hd1k.open_split(tmp_path, "train")
 
 
+@pytest.mark.slow
 def test_spring_has_19852_pairs_of_which_380_select(tmp_path: Path) -> None:
     """37 sequences of 5000 frames, 96 of them in 0041, and a test sequence."""
     frames = {f"{number:04d}": 136 for number in range(1, 37)} | {"0001": 144, "0041": 96}

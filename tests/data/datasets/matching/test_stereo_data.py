@@ -374,6 +374,7 @@ def test_splits_without_truth_have_images_alone(tmp_path: Path) -> None:
         np.testing.assert_array_equal(both[2][one], both[0][other])
 
 
+@pytest.mark.slow
 def test_scenes_passes_and_every_hundredth(tmp_path: Path) -> None:
     for name in ("2014", "sceneflow", "spring"):
         CASES[name].write(tmp_path)
