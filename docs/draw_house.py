@@ -16,6 +16,7 @@ BOXES = {
     "cli": (0, 600, "the commands"),
     "pretraining": (1, 220, "objectives and their loop"),
     "workflows": (1, 600, "demo, smoke"),
+    "report": (1, 930, "the page of all results"),
     "runs": (2, 480, "set up, run, report"),
     "tables": (2, 930, "grid, formats, published"),
     "tasks": (3, 110, "what is predicted and scored"),

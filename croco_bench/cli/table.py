@@ -56,22 +56,23 @@ def table(
     out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
 ) -> None:
     """Set all results beside the published numbers."""
-    from croco_bench import tables
+    from croco_bench import report, tables
 
+    text_format = report.page if format == "html" else format
     folders, extra = results or [Path("results")], published_dir or []
     if like is not None or (published and results is None):
         if against is not None or published is False:
             raise UsageError(
                 "--like and --published print published numbers alone", "leave --against and --no-published out"
             )
-        text = tables.make_published(like, format=format, published_folders=extra)
+        text = tables.make_published(like, format=text_format, published_folders=extra)
     elif against is not None:
-        text = tables.make_against(folders, recipe=recipe, format=format, published_folders=extra)
+        text = tables.make_against(folders, recipe=recipe, format=text_format, published_folders=extra)
     else:
         text = tables.make(
             folders,
             recipe=recipe,
-            format=format,
+            format=text_format,
             published="beside" if published is None else "apart" if published else "none",
             include_limited=limited,
             ties=ties,

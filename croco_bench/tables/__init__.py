@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,9 @@ from croco_bench.tables.layout import Grid
 from croco_bench.tables.published import sources
 from croco_bench.tables.published_names import unknown_names
 
-Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
+Format = Literal["terminal", "markdown", "latex", "csv", "json"]
+# Makes a text of grids and of sentences that say what was left out; `croco_bench.report.page` is one.
+Renderer = Callable[[Sequence[Grid], Sequence[str]], str]
 # Published numbers beside measured ones where they are comparable, in a grid of their own below, or not at all.
 Published = Literal["beside", "apart", "none"]
 
@@ -22,7 +24,7 @@ def make(
     results: Sequence[Path],
     *,
     recipe: str | None = None,
-    format: Format = "terminal",
+    format: Format | Renderer = "terminal",
     published: Published = "beside",
     include_limited: bool = False,
     ties: Ties = "mean",
@@ -34,7 +36,7 @@ def make(
     Args:
         results: folders of result files.
         recipe: only results of this recipe.
-        format: of the text.
+        format: of the text, or a function that makes it.
         published: where published numbers stand. On a miniature they never stand beside measured ones.
         include_limited: also results on a part of a split.
         ties: how equal values share ranks within a group of tasks: CroCo's paper takes the best.
@@ -52,13 +54,13 @@ def make(
 
 
 def make_published(
-    like: str | None = None, *, format: Format = "terminal", published_folders: Sequence[Path] = ()
+    like: str | None = None, *, format: Format | Renderer = "terminal", published_folders: Sequence[Path] = ()
 ) -> str:
     """Published numbers alone: by task, or the tables of one source as it prints them.
 
     Args:
         like: name of the source, such as `croco`.
-        format: of the text.
+        format: of the text, or a function that makes it.
         published_folders: folders with further published numbers.
 
     Raises:
@@ -74,7 +76,7 @@ def make_against(
     results: Sequence[Path],
     *,
     recipe: str | None = None,
-    format: Format = "terminal",
+    format: Format | Renderer = "terminal",
     published_folders: Sequence[Path] = (),
 ) -> str:
     """Measured minus published, with intervals, where they are comparable. See `make` for the arguments and errors."""
@@ -85,10 +87,6 @@ def make_against(
     return _text(against_published(found, listed), [*complaints, *unknown_names(listed)], format)
 
 
-def _text(grids: Sequence[Grid], complaints: Sequence[str], format: Format) -> str:
+def _text(grids: Sequence[Grid], complaints: Sequence[str], format: Format | Renderer) -> str:
     """Grids in one of the formats; `complaints` say what was left out."""
-    if format == "html":
-        from croco_bench.tables import html  # slow to import, and rarely asked for
-
-        return html.page(grids, complaints)
-    return render.text(grids, complaints, format)
+    return format(grids, complaints) if callable(format) else render.text(grids, complaints, format)

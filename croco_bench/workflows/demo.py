@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from croco_bench import registry, tables
+from croco_bench import registry, report, tables
 from croco_bench.backbones import zoo
 from croco_bench.config.recipe import names_of
 from croco_bench.data.miniatures.make import MINIATURES, make_mini
@@ -55,7 +55,7 @@ def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: boo
     print(tables.make([out / "results"], published="apart"))
     page = out / "index.html"
     with atomic(page) as temporary:
-        temporary.write_text(tables.make([out / "results"], format="html", published="apart"), encoding="utf-8")
+        temporary.write_text(tables.make([out / "results"], format=report.page, published="apart"), encoding="utf-8")
     log(f"the page with all pictures: {page}")
     if failures:
         raise BenchError(f"{len(failures)} runs failed: {'; '.join(failures)}")

@@ -54,6 +54,7 @@ ALLOWED = {
     "records": "config errors files registry",
     "tables.comparison": "errors metrics records registry types",
     "tables": "backbones errors metrics records registry tables.comparison",
+    "report": "records tables",
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress"
     " records registry seeding types",
@@ -61,9 +62,9 @@ ALLOWED = {
     " engine errors files progress seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed engine errors files"
-    " progress records registry runs tables types",
+    " progress records registry report runs tables types",
     "cli": "backbones config data data.catalogue data.miniatures data.mining errors files pretraining records"
-    " registry runs tables tables.comparison workflows",
+    " registry report runs tables tables.comparison workflows",
     "public": "backbones cli records runs",
 }
 

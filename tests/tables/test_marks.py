@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from croco_bench import tables
+from croco_bench import report, tables
 from croco_bench.records.store import ResultPaths, read_all, write
 from croco_bench.tables.comparison.multiple import separable_from_best
 from croco_bench.tables.comparison.ranks import mean_rank_intervals
@@ -151,12 +151,14 @@ def test_mean_ranks_have_intervals_and_marks(folder: Folder) -> None:
     [
         ("markdown", ("**7", "*6")),
         ("latex", (r"\textbf{7", r"\textit{6")),
-        ("html", ('class="best">7', 'class="tied">6')),
+        (report.page, ('class="best">7', 'class="tied">6')),
         ("json", ('"mark": "best"', '"mark": "tied"')),
         ("csv", (",best,", ",tied,")),
     ],
 )
-def test_every_format_has_the_marks(folder: Folder, format: tables.Format, shown: tuple[str, str]) -> None:
+def test_every_format_has_the_marks(
+    folder: Folder, format: tables.Format | tables.Renderer, shown: tuple[str, str]
+) -> None:
     for model, mean in (("a", 70.0), ("b", 50.0)):
         folder.put(model, mean)
     for model, mean in (("a", 60.0), ("b", 60.02)):

@@ -22,6 +22,7 @@ from croco_bench.data.transforms import segmentation as maps
 from croco_bench.errors import DivergedError, UsageError
 from croco_bench.metrics.meter import stack
 from croco_bench.records.store import ResultPaths, read
+from croco_bench.report import page as report_page
 from croco_bench.tables import make
 from croco_bench.tables.show import show
 from croco_bench.tasks.ade20k_seg import ADE20KSeg, ADE20KSegOptions, _labels
@@ -309,7 +310,7 @@ def test_a_run_from_the_files_to_the_numbers_of_every_class(tiny_data: Path, tmp
         assert len(found) == result.metrics[f"{prefix}classes"].value < 150
         assert np.mean(found) == pytest.approx(result.metrics[f"{prefix}miou"].value)
     assert slot.sheet.is_file() and str(slot.breakdown) in show(slot.json)
-    page = make([tmp_path], format="html")
+    page = make([tmp_path], format=report_page)
     assert page.count(">breakdown<") == 1 and page.count('<td data-value="">letterbox</td>') == 150
 
 
