@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class BenchError(Exception):
@@ -48,9 +48,17 @@ class RecordError(BenchError):
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """An error for a name that doesn't exist, with the most similar existing names."""
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    near = nearest(given, names)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
     return UsageError(f"no {kind} is called {given!r}", hint)
+
+
+def nearest(given: str, names: Sequence[str], count: int = 3) -> list[str]:
+    """The most similar names: alike in most letters, or else with the given text in them; `*`, `?` and case don't count."""
+    bare = given.strip("*?").lower()
+    lower = {name.lower(): name for name in reversed(names)}
+    near = [lower[name] for name in difflib.get_close_matches(bare, list(lower), n=count, cutoff=0.5)]
+    return near or [name for name in names if len(bare) > 1 and bare in name.lower()][:count]
 
 
 def hub_reason(error: BaseException) -> str:

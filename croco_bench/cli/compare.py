@@ -18,7 +18,7 @@ All tasks that both have results of, then some:
 
 Other metrics than the table's; results of two people; a file:
 
-  croco-bench compare croco-v2 mae-vitb --metric rmse --metric eigen/rmse
+  croco-bench compare croco-v2 mae-vitb --task nyuv2-depth --metric rmse --metric 'eigen/*'
 
   croco-bench compare croco-v2 mae-vitb --results mine --results theirs
 
@@ -42,9 +42,10 @@ number (Holm). docs/statistics.md says how, and why.
 
 def compare_command(
     models: Annotated[list[str], typer.Argument(metavar="A B", help="Names of backbones, as the table shows them.")],
-    task: Annotated[list[str] | None, typer.Option(help="Only this task, or group; may be repeated.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task or group; or a glob. May be repeated.")] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="A metric's key, such as eigen/rmse; default: those of the table.")
+        list[str] | None,
+        typer.Option(help="Key of a metric, such as eigen/rmse; or a glob. May be repeated. Default: the table's."),
     ] = None,
     results: Annotated[
         list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")

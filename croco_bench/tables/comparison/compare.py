@@ -13,6 +13,7 @@ from croco_bench import registry
 from croco_bench.errors import RecordError, UsageError, unknown
 from croco_bench.metrics import Metric
 from croco_bench.records.schema import Result
+from croco_bench.records.selection import metric_keys, require_known, tasks_of
 from croco_bench.records.store import ResultFile, read_all
 from croco_bench.tables.comparison.alike import Runs, require_alike, runs_of_one_setting
 from croco_bench.tables.comparison.difference import (
@@ -82,8 +83,8 @@ def compare(
     Args:
         names: two backbones or more, as results name them.
         results: folders of result files.
-        tasks: only these tasks, or groups of tasks.
-        metrics: keys of metrics, such as `eigen/delta1`; default: the headline metrics of each task.
+        tasks: only these tasks, or groups of tasks; names or globs.
+        metrics: keys of metrics, such as `eigen/delta1`, or globs; default: the headline metrics of each task.
         recipe: only results of this recipe.
 
     Raises:
@@ -94,9 +95,11 @@ def compare(
     if len(names) < 2:
         raise UsageError(f"{' '.join(names) or 'nothing'} can't be compared with itself", "name two backbones")
     found, complaints = read_all(results, recipe)
-    wanted = _tasks(tasks, found)
+    wanted = tasks_of(tasks, found) or {"": {file.result.task.name for file in found}}
     _check_names(names, found, recipe)
     by_place = _by_place(found, names, set().union(*wanted.values()))
+    files = [file for by_name in by_place.values() for several in by_name.values() for file in several]
+    require_known("metric", metrics, {key for file in files for key in file.result.metrics})
     rows, refused = _all_rows(names, by_place, metrics)
     left_out = [*complaints, *_missing(names, by_place), *map(str, refused)]
     compared = {row.task for row in rows}
@@ -165,24 +168,12 @@ def _overviews(names: Sequence[str], places: Places, metrics: Sequence[str]) -> 
             for one, two in combinations(runs.values(), 2):
                 require_alike(one.result, two.result)
             result = runs[names[0]].result
-            key = (*metrics, *_headline(task, result))[0]
+            key = _keys(metrics, result)[0]
             scores[recipe][task] = load_column({name: found.files for name, found in runs.items()}, key)
             higher[task] = result.metrics[key].higher_is_better
         except (KeyError, RecordError):
             continue  # told of already, with the pairs
     return tuple((recipe, overview(rows, higher)) for recipe, rows in scores.items() if len(rows) > 1)
-
-
-def _tasks(given: Sequence[str], found: Iterable[ResultFile]) -> dict[str, set[str]]:
-    """Each given name -> the tasks that it stands for; by default one entry of all tasks that have results."""
-    there = {file.result.task.name for file in found}
-    groups = {entry.name: entry.card.group for entry in registry.tasks()}
-    wanted: dict[str, set[str]] = {}
-    for name in given:
-        wanted[name] = {task for task, group in groups.items() if name in (task, group)} | ({name} & there)
-        if not wanted[name]:
-            raise unknown("task", name, {*there, *groups, *groups.values()} - {""})
-    return wanted or {"": there}
 
 
 def _check_names(names: Sequence[str], found: Sequence[ResultFile], recipe: str | None) -> None:
@@ -201,14 +192,29 @@ def _rows(
 ) -> list[ComparedRow]:
     first, second = (runs_of_one_setting(by_name[name]) for name in pair)
     require_alike(first.result, second.result)
-    return [_row(pair, first, second, key) for key in metrics or _headline(first.result.task.name, first.result)]
+    return [_row(pair, first, second, key) for key in _keys(metrics, first.result, second.result)]
+
+
+def _keys(metrics: Sequence[str], *results: Result) -> list[str]:
+    """Keys of the chosen metrics, in the order of the globs, or of the headline.
+
+    Raises:
+        RecordError: the task has none of the chosen ones.
+    """
+    if not metrics:
+        return _headline(results[0].task.name, results[0])
+    keys = metric_keys(dict.fromkeys(key for result in results for key in result.metrics), metrics)
+    if not keys:
+        raise RecordError(f"{results[0].task.name} has no {' or '.join(metrics)}", "choose with --task what has it")
+    return keys
 
 
 def _row(pair: tuple[str, str], first: Runs, second: Runs, key: str) -> ComparedRow:
     for runs in (first, second):
         for file in runs.files:
             if key not in file.result.metrics:
-                raise _no_metric(file, key)
+                name, task = file.result.model.name, file.result.task.name
+                raise RecordError(f"{name} has no {key} on {task}", "leave it out")
     scores = load_column(dict(zip(pair, (first.files, second.files), strict=True)), key)
     found = paired_difference(*scores.values())
     result = first.result
@@ -224,14 +230,6 @@ def _row(pair: tuple[str, str], first: Runs, second: Runs, key: str) -> Compared
         verdict="undecided",
         notes=tuple(_notes(pair, first, second, found)),
     )
-
-
-def _no_metric(file: ResultFile, key: str) -> UsageError | RecordError:
-    """A metric that another run has is missing here; one that none can have is a wrong name."""
-    result = file.result
-    if result.classical:
-        return RecordError(f"{result.model.name} has no {key} on {result.task.name}", "leave it out")
-    return unknown(f"metric of {result.task.name}", key, result.metrics)
 
 
 def _headline(task: str, result: Result) -> list[str]:
