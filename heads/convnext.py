@@ -34,7 +34,8 @@ class ConvNeXt(Head):
 
     Each token becomes a square of `preds_per_patch` positions, row-major; then blocks of a depth-wise 7x7 convolution,
     LayerNorm and a four times wider GELU MLP with a residual, without layer scale; a linear classifier; bilinear
-    resizing to the image (align_corners=False). Any patch grid fits.
+    resizing to the image (align_corners=False). Any patch grid fits. Linear layers start Xavier-uniform: MultiMAE's
+    network draws them so, whatever the head drew before.
 
     Raises:
         FitError: `preds_per_patch` isn't a square number.
@@ -54,7 +55,7 @@ class ConvNeXt(Head):
         self.classify = nn.Conv2d(options.width, out_channels, 1)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
     def forward(self, features: Features) -> Tensor:

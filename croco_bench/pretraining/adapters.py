@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import Grid
 from croco_bench.backbones.networks.attention import attend
-from croco_bench.backbones.networks.blocks import Block, initialize, layer_norm
+from croco_bench.backbones.networks.blocks import Block, initialize, initialize_joint_projections, layer_norm
 from croco_bench.backbones.networks.position_tables import sincos
 
 
@@ -120,10 +119,7 @@ class SpatialAdapter(nn.Module):
 def initialize_adapter(adapter: nn.Module) -> None:
     """MultiMAE's random initialisation, from torch's global generator."""
     adapter.apply(initialize)
+    initialize_joint_projections(adapter)
     for name, parameter in adapter.named_parameters():
-        if name.endswith(("qkv.weight", "kv.weight")):
-            # The bound of a square matrix: queries, keys and values are separate layers, though stored as one.
-            bound = math.sqrt(3 / parameter.shape[1])
-            nn.init.uniform_(parameter, -bound, bound)
-        elif "task_embeddings" in name or "class_emb" in name:
+        if "task_embeddings" in name or "class_emb" in name:
             nn.init.trunc_normal_(parameter, std=0.02)

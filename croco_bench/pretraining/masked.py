@@ -19,6 +19,7 @@ class MaskedAutoencoder(MaskedPixels):
 
     Options: ClassVar = MaskedOptions
     views = 1
+    deviations = ("class token and mask token don't decay; in MAE's code both do",)
     decoder_pos_embed: Tensor
 
     def __init__(self, backbone: ViT, decoder: Decoder, options: MaskedOptions) -> None:

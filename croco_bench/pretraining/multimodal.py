@@ -80,6 +80,9 @@ class MultimodalAutoencoder(Objective):
 
     Options: ClassVar = MultimodalOptions
     views = 1
+    deviations = (
+        "only matrices decay; MultiMAE's pre-training decays all weights, biases, norms, tokens and task embeddings too",
+    )
 
     def __init__(self, backbone: ViT, options: MultimodalOptions | None = None) -> None:
         """Random weights outside the backbone, from torch's global generator.

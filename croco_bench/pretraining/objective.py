@@ -25,12 +25,14 @@ class Objective(nn.Module, ABC):
     Attributes:
         Options: frozen dataclass of the objective's settings.
         views: 2 if the objective learns from pairs, 1 if from single images.
+        deviations: where training differs from its authors' code, whatever the recipe.
         backbone: the network that is kept.
         options: an instance of `Options`.
     """
 
     Options: ClassVar[type[Any]]
     views: ClassVar[int]
+    deviations: ClassVar[tuple[str, ...]] = ()
     backbone: ViT
     options: Any
 

@@ -88,6 +88,7 @@ def _prepare(
     source = open_source(recipe.data, objective, recipe.train.image_size, root)
     plan = Plan.of(recipe.train, len(source.train), accelerator.num_processes)
     facts = _facts(recipes.settings_of(recipe, asdict(objective.options)), source, plan, seed)
+    facts["deviations"] = [*recipe.protocol.deviations, *objective.deviations]
     identity = [facts["fingerprint"], facts["data"]["fingerprint"], seed, accelerator.num_processes]
     job = PretrainJob(
         recipe=recipe,

@@ -110,10 +110,13 @@ def test_only_the_last_block_is_read_and_nothing_is_drawn() -> None:
 
 def test_initial_weights_are_those_of_multimae() -> None:
     torch.manual_seed(0)
-    head = ConvNeXt(FeatureSpec((64,), 1, 16, (32, 32)), 3, ConvNeXtOptions(width=32, blocks=1))
+    head = ConvNeXt(FeatureSpec((768,), 1, 16, (32, 32)), 3, ConvNeXtOptions(blocks=1))
     state = head.state_dict()
-    for name in ("project", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"):
-        assert state[f"{name}.weight"].std().item() == pytest.approx(0.02, rel=0.05), name
+    # Measured in MultiMAE's network, whose rule (Xavier-uniform) replaces what the head itself draws.
+    for name, deviation in {"project": 0.0170, "blocks.0.mlp.fc1": 0.0323, "blocks.0.mlp.fc2": 0.0323}.items():
+        weight = state[f"{name}.weight"]
+        assert weight.std().item() == pytest.approx(deviation, rel=0.01), name
+        assert weight.abs().max().item() <= (6 / sum(weight.shape)) ** 0.5
         assert not state[f"{name}.bias"].any(), name
 
 

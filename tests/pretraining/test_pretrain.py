@@ -26,6 +26,7 @@ from croco_bench.engine.training_log import RunLog, lines
 from croco_bench.errors import DivergedError, FitError, RecordError, UsageError
 from croco_bench.files import atomic
 from croco_bench.pretraining import recipe as recipes
+from croco_bench.pretraining.build import build
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.pretrain import pretrain
@@ -143,6 +144,10 @@ def test_every_objective_makes_a_backbone(
         torch.testing.assert_close(half, exact, atol=2e-2, rtol=0)
     facts = json.loads((path.parent / "facts.json").read_text())
     assert facts["images_seen"] == 24
+    assert facts["deviations"] == [
+        *recipes.load("mini").protocol.deviations,
+        *build(recipes.load("mini", [*TINY, *changes]), 0).deviations,
+    ]
     assert [line["step"] for line in facts["curve"]] == [2, 5]
     assert len(list((path.parent / "sheets").glob("*.png"))) == 2
 

@@ -321,3 +321,8 @@ def test_every_recipe_fits_the_task() -> None:
         task = ADE20KSeg(options_of(ADE20KSegOptions, recipe.task, "task"), recipe.train.image_size)
         assert task.out_channels(NO_DATA) == 150
         assert len(recipe.protocol.deviations) >= (6 if name in ("paper", "convnext") else 1)
+
+
+@pytest.mark.parametrize("words", ["relative position bias", "layer scales", "position table", "341 pixels is a third"])
+def test_the_paper_recipe_says_that_mmsegmentation_trains_another_network(words: str) -> None:
+    assert any(words in deviation for deviation in load_recipe("ade20k-seg", "paper").protocol.deviations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -89,3 +90,11 @@ def initialize(module: nn.Module) -> None:
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def initialize_joint_projections(network: nn.Module) -> None:
+    """Draws stored-as-one projections of queries, keys and values as the separate square matrices that MultiMAE draws."""
+    for name, parameter in network.named_parameters():
+        if name.endswith(("qkv.weight", "kv.weight")):
+            bound = math.sqrt(3 / parameter.shape[1])  # Xavier's sqrt(6 / (in + out)) for in = out
+            nn.init.uniform_(parameter, -bound, bound)

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import Architecture, Grid
 from croco_bench.backbones.networks.attention import RopeTables, rope_tables
-from croco_bench.backbones.networks.blocks import Block, initialize, layer_norm, set_drop_path
+from croco_bench.backbones.networks.blocks import (
+    Block,
+    initialize,
+    initialize_joint_projections,
+    layer_norm,
+    set_drop_path,
+)
 from croco_bench.backbones.networks.position_tables import sincos
 from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import FitError
@@ -86,8 +92,10 @@ class ViT(Backbone):
             setattr(self, name, nn.Parameter(torch.zeros(self.grid[0] * self.grid[1], width)))
 
     def initialize(self) -> None:
-        """Draws random weights as in MAE and CroCo, from torch's global generator."""
+        """Draws random weights as the family's authors do, from torch's global generator."""
         self.apply(initialize)
+        if self.family == "multimae":
+            initialize_joint_projections(self)
         self.final_norm = "initialised" if self.architecture.final_norm else "identity"
         for tokens in (self.prefix, self.positions if self.architecture.positions == "learned" else None):
             if tokens is not None:
