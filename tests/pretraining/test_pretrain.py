@@ -144,10 +144,8 @@ def test_every_objective_makes_a_backbone(
         torch.testing.assert_close(half, exact, atol=2e-2, rtol=0)
     facts = json.loads((path.parent / "facts.json").read_text())
     assert facts["images_seen"] == 24
-    assert facts["deviations"] == [
-        *recipes.load("mini").protocol.deviations,
-        *build(recipes.load("mini", [*TINY, *changes]), 0).deviations,
-    ]
+    recipe = recipes.load("mini", [*TINY, *changes])
+    assert facts["deviations"] == [*recipe.protocol.deviations, *build(recipe, 0).deviations]
     assert [line["step"] for line in facts["curve"]] == [2, 5]
     assert len(list((path.parent / "sheets").glob("*.png"))) == 2
 
