@@ -20,7 +20,8 @@ from croco_bench.types import Array, Batch, Sample, Size
 class Reader(Protocol):
     """One split of a dataset in its official layout: raw samples, decoded, in physical units, without augmentation.
 
-    A reader can be pickled, for data-loading workers. `available` is the size of the full split before any limit.
+    A reader can be pickled, for data-loading workers. `available` is the size of the full split before any limit;
+    where the files are only a part of a release, the size of the split in the release.
     """
 
     dataset: str

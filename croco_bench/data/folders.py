@@ -16,6 +16,17 @@ def is_miniature(root: Path) -> bool:
     return (root / MARKER).is_file()
 
 
+def size_of_release(root: Path, found: int, release: int | None) -> int:
+    """The size of a split for `Reader.available`: that of the release, where the folder holds a part of it.
+
+    Args:
+        root: the dataset's folder; a miniature is whole, whatever its size.
+        found: number of items that are there.
+        release: number of items in the release, None where it isn't known.
+    """
+    return found if release is None or is_miniature(root) else max(found, release)
+
+
 def data_folder(data_root: Path | None, name: str) -> Path:
     """The folder of dataset `name` below `data_root`, or below `$CROCO_BENCH_DATA`.
 

@@ -18,12 +18,15 @@ if TYPE_CHECKING:  # contracts import torch, which processes that only read data
 
 
 class Subset:
-    """The items `indices` (n,) of a reader; itself a reader. `available` is the size of the whole split."""
+    """The items `indices` (n,) of a reader; itself a reader.
 
-    def __init__(self, reader: Reader, indices: Sequence[int], split: str) -> None:
+    `available` is the size of the whole split, or that of a part that is a split of its own.
+    """
+
+    def __init__(self, reader: Reader, indices: Sequence[int], split: str, *, available: int | None = None) -> None:
         self._reader, self.indices = reader, np.asarray(indices, dtype=np.int64)
         self.dataset, self.split, self.miniature = reader.dataset, split, reader.miniature
-        self.available = reader.available
+        self.available = reader.available if available is None else available
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -232,8 +232,16 @@ def _deviations(setup: RunSetup, scored: Sequence[EvalResult]) -> tuple[str, ...
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
         found += [f"{_key(item, name)} is left out: {why}" for name, why in item.scores.missing.items()]
+    found += _incomplete(setup.data.test, setup.request.limit)
     found += [f"weights: {note}" for note in setup.model.origin.notes]
     return tuple(dict.fromkeys(found))
+
+
+def _incomplete(test: Reader, limit: int | None) -> list[str]:
+    """That only a part of a release was there, which a limited run can't say."""
+    if limit is not None or len(test) >= test.available:
+        return []
+    return [f"only {len(test)} of the {test.available} items of {test.dataset}'s {test.split} split are there"]
 
 
 def _source(origin: Origin) -> str:

@@ -22,7 +22,7 @@ from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
 from croco_bench.data.posed.reader import PoseReader
 from croco_bench.data.posed.selection import holdout, selection_pairs
-from croco_bench.data.splitting import limit, spread_indices
+from croco_bench.data.splitting import Subset, limit, spread_indices
 from croco_bench.data.transforms.color import ColorJitter, to_unit
 from croco_bench.data.transforms.view_fitting import resize_crop_with_intrinsics
 from croco_bench.errors import DataError, UsageError
@@ -206,7 +206,7 @@ class RelativePose(Task):
     def evaluations(self, data: TaskData) -> list[Evaluation]:
         """Localisation of all test frames of 7-Scenes, then the pairs of further test sets, limited as the frames are."""
         further, frames = data.further, len(data.test)
-        if frames < data.test.available:
+        if isinstance(data.test, Subset):
             further = {name: limit(pairs, frames, 0) for name, pairs in further.items()}
         return [
             self._evaluation("", data.test, localize=True, meters=self._meters, notes=data.notes),

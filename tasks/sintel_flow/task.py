@@ -112,16 +112,18 @@ class SintelFlow(TiledTask):
     def open_test(self, root: Path) -> TaskData:
         """The reported scenes of Sintel's training split, each pair in both passes, and the pairs of submissions."""
         submissions = open_submissions(root.parent, self.options.submissions)
-        return TaskData(BothPasses(root, "train", self._reported(root)), further=submissions)
+        wanted = self._reported()
+        scenes = None if wanted is None else _present(root, wanted)
+        return TaskData(BothPasses(root, "train", scenes, wanted=wanted), further=submissions)
 
-    def _reported(self, root: Path) -> list[str] | None:
-        """Names of the reported scenes; None for all."""
+    def _reported(self) -> tuple[str, ...] | None:
+        """Names of the scenes to report; None for all."""
         report = self.options.report
         if report == "auto":
             report = "held-out" if "sintel" in self.options.train_on else "all"
         if report == "all":
             return None
-        return _present(root, HELD_OUT if report == "held-out" else SELECT_SCENES)
+        return HELD_OUT if report == "held-out" else SELECT_SCENES
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """See `SintelFlowOptions.augment`; `flow_px` becomes (2, H, W)."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.data.checks.run_check import Finding, run_check
-from croco_bench.data.folders import is_miniature
+from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.images import read_gray, read_rgb
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
@@ -82,7 +82,7 @@ class ADE20KReader:
                 f"unpack {LINK} again",
             )
         self.split, self.ids = PARTS[split], sorted(images)
-        self.miniature, self.available = is_miniature(root), len(images)
+        self.miniature, self.available = is_miniature(root), size_of_release(root, len(images), IMAGES[split])
         text = "\n".join([self.split, *(f"{name}:{images[name]}:{labels[name]}" for name in self.ids)])
         self._fingerprint = fingerprint(text)
 

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.datasets.imagenet_tars import CLASSES, LINK, TARS, Item, Split, read_tars
-from croco_bench.data.folders import is_miniature
+from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -34,7 +34,9 @@ class ImageNetReader:
     def __init__(self, root: Path, split: Split, classes: Sequence[str], items: Sequence[Item]) -> None:
         self.split: str = split
         self.classes, self._items = list(classes), list(items)
-        self.available, self.miniature = len(self._items), is_miniature(root)
+        # Other numbers of classes are other datasets.
+        release = IMAGES[split] if len(self.classes) == CLASSES else None
+        self.available, self.miniature = size_of_release(root, len(self._items), release), is_miniature(root)
         text = "\n".join([split, *self.classes, *(f"{item.name}:{item.label}:{item.size}" for item in self._items)])
         self._fingerprint = fingerprint(text)
 

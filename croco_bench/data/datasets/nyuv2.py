@@ -25,7 +25,7 @@ from croco_bench.data.datasets.nyuv2_mat import (
     read_splits,
     scene_names,
 )
-from croco_bench.data.folders import is_miniature
+from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.images import read_gray, read_rgb
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
@@ -53,7 +53,9 @@ class _Files:
         if not ids:
             raise DataError(f"the {split} split of NYUv2 in {root} is empty", "croco-bench data check nyuv2 says more")
         self.root, self.split, self.ids, self.groups = root, split, list(ids), list(groups)
-        self.miniature, self.available = is_miniature(root), len(ids)
+        # BTS's training list is of raw recordings, of which users keep different frames.
+        self.miniature = is_miniature(root)
+        self.available = size_of_release(root, len(ids), IMAGES["test"] if split == "test" else None)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, run_check
-from croco_bench.data.folders import is_miniature
+from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.posed.overlap import OverlapCriteria, sample_pairs
 from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.retrieval_lists import find_lists, retrieved_rows
@@ -96,11 +96,22 @@ class SevenScenes:
         if not queries:
             raise DataError(f"{self.root} has no test frames", "the TestSplit.txt of a scene says which sequences are")
         note = f"database images by retrieval: the first {neighbours} of {retrieval.maker}"
-        return self._reader(np.concatenate(references), np.concatenate(queries), "test", (note,))
+        released = sum(test for _, test in FRAMES.values())
+        return self._reader(np.concatenate(references), np.concatenate(queries), "test", (note,), released)
 
-    def _reader(self, references: Array, queries: Array, split: str, notes: tuple[str, ...]) -> PoseReader:
-        mini = is_miniature(self.root)
-        return PoseReader(self.views, references, queries, dataset="7scenes", split=split, miniature=mini, notes=notes)
+    def _reader(
+        self, references: Array, queries: Array, split: str, notes: tuple[str, ...], released: int | None = None
+    ) -> PoseReader:
+        return PoseReader(
+            self.views,
+            references,
+            queries,
+            dataset="7scenes",
+            split=split,
+            miniature=is_miniature(self.root),
+            notes=notes,
+            available=size_of_release(self.root, len(queries), released),
+        )
 
     def rows(self, scene: str, *, test: bool) -> Array:
         """Rows of `views` of one scene's training or test frames."""

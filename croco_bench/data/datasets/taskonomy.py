@@ -16,7 +16,7 @@ import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.datasets.taskonomy_lists import LINK, LISTS, KnownLayout, Row, Split, read_list
-from croco_bench.data.folders import is_miniature
+from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.images import read_any, read_rgb
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError, UsageError, unknown
@@ -177,7 +177,8 @@ def open_split(
         raise UsageError(f"{rows} rows of the {split} list leave nothing to do", "give at least 1")
     known_layout = layout_of(root) if layout == "auto" else layout
     listed = read_list(root, split, known_layout)
-    reader = TaskonomyReader(root, split, domain, listed[:rows], known_layout, len(listed))
+    available = size_of_release(root, len(listed), VIEWS[split])
+    reader = TaskonomyReader(root, split, domain, listed[:rows], known_layout, available)
     reader.check_files()
     return reader
 

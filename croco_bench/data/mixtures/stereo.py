@@ -141,7 +141,8 @@ def open_reported(data_root: Path, report: Report, resolution: Resolution) -> Re
     indices = _indices_where(whole, lambda scene: scene in scenes)
     if not indices:
         raise DataError(f"{folder} has none of the scenes {', '.join(scenes)}, which task.report={report} scores")
-    return Subset(whole, indices, f"{whole.split} ({', '.join(scenes)})")
+    # Each scene of both benchmarks is one pair.
+    return Subset(whole, indices, f"{whole.split} ({', '.join(scenes)})", available=len(scenes))
 
 
 def open_mixture(

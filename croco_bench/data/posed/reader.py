@@ -69,6 +69,7 @@ class PoseReader:
         split: name of the split.
         miniature: whether the images are rendered rooms.
         notes: remarks on the choice of pairs, for the result file.
+        available: number of items in the release; default: all that are given.
     """
 
     def __init__(
@@ -81,13 +82,14 @@ class PoseReader:
         split: str,
         miniature: bool = False,
         notes: tuple[str, ...] = (),
+        available: int | None = None,
     ) -> None:
         self.views, self.dataset, self.split, self.miniature, self.notes = views, dataset, split, miniature, notes
         self.references, self.queries = np.asarray(references, dtype=np.int32), np.asarray(queries, dtype=np.int32)
-        self.available = len(self.queries)
+        self.available = len(self.queries) if available is None else available
 
     def __len__(self) -> int:
-        return self.available
+        return len(self.queries)
 
     @property
     def groups(self) -> Sequence[str]:

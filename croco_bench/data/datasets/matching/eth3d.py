@@ -41,7 +41,8 @@ def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None)
     require(root / folder, scenes or (), present, LINK)
     truths = f"{folder}_gt" if split == "train" else None
     pairs = [evaluation_pair(root, folder, truths, scene, LINK) for scene in (present if scenes is None else scenes)]
-    return MatchingReader("eth3d", split, root, pairs, read_masked_truth, miniature=is_miniature(root))
+    mini, released = is_miniature(root), PAIRS[split] if scenes is None else len(scenes)
+    return MatchingReader("eth3d", split, root, pairs, read_masked_truth, miniature=mini, released=released)
 
 
 def check(root: Path) -> list[Finding]:

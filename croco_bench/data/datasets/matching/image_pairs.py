@@ -51,6 +51,8 @@ ReadTruth = Callable[[Path, PairPaths], Sample]
 class MatchingReader:
     """The pairs of one split; `read_truth` is called with `base` and a pair that has truth.
 
+    `released` is the number of pairs in the release, if it is known; a miniature is whole, whatever its size.
+
     Raises:
         DataError: there are no pairs.
     """
@@ -64,12 +66,14 @@ class MatchingReader:
         read_truth: ReadTruth,
         *,
         miniature: bool,
+        released: int = 0,
     ) -> None:
         if not pairs:
             raise DataError(
                 f"the {split} split of {dataset} in {base} is empty", f"croco-bench data check {dataset} says more"
             )
-        self.dataset, self.split, self.miniature, self.available = dataset, split, miniature, len(pairs)
+        self.dataset, self.split, self.miniature = dataset, split, miniature
+        self.available = len(pairs) if miniature else max(len(pairs), released)
         self.base, self.pairs, self.read_truth = base, list(pairs), read_truth
 
     def __len__(self) -> int:

@@ -72,7 +72,8 @@ def open_flow(root: Path, split: Split, *, year: Year) -> MatchingReader:
     edition = EDITIONS[year]
     base, pairs = _pairs(root, split, edition, (edition.left, "11"), ("flow_occ", "flow_noc"))
     read_truth = partial(_truth, "flow_px", read_kitti_flow)
-    return MatchingReader(edition.name, split, base, pairs, read_truth, miniature=is_miniature(root))
+    mini, released = is_miniature(root), edition.pairs[split]
+    return MatchingReader(edition.name, split, base, pairs, read_truth, miniature=mini, released=released)
 
 
 def open_stereo(root: Path, split: Split, *, year: Year) -> MatchingReader:
@@ -84,7 +85,8 @@ def open_stereo(root: Path, split: Split, *, year: Year) -> MatchingReader:
     edition = EDITIONS[year]
     base, pairs = _pairs(root, split, edition, (edition.right, "10"), edition.disparity)
     read_truth = partial(_truth, "disparity_px", read_kitti_disparity)
-    return MatchingReader(edition.name, split, base, pairs, read_truth, miniature=is_miniature(root))
+    mini, released = is_miniature(root), edition.pairs[split]
+    return MatchingReader(edition.name, split, base, pairs, read_truth, miniature=mini, released=released)
 
 
 def _pairs(

@@ -59,7 +59,8 @@ def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = 
     find = _FINDERS[edition]
     pairs = [pair for scene in (present if scenes is None else scenes) for pair in find(base, scene)]
     truth = read_middlebury_disparity if edition in ("2005", "2006") else read_pfm_disparity
-    return _reader(root, base, f"{edition} train", pairs, partial(read_truth_file, "disparity_px", truth))
+    read_truth = partial(read_truth_file, "disparity_px", truth)
+    return _reader(root, base, f"{edition} train", pairs, read_truth, released=PAIRS[edition] if scenes is None else 0)
 
 
 def open_evaluation(root: Path, split: Split, *, resolution: Resolution = "F") -> MatchingReader:
@@ -74,7 +75,8 @@ def open_evaluation(root: Path, split: Split, *, resolution: Resolution = "F") -
     folder = _first(root, (f"MiddEval3_{resolution}/{split}", f"MiddEval3/{official}{resolution}"))
     truths = folder if split == "train" else None
     pairs = [evaluation_pair(root, folder, truths, scene, LINK) for scene in subfolders(root / folder, LINK)]
-    return _reader(root, root, f"MiddEval3 {split} {resolution}", pairs, read_masked_truth)
+    name = f"MiddEval3 {split} {resolution}"
+    return _reader(root, root, name, pairs, read_masked_truth, released=EVALUATION_PAIRS)
 
 
 def evaluation_pair(base: Path, folder: str, truths: str | None, scene: str, link: str) -> PairPaths:
@@ -101,8 +103,11 @@ def read_masked_truth(base: Path, pair: PairPaths) -> Sample:
     return sample
 
 
-def _reader(root: Path, base: Path, split: str, pairs: Sequence[PairPaths], read_truth: ReadTruth) -> MatchingReader:
-    return MatchingReader("middlebury", split, base, pairs, read_truth, miniature=is_miniature(root))
+def _reader(
+    root: Path, base: Path, split: str, pairs: Sequence[PairPaths], read_truth: ReadTruth, *, released: int
+) -> MatchingReader:
+    mini = is_miniature(root)
+    return MatchingReader("middlebury", split, base, pairs, read_truth, miniature=mini, released=released)
 
 
 def _first(root: Path, folders: Sequence[str]) -> str:

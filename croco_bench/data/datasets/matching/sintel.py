@@ -35,9 +35,10 @@ SCENES = tuple(_SCENES.split())
 # CroCo v2 selects by these and trains on the others.
 SELECT_SCENES = ("temple_2", "temple_3")
 PARTS: dict[Split, str] = {"train": "training", "test": "test"}
-# Pairs of one pass.
+# Pairs of one pass, and of the training scenes that don't have 50 frames.
 PAIRS: dict[Split, int] = {"train": 1041, "test": 552}
 SELECT_PAIRS = 98
+_PAIRS_OF = {"ambush_2": 20, "ambush_4": 32, "ambush_6": 19, "market_6": 39}
 
 
 def open_split(
@@ -63,25 +64,43 @@ def open_split(
         for pair in _pairs(base, PARTS[split], name, scene)
     ]
     return MatchingReader(
-        "sintel", split, base, pairs, partial(read_truth_file, "flow_px", read_flo), miniature=is_miniature(root)
+        "sintel",
+        split,
+        base,
+        pairs,
+        partial(read_truth_file, "flow_px", read_flo),
+        miniature=is_miniature(root),
+        released=len(passes) * pairs_in_release(split, scenes),
     )
+
+
+def pairs_in_release(split: Split, scenes: Sequence[str] | None = None) -> int:
+    """Pairs of one pass of all scenes, or of some training scenes; a scene that the release doesn't have counts as none."""
+    if scenes is None:
+        return PAIRS[split]
+    return sum(_PAIRS_OF.get(scene, 49) for scene in scenes if scene in SCENES and split == "train")
 
 
 class BothPasses:
     """Pairs of frames in both passes at once: `passes` maps each pass to its two images.
 
     `flow_px`, `valid`, `id` and masks are those of the clean pass, which the final pass shares. A subset of this reader is
-    the same subset of both passes.
+    the same subset of both passes. `scenes`: those to read, default all; `wanted`: those that the split has in the release,
+    default those to read.
     """
 
-    def __init__(self, root: Path, split: Split, scenes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, root: Path, split: Split, scenes: Sequence[str] | None = None, *, wanted: Sequence[str] | None = None
+    ) -> None:
         self._readers = {name: open_split(root, split, passes=(name,), scenes=scenes) for name in PASSES}
         clean = self._readers[PASSES[0]]
-        self.dataset, self.miniature, self.available = clean.dataset, clean.miniature, len(clean)
+        self.dataset, self.miniature, self.available = clean.dataset, clean.miniature, clean.available
+        if wanted is not None and not self.miniature:
+            self.available = max(len(clean), pairs_in_release(split, wanted))
         self.split = f"{split} ({', '.join(scenes)})" if scenes else split
 
     def __len__(self) -> int:
-        return self.available
+        return len(self._readers[PASSES[0]])
 
     @property
     def groups(self) -> Sequence[str]:
