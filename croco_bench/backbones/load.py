@@ -17,8 +17,10 @@ from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.paired import TimmPair
 from croco_bench.backbones.networks.position_tables import resample
+from croco_bench.backbones.networks.timm_models import fit_state
 from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.backbones.networks.vit import ViT, grid_of
+from croco_bench.backbones.timm_weights import weights_of_timm
 from croco_bench.backbones.weights import fill, read_checkpoint
 from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import FitError, UsageError, unknown
@@ -34,10 +36,10 @@ def load_backbone(
     """A pre-trained backbone, in eval mode, on the CPU, in float32.
 
     Args:
-        ckpt: a file of any format below, a URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name of the
-            zoo. Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, MAE
-            (pre-trained, fine-tuned, probed), MultiMAE (own format and timm export), plain and DINO ViTs, and
-            fine-tuned files of this project.
+        ckpt: a file of any format below, a URL, `hf://repo/file`, `timm:NAME`, `timm:NAME@FILE` (a file's weights in a
+            network of timm), `random:ARCH[@SEED]`, or a name of the zoo. Formats are recognised from content: CroCo v1
+            and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, MAE (pre-trained, fine-tuned, probed), MultiMAE (own
+            format and timm export), plain and DINO ViTs, CLIP, BEiT, EVA, and fine-tuned files of this project.
         image_size: of the images to encode, an int or (H, W) in pixels; position tables are resampled once for it.
         name: the model's name in results; default: from `ckpt`.
         facts: about a file, where it doesn't say them or says them wrong. All others that the tensors don't show are taken
@@ -50,10 +52,12 @@ def load_backbone(
     """
     size, source = _checked_size(image_size), parse_source(ckpt)
     name = name or source.default_name
-    if source.kind in ("timm", "random") and facts != NO_FACTS:
+    if source.kind in ("timm", "random") and source.weights is None and facts != NO_FACTS:
         raise UsageError(f"{source.text} isn't a file, so settings of [backbone] don't apply to it", "leave them out")
-    if source.kind == "timm":
-        backbone: Backbone = TimmViT(source.name, size, Origin(source.text, "timm"), name, pretrained=True)
+    if source.weights is not None:
+        backbone: Backbone = _timm_with_weights(source, source.weights, size, name, facts)
+    elif source.kind == "timm":
+        backbone = TimmViT(TimmNetwork(source.name), size, Origin(source.text, "timm"), name, pretrained=True)
     elif source.kind == "random":
         backbone = _random(source, size, name)
     else:
@@ -77,11 +81,11 @@ def _random(source: CheckpointSource, size: Size, name: str) -> Backbone:
             backbone = _vit(ARCHITECTURES[architecture], size, origin, name)
             backbone.initialize()
             return backbone
-        if architecture not in timm.list_models():
+        if not timm.is_model(architecture):
             names = [*ARCHITECTURES, *timm.list_models("vit*")]
             near = difflib.get_close_matches(architecture, names, n=1, cutoff=0.5)
             raise unknown("architecture of this project or of timm", architecture, names if near else ARCHITECTURES)
-        return TimmViT(architecture, size, origin, name, pretrained=False)
+        return TimmViT(TimmNetwork(architecture), size, origin, name)
 
 
 def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
@@ -89,13 +93,18 @@ def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneF
     format, raw = recognize(read_checkpoint(path, facts.state))
     converted = format.read(raw, Facts(facts, _zoo_facts(source)))
     origin = Origin(source.text, format.name, raw.sha256, converted.license or license, converted.notes)
-    network, state = converted.network, converted.state
-    if isinstance(network, TimmNetwork):
-        backbone: Backbone = _timm(network, size, origin, name)
+    network = converted.network
+    if isinstance(network, Architecture):
+        backbone: Backbone = _empty(network, size, origin, name)
+        fill(backbone, _resampled(network, converted.state, size), source.text)
+        return backbone
+    timm_backbone = _timm(network, size, origin, name)
+    if network.image_size is None:
+        fill(timm_backbone.model, fit_state(timm_backbone.model, converted.state, network.name), source.text)
     else:
-        backbone, state = _empty(network, size, origin, name), _resampled(network, state, size)
-    fill(backbone, state, source.text)
-    return backbone
+        fill(timm_backbone, converted.state, source.text)
+    timm_backbone.mark_filled()
+    return timm_backbone
 
 
 def _zoo_facts(source: CheckpointSource) -> dict[str, Any]:
@@ -126,11 +135,26 @@ def _vit(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:
 
 
 def _timm(network: TimmNetwork, size: Size, origin: Origin, name: str) -> TimmViT:
-    if network.image_size != size:
+    if network.image_size not in (None, size):
         raise FitError(
             f"{origin.source} was fine-tuned at {network.image_size}, which timm's networks keep",
             f"use image_size={network.image_size}",
         )
-    if network.decoder is None:
-        return TimmViT(network.name, size, origin, name, pretrained=False)
-    return TimmPair(network.name, size, origin, name, decoder=network.decoder, pretrained=False)
+    return (TimmPair if network.decoder else TimmViT)(network, size, origin, name)
+
+
+def _timm_with_weights(
+    source: CheckpointSource, weights: CheckpointSource, size: Size, name: str, facts: BackboneFacts
+) -> Backbone:
+    """A network that timm has by name, with the weights of a file."""
+    path, license = locate(weights)
+    raw = read_checkpoint(path, facts.state)
+    backbone = TimmViT(TimmNetwork(source.name), size, Origin(source.text, "timm"), name)
+    state, notes = weights_of_timm(backbone.model, source.name, raw)
+    fill(backbone.model, state, source.text)
+    backbone.mark_filled()
+    chosen = Facts(facts, {})
+    backbone.mean, backbone.std = (chosen.pick(key, known=getattr(backbone, key)) for key in ("mean", "std"))
+    notes = (*raw.notes, *notes, *chosen.notes(source.text))
+    backbone.origin = Origin(source.text, "timm", raw.sha256, license, notes)
+    return backbone

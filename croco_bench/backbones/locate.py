@@ -25,16 +25,20 @@ class CheckpointSource:
         name: timm's model name; ARCH[@SEED] of a random network; a name of the zoo; OWNER/REPO/FILE[@REVISION] on the
             Hugging Face hub; a URL; a path.
         entry: the zoo's record, if `kind` is `zoo`.
+        weights: of `timm:NAME@WEIGHTS`, a file, a URL or a file on the hub; None: timm's own.
     """
 
     text: str
     kind: Literal["timm", "random", "zoo", "hub", "url", "file"]
     name: str
     entry: zoo.ZooEntry | None = None
+    weights: CheckpointSource | None = None
 
     @property
     def default_name(self) -> str:
         """A short model name, fit for a file name."""
+        if self.weights is not None:
+            return self.weights.default_name
         if self.kind in ("timm", "random"):
             return re.sub(r"[^\w.-]+", "-", self.name if self.kind == "timm" else f"random-{self.name}")
         file = self.text.split("?")[0].rstrip("/").rpartition("/")[2]
@@ -56,7 +60,7 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
         )
     prefix, colon, rest = text.partition(":")
     if colon and prefix == "timm":
-        return CheckpointSource(text, "timm", rest)
+        return _timm_source(text, rest)
     if colon and prefix == "random":
         return CheckpointSource(text, "random", rest)
     if text.startswith("hf://"):
@@ -70,12 +74,28 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
     return CheckpointSource(text, "file", text)
 
 
+def _timm_source(text: str, rest: str) -> CheckpointSource:
+    """`timm:NAME` or `timm:NAME@WEIGHTS`; names on the hub (hf-hub:OWNER/REPO@REVISION) may have an @ of their own."""
+    name, at, file = rest.partition("@")
+    if not at or ":" in name:
+        return CheckpointSource(text, "timm", rest)
+    if not file:
+        raise UsageError(
+            f"{text} names no file after the @", "give timm:NAME@FILE, or timm:NAME for timm's own weights"
+        )
+    weights = parse_source(file)
+    if weights.kind in ("timm", "random"):
+        raise UsageError(f"{text}: what follows the @ should be a file", "give a path, a URL or hf://repo/file")
+    return CheckpointSource(text, "timm", name, weights=weights)
+
+
 def _unknown_name(text: str) -> CheckpointError:
     names = [entry.name for entry in zoo.ENTRIES]
     near = difflib.get_close_matches(text, names, n=3, cutoff=0.5) or names
     return CheckpointError(
         f"{text!r} is neither a file nor a known model",
-        f"known: {', '.join(near)} (croco-bench models), or give a path, a URL, hf://repo/file, timm:NAME or random:ARCH",
+        f"known: {', '.join(near)} (croco-bench models), or give a path, a URL, hf://repo/file, timm:NAME[@FILE] or "
+        "random:ARCH",
     )
 
 

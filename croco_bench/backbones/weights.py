@@ -121,15 +121,20 @@ def fill(module: nn.Module, state: State, source: str) -> None:
     Raises:
         CheckpointError: names or shapes differ from the module's; one sentence lists the differences.
     """
-    own = module.state_dict()
-    complaints = [f"lacks {name}" for name in own if name not in state]
-    complaints += [f"has an unexpected {name}" for name in state if name not in own]
-    complaints += [
-        f"has {name} of shape {tuple(state[name].shape)} where {tuple(own[name].shape)} belongs"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
+    complaints = differences(module.state_dict(), state)
     if complaints:
         more = f", and {len(complaints) - 3} more such" if len(complaints) > 3 else ""
         raise CheckpointError(f"{source} {', '.join(complaints[:3])}{more}")
     module.load_state_dict(state)
+
+
+def differences(own: State, state: State) -> list[str]:
+    """What a state lacks, has too much, or has in another shape than a module's `own`."""
+    lacking = [f"lacks {name}" for name in own if name not in state]
+    unexpected = [f"has an unexpected {name}" for name in state if name not in own]
+    misshapen = [
+        f"has {name} of shape {tuple(state[name].shape)} where {tuple(own[name].shape)} belongs"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    return [*lacking, *unexpected, *misshapen]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.formats.names import Names
-from croco_bench.backbones.formats.wrappers import without_insertions, without_prefix
+from croco_bench.backbones.formats.wrappers import unwrapped_stages
 from croco_bench.backbones.networks.architecture import Architecture, TimmNetwork
 from croco_bench.errors import CheckpointError
 
@@ -35,6 +35,7 @@ class RawCheckpoint:
         extras: everything else in the file (`args`, `croco_kwargs`, metadata of safetensors).
         sha256: of the file.
         notes: facts for the result: which part of the file was read.
+        facts: keys of `BackboneFacts` that hold for all files of the library that wrote this one.
     """
 
     source: str
@@ -42,6 +43,7 @@ class RawCheckpoint:
     extras: Mapping[str, Any]
     sha256: str | None = None
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def has(self, *beginnings: str) -> bool:
         """Whether the name of any tensor has one of these beginnings."""
@@ -90,6 +92,7 @@ class Format:
             CheckpointError: a tensor is missing, is neither ignored nor taken, or has a shape that doesn't fit.
             UsageError: the user stated a fact that has no meaning for this format.
         """
+        facts.add_known(raw.facts)
         names = Names(raw, facts, self.ignored)
         converted = self.convert(names)
         names.finish()
@@ -110,12 +113,10 @@ def recognize(raw: RawCheckpoint) -> tuple[Format, RawCheckpoint]:
     Raises:
         CheckpointError: no format matches, or weights outside a prefix might belong to the network.
     """
-    unwrapped: RawCheckpoint | None = without_insertions(raw)
-    while unwrapped is not None:
+    for unwrapped in unwrapped_stages(raw):
         for one in all_formats():
             if one.matches(unwrapped):
                 return one, unwrapped
-        unwrapped = without_prefix(unwrapped)
     some = ", ".join(sorted(raw.state)[:3])
     known = ", ".join(one.name for one in all_formats())
     raise CheckpointError(f"{raw.source} holds weights of no known network (such as {some})", f"known formats: {known}")

@@ -23,10 +23,15 @@ class Facts:
         """
         self._given = {key: value for key, value in asdict(given).items() if value is not None}
         self._nearby, self._nearby_source = dict(nearby), nearby_source
+        self._of_library: Mapping[str, Any] = {}
         self._picked: set[str] = {"state"}
         self._notes: list[str] = []
         self._found: dict[str, Any] = {}
         self._assumed: dict[str, Any] = {}
+
+    def add_known(self, facts: Mapping[str, Any]) -> None:
+        """Facts that hold for all files of the library that wrote this one; they stand before a format's own."""
+        self._of_library = facts
 
     def pick(self, key: str, *, stated: Any = None, known: Any = None, assumed: Any = None) -> Any:
         """The value of a fact: the user's, else the file's, else that of files nearby or the zoo, else the format's.
@@ -47,6 +52,7 @@ class Facts:
         if key in self._nearby:
             self._found[key] = self._nearby[key]
             return self._nearby[key]
+        known = self._of_library.get(key, known)
         if known is None:
             self._assumed[key] = assumed
         return assumed if known is None else known
@@ -63,7 +69,8 @@ class Facts:
                 f"{source} has patches of {patch_size} pixels, not of {self._given['patch_size']}",
                 "correct backbone.patch_size or leave it out",
             )
-        if self._nearby.get("width", width) != width:
+        described = (self._nearby.get("width", width), self._nearby.get("patch_size", patch_size))
+        if described != (width, patch_size):
             self._notes.append(f"{self._nearby_source} describes another network and wasn't used")
             self._nearby = {}
 

@@ -78,12 +78,17 @@ class Names:
         self.take(f"{name}.weight", f"{new}.weight")
         self.take(f"{name}.bias", f"{new}.bias")
 
-    def take_blocks(self, prefix: str, new: str, parts: Iterable[str] = _BLOCK_PARTS) -> int:
-        """Takes all transformer blocks `<prefix>.<k>.<part>` and returns their number."""
+    def depth(self, prefix: str) -> int:
+        """The number of transformer blocks `<prefix>.<k>.`."""
         pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
         depth = max((int(match.group(1)) for name in self._left if (match := pattern.match(name))), default=-1) + 1
         if not depth:
             raise self.lacks(f"{prefix}.0")
+        return depth
+
+    def take_blocks(self, prefix: str, new: str, parts: Iterable[str] = _BLOCK_PARTS) -> int:
+        """Takes all transformer blocks `<prefix>.<k>.<part>` and returns their number."""
+        depth = self.depth(prefix)
         for index in range(depth):
             for part in parts:
                 self.take_layer(f"{prefix}.{index}.{part}", f"{new}.{index}.{part}")

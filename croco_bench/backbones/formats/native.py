@@ -57,14 +57,25 @@ def _architecture(names: Names) -> Architecture:
 def _timm_network(described: Mapping[str, Any]) -> TimmNetwork:
     height, width = described["image_size"]
     decoder = described.get("decoder")
-    return TimmNetwork(str(described["timm"]), (int(height), int(width)), Decoder(**decoder) if decoder else None)
+    mean, std = described.get("timm_statistics", (None, None))
+    return TimmNetwork(
+        str(described["timm"]),
+        arguments=described.get("timm_arguments", {}),
+        image_size=(int(height), int(width)),
+        decoder=Decoder(**decoder) if decoder else None,
+        mean=tuple(mean) if mean else None,
+        std=tuple(std) if std else None,
+    )
 
 
 def _damaged(names: Names, advice: str) -> CheckpointError:
     return CheckpointError(f"{names.source}: the description of the network is damaged", advice)
 
 
+# The head, and pooling layers of timm that earlier versions kept.
+_UNUSED = (r"head\.", r"backbone\.model\.(attn_pool|neck)\.")
+
 FORMATS = (
-    Format(OWN, lambda raw: raw.extras.get("format") == OWN, _convert_finetuned, ignored=(r"head\.",)),
+    Format(OWN, lambda raw: raw.extras.get("format") == OWN, _convert_finetuned, ignored=_UNUSED),
     Format(PRETRAINED, lambda raw: raw.extras.get("format") == PRETRAINED, _convert_pretrained),
 )

@@ -7,13 +7,14 @@ Prefixes are removed one by one until a format recognises the names.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from croco_bench.backbones.formats.libraries import DIALECTS
 from croco_bench.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -87,6 +88,20 @@ def _tensors(value: object) -> dict[str, Tensor]:
     if not isinstance(value, Mapping):
         return {}
     return {str(name): tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}
+
+
+def unwrapped_stages(raw: RawCheckpoint) -> Iterator[RawCheckpoint]:
+    """The file with fewer and fewer additions of other code to its names: wrappers, a library's own names, prefixes.
+
+    Raises:
+        CheckpointError: weights outside a prefix might belong to the network.
+    """
+    current: RawCheckpoint | None = without_insertions(raw)
+    while current is not None:
+        while dialect := next((one for one in DIALECTS if one.matches(current)), None):
+            current = dialect.translate(current)
+        yield current
+        current = without_prefix(current)
 
 
 def without_insertions(raw: RawCheckpoint) -> RawCheckpoint:

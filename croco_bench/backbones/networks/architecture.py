@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from croco_bench.backbones.networks.facts import Activation, Channels
@@ -99,11 +100,24 @@ class Architecture:
 
 @dataclass(frozen=True)
 class TimmNetwork:
-    """A ViT of timm: its name there, the image size in pixels, and the decoder added to it, if any."""
+    """A network of timm.
+
+    Attributes:
+        name: in timm.
+        arguments: of `timm.create_model` that differ from those of the name, as JSON values; `norm_eps` is the epsilon of
+            all layer norms.
+        image_size: in pixels, if the weights belong to one; otherwise timm resamples them.
+        decoder: added to it, if any.
+        mean: of the RGB channels in pre-training, for images in [0, 1]; None: timm's for this name.
+        std: standard deviation of these channels; None: timm's.
+    """
 
     name: str
-    image_size: Size
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    image_size: Size | None = None
     decoder: Decoder | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
 
 
 def _vit(family: Literal["croco", "mae", "multimae", "vit"], width: int, depth: int, **changes: Any) -> Architecture:

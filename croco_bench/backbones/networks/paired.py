@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from croco_bench.backbones.networks.architecture import Decoder
+from croco_bench.backbones.networks.architecture import Decoder, TimmNetwork
 from croco_bench.backbones.networks.blocks import initialize
 from croco_bench.backbones.networks.croco import CroCo, CrossView
 from croco_bench.backbones.networks.position_tables import sincos
@@ -24,12 +24,11 @@ class TimmPair(TimmViT, CrossView):
 
     binocular = True
 
-    def __init__(
-        self, architecture: str, image_size: Size, origin: Origin, name: str, *, decoder: Decoder, pretrained: bool
-    ) -> None:
-        super().__init__(architecture, image_size, origin, name, pretrained=pretrained)
-        self.add_decoder(decoder)
-        self.register_buffer("dec_positions", sincos(decoder.width, grid_of(image_size, self.patch_size)))
+    def __init__(self, network: TimmNetwork, image_size: Size, origin: Origin, name: str) -> None:
+        super().__init__(network, image_size, origin, name)
+        assert network.decoder is not None
+        self.add_decoder(network.decoder)
+        self.register_buffer("dec_positions", sincos(network.decoder.width, grid_of(image_size, self.patch_size)))
 
     @property
     def layers(self) -> int:
@@ -59,9 +58,8 @@ def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
     note = f"no decoder was pre-trained: one of {decoder.depth} blocks, {decoder.width} wide, began with random weights"
     origin = replace(backbone.origin, notes=(*backbone.origin.notes, note))
     if isinstance(backbone, TimmViT):
-        paired: CrossView = TimmPair(
-            backbone.timm_name, backbone.image_size, origin, backbone.name, decoder=decoder, pretrained=False
-        )
+        network = replace(backbone.network, decoder=decoder)
+        paired: CrossView = TimmPair(network, backbone.image_size, origin, backbone.name)
     elif isinstance(backbone, ViT):
         plan = replace(backbone.architecture, grid=backbone.grid, decoder=decoder)
         paired = CroCo(plan, backbone.image_size, origin, backbone.name)

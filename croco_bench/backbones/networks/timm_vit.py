@@ -6,13 +6,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
+from croco_bench.backbones.networks.architecture import TimmNetwork
 from croco_bench.backbones.networks.blocks import drop_path
+from croco_bench.backbones.networks.timm_models import make, token_layout
 from croco_bench.backbones.networks.vit import check_size, grid_of
 from croco_bench.contracts import Backbone, Origin
-from croco_bench.errors import CheckpointError, FitError, hub_reason
 from croco_bench.types import Size
 
 
@@ -24,27 +24,37 @@ class TimmViT(Backbone):
 
     family = "vit"
 
-    def __init__(self, architecture: str, image_size: Size, origin: Origin, name: str, *, pretrained: bool) -> None:
+    def __init__(
+        self, network: TimmNetwork, image_size: Size, origin: Origin, name: str, *, pretrained: bool = False
+    ) -> None:
         super().__init__()
-        self.name, self.origin, self.image_size, self.timm_name = name, origin, image_size, architecture
-        # timm's networks share attribute names by convention only, hence Any.
-        self.model: Any = _create(architecture, image_size, pretrained)
-        blocks = getattr(self.model, "blocks", None)
-        patch = getattr(getattr(self.model, "patch_embed", None), "patch_size", None)
-        if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or patch is None or patch[0] != patch[1]:
-            raise FitError(
-                f"timm:{architecture} isn't a plain ViT with square patches",
-                "give one such as timm:vit_base_patch16_224",
-            )
-        self.patch_size, self.embed_dim, self.depth = int(patch[0]), int(self.model.embed_dim), len(blocks)
+        self.name, self.origin, self.image_size, self.network = name, origin, image_size, network
+        layout = token_layout(network)
+        self.patch_size, self.embed_dim, self.depth = layout.step, layout.width, layout.depth
         grid_of(image_size, self.patch_size)
+        # timm's networks share attribute names by convention only, hence Any.
+        self.model: Any = make(network, image_size, pretrained=pretrained)
+        self._without_pooling()
+        self._options = layout.options
+        self.has_prefix = layout.options.get("return_prefix_tokens", False)
         self.has_cls = getattr(self.model, "cls_token", None) is not None
         config: dict[str, Any] = self.model.pretrained_cfg
-        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
-        if isinstance(self._norm, nn.Identity):
-            self.final_norm = "identity"
-        else:
-            self.final_norm = "checkpoint" if pretrained else "initialised"
+        self.mean, self.std = network.mean or tuple(config["mean"]), network.std or tuple(config["std"])
+        self.final_norm = "identity" if isinstance(self._norm, nn.Identity) else "initialised"
+        if pretrained:
+            self.mark_filled()
+
+    def mark_filled(self) -> None:
+        """Says that the weights come from a file."""
+        if self.final_norm == "initialised":
+            self.final_norm = "checkpoint"
+
+    def _without_pooling(self) -> None:
+        """Takes out layers that only serve to make one vector of an image."""
+        if getattr(self.model, "attn_pool", None) is not None:
+            self.model.attn_pool = None
+        if hasattr(self.model, "neck"):
+            self.model.neck = nn.Identity()
 
     @property
     def _norm(self) -> nn.Module:
@@ -60,13 +70,11 @@ class TimmViT(Backbone):
     def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """See `Backbone.encode_with_cls`; timm's prefix is the class token, if any, then registers."""
         check_size(images, self.image_size, self.name)
-        blocks = self.model.forward_intermediates(
-            images, norm=False, output_fmt="NLC", intermediates_only=True, return_prefix_tokens=self.has_cls
-        )
-        if not self.has_cls:
-            return [*blocks[:-1], self._norm(blocks[-1])], None
-        tokens, prefix = [block[0] for block in blocks], blocks[-1][1]
-        return [*tokens[:-1], self._norm(tokens[-1])], self._norm(prefix[:, :1])[:, 0]
+        blocks = self.model.forward_intermediates(images, norm=False, intermediates_only=True, **self._options)
+        grids = [block[0] for block in blocks] if self.has_prefix else blocks
+        tokens = [grid.flatten(2).transpose(1, 2) for grid in grids]  # (B, C, h, w) -> (B, N, C)
+        cls = self._norm(blocks[-1][1][:, :1])[:, 0] if self.has_cls else None
+        return [*tokens[:-1], self._norm(tokens[-1])], cls
 
     @property
     def layers(self) -> int:
@@ -91,23 +99,9 @@ class TimmViT(Backbone):
     def metadata(self) -> dict[str, str]:
         """See `Backbone.metadata`."""
         return {
-            "timm": self.timm_name,
+            "timm": self.network.name,
+            "timm_arguments": json.dumps(dict(self.network.arguments)),
+            "timm_statistics": json.dumps([self.mean, self.std]),
             "image_size": json.dumps(self.image_size),
             "origin": json.dumps(asdict(self.origin)),
         }
-
-
-def _create(architecture: str, image_size: Size, pretrained: bool) -> Any:
-    base = architecture.partition(".")[0]
-    if base not in timm.list_models():
-        near = timm.list_models(f"*{base[:12]}*")[:3] if base else []
-        hint = f"timm has {', '.join(near)}" if near else "timm.list_models('vit*') names them all"
-        raise CheckpointError(f"timm has no model {architecture!r}", f"{hint}")
-    try:
-        return timm.create_model(architecture, pretrained=pretrained, img_size=image_size, num_classes=0)
-    except TypeError as error:
-        raise FitError(
-            f"timm:{architecture} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
-        ) from error
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        raise CheckpointError(f"timm:{architecture} can't be loaded: {hub_reason(error)}") from error

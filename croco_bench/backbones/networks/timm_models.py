@@ -1,0 +1,135 @@
+"""Makes networks of timm, and finds out by a trial pass whether they are plain ViTs."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from croco_bench.backbones.networks.architecture import TimmNetwork
+from croco_bench.errors import CheckpointError, FitError, hub_reason
+from croco_bench.types import Size
+
+# A multiple of all patch sizes in use: 8, 12, 14, 16, 28, 32.
+_TRIAL_SIDE = 672
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """What a network's blocks put out.
+
+    Attributes:
+        step: pixels per patch token along each side.
+        width: channels.
+        depth: blocks.
+        options: keyword arguments of timm's `forward_intermediates`.
+    """
+
+    step: int
+    width: int
+    depth: int
+    options: dict[str, bool]
+
+
+def make(network: TimmNetwork, image_size: Size, *, pretrained: bool) -> Any:
+    """A network of timm without classifier. Its type has no attributes that all networks share, hence Any.
+
+    Raises:
+        CheckpointError: timm doesn't know it, or can't load it.
+        FitError: it takes no image size.
+    """
+    _check_known(network.name)
+    arguments = dict(network.arguments)
+    if (eps := arguments.pop("norm_eps", None)) is not None:
+        arguments["norm_layer"] = partial(nn.LayerNorm, eps=eps)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # older names, which timm maps to the present ones
+            return timm.create_model(
+                network.name, pretrained=pretrained, img_size=image_size, num_classes=0, **arguments
+            )
+    except TypeError as error:
+        raise FitError(
+            f"timm:{network.name} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
+        ) from error
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        raise CheckpointError(f"timm:{network.name} can't be loaded: {hub_reason(error)}") from error
+
+
+def _check_known(name: str) -> None:
+    if ":" in name or timm.is_model(name):  # hf-hub:OWNER/REPO and local-dir:FOLDER are timm's business
+        return
+    near = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()], n=3, cutoff=0.7)
+    hint = f"timm has {', '.join(near)}" if near else "timm.list_models('vit*') names them all"
+    raise CheckpointError(f"timm has no model {name!r}", hint)
+
+
+def token_layout(network: TimmNetwork) -> TokenLayout:
+    """The outputs of a network, from a pass without numbers: weights and images have shapes only.
+
+    Raises:
+        FitError: its blocks don't all give the same square grid of tokens, or the class token is kept apart from them.
+        CheckpointError: see `make`.
+    """
+    patch = network.arguments.get("patch_size")
+    side = 4 * patch if patch else _TRIAL_SIDE
+    with torch.device("meta"), torch.no_grad():
+        model = make(network, (side, side), pretrained=False).eval()
+        options = _options(network, model)
+        outputs = _trial(network, model, torch.zeros(1, 3, side, side), options)
+    shapes = {tuple(tokens.shape[1:]) for tokens in outputs}
+    width, height, breadth = next(iter(shapes))
+    if len(shapes) > 1 or height != breadth or side % height:
+        raise _no_plain_vit(network.name)
+    return TokenLayout(side // height, width, len(outputs), options)
+
+
+def _options(network: TimmNetwork, model: Any) -> dict[str, bool]:
+    if not isinstance(getattr(model, "blocks", None), nn.ModuleList | nn.Sequential):
+        raise _no_plain_vit(network.name)
+    if "return_prefix_tokens" in inspect.signature(model.forward_intermediates).parameters:
+        return {"return_prefix_tokens": model.num_prefix_tokens > 0}
+    if getattr(model, "cls_token", None) is not None:
+        raise FitError(
+            f"timm:{network.name} keeps its class token apart from the patches, so it isn't a plain ViT",
+            "give one such as timm:vit_base_patch16_224",
+        )
+    return {}
+
+
+def _trial(network: TimmNetwork, model: Any, image: Tensor, options: dict[str, bool]) -> list[Tensor]:
+    try:
+        outputs: list[Any] = model.forward_intermediates(image, norm=False, intermediates_only=True, **options)
+        return [output[0] if options.get("return_prefix_tokens") else output for output in outputs]
+    except Exception as error:  # networks fail in many ways on images that aren't theirs
+        raise _no_plain_vit(network.name) from error
+
+
+def _no_plain_vit(name: str) -> FitError:
+    return FitError(f"timm:{name} isn't a plain ViT with square patches", "give one such as timm:vit_base_patch16_224")
+
+
+def fit_state(model: nn.Module, state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Weights in the names of a release, renamed and resampled to the model's image size by timm's own filter.
+
+    Args:
+        model: of timm.
+        state: its weights, with timm's names or with those of the authors that timm converts.
+        name: timm's name of the model.
+    """
+    release = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if release is None:
+        return state
+    options: dict[str, Any] = {}
+    if "flexi" in name or "radio" in name:  # as timm does by these names
+        options = {"interpolation": "bilinear", "antialias": False}
+    with warnings.catch_warnings(action="ignore"):
+        fitted: dict[str, Tensor] = release(dict(state), model, **options)
+    return fitted
