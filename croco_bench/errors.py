@@ -33,6 +33,10 @@ class DataError(BenchError):
     """A dataset is missing, incomplete or damaged."""
 
 
+class AbsentError(DataError):
+    """A whole part of a dataset isn't there, such as a split; other parts may do without it."""
+
+
 class FitError(UsageError):
     """Backbone, head, task or image size don't fit together."""
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
 from PIL import Image
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
-from croco_bench.data.datasets.taskonomy import DOMAINS, Layout, block_dilated, open_split, softened
+from croco_bench.data.datasets.taskonomy import (
+    DOMAINS,
+    Layout,
+    Masks,
+    TaskonomyReader,
+    block_dilated,
+    open_split,
+    softened,
+)
+from croco_bench.data.datasets.taskonomy_lists import Split
 from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.metrics.dense import DenseMeter
@@ -32,11 +41,16 @@ class TaskonomyOptions:
         train_rows: number of rows of the training list that are used, from its start.
         val_rows: number of rows of the official validation list that select the weights, from its start.
         layout: layout of the files; `auto` detects it.
+        masks: what says which pixels are valid: `mask_valid`, `depth` (where depth_zbuffer isn't 65535), or `auto`: masks if
+            there are any. Taskonomy was released without; the result says which were used.
+        allow_missing: largest share of a split's views that may lack a file; they are left out, and the result says so.
     """
 
     train_rows: PositiveInt = 800
     val_rows: PositiveInt = 200
     layout: Layout = field(default="auto", metadata={"affects_score": False})
+    masks: Masks = field(default="auto", metadata={"affects_score": False})
+    allow_missing: Annotated[float, Field(ge=0, lt=1)] = field(default=0.01, metadata={"affects_score": False})
 
 
 class Taskonomy(Task):
@@ -59,12 +73,27 @@ class Taskonomy(Task):
 
     def open(self, root: Path, *, seed: int) -> TaskData:
         """See `Task.open`; the official validation list, of other buildings, is the selection split."""
-        options = self.options
         training = TrainingSplits(
-            train=open_split(root, "train", domain=self.domain, rows=options.train_rows, layout=options.layout),
-            select=open_split(root, "val", domain=self.domain, rows=options.val_rows, layout=options.layout),
+            train=self._open_split(root, "train", self.options.train_rows),
+            select=self._open_split(root, "val", self.options.val_rows),
         )
-        return TaskData(open_split(root, "test", domain=self.domain, layout=options.layout), training)
+        return TaskData(self._open_split(root, "test"), training)
+
+    def open_test(self, root: Path) -> TaskData:
+        """The test list alone."""
+        return TaskData(self._open_split(root, "test"))
+
+    def _open_split(self, root: Path, split: Split, rows: int | None = None) -> TaskonomyReader:
+        options = self.options
+        return open_split(
+            root,
+            split,
+            domain=self.domain,
+            rows=rows,
+            layout=options.layout,
+            masks=options.masks,
+            allow_missing=options.allow_missing,
+        )
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Nothing is augmented, as in MultiMAE."""

@@ -45,9 +45,9 @@ def data_check(
     findings = info.check(root)
     typer.echo(f"{info.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
     for finding in findings:
-        advice = f"\n      {finding.advice}" if finding.advice and not finding.ok else ""
-        typer.echo(f"  {'ok  ' if finding.ok else 'BAD '}{finding.what}{advice}")
-    if not all(finding.ok for finding in findings):
+        advice = f"\n      {finding.advice}" if finding.advice and (finding.absent or not finding.ok) else ""
+        typer.echo(f"  {finding.mark}{finding.what}{advice}")
+    if any(finding.stops and not finding.ok for finding in findings):
         raise typer.Exit(1)
 
 

@@ -21,7 +21,8 @@ class Reader(Protocol):
     """One split of a dataset in its official layout: raw samples, decoded, in physical units, without augmentation.
 
     A reader can be pickled, for data-loading workers. `available` is the size of the full split before any limit;
-    where the files are only a part of a release, the size of the split in the release.
+    where the files are only a part of a release, the size of the split in the release. A reader may have `assumptions`,
+    sentences about what its files don't say (the origin of validity masks) or what it leaves out; results list them.
     """
 
     dataset: str

@@ -17,6 +17,12 @@ if TYPE_CHECKING:  # contracts import torch, which processes that only read data
     from croco_bench.contracts import Reader
 
 
+def assumptions_of(*readers: Reader) -> tuple[str, ...]:
+    """What readers assume about their files or leave out: their `assumptions` if they have any, each once."""
+    notes = (f"{reader.dataset}: {note}" for reader in readers for note in getattr(reader, "assumptions", ()))
+    return tuple(dict.fromkeys(notes))
+
+
 class Subset:
     """The items `indices` (n,) of a reader; itself a reader.
 
@@ -27,6 +33,7 @@ class Subset:
         self._reader, self.indices = reader, np.asarray(indices, dtype=np.int64)
         self.dataset, self.split, self.miniature = reader.dataset, split, reader.miniature
         self.available = reader.available if available is None else available
+        self.assumptions: Sequence[str] = getattr(reader, "assumptions", ())
 
     def __len__(self) -> int:
         return len(self.indices)

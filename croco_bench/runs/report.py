@@ -226,13 +226,14 @@ def _citation(setup: RunSetup, scored: Sequence[EvalResult]) -> str:
 
 
 def _deviations(setup: RunSetup, scored: Sequence[EvalResult]) -> tuple[str, ...]:
-    """Deviations of the recipe, its changed settings, each protocol and the weights, without duplicates."""
+    """Deviations of the recipe, its changed settings, each protocol, the data and the weights, without duplicates."""
     found = [*setup.request.recipe.protocol.deviations]
     found += [f"changed from the recipe: {change}" for change in setup.request.changes]
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
         found += [f"{_key(item, name)} is left out: {why}" for name, why in item.scores.missing.items()]
     found += _incomplete(setup.data.test, setup.request.limit)
+    found += [f"data: {note}" for note in setup.assumptions]
     found += [f"weights: {note}" for note in setup.model.origin.notes]
     return tuple(dict.fromkeys(found))
 

@@ -133,6 +133,8 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
     if accelerator.is_main_process:
         for note in setup.model.origin.notes:
             log(f"{setup.model.name}: {note}")
+        for note in setup.assumptions:
+            log(f"data: {note}")
     trained = _train(setup, paths, accelerator) if setup.request.learns else None
     if trained is None:
         setup.predictor.prepare(accelerator)

@@ -34,7 +34,7 @@ from croco_bench.contracts import (
     TrainingSplits,
 )
 from croco_bench.data.folders import data_folder
-from croco_bench.data.splitting import limit
+from croco_bench.data.splitting import assumptions_of, limit
 from croco_bench.engine.evaluate import ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.engine.network import Network, spec_for
 from croco_bench.errors import CheckpointError, UsageError, unknown
@@ -110,6 +110,13 @@ class RunSetup:
     changed: Mapping[str, Any] | None
     fingerprint: str
     key: str
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the readers assume about their files, or leave out."""
+        training = self.data.training
+        opened = [self.data.test, *([training.train, training.select] if training else []), *self.data.further.values()]
+        return assumptions_of(*opened)
 
     @property
     def network(self) -> Network:

@@ -3,38 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from croco_bench.data.folders import is_miniature
-from croco_bench.errors import BenchError, DataError
+from croco_bench.errors import AbsentError, BenchError, DataError
+
+Look = Callable[[Path], Iterable["Finding"]]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check examined: whether it is in order, what it is, and what to do if it isn't."""
+    """One thing that a check examined: whether it is in order, what it is, and what to do if it isn't.
+
+    Attributes:
+        ok: whether it is as expected.
+        what: what was found.
+        advice: what to do if it isn't.
+        stops: whether a run would fail. A number of images that isn't the release's is noted in results, but stops no run.
+        absent: whether it is a part that isn't there and that runs can do without.
+    """
 
     ok: bool
     what: str
     advice: str = ""
+    stops: bool = field(default=True, compare=False)
+    absent: bool = field(default=False, compare=False)
 
     @classmethod
     def from_error(cls, error: BenchError, advice: str = "") -> Finding:
         """A finding that isn't in order. `advice` replaces the error's own, which then stays in the sentence."""
         return cls(False, str(error), advice) if advice else cls(False, error.what, error.advice)
 
+    @classmethod
+    def count(cls, ok: bool, what: str, advice: str) -> Finding:
+        """A count, compared with the release's. Runs go on with fewer images, and their results say how many."""
+        return cls(ok, what, advice, stops=False)
 
-def run_check(root: Path, look: Callable[[Path], Iterable[Finding]]) -> list[Finding]:
-    """The findings of `look(root)`, up to the first `DataError`, which becomes the last finding.
+    @property
+    def mark(self) -> str:
+        """Four characters: ok, absent and not needed, other than the release, or bad: a run would fail."""
+        if self.absent:
+            return "–   "
+        if self.ok:
+            return "ok  "
+        return "BAD " if self.stops else "but "
 
-    The first finding on a miniature says that it is one.
+
+def run_check(root: Path, *looks: Look) -> list[Finding]:
+    """The findings of each `look(root)`, up to its first `DataError`, which becomes its last finding.
+
+    The looks are independent: an error of one doesn't end the others. Where none finds anything in order, only the first
+    finding is kept. The first finding on a miniature says that it is one.
     """
     findings: list[Finding] = []
+    for look in looks:
+        try:
+            for finding in look(root):
+                findings.append(finding)  # findings before an error are kept
+        except DataError as error:
+            findings.append(Finding.from_error(error))
+    if not any(finding.ok and not finding.absent for finding in findings):
+        findings = [Finding(False, first.what, first.advice, first.stops) for first in findings[:1]]
     if is_miniature(root):
-        findings.append(Finding(True, "a miniature of rendered rooms: its counts aren't those of the real dataset"))
-    try:
-        for finding in look(root):
-            findings.append(finding)  # findings before an error are kept
-    except DataError as error:
-        findings.append(Finding.from_error(error))
-    return findings
+        findings.insert(0, Finding(True, "a miniature of rendered rooms: its counts aren't those of the real dataset"))
+    return list(dict.fromkeys(findings))
+
+
+def optional(look: Look) -> Look:
+    """A look at a part that runs can do without: where it isn't there at all, that is no fault."""
+
+    def look_if_there(root: Path) -> Iterable[Finding]:
+        try:
+            yield from look(root)
+        except AbsentError as error:
+            yield Finding(True, error.what, error.advice, absent=True)
+
+    return look_if_there

@@ -1,12 +1,14 @@
-"""Taskonomy's eight regression domains, in MultiMAE's folders by domain or in the released folders by building.
+"""Taskonomy's eight regression domains, in the folders that MultiMAE, Omnidata or the release have.
 
 Samples: `image` (H, W, 3) uint8 RGB, `target` (H, W, C) float32 as MultiMAE decodes it, `valid` (H, W) bool, `id` str.
-Pixels are valid where `mask_valid` is 255. A view without a mask is an error: targets are noise in holes of the scan.
+Pixels are valid where `mask_valid` is 255, or without masks, which aren't part of the release, where `depth_zbuffer` isn't
+65535. A view with neither is an error: targets are noise in holes of the scan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,8 +16,18 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from croco_bench.data.checks.run_check import Finding, run_check
-from croco_bench.data.datasets.taskonomy_lists import LINK, LISTS, KnownLayout, Row, Split, read_list
+from croco_bench.data.datasets.taskonomy_files import (
+    DEPTH,
+    IMAGE,
+    LINK,
+    MASK,
+    KnownLayout,
+    MaskSource,
+    folder_of,
+    layout_of,
+    mask_source,
+)
+from croco_bench.data.datasets.taskonomy_lists import VIEWS, Row, Split, read_list
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.images import read_any, read_rgb
 from croco_bench.data.splitting import spread_indices
@@ -23,15 +35,14 @@ from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.files import fingerprint
 from croco_bench.types import Array, Sample
 
-Layout = Literal["auto", "tasks", "buildings"]
-# Rows of MultiMAE's lists; the length of its training list isn't known here, of which it uses 800.
-VIEWS: dict[Split, int | None] = {"train": None, "val": 35_774, "test": 54_514}
-_VIEWS_LOOKED_AT = 5
-# Depth and invalid pixels of one view share a file name.
-_MASK, _MASK_NAME = "mask_valid", "depth_zbuffer"
-_IMAGE = "rgb"
+Layout = Literal["auto", "tasks", "omnidata", "buildings", "archives"]
+Masks = Literal["auto", "mask_valid", "depth"]
+# Depth where the scan has a hole.
+_UNKNOWN_DEPTH = 2**16 - 1
 # The fingerprint includes the file sizes of this many rows, spread over the split.
 _ROWS_WITH_SIZES = 16
+# At most this many views that are left out are named.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -67,17 +78,37 @@ DOMAINS: dict[str, Domain] = {
 }
 
 
+@dataclass(frozen=True)
+class Files:
+    """How the files below `root` are arranged, and which of them say what pixels are valid."""
+
+    root: Path
+    layout: KnownLayout
+    masks: MaskSource
+
+    def path(self, row: Row, folder: str, name: str | None = None) -> Path:
+        """The file of a view in `folder`; its name ends with `name`, or by default with the folder's name."""
+        building, point, view = row
+        file = f"point_{point}_view_{view}_domain_{name or folder}.png"
+        return folder_of(self.root, self.layout, folder, building) / file
+
+    def mask(self, row: Row) -> Path:
+        """The file that says which pixels of a view are valid."""
+        return self.path(row, MASK if self.masks == "mask_valid" else DEPTH, DEPTH)
+
+
 class TaskonomyReader:
-    """Views of one split with one domain's targets."""
+    """Views of one split with one domain's targets. `assumptions` are notes for the result."""
 
     dataset = "taskonomy"
 
-    def __init__(
-        self, root: Path, split: Split, domain: str, rows: Sequence[Row], layout: KnownLayout, available: int
-    ) -> None:
-        self._root, self._rows, self._domain, self._by_task = root, list(rows), DOMAINS[domain], layout == "tasks"
-        self.split: str = split
-        self.available, self.miniature = available, is_miniature(root)
+    def __init__(self, files: Files, split: Split, domain: str, rows: Sequence[Row], available: int) -> None:
+        self._files, self._rows, self._name, self._domain = files, list(rows), domain, DOMAINS[domain]
+        self.split: Split = split
+        self.available, self.miniature = available, is_miniature(files.root)
+        self.assumptions: tuple[str, ...] = ()
+        if files.masks == "depth":
+            self.assumptions = ("there is no mask_valid, so pixels are valid where depth_zbuffer isn't 65535",)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -88,54 +119,93 @@ class TaskonomyReader:
         return [building for building, _, _ in self._rows]
 
     def fingerprint(self) -> str:
-        """Hash of the rows, the domain, and the sizes of a few files; equal in both layouts."""
-        indices = spread_indices(len(self), _ROWS_WITH_SIZES)
-        paths = [self.path(i, folder) for i in indices for folder in (_IMAGE, self._domain.folder)]
+        """Hash of the rows, the domain, the origin of masks, and the sizes of a few files; equal in all layouts."""
+        rows = [self._rows[i] for i in spread_indices(len(self), _ROWS_WITH_SIZES)]
+        paths = [self._files.path(row, folder) for row in rows for folder in (IMAGE, self._domain.folder)]
         sizes = [str(path.stat().st_size if path.is_file() else "absent") for path in paths]
-        text = "\n".join([self.split, self._domain.folder, *sizes, *(f"{a},{b},{c}" for a, b, c in self._rows)])
-        return fingerprint(text)
+        masks = [] if self._files.masks == "mask_valid" else [f"masks from {self._files.masks}"]
+        lines = [self.split, self._domain.folder, *masks, *sizes, *(f"{a},{b},{c}" for a, b, c in self._rows)]
+        return fingerprint("\n".join(lines))
 
-    def path(self, index: int, folder: str, name: str | None = None) -> Path:
-        """The file of row `index` in `folder`; its name ends with `name`, or by default with the folder's name."""
-        building, point, view = self._rows[index]
-        base = self._root / folder / building if self._by_task else self._root / building / folder
-        return base / f"point_{point}_view_{view}_domain_{name or folder}.png"
-
-    def check_files(self) -> None:
-        """Fails early if any file of the split is missing; lists folders rather than asking for every file.
-
-        Raises:
-            DataError: some are.
-        """
+    def absent_files(self) -> list[tuple[Row, Path]]:
+        """Missing files of the split; lists folders rather than asking for every file."""
         listed: dict[Path, set[str]] = {}
-        absent: list[Path] = []
-        for folder, name in ((_IMAGE, None), (self._domain.folder, None), (_MASK, _MASK_NAME)):
-            for index in range(len(self)):
-                path = self.path(index, folder, name)
+        absent: dict[Path, Row] = {}
+        kinds: tuple[Callable[[Row], Path], ...] = (
+            lambda row: self._files.path(row, IMAGE),
+            lambda row: self._files.path(row, self._domain.folder),
+            self._files.mask,
+        )
+        for path_of in kinds:
+            for row in self._rows:
+                path = path_of(row)
                 parent = path.parent
                 if parent not in listed:
                     listed[parent] = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
                 if path.name not in listed[parent]:
-                    absent.append(path)
-        if absent:
+                    absent[path] = row
+        return [(row, path) for path, row in absent.items()]
+
+    def without_absent(self, allow_missing: float) -> TaskonomyReader:
+        """This reader, or one without the views that lack a file, up to a share of `allow_missing`.
+
+        Raises:
+            DataError: more views lack a file.
+        """
+        absent = self.absent_files()
+        rows = {row for row, _ in absent}
+        if len(rows) > allow_missing * len(self):
             raise DataError(
-                f"there is no {absent[0]}, and {len(absent)} of {3 * len(self)} files of the {self.split} split are absent",
-                f"get them from {LINK}, or take lists of the views that are there",
+                f"there is no {absent[0][1]}, and {len(absent)} of {3 * len(self)} files of the {self.split} split are absent",
+                self._advice(absent[0][1], len(rows) / len(self)),
             )
+        if not rows:
+            return self
+        kept = TaskonomyReader(
+            self._files, self.split, self._name, [row for row in self._rows if row not in rows], self.available
+        )
+        names = ", ".join(_id(row) for row in sorted(rows)[:_NAMED])
+        more = ", …" if len(rows) > _NAMED else ""
+        kept.assumptions = (
+            *self.assumptions,
+            f"{len(rows)} of {len(self)} views of the {self.split} split lack a file and are left out ({names}{more})",
+        )
+        return kept
+
+    def _advice(self, path: Path, share: float) -> str:
+        """Where to get a missing file, and how to do without."""
+        without = f"task.allow_missing={math.ceil(share * 1000) / 1000:g} leaves these views out"
+        if share == 1:
+            without = "or take lists of the views that are there"
+        if MASK in path.parts:
+            return (
+                "masks aren't part of Taskonomy's release: make the missing ones, or take task.masks=depth, which reads "
+                "them from depth_zbuffer"
+            )
+        if self._files.masks == "depth" and path.name.endswith(f"_{DEPTH}.png"):
+            return (
+                "there is no mask_valid, and Taskonomy was released without: unknown depth says which pixels are valid, so "
+                f"every domain needs depth_zbuffer beside it (from {LINK}); {without}"
+            )
+        return f"get them from {LINK}; {without}"
 
     def __getitem__(self, index: int) -> Sample:
-        path = self.path(index, self._domain.folder)
-        image, target = read_rgb(self.path(index, _IMAGE)), self._domain.decode(_read(path, self._domain))
-        mask = self.path(index, _MASK, _MASK_NAME)
-        valid = _read_mask(mask)
+        row = self._rows[index]
+        path, mask = self._files.path(row, self._domain.folder), self._files.mask(row)
+        image, target = read_rgb(self._files.path(row, IMAGE)), self._domain.decode(_read(path, self._domain))
+        valid = _read_mask(mask) if self._files.masks == "mask_valid" else _known_depth(mask)
         for other, what in ((path, target), (mask, valid)):
             if what.shape[:2] != image.shape[:2]:
                 raise DataError(
                     f"{other} is {what.shape[0]}x{what.shape[1]}, but its image is {image.shape[0]}x{image.shape[1]}",
                     "get both again",
                 )
-        building, point, view = self._rows[index]
-        return {"image": image, "target": target, "valid": valid, "id": f"{building}/point_{point}_view_{view}"}
+        return {"image": image, "target": target, "valid": valid, "id": _id(row)}
+
+
+def _id(row: Row) -> str:
+    building, point, view = row
+    return f"{building}/point_{point}_view_{view}"
 
 
 def _read(path: Path, domain: Domain) -> Array:
@@ -162,10 +232,26 @@ def _read_mask(path: Path) -> Array:
     return valid
 
 
+def _known_depth(path: Path) -> Array:
+    """Where depth is known (H, W)."""
+    depth = _read(path, DOMAINS["depth"])
+    known: Array = depth.reshape(*depth.shape[:2], -1)[:, :, 0] != _UNKNOWN_DEPTH
+    return known
+
+
 def open_split(
-    root: Path, split: Split, *, domain: str, rows: int | None = None, layout: Layout = "auto"
+    root: Path,
+    split: Split,
+    *,
+    domain: str,
+    rows: int | None = None,
+    layout: Layout = "auto",
+    masks: Masks = "auto",
+    allow_missing: float = 0.01,
 ) -> TaskonomyReader:
     """A split with the targets of one domain; the first `rows` rows of its list (MultiMAE's 800 and 200), or all.
+
+    Views that lack a file are left out and noted, up to a share of `allow_missing`.
 
     Raises:
         DataError: no list, a list that can't be read, or files that aren't there.
@@ -176,30 +262,10 @@ def open_split(
     if rows is not None and rows < 1:
         raise UsageError(f"{rows} rows of the {split} list leave nothing to do", "give at least 1")
     known_layout = layout_of(root) if layout == "auto" else layout
+    files = Files(root, known_layout, mask_source(root, known_layout) if masks == "auto" else masks)
     listed = read_list(root, split, known_layout)
     available = size_of_release(root, len(listed), VIEWS[split])
-    reader = TaskonomyReader(root, split, domain, listed[:rows], known_layout, available)
-    reader.check_files()
-    return reader
-
-
-def layout_of(root: Path) -> KnownLayout:
-    """The layout under `root`: domains that hold buildings ("tasks"), or buildings that hold domains.
-
-    Raises:
-        DataError: neither.
-    """
-    if (root / "rgb").is_dir():
-        return "tasks"
-    if any(root.glob("*/rgb")):
-        return "buildings"
-    tars = sorted(root.glob("*.tar"))
-    if tars:
-        raise DataError(
-            f"{root} holds archives such as {tars[0].name}",
-            f"unpack each <building>_<domain>.tar into {root}/<building>/<domain>/",
-        )
-    raise DataError(f"{root} has neither rgb/<building>/ nor <building>/rgb/", f"get Taskonomy from {LINK}")
+    return TaskonomyReader(files, split, domain, listed[:rows], available).without_absent(allow_missing)
 
 
 def block_dilated(valid: Array) -> Array:
@@ -216,44 +282,3 @@ def softened(target: Array) -> Array:
     """(H, W, C) filtered by a 3x3 Gaussian of sigma 1, as MultiMAE softens occlusion edges after resizing."""
     blurred: Array = cv2.GaussianBlur(target, (3, 3), 1.0, borderType=cv2.BORDER_REFLECT_101)
     return blurred.reshape(target.shape)
-
-
-def check(root: Path) -> list[Finding]:
-    """Findings on the lists, and on a few views of every split and domain."""
-    return run_check(root, _look)
-
-
-def _look(root: Path) -> Iterator[Finding]:
-    layout = layout_of(root)
-    yield Finding(
-        True, f"layout: {'domains that hold buildings' if layout == 'tasks' else 'buildings that hold domains'}"
-    )
-    buildings: dict[Split, set[str]] = {}
-    for split, expected in VIEWS.items():
-        reader = open_split(root, split, domain="depth", layout=layout)
-        buildings[split] = set(reader.groups)
-        yield Finding(
-            reader.miniature or expected is None or len(reader) == expected,
-            f"{split}: {len(reader)} views of {len(buildings[split])} buildings",
-            f"the published protocol has {expected}; take its list from {LISTS}",
-        )
-        for domain in DOMAINS:
-            yield _look_at(open_split(root, split, domain=domain), f"{split} {domain}")
-    shared = buildings["test"] & (buildings["train"] | buildings["val"])
-    yield Finding(
-        not shared,
-        f"{len(shared)} buildings of the test list are in another list",
-        f"the splits should be of different buildings; take the lists from {LISTS}",
-    )
-
-
-def _look_at(reader: TaskonomyReader, title: str) -> Finding:
-    samples = [reader[i] for i in spread_indices(len(reader), _VIEWS_LOOKED_AT)]
-    known = np.concatenate([sample["target"][sample["valid"]].ravel() for sample in samples])
-    share = float(np.mean([sample["valid"].mean() for sample in samples]))
-    varied = bool(known.size) and float(np.ptp(known)) > 0
-    return Finding(
-        varied and share > 0.2,
-        f"{title}: {share:.0%} valid, mean {known.mean() if known.size else float('nan'):.3f}",
-        "expected more than 20 % valid pixels and a target that varies; get the files again",
-    )

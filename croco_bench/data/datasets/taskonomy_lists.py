@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from croco_bench.data.datasets.taskonomy_files import IMAGE, LINK, KnownLayout, folder_of
 from croco_bench.errors import DataError
 
 Split = Literal["train", "val", "test"]
-# "tasks": domains hold buildings (MultiMAE); "buildings": buildings hold domains (as released).
-KnownLayout = Literal["tasks", "buildings"]
+# Rows of MultiMAE's lists; the length of its training list isn't known here, of which it uses 800.
+VIEWS: dict[Split, int | None] = {"train": None, "val": 35_774, "test": 54_514}
 Row = tuple[str, int, int]  # building, point, view
 
-LINK = "https://github.com/StanfordVL/taskonomy/tree/master/data"
 LISTS = "https://github.com/EPFL-VILAB/MultiMAE/tree/main/utils/taskonomy/splits_taskonomy"
 _TINY = "train_val_test_tiny.csv"
 
@@ -92,7 +92,7 @@ def _views_of(root: Path, buildings: Sequence[str], layout: KnownLayout) -> list
     """All color images of these buildings, shuffled by a hash of their names, so that the first rows are of all buildings."""
     rows: list[Row] = []
     for building in buildings:
-        folder = root / "rgb" / building if layout == "tasks" else root / building / "rgb"
+        folder = folder_of(root, layout, IMAGE, building)
         names = [re.fullmatch(r"point_(\d+)_view_(\d+)_domain_rgb\.png", path.name) for path in folder.glob("*.png")]
         views = [(building, int(name[1]), int(name[2])) for name in names if name]
         if not views:
