@@ -104,7 +104,8 @@ class TaskonomyReader:
 
     def __init__(self, files: Files, split: Split, domain: str, rows: Sequence[Row], available: int) -> None:
         self._files, self._rows, self._name, self._domain = files, list(rows), domain, DOMAINS[domain]
-        self.split: Split = split
+        self.split: str = split
+        self._split: Split = split
         self.available, self.miniature = available, is_miniature(files.root)
         self.assumptions: tuple[str, ...] = ()
         if files.masks == "depth":
@@ -162,7 +163,7 @@ class TaskonomyReader:
         if not rows:
             return self
         kept = TaskonomyReader(
-            self._files, self.split, self._name, [row for row in self._rows if row not in rows], self.available
+            self._files, self._split, self._name, [row for row in self._rows if row not in rows], self.available
         )
         names = ", ".join(_id(row) for row in sorted(rows)[:_NAMED])
         more = ", …" if len(rows) > _NAMED else ""
