@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable, Sequence
 
 
@@ -47,6 +48,14 @@ class DivergedError(BenchError):
 
 class RecordError(BenchError):
     """A result file can't be read, written, or replaced."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the work. Exit code 128 + `signal`."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.signal = number
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:

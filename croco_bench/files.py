@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from croco_bench.errors import BenchError, RecordError
+
+_PARTIAL = ".partial"
 
 
 def cache_folder() -> Path:
@@ -71,20 +74,28 @@ def exclusive_lock(
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of `path`: renamed to `path` at the end of the block, deleted if the block raises.
 
+    A link is written through. So is a device or a pipe: the whole content at once, at the end of the block.
+
     Raises:
         RecordError: the folder can't be written (disk full, no permission); an earlier file at `path` is untouched.
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        target = path.resolve() if path.is_symlink() else path
+        is_stream = target.exists() and not target.is_file() and not target.is_dir()
+        if not is_stream:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=_PARTIAL, dir=None if is_stream else target.parent
+        )
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        if is_stream:
+            with temporary.open("rb") as content, target.open("wb") as stream:
+                shutil.copyfileobj(content, stream)
+        else:
+            _put(temporary, target)
     except Exception as error:
         reason = _why_not_written(error)
         if reason is None:
@@ -95,6 +106,20 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _put(temporary: Path, target: Path) -> None:
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    temporary.chmod(0o666 & ~_umask())
+    temporary.replace(target)
+
+
+def sweep(folder: Path, *names: str) -> None:
+    """Removes temporary files of killed processes beside files of these names (globs); only for the holder of a lock."""
+    for name in names:
+        for leftover in folder.glob(f".{name}.*{_PARTIAL}"):
+            leftover.unlink(missing_ok=True)
 
 
 def _why_not_written(error: Exception) -> str | None:

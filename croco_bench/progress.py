@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -37,13 +38,15 @@ class Bar:
         self._task = self._progress.add_task(title, total=total, completed=start, text="")
 
     def __enter__(self) -> Bar:
-        self._progress.start()
+        with suppress(OSError, ValueError):
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        with suppress(OSError, ValueError):
+            self._progress.stop()
 
     def advance(self, by: int, text: str = "") -> None:
         """Counts `by` more items as done and shows `text` beside the bar."""
@@ -57,8 +60,9 @@ class Bar:
 
 
 def log(text: str) -> None:
-    """Prints a line to stderr, above any live bar."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Prints a line to stderr, above any live bar. A stream that can't be written costs no work."""
+    with suppress(OSError, ValueError):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

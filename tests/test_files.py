@@ -1,15 +1,17 @@
 """Fingerprints, locks and the cache folder, as the whole package uses them."""
 
 import hashlib
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from croco_bench.errors import DataError, RecordError
-from croco_bench.files import cache_folder, exclusive_lock, fingerprint
+from croco_bench.files import atomic, cache_folder, exclusive_lock, fingerprint
 
 
 def test_fingerprint_is_the_sha256_of_the_joined_parts() -> None:
@@ -66,3 +68,29 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, t
     assert cache_folder() == tmp_path
     monkeypatch.delenv("CROCO_BENCH_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "croco-bench"
+
+
+def test_devices_and_pipes_are_written_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    with atomic(pipe) as temporary:
+        temporary.write_text("a table")
+    reader.join(timeout=10)
+    assert received == [b"a table"]
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+    with pytest.raises(RecordError, match="No space left"), atomic(Path("/dev/full")) as temporary:
+        temporary.write_text("a table")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_links_are_written_through(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link, target = tmp_path / "table.html", tmp_path / "elsewhere" / "table.html"
+    link.symlink_to(target)
+    for text in ("first", "second"):
+        with atomic(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink() and target.read_text() == text

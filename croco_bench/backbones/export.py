@@ -48,8 +48,9 @@ def write_official(backbone: ViT, path: Path, pretraining: Mapping[str, Tensor] 
         content = {"model": {**_multimae(backbone), **pretraining}, **_heads(backbone)}
     else:
         content = _vit(backbone)
-    with atomic(path) as temporary:
-        torch.save(content, temporary)
+    # To an open file: given a path, torch writes the temporary name into the archive, and equal weights differ.
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def _renamed(backbone: ViT, names: Mapping[str, str]) -> State:

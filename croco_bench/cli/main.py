@@ -13,7 +13,9 @@ from croco_bench import __version__
 from croco_bench.cli import table as table_command
 from croco_bench.cli.compare import register as register_compare
 from croco_bench.cli.data import DataRoot, data_app
+from croco_bench.cli.process import Commands, close_output, output_failed, raise_on_signals
 from croco_bench.errors import BenchError
+from croco_bench.progress import log
 
 _EXAMPLES = """
 Examples:
@@ -28,6 +30,7 @@ Examples:
 """
 
 app = typer.Typer(
+    cls=Commands,
     help="The downstream benchmark for 3D-vision pre-training: any backbone, one protocol, one table.",
     epilog=_EXAMPLES,
     no_args_is_help=True,
@@ -230,14 +233,23 @@ def _at_home(word: str) -> str:
 
 
 def main() -> None:
-    """Runs the command line; errors are one sentence on stderr. Exit code 0 done, 1 failed, 2 wrong command line."""
+    """Runs the command line; errors are one sentence on stderr.
+
+    Exit code 0 done, 1 failed, 2 wrong command line, 128 + number of a signal.
+    """
+    raise_on_signals()
+    code: int | str | None = 0
     try:
         app(args=[_at_home(word) for word in sys.argv[1:]], standalone_mode=True)
+    except SystemExit as ended:
+        code = ended.code
     except BenchError as error:
         if _debug:
             raise
-        typer.echo(f"croco-bench: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("croco-bench: stopped; the same command goes on from the last save", err=True)
-        sys.exit(130)
+        log(f"croco-bench: {error}")
+        code = error.exit_code
+    except OSError as error:
+        if _debug or error.filename is not None:  # streams alone have no name
+            raise
+        code = output_failed(error)
+    sys.exit(close_output() or code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -152,6 +153,8 @@ def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _quiet_worker(_: int) -> None:
+    # Ctrl-C reaches all processes of a terminal; the main process ends its workers after its step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One thread per worker: there are as many workers as processors.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

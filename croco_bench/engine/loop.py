@@ -16,8 +16,10 @@ from accelerate.utils import broadcast_object_list
 from croco_bench.config.tables import BaseRecipe
 from croco_bench.contracts import Reader
 from croco_bench.engine.dataloading import Plan, training_batches
+from croco_bench.engine.signals import StopRequest, stop_request
 from croco_bench.engine.step import State, Stepper, load_state, save_state
 from croco_bench.engine.training_log import RunLog
+from croco_bench.errors import Stopped
 from croco_bench.progress import Bar, log
 from croco_bench.types import Sample
 
@@ -87,6 +89,7 @@ class TrainingLoop(ABC, Generic[J]):
 
         Raises:
             DivergedError: the loss is not finite.
+            Stopped: a signal came; the state is saved.
         """
         job, main = self.job, self.accelerator.is_main_process
         self._resume()
@@ -101,14 +104,13 @@ class TrainingLoop(ABC, Generic[J]):
             workers=job.recipe.train.workers,
         )
         self.clock.start()
-        with Bar(self.title, job.plan.steps, start=self.start, shown=main) as bar:
+        with stop_request() as stop, Bar(self.title, job.plan.steps, start=self.start, shown=main) as bar:
             for step in range(self.start, job.plan.steps):
                 loss, rate = self.stepper.step(step, batches)
                 self.clock.count(job.recipe.train.batch_size)
                 self.after_step(step + 1, loss, rate)
                 bar.advance(1, self.status(loss))
-                if self._save_is_due(step + 1):
-                    self.save(step + 1)
+                self._save_if_due(step + 1, stop)
         if self.log:
             self.log.close()
         self.clock.read()
@@ -120,11 +122,22 @@ class TrainingLoop(ABC, Generic[J]):
         if self.log and (done % max(1, steps // self.log_lines) == 0 or done == steps):
             self.log.add(done - 1, **values)
 
-    def _save_is_due(self, done: int) -> bool:
-        """All processes together save sharded weights, but their clocks differ: the first process decides."""
+    def _save_if_due(self, done: int, stop: StopRequest) -> None:
+        """Saves when it is time to. The first process decides when to stop, as it holds the file.
+
+        All processes together save sharded weights, but their clocks differ: the first process decides that, too.
+        """
         seconds = self.job.recipe.train.save_seconds
-        due = [self.save_soon or self.clock.since_save >= seconds or done == self.job.plan.steps]
-        return bool(broadcast_object_list(due)[0] if self.stepper.sharded else due[0])
+        due = self.save_soon or self.clock.since_save >= seconds or done == self.job.plan.steps
+        asked = stop.signal if self.accelerator.is_main_process else None
+        if self.stepper.sharded:
+            due, asked = broadcast_object_list([due, asked])
+        if due or asked:
+            self.save(done)
+        if asked:
+            if self.accelerator.is_main_process:
+                log(f"saved after step {done} of {self.job.plan.steps}")
+            raise Stopped(asked)
 
     def save(self, done: int) -> None:
         """Writes the state after `done` steps."""

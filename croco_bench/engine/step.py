@@ -150,8 +150,9 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module], methods: Iterable[str]
 
 def save_state(path: Path, state: State) -> None:
     """Writes a state atomically."""
-    with atomic(path) as temporary:
-        torch.save(state, temporary)
+    # To an open file: given a path, torch writes the temporary name into the archive, and equal states differ.
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        torch.save(state, stream)
 
 
 def load_state(path: Path, key: str) -> State | None:

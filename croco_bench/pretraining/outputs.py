@@ -16,8 +16,9 @@ from croco_bench.backbones.save import save_backbone
 from croco_bench.engine.figures import draw_sheet
 from croco_bench.engine.training_log import lines
 from croco_bench.errors import RecordError
-from croco_bench.files import atomic, exclusive_lock
+from croco_bench.files import atomic, exclusive_lock, sweep
 from croco_bench.pretraining.objective import Objective
+from croco_bench.progress import log
 
 
 class Output:
@@ -53,27 +54,37 @@ class Output:
             yield
 
     def prepare(self, *, fresh: bool) -> None:
-        """Removes unfinished files of a killed process; with `fresh` all files of an earlier pre-training."""
-        if fresh:
-            self._remove_all()
-        self._remove_partial()
+        """Removes leftovers of a killed process. With `fresh` the folder is as new: an unfinished pre-training is removed,
+        a finished one is kept in `replaced/` until the next one has ended.
+        """
+        sweep(self._folder, "last.pt", "checkpoint-*.pth", "log.jsonl", "facts.json", self.path.name)
+        sweep(self._folder / "sheets", "*")
+        if not fresh:
+            return
+        finished = (self._folder / "facts.json").is_file()
+        if finished:
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            self._replaced.mkdir()
+            log(f"the finished pre-training is kept in {self._replaced} until the new one has ended")
+        for item in self._own_files():
+            if finished:
+                item.rename(self._replaced / item.name)
+            elif item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
 
-    def _remove_all(self) -> None:
-        """Removes the files of an earlier pre-training, and no others."""
+    @property
+    def _replaced(self) -> Path:
+        return self._folder / "replaced"
+
+    def _own_files(self) -> list[Path]:
+        """The files and folders of an earlier pre-training, and no others; `facts.json`, which says finished, last."""
         numbered = [
             path for path in self._folder.glob("checkpoint-*.pth") if path.stem.removeprefix("checkpoint-").isdecimal()
         ]
-        names = ("last.pt", "checkpoint-last.pth", "log.jsonl", "facts.json")
-        for path in (*numbered, *(self._folder / name for name in names), self.path):
-            path.unlink(missing_ok=True)
-        for name in ("sheets", "tensorboard"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-
-    def _remove_partial(self) -> None:
-        """Each unfinished file may be as large as the network's whole state."""
-        for name in ("last.pt", "checkpoint-*.pth", "log.jsonl", "facts.json", self.path.name):
-            for leftover in self._folder.glob(f".{name}.*.partial"):
-                leftover.unlink(missing_ok=True)
+        names = ("last.pt", "checkpoint-last.pth", "log.jsonl", "sheets", "tensorboard", self.path.name, "facts.json")
+        return [*numbered, *(self._folder / name for name in names if (self._folder / name).exists())]
 
     def refuse_finished_without_state(self) -> None:
         """Protects a finished pre-training from being trained over after its state was deleted to save space.
@@ -108,6 +119,7 @@ class Output:
         with atomic(self._folder / "facts.json") as temporary:
             temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         save_backbone(self.path, model.backbone, {"pretraining": json.dumps(facts)})
+        shutil.rmtree(self._replaced, ignore_errors=True)
 
     def _write(self, which: str, model: Objective) -> None:
         write_official(model.backbone, self._folder / f"checkpoint-{which}.pth", model.extra_state_dict())

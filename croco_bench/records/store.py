@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape as glob_escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from croco_bench.errors import RecordError, UsageError
-from croco_bench.files import atomic, exclusive_lock
+from croco_bench.files import atomic, exclusive_lock, sweep
 from croco_bench.records.schema import SCHEMA_VERSION, Result
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _MAX_NAME = 200
+_ENDED = "ended"
 
 
 def check_name(name: str, what: str) -> None:
@@ -47,6 +48,8 @@ def check_name(name: str, what: str) -> None:
 class ResultPaths:
     """The place of one result: `<results>/<recipe>/<task>/<model>/seed<N>.json`, `.npz` beside it, and a work folder.
 
+    A run that is to replace a finished result works in `seed<N>.new`, so that nothing is lost until it has ended, too.
+
     Raises:
         UsageError: recipe, task or model can't be the name of a folder.
     """
@@ -56,6 +59,7 @@ class ResultPaths:
     task: str
     model: str
     seed: int
+    replacing: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.recipe, "name of a recipe")
@@ -71,17 +75,21 @@ class ResultPaths:
     @property
     def folder(self) -> Path:
         """Checkpoints, log, pictures and fine-tuned weights of the run."""
+        return self._home.with_suffix(".new") if self.replacing else self._home
+
+    @property
+    def _home(self) -> Path:
         return self.results / self.recipe / self.task / self.model / f"seed{self.seed}"
 
     @property
     def json(self) -> Path:
         """The result."""
-        return self.folder.with_suffix(".json")
+        return self._home.with_suffix(".json")
 
     @property
     def rows(self) -> Path:
         """Per-image values: one float64 array per metric key, `index`, and `group`, the scene of each image."""
-        return self.folder.with_suffix(".npz")
+        return self._home.with_suffix(".npz")
 
     @property
     def sheet(self) -> Path:
@@ -97,22 +105,74 @@ class ResultPaths:
         """Keeps a second run out; freed by the system when a process dies.
 
         Raises:
-            RecordError: another run is at work here.
+            RecordError: another run is at work here, or the folder is a link.
         """
+        if self._home.is_symlink():
+            raise RecordError(
+                f"{self._home} is a link to a folder", "remove the link, or give another --results folder"
+            )
         busy = RecordError(
             f"another run is at work in {self.folder}", "wait for it, or give --name, --seed or --results"
         )
-        return exclusive_lock(self.folder / "lock", busy=busy, unwritable="give another --results folder")
+        return exclusive_lock(self._home / "lock", busy=busy, unwritable="give another --results folder")
 
-    def clear(self) -> None:
-        """Removes the result and everything a run left here, but the lock."""
-        self.json.unlink(missing_ok=True)
-        self.rows.unlink(missing_ok=True)
-        for item in self.folder.iterdir() if self.folder.is_dir() else ():
-            if item.is_dir():
-                shutil.rmtree(item)
-            elif item.name != "lock":
-                item.unlink()
+    def begin(self, *, fresh: bool) -> None:
+        """Removes leftovers of killed runs; with `fresh` also an unfinished run, so that the next one starts over."""
+        sweep(self._home.parent, self.json.name, self.rows.name)
+        new = replace(self, replacing=True)
+        if (new.folder / _ENDED).exists():
+            new._take_over()
+        if fresh and self.json.exists():
+            _empty(new.folder)
+            new.folder.mkdir(exist_ok=True)
+        elif fresh:
+            _empty(self._home)
+            new.remove_folder()
+        for folder in (self._home, new.folder):
+            sweep(folder, "*")
+
+    def at_work(self) -> ResultPaths:
+        """These paths, with the work folder of the run that is now to be done or gone on with."""
+        new = replace(self, replacing=True)
+        return new if new.folder.is_dir() else self
+
+    def end(self) -> None:
+        """After the result is written: the new work folder's content takes the place of the old one's."""
+        if not self.replacing:
+            return
+        for item in self._home.iterdir():
+            if item.name != "lock" and not (self.folder / item.name).exists():
+                _remove(item)
+        (self.folder / _ENDED).touch()
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Moves what is in the new work folder; a killed process may have begun."""
+        for item in self.folder.iterdir():
+            if item.name != _ENDED:
+                _remove(self._home / item.name)
+                item.rename(self._home / item.name)
+        self.remove_folder()
+
+    def remove_folder(self) -> None:
+        """Removes the work folder."""
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+
+
+def _empty(folder: Path) -> None:
+    """Removes what is in a folder, but the lock."""
+    for item in folder.iterdir() if folder.is_dir() else ():
+        if item.name != "lock":
+            _remove(item)
+
+
+def _remove(item: Path) -> None:
+    """Removes a file, or a folder with all its content. Links are removed, not followed."""
+    if item.is_dir() and not item.is_symlink():
+        shutil.rmtree(item)
+    else:
+        item.unlink(missing_ok=True)
 
 
 class ResultFile(NamedTuple):
@@ -123,7 +183,7 @@ class ResultFile(NamedTuple):
 
 
 def write(slot: ResultPaths, result: Result, rows: Mapping[str, Any]) -> None:
-    """Writes rows, then the result, each atomically: a result is never there without its rows.
+    """Writes rows and the result, each atomically: a result is never there without its rows.
 
     Raises:
         RecordError: the folder can't be written; the result is kept in a temporary file that the message names.
@@ -132,10 +192,11 @@ def write(slot: ResultPaths, result: Result, rows: Mapping[str, Any]) -> None:
 
     text = result.model_dump_json(indent=2) + "\n"
     try:
-        with atomic(slot.rows) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **dict(rows))
-        with atomic(slot.json) as temporary:
+        # Nested, so that both take their places at the same moment: rows of another run would stand beside a result.
+        with atomic(slot.json) as temporary, atomic(slot.rows) as beside:
             temporary.write_text(text, encoding="utf-8")
+            with beside.open("wb") as stream:
+                np.savez_compressed(stream, **dict(rows))
     except RecordError as error:
         with tempfile.NamedTemporaryFile(
             "w", suffix=".json", prefix="croco-bench-", delete=False, encoding="utf-8"

@@ -104,9 +104,10 @@ def execute(request: RunRequest) -> Result | None:
         if request.name is None:
             require_free_name(paths, setup.model.origin.identity)
         with paths.lock() if main else nullcontext():
-            if request.fresh and main:
-                paths.clear()
+            if main:
+                paths.begin(fresh=request.fresh)
             accelerator.wait_for_everyone()
+            paths = paths.at_work()
             result = _already_done(paths, setup) or _work(setup, paths, accelerator)
             accelerator.wait_for_everyone()
     return result if main else None
@@ -114,7 +115,7 @@ def execute(request: RunRequest) -> Result | None:
 
 def _already_done(paths: ResultPaths, setup: RunSetup) -> Result | None:
     """The finished result of a run with the same key, if there is one."""
-    if not paths.json.is_file():
+    if paths.replacing or not paths.json.is_file():
         return None
     result = read(paths.json)
     if result.settings.get("key") == setup.key:
@@ -144,7 +145,8 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
         title = f"{paths.task}  ·  {paths.model}  ·  recipe {recipe_label(result)}  ·  seed {paths.seed}"
         _write_work_files(setup, paths, scored, accelerator, title)
         write(paths, result, rows)
-        (paths.folder / "last.pt").unlink(missing_ok=True)
+        paths.end()
+        (replace(paths, replacing=False).folder / "last.pt").unlink(missing_ok=True)
     return result
 
 

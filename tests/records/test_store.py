@@ -100,15 +100,77 @@ def test_two_runs_on_one_slot(tmp_path: Path) -> None:
         pass
 
 
-def test_clear_removes_everything_but_the_lock(tmp_path: Path, result_of: Any) -> None:
+def test_a_fresh_start_removes_everything_of_an_unfinished_run_but_the_lock(tmp_path: Path) -> None:
+    slot = slot_in(tmp_path)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    with slot.lock():
+        (slot.folder / "tensorboard").mkdir()
+        (slot.folder / "last.pt").write_text("x")
+        (slot.folder / "link").symlink_to(outside)
+        slot.begin(fresh=True)
+        assert {path.name for path in slot.folder.iterdir()} <= {"lock"}
+        assert slot.at_work() == slot
+    assert (outside / "kept").exists()
+
+
+def test_leftovers_of_killed_processes_are_swept(tmp_path: Path, result_of: Any) -> None:
     slot = slot_in(tmp_path)
     with slot.lock():
         write(slot, result_of(), ROWS)
-        (slot.folder / "tensorboard").mkdir()
-        (slot.folder / "last.pt").write_text("x")
-        slot.clear()
-    assert not slot.json.exists() and not slot.rows.exists()
-    assert {path.name for path in slot.folder.iterdir()} <= {"lock"}
+        (slot.folder / ".last.pt.abc.partial").touch()
+        (slot.folder.parent / f".{slot.json.name}.abc.partial").touch()
+        (slot.folder.parent / ".seed12.json.abc.partial").touch()  # another run's
+        slot.begin(fresh=False)
+    assert sorted(path.name for path in tmp_path.rglob("*.partial")) == [".seed12.json.abc.partial"]
+    assert slot.json.exists() and slot.rows.exists()
+
+
+@pytest.mark.parametrize("killed_after", range(5))
+def test_replacing_a_result_can_be_killed_anywhere(
+    killed_after: int, tmp_path: Path, result_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old files, or after the next command the new ones; the old breakdown has no successor."""
+    slot = slot_in(tmp_path)
+    with slot.lock():
+        write(slot, result_of(), ROWS)
+        for name in ("log.jsonl", "sheet.png", "breakdown.csv"):
+            (slot.folder / name).write_text("old")
+        slot.begin(fresh=True)
+        work = slot.at_work()
+        assert work.folder != slot.folder and work.json == slot.json and work.rows == slot.rows
+        for name in ("log.jsonl", "sheet.png", "last.pt"):
+            (work.folder / name).write_text("new")
+        calls = 0
+
+        def rename(self: Path, target: Path) -> Path:
+            nonlocal calls
+            calls += 1
+            if calls > killed_after:
+                raise KeyboardInterrupt
+            return keep(self, target)
+
+        keep = Path.rename
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", rename)
+            if killed_after < 3:
+                with pytest.raises(KeyboardInterrupt):
+                    work.end()
+            else:
+                work.end()
+        slot.begin(fresh=False)
+        assert slot.at_work() == slot
+    found = {path.name: path.read_text() for path in slot.folder.iterdir() if path.name != "lock"}
+    assert found == {"log.jsonl": "new", "sheet.png": "new", "last.pt": "new"}
+
+
+def test_a_work_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    slot = slot_in(tmp_path)
+    slot.folder.parent.mkdir(parents=True)
+    slot.folder.symlink_to(tmp_path)
+    with pytest.raises(RecordError, match="is a link to a folder"), slot.lock():
+        pass
 
 
 def test_the_frame_has_a_row_per_metric(tmp_path: Path, result_of: Any) -> None:

@@ -1,0 +1,58 @@
+"""The folder of a pre-training: what --fresh removes and keeps, leftovers, equal bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from croco_bench.backbones.export import write_official
+from croco_bench.pretraining.build import build
+from croco_bench.pretraining.outputs import Output
+from croco_bench.pretraining.recipe import load
+
+FILES = ("last.pt", "checkpoint-last.pth", "checkpoint-40.pth", "log.jsonl", "net.safetensors", "facts.json")
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    net = tmp_path / "net"
+    (net / "sheets").mkdir(parents=True)
+    for name in (*FILES, "sheets/00000001.png", "mine.txt"):
+        (net / name).write_text(f"old {name}")
+    return net
+
+
+def test_fresh_keeps_a_finished_pretraining(folder: Path) -> None:
+    before = content(folder)
+    Output(folder).prepare(fresh=True)
+    mine = {"mine.txt": before.pop("mine.txt")}
+    assert content(folder / "replaced") == before
+    assert (folder / "replaced" / "sheets" / "00000001.png").is_file()
+    assert content(folder) == mine and not (folder / "sheets").exists()
+
+
+def test_fresh_again_before_the_next_has_ended_keeps_it_still(folder: Path) -> None:
+    Output(folder).prepare(fresh=True)
+    kept = content(folder / "replaced")
+    (folder / "last.pt").write_text("unfinished")
+    Output(folder).prepare(fresh=True)
+    assert content(folder / "replaced") == kept and not (folder / "last.pt").exists()
+
+
+def test_without_fresh_only_leftovers_go(folder: Path) -> None:
+    before = content(folder)
+    leftovers = [folder / ".last.pt.x.partial", folder / "sheets" / ".00000002.png.x.partial"]
+    for leftover in leftovers:
+        leftover.touch()
+    Output(folder).prepare(fresh=False)
+    assert content(folder) == before and not any(leftover.exists() for leftover in leftovers)
+
+
+def test_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    model = build(load("mini", []), 0)
+    for name in ("a.pth", "b.pth"):
+        write_official(model.backbone, tmp_path / name, model.extra_state_dict())
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
