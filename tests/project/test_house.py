@@ -63,8 +63,8 @@ ALLOWED = {
     "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed engine errors files"
     " progress records registry report runs tables types",
-    "cli": "backbones config data data.catalogue data.miniatures data.mining errors files pretraining records"
-    " registry report runs tables tables.comparison workflows",
+    "cli": "backbones config data data.catalogue data.miniatures data.mining errors files pretraining progress"
+    " records registry report runs tables tables.comparison workflows",
     "public": "backbones cli records runs",
 }
 
