@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Features, FeatureSpec, Head
 from croco_bench.errors import CheckpointError, FitError
+from croco_bench.heads.levels import check_levels, coarsest_levels
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ def default_hooks(encoder_depth: int, decoder_depth: int) -> tuple[int, ...]:
     return tuple(blocks - 1 - step * back for back in (3, 2, 1, 0))
 
 
+def hooks_of(spec: FeatureSpec) -> tuple[int, ...]:
+    """The hooks that fit a backbone: the four coarsest levels of a pyramid, else `default_hooks`.
+
+    Raises:
+        FitError: there are fewer than four blocks or levels.
+    """
+    if spec.is_pyramid:
+        return coarsest_levels(spec, "DPT")
+    return default_hooks(spec.encoder_depth, len(spec.widths) - spec.encoder_depth)
+
+
 class _ResidualUnit(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,15 +88,32 @@ def _double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=True)
 
 
+def _resizing(widths: Sequence[int]) -> nn.ModuleList:
+    """Four maps of the patch grid -> maps of 4, 2, 1 and 1/2 times its size."""
+    return nn.ModuleList(
+        [
+            nn.ConvTranspose2d(widths[0], widths[0], 4, stride=4),
+            nn.ConvTranspose2d(widths[1], widths[1], 2, stride=2),
+            nn.Identity(),
+            nn.Conv2d(widths[3], widths[3], 3, stride=2, padding=1),
+        ]
+    )
+
+
+def _no_resizing() -> nn.ModuleList:
+    return nn.ModuleList(nn.Identity() for _ in range(4))
+
+
 class DPT(Head):
     """Tokens of four blocks -> (B, out_channels, H, W), no activation.
 
     The four maps are resized to 4, 2, 1 and 1/2 times the patch grid and fused from coarse to fine, up to 8 times the
-    grid; the output is resized to the image, by a factor of 2 for patches of 16.
+    grid; the output is resized to the image, by a factor of 2 for patches of 16. The levels of a pyramid have these sizes
+    already and are taken as they are (as Ranftl 2021 does with the stages of a ResNet).
 
     Raises:
         FitError: a side of the patch grid is odd (the coarsest map halves it), a hook doesn't exist, there are fewer
-            than four blocks, or a width isn't positive.
+            than four blocks, a width isn't positive, or a level isn't twice as coarse as the one before.
     """
 
     Options = DPTOptions
@@ -92,21 +121,13 @@ class DPT(Head):
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: DPTOptions) -> None:
         super().__init__(spec, out_channels, options)
-        decoder_depth = len(spec.widths) - spec.encoder_depth
-        self.hooks = options.hooks or default_hooks(spec.encoder_depth, decoder_depth)
+        self.hooks = options.hooks or hooks_of(spec)
         self._check(spec)
         self.image_size, width = spec.image_size, options.features
         inputs = [spec.widths[hook] for hook in self.hooks]
         outputs = options.layer_widths
         self.embed = nn.ModuleList(nn.Conv2d(one, two, 1) for one, two in zip(inputs, outputs, strict=True))
-        self.resize = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(outputs[0], outputs[0], 4, stride=4),
-                nn.ConvTranspose2d(outputs[1], outputs[1], 2, stride=2),
-                nn.Identity(),
-                nn.Conv2d(outputs[3], outputs[3], 3, stride=2, padding=1),
-            ]
-        )
+        self.resize = _no_resizing() if spec.is_pyramid else _resizing(outputs)
         self.project = nn.ModuleList(nn.Conv2d(one, width, 3, padding=1, bias=False) for one in outputs)
         self.fuse = nn.ModuleList(_Fusion(width) for _ in range(4))
         # The coarsest level has no coarser map to add: this unit is in the released weights but never runs, and parameters
@@ -120,11 +141,14 @@ class DPT(Head):
     def _check(self, spec: FeatureSpec) -> None:
         if len(self.hooks) != 4 or not all(0 <= hook < len(spec.widths) for hook in self.hooks):
             raise FitError(f"head.hooks={list(self.hooks)} should be four numbers from 0 to {len(spec.widths) - 1}")
-        multiple = 2 * spec.patch_size
+        if spec.is_pyramid:
+            check_levels(spec, self.hooks)
+        multiple = max(spec.strides) if spec.is_pyramid else 2 * spec.patch_size
+        why = "the coarsest stride" if spec.is_pyramid else "twice the patch size"
         if any(side % multiple for side in spec.image_size):
             fits = "x".join(str(-(-side // multiple) * multiple) for side in spec.image_size)
             raise FitError(
-                f"the DPT head needs an image size that is a multiple of {multiple} (twice the patch size), but "
+                f"the DPT head needs an image size that is a multiple of {multiple} ({why}), but "
                 f"train.image_size is {'x'.join(map(str, spec.image_size))}",
                 f"the next that fits is {fits}",
             )
@@ -162,7 +186,7 @@ class DPT(Head):
         for hook, embed, resize, project in zip(self.hooks, self.embed, self.resize, self.project, strict=True):
             # A view with channels last in memory, the layout that convolutions need: no copies.
             tokens = features.tokens[hook]
-            image = tokens.view(len(tokens), *features.grid, -1).movedim(-1, 1)
+            image = tokens.view(len(tokens), *features.grid_of(hook), -1).movedim(-1, 1)
             maps.append(project(resize(embed(image))))
         fused: Tensor | None = None
         for level in (3, 2, 1, 0):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Features, FeatureSpec, Head
 from croco_bench.errors import FitError
+from croco_bench.heads.levels import check_levels, coarsest_levels
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ def default_hooks(blocks: int) -> tuple[int, ...]:
     if blocks < 4:
         raise FitError(f"the UPerNet head needs four block outputs, but the backbone has {blocks} blocks")
     return blocks // 3 - 1, blocks // 2 - 1, -(-2 * blocks // 3) - 1, blocks - 1
+
+
+def hooks_of(spec: FeatureSpec) -> tuple[int, ...]:
+    """The hooks that fit a backbone: the four coarsest levels of a pyramid, else `default_hooks`.
+
+    Raises:
+        FitError: there are fewer than four blocks or levels.
+    """
+    return coarsest_levels(spec, "UPerNet") if spec.is_pyramid else default_hooks(len(spec.widths))
 
 
 class _ConvNormReLU(nn.Sequential):
@@ -103,10 +113,10 @@ class _Pooling(nn.Module):
 class UPerNet(Head):
     """Tokens of four blocks -> (B, out_channels, H, W), no activation.
 
-    Maps of 4, 2, 1 and 1/2 times the patch grid; pyramid pooling on the coarsest one; a top-down path with bilinear
-    upsampling; all four maps are concatenated at 4 times the grid, classified there and resized to the image
-    (align_corners=False throughout). With odd patch grids the coarsest map is rounded down. `auxiliary` is a small
-    classifier on the third hook, at the patch grid.
+    Maps of 4, 2, 1 and 1/2 times the patch grid (the levels of a pyramid are taken as they are, as in the paper); pyramid
+    pooling on the coarsest one; a top-down path with bilinear upsampling; all four maps are concatenated at the size of the
+    finest one, classified there and resized to the image (align_corners=False throughout). With odd patch grids the
+    coarsest map is rounded down. `auxiliary` is a small classifier on the third hook, at its own size.
 
     Block outputs are not normalised, except that of the last block by the backbone's final norm, if there is one
     (mmsegmentation has none). Norms are `BatchNorm2d`; with several GPUs the engine converts them to `SyncBatchNorm`, as
@@ -114,8 +124,9 @@ class UPerNet(Head):
 
     Raises:
         FitError: a side of the patch grid is 1 (the coarsest map halves it), a hook doesn't exist, there are fewer than
-            four blocks, or a setting is out of range. From `forward` in training: a norm gets one value per channel, as
-            with one image averaged to 1x1. torch and mmsegmentation refuse this too.
+            four blocks, a level isn't twice as coarse as the one before, or a setting is out of range. From `forward` in
+            training: a norm gets one value per channel, as with one image averaged to 1x1. torch and mmsegmentation
+            refuse this too.
     """
 
     Options = UPerNetOptions
@@ -123,11 +134,11 @@ class UPerNet(Head):
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: UPerNetOptions) -> None:
         super().__init__(spec, out_channels, options)
-        self.hooks = options.hooks or default_hooks(len(spec.widths))
+        self.hooks = options.hooks or hooks_of(spec)
         self._check(spec)
         self.image_size, self.aux_weight = spec.image_size, options.aux_weight
         widths, channels = [spec.widths[hook] for hook in self.hooks], options.channels
-        self.neck = _Pyramid(widths)
+        self.neck = nn.ModuleList(nn.Identity() for _ in widths) if spec.is_pyramid else _Pyramid(widths)
         self.pooling = _Pooling(widths[-1], channels, options.pool_scales)
         self.laterals = nn.ModuleList(_ConvNormReLU(width, channels, 1) for width in widths[:-1])
         self.smooth = nn.ModuleList(_ConvNormReLU(channels, channels, 3) for _ in widths[:-1])
@@ -141,13 +152,15 @@ class UPerNet(Head):
             if options.aux_weight
             else None
         )
-        coarsest = (spec.grid[0] // 2) * (spec.grid[1] // 2)
-        self.fewest_values = min(coarsest, min(options.pool_scales) ** 2)
+        grid = spec.grid_of(self.hooks[-1]) if spec.is_pyramid else (spec.grid[0] // 2, spec.grid[1] // 2)
+        self.fewest_values = min(grid[0] * grid[1], min(options.pool_scales) ** 2)
 
     def _check(self, spec: FeatureSpec) -> None:
         if len(self.hooks) != 4 or not all(0 <= hook < len(spec.widths) for hook in self.hooks):
             raise FitError(f"head.hooks={list(self.hooks)} should be four numbers from 0 to {len(spec.widths) - 1}")
-        if min(spec.grid) < 2:
+        if spec.is_pyramid:
+            check_levels(spec, self.hooks)
+        elif min(spec.grid) < 2:
             fits = "x".join(str(max(side, 2 * spec.patch_size)) for side in spec.image_size)
             raise FitError(
                 f"the UPerNet head needs at least two patches of {spec.patch_size} along each side, but "
@@ -174,7 +187,7 @@ class UPerNet(Head):
     def _map(self, features: Features, level: int) -> Tensor:
         """Tokens of one hook as a map (B, C, h, w)."""
         tokens = features.tokens[self.hooks[level]]
-        return tokens.transpose(1, 2).reshape(len(tokens), -1, *features.grid)
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, *features.grid_of(self.hooks[level]))
 
     def _check_batch(self, images: int) -> None:
         synchronised = isinstance(self.fuse[1], nn.SyncBatchNorm)

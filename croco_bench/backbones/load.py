@@ -18,6 +18,7 @@ from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.paired import TimmPair
 from croco_bench.backbones.networks.position_tables import resample
 from croco_bench.backbones.networks.timm_models import fit_state
+from croco_bench.backbones.networks.timm_pyramid import TimmPyramid, timm_backbone
 from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.backbones.networks.vit import ViT, grid_of
 from croco_bench.backbones.timm_weights import weights_of_timm
@@ -57,7 +58,7 @@ def load_backbone(
     if source.weights is not None:
         backbone: Backbone = _timm_with_weights(source, source.weights, size, name, facts)
     elif source.kind == "timm":
-        backbone = TimmViT(TimmNetwork(source.name), size, Origin(source.text, "timm"), name, pretrained=True)
+        backbone = timm_backbone(TimmNetwork(source.name), size, Origin(source.text, "timm"), name, pretrained=True)
     elif source.kind == "random":
         backbone = _random(source, size, name)
     else:
@@ -85,7 +86,7 @@ def _random(source: CheckpointSource, size: Size, name: str) -> Backbone:
             names = [*ARCHITECTURES, *timm.list_models("vit*")]
             near = difflib.get_close_matches(architecture, names, n=1, cutoff=0.5)
             raise unknown("architecture of this project or of timm", architecture, names if near else ARCHITECTURES)
-        return TimmViT(TimmNetwork(architecture), size, origin, name)
+        return timm_backbone(TimmNetwork(architecture), size, origin, name)
 
 
 def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
@@ -98,13 +99,13 @@ def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneF
         backbone: Backbone = _empty(network, size, origin, name)
         fill(backbone, _resampled(network, converted.state, size), source.text)
         return backbone
-    timm_backbone = _timm(network, size, origin, name)
+    made = _timm(network, size, origin, name)
     if network.image_size is None:
-        fill(timm_backbone.model, fit_state(timm_backbone.model, converted.state, network.name), source.text)
+        fill(made.model, fit_state(made.model, converted.state, network.name), source.text)
     else:
-        fill(timm_backbone, converted.state, source.text)
-    timm_backbone.mark_filled()
-    return timm_backbone
+        fill(made, converted.state, source.text)
+    made.mark_filled()
+    return made
 
 
 def _zoo_facts(source: CheckpointSource) -> dict[str, Any]:
@@ -134,13 +135,13 @@ def _vit(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:
     return (CroCo if plan.decoder else ViT)(plan, size, origin, name)
 
 
-def _timm(network: TimmNetwork, size: Size, origin: Origin, name: str) -> TimmViT:
+def _timm(network: TimmNetwork, size: Size, origin: Origin, name: str) -> TimmViT | TimmPyramid:
     if network.image_size not in (None, size):
         raise FitError(
             f"{origin.source} was fine-tuned at {network.image_size}, which timm's networks keep",
             f"use image_size={network.image_size}",
         )
-    return (TimmPair if network.decoder else TimmViT)(network, size, origin, name)
+    return TimmPair(network, size, origin, name) if network.decoder else timm_backbone(network, size, origin, name)
 
 
 def _timm_with_weights(
@@ -149,7 +150,7 @@ def _timm_with_weights(
     """A network that timm has by name, with the weights of a file."""
     path, license = locate(weights)
     raw = read_checkpoint(path, facts.state)
-    backbone = TimmViT(TimmNetwork(source.name), size, Origin(source.text, "timm"), name)
+    backbone = timm_backbone(TimmNetwork(source.name), size, Origin(source.text, "timm"), name)
     state, notes = weights_of_timm(backbone.model, source.name, raw)
     fill(backbone.model, state, source.text)
     backbone.mark_filled()

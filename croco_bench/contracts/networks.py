@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from croco_bench.errors import CheckpointError
+from croco_bench.errors import CheckpointError, FitError
 from croco_bench.types import Size
 
 
@@ -21,9 +22,11 @@ class FeatureSpec:
     Attributes:
         widths: channels of each block output, encoder blocks first.
         encoder_depth: number of encoder blocks; the others are decoder blocks.
-        patch_size: side of a patch in pixels.
+        patch_size: side of a patch in pixels; of a pyramid, the stride of the last output.
         image_size: input size (H, W) in pixels.
         has_cls: `Features.cls` is there.
+        strides: of a pyramid (ResNet, Swin), pixels between neighbouring positions of each output, finest first; empty: all
+            outputs have the patch grid.
     """
 
     widths: tuple[int, ...]
@@ -31,11 +34,32 @@ class FeatureSpec:
     patch_size: int
     image_size: Size
     has_cls: bool = False
+    strides: tuple[int, ...] = ()
 
     @property
     def grid(self) -> Size:
-        """Patch grid (h, w)."""
-        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+        """Patch grid (h, w); of a pyramid, the grid of the last output."""
+        return self.grid_of(-1)
+
+    @property
+    def is_pyramid(self) -> bool:
+        """Whether outputs differ in resolution."""
+        return len(set(self.strides)) > 1
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The last output of each resolution, finest first."""
+        strides = [self.stride_of(block) for block in range(len(self.widths))]
+        return tuple(i for i, stride in enumerate(strides) if stride not in strides[i + 1 :])
+
+    def stride_of(self, block: int) -> int:
+        """Pixels between neighbouring positions of an output."""
+        return self.strides[block] if self.strides else self.patch_size
+
+    def grid_of(self, block: int) -> Size:
+        """Grid (h, w) of an output."""
+        stride = self.stride_of(block)
+        return self.image_size[0] // stride, self.image_size[1] // stride
 
 
 @dataclass(frozen=True)
@@ -44,13 +68,19 @@ class Features:
 
     Attributes:
         tokens: (B, N, widths[i]) per block, patch tokens only, N = h*w in row-major order.
-        grid: patch grid (h, w).
+        grid: patch grid (h, w); of a pyramid, the grid of the last output.
         cls: class (or global) token (B, C) after the last block and norm; None if the network has none, and for pairs.
+        grids: of a pyramid, the grid (h, w) of each output; empty: all have `grid`.
     """
 
     tokens: Sequence[Tensor]
     grid: Size
     cls: Tensor | None = None
+    grids: tuple[Size, ...] = ()
+
+    def grid_of(self, block: int) -> Size:
+        """Grid (h, w) of an output."""
+        return self.grids[block] if self.grids else self.grid
 
 
 @dataclass(frozen=True)
@@ -78,40 +108,44 @@ class Origin:
 
 
 class Backbone(nn.Module, ABC):
-    """A pre-trained network. Subclasses set the attributes and implement `encode`.
+    """A pre-trained network. Subclasses set the attributes without a default and implement `encode`.
 
     Attributes:
-        name: the model's name in results.
-        family: its pre-training method.
-        patch_size: side of a patch in pixels.
-        embed_dim: channels of the encoder.
-        depth: number of encoder blocks.
+        patch_size: side of a patch in pixels; of a pyramid, the stride of its last output.
+        embed_dim: channels of the encoder's last output.
+        depth: number of encoder outputs.
         image_size: input size (H, W) in pixels.
+        name: the model's name in results; default: the class name.
+        family: its pre-training method.
         binocular: there is a decoder for two views.
         has_cls: there is a class or global token.
         mean: of RGB values in [0, 1] in pre-training; `Network` normalises images.
         std: standard deviation of these values.
+        widths: channels of each output; empty: all have `embed_dim`.
+        strides: of a pyramid (ResNet, Swin), the stride of each output in pixels, finest first; empty: all have `patch_size`.
         final_norm: the encoder's last norm comes from the checkpoint, doesn't exist (identity), or has initial values, as
             the network is random.
         origin: source of the weights.
     """
 
-    name: str
-    family: Literal["croco", "mae", "multimae", "vit"]
     patch_size: int
     embed_dim: int
     depth: int
     image_size: Size
+    name: str = ""
+    family: str = "other"
     binocular: bool = False
     has_cls: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    final_norm: Literal["checkpoint", "identity", "initialised"]
+    widths: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    final_norm: Literal["checkpoint", "identity", "initialised"] = "checkpoint"
     origin: Origin
 
     @abstractmethod
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) -> block outputs (B, N, C), the last one after the final norm if there is one."""
+        """Normalised images (B, 3, H, W) -> outputs (B, N, C), finest first, the last one after the final norm if any."""
 
     def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """The result of `encode`, and the class token (B, C) after the last norm if `has_cls`."""
@@ -119,28 +153,42 @@ class Backbone(nn.Module, ABC):
 
     def feature_spec(self) -> FeatureSpec:
         """Sizes of the features of `encode`."""
-        widths = (self.embed_dim,) * self.depth
-        return FeatureSpec(widths, self.depth, self.patch_size, self.image_size, self.has_cls)
+        widths = self.widths or (self.embed_dim,) * self.depth
+        return FeatureSpec(widths, self.depth, self.patch_size, self.image_size, self.has_cls, self.strides)
 
-    @abstractmethod
     def layer_of(self, parameter: str) -> int:
         """Layer of a parameter, for layer-wise learning rates; heads are layer `layers`.
 
-        0 for patch embedding, tokens and positions; k+1 for block k; a final norm belongs to the last block.
+        0 for patch embedding, tokens and positions; k+1 for block k; a final norm belongs to the last block. By default all
+        parameters are one layer, and recipes with layer-wise rates refuse the network.
         """
+        return 0
 
     @property
-    @abstractmethod
     def layers(self) -> int:
         """Number of layers that `layer_of` distinguishes."""
+        return 1
 
-    @abstractmethod
+    @property
+    def has_layers(self) -> bool:
+        """Whether `layer_of` tells layers apart."""
+        return type(self).layer_of is not Backbone.layer_of
+
     def set_drop_path(self, rate: float) -> None:
-        """Sets stochastic depth in the encoder: 0 at the first block, rising linearly to `rate` at the last."""
+        """Sets stochastic depth in the encoder: 0 at the first block, rising linearly to `rate` at the last.
 
-    @abstractmethod
+        Raises:
+            FitError: the network has none (the default), and the rate isn't 0.
+        """
+        if rate:
+            raise FitError(f"{self.name} has no stochastic depth for optim.drop_path={rate:g}", "set optim.drop_path=0")
+
     def metadata(self) -> dict[str, str]:
-        """Metadata of a weight file: all that `load_backbone` needs, besides the weights, to build this network."""
+        """Metadata of a weight file: all that `load_backbone` needs, besides the weights, to build this network.
+
+        By default, image size and origin: the code has to be named again to load the file.
+        """
+        return {"image_size": json.dumps(self.image_size), "origin": json.dumps(asdict(self.origin))}
 
     def drop_decoder(self) -> None:
         """Deletes modules that `encode` doesn't use, so that parameter counts, memory and optimiser state exclude them."""

@@ -40,6 +40,7 @@ class Network(nn.Module):
         symmetric: in training mode, two views give outputs (2B, ...) for (view 1, view 2), then for (view 2, view 1); each
             image is encoded once.
         grid: patch grid (h, w).
+        grids: grids of all outputs of a pyramid.
     """
 
     mean: Tensor
@@ -53,7 +54,9 @@ class Network(nn.Module):
         self.views, self.frozen, self.symmetric = views, frozen, symmetric
         if views == 1:
             backbone.drop_decoder()
-        self.grid = spec_for(backbone, views).grid
+        spec = spec_for(backbone, views)
+        self.grid = spec.grid
+        self.grids = tuple(spec.grid_of(block) for block in range(len(spec.widths))) if spec.is_pyramid else ()
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
         if frozen:
@@ -112,7 +115,7 @@ class Network(nn.Module):
     def _encode(self, views: Sequence[Tensor]) -> Features:
         if self.views == 1:
             tokens, cls = self.backbone.encode_with_cls(views[0])
-            return Features(tokens, self.grid, cls)
+            return Features(tokens, self.grid, cls, self.grids)
         assert isinstance(self.backbone, PairBackbone)
         encode = self.backbone.encode_both if self.symmetric and self.training else self.backbone.encode_pair
         return Features(encode(views[0], views[1]), self.grid)

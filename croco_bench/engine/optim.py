@@ -12,7 +12,7 @@ from torch import nn
 
 from croco_bench.config.recipe import Optim
 from croco_bench.engine.network import Network
-from croco_bench.errors import UsageError
+from croco_bench.errors import FitError, UsageError
 
 # Position tables and extra tokens, under this project's names and timm's.
 _NOT_DECAYED = {"positions", "dec_positions", "prefix", "pos_embed", "cls_token", "reg_token", "mask_token"}
@@ -24,7 +24,17 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 
 def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
-    """Groups by (depth, decayed or not). `lr_scale` is layer_decay^(distance to the head), as in BEiT, MAE and MultiMAE."""
+    """Groups by (depth, decayed or not). `lr_scale` is layer_decay^(distance to the head), as in BEiT, MAE and MultiMAE.
+
+    Raises:
+        FitError: layer-wise rates for a trained backbone that doesn't tell its layers apart.
+    """
+    if optim.layer_decay != 1 and not network.frozen and not network.backbone.has_layers:
+        raise FitError(
+            f"{network.backbone.name} doesn't say which layer a parameter is in, which "
+            f"optim.layer_decay={optim.layer_decay:g} needs",
+            "set optim.layer_decay=1, or implement layers and layer_of",
+        )
     top = network.backbone.layers
     groups: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():

@@ -32,6 +32,10 @@ _SPECS = (
     replace(_VIT, widths=(24,) * 4 + (12,) * 8),
     replace(_VIT, widths=(16,) * 12, encoder_depth=12, patch_size=8, image_size=(32, 48)),
 )
+# As of a ResNet: four stages of strides 4 to 32.
+_PYRAMID = FeatureSpec(
+    widths=(8, 12, 16, 24), encoder_depth=4, patch_size=32, image_size=(64, 96), strides=(4, 8, 16, 32)
+)
 
 
 class HeadContract:
@@ -83,6 +87,19 @@ class HeadContract:
                 size = spec.image_size if head.dense else ()
                 assert output.shape == (images, out_channels, *size), (spec, output.shape)
                 assert output.dtype == torch.float32 and output.isfinite().all()
+
+    def test_a_pyramid_is_taken_or_refused(self) -> None:
+        """Outputs of several resolutions (ResNet, Swin) give predictions like any others, or a `FitError`."""
+        try:
+            head = self.build(_PYRAMID)
+        except FitError as error:
+            assert "\n" not in str(error), error
+            return
+        features = _features(_PYRAMID, 2)
+        with torch.no_grad():
+            together, alone = head(features), head(_part(features, 1))
+        assert together.shape == (2, 3, *(_PYRAMID.image_size if head.dense else ()))
+        torch.testing.assert_close(alone, together[1:], rtol=1e-4, atol=1e-5)
 
     def test_evaluation_is_deterministic_and_treats_images_one_by_one(self) -> None:
         """Neither dropout nor the other images of a batch change a prediction."""
@@ -172,13 +189,16 @@ class HeadContract:
 def _features(spec: FeatureSpec, images: int) -> Features:
     """Random tokens of the spec's sizes, the same every time."""
     generator = torch.Generator().manual_seed(1)
-    count = spec.grid[0] * spec.grid[1]
-    tokens = [torch.randn(images, count, width, generator=generator) for width in spec.widths]
+    grids = [spec.grid_of(block) for block in range(len(spec.widths))]
+    tokens = [
+        torch.randn(images, height * width, channels, generator=generator)
+        for (height, width), channels in zip(grids, spec.widths, strict=True)
+    ]
     cls = torch.randn(images, spec.widths[-1], generator=generator) if spec.has_cls else None
-    return Features(tokens, spec.grid, cls)
+    return Features(tokens, spec.grid, cls, tuple(grids) if spec.is_pyramid else ())
 
 
 def _part(features: Features, i: int) -> Features:
     """The features of image i."""
     cls = None if features.cls is None else features.cls[i : i + 1]
-    return Features([block[i : i + 1] for block in features.tokens], features.grid, cls)
+    return replace(features, tokens=[block[i : i + 1] for block in features.tokens], cls=cls)

@@ -39,22 +39,22 @@ class TokenLayout:
     options: dict[str, bool]
 
 
-def make(network: TimmNetwork, image_size: Size, *, pretrained: bool) -> Any:
-    """A network of timm without classifier. Its type has no attributes that all networks share, hence Any.
+def make(network: TimmNetwork, image_size: Size | None, *, pretrained: bool) -> Any:
+    """A network of timm without classifier, for an image size or, where it takes none, for any.
+
+    Its type has no attributes that all networks share, hence Any.
 
     Raises:
         CheckpointError: timm doesn't know it, or can't load it.
         FitError: it takes no image size.
     """
     _check_known(network.name)
-    arguments = dict(network.arguments)
+    arguments = {**network.arguments, **({} if image_size is None else {"img_size": image_size})}
     if (eps := arguments.pop("norm_eps", None)) is not None:
         arguments["norm_layer"] = partial(nn.LayerNorm, eps=eps)
     try:
         with warnings.catch_warnings(action="ignore"):  # older names, which timm maps to the present ones
-            return timm.create_model(
-                network.name, pretrained=pretrained, img_size=image_size, num_classes=0, **arguments
-            )
+            return timm.create_model(network.name, pretrained=pretrained, num_classes=0, **arguments)
     except TypeError as error:
         raise FitError(
             f"timm:{network.name} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
@@ -113,7 +113,10 @@ def _trial(network: TimmNetwork, model: Any, image: Tensor, options: dict[str, b
 
 
 def _no_plain_vit(name: str) -> FitError:
-    return FitError(f"timm:{name} isn't a plain ViT with square patches", "give one such as timm:vit_base_patch16_224")
+    return FitError(
+        f"timm:{name} is neither a plain ViT with square patches nor a pyramid such as ResNet",
+        "give one such as timm:vit_base_patch16_224",
+    )
 
 
 def fit_state(model: nn.Module, state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
