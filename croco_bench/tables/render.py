@@ -8,31 +8,53 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from croco_bench.tables.cells import Cell
+from croco_bench.tables.cells import Cell, Mark
 from croco_bench.tables.columns import Column
 from croco_bench.tables.layout import Grid, Row
 from croco_bench.tables.published import Source
+from croco_bench.tables.text.latex import to_latex
+from croco_bench.tables.text.markdown import to_markdown
+from croco_bench.tables.text.sheet import MISSING, Entry, Head, Line, Sheet, Style
+from croco_bench.tables.text.terminal import Screen, to_terminal
 
-MISSING = "–"
+# How a mark is shown; the notes of a grid say it in these words.
+STYLES: dict[Mark | None, Style | None] = {None: None, "best": "bold", "second": "underline", "tied": "italic"}
 
 
 def number(cell: Cell | None, column: Column) -> str:
     """`85.6`, or `85.6 ± 0.3 (n=3)`, with a dagger where it isn't to be compared with the others."""
+    return str(entry(cell, column))
+
+
+def entry(cell: Cell | None, column: Column) -> Entry:
+    """The parts of a cell as text, with the column's digits."""
     if cell is None:
-        return MISSING
-    digits = column.metric.digits
-    scale = column.scale
-    if cell.is_difference:
-        low, high = cell.interval or (None, None)
-        bounds = (
-            f" [{low * scale:+.{digits}f}, {high * scale:+.{digits}f}]" if low is not None and high is not None else ""
-        )
-        return f"{cell.value * scale:+.{digits}f}{bounds}"
-    if cell.interval is not None:
-        low, high = cell.interval
-        return f"{cell.value * scale:.{digits}f} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
-    spread = f" ± {cell.deviation * scale:.{digits}f} (n={cell.n})" if cell.deviation is not None else ""
-    return f"{cell.value * scale:.{digits}f}{spread}{'†' if cell.settings_differ else ''}"
+        return Entry(MISSING)
+    signed = "+" if cell.is_difference else ""
+
+    def text(value: float, sign: str = signed) -> str:
+        return f"{value * column.scale:{sign}.{column.metric.digits}f}"
+
+    return Entry(
+        text(cell.value),
+        spread=text(cell.deviation, "") if cell.deviation is not None else "",
+        count=cell.n if cell.deviation is not None else None,
+        interval=f"[{text(cell.interval[0])}, {text(cell.interval[1])}]" if cell.interval else "",
+        sign="†" if cell.settings_differ else "",
+        style=STYLES[cell.mark],
+    )
+
+
+def sheet_of(grid: Grid) -> Sheet:
+    """A grid in words and rounded numbers."""
+    rows = [tuple(_line(row, grid.columns) for row in part) for part in (grid.measured, grid.published)]
+    heads = tuple(Head(column.above, column.measure) for column in grid.columns)
+    return Sheet(grid.title, "backbone", heads, tuple(part for part in rows if part), tuple(footnotes(grid)))
+
+
+def _line(row: Row, columns: Sequence[Column]) -> Line:
+    entries = tuple(entry(row.cells.get(column.key), column) for column in columns)
+    return Line(row_name(row), entries, quiet=row.kind == "published")
 
 
 def row_name(row: Row) -> str:
@@ -48,101 +70,6 @@ def footnotes(grid: Grid) -> list[str]:
         for index, source in enumerate(grid.sources, start=1)
     ]
     return [*grid.notes, *listed]
-
-
-def _terminal(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
-    import shutil
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    width = max(shutil.get_terminal_size((120, 24)).columns, 60)
-    console = Console(width=width, file=io.StringIO(), force_terminal=_stdout_is_terminal(), highlight=False)
-    styles = {None: "", "best": "bold", "second": "underline", "tied": "italic"}
-    for grid in grids:
-        table = Table(title=grid.title, title_justify="left")
-        table.add_column("backbone", min_width=18, overflow="fold")
-        for column in grid.columns:
-            table.add_column(f"{column.above}\n{column.measure}", justify="right", overflow="fold")
-        for rows, style in ((grid.measured, ""), (grid.published, "dim")):
-            for row in rows:
-                cells = [row.cells.get(column.key) for column in grid.columns]
-                texts = [
-                    Text(number(cell, column), styles[cell.mark if cell else None])
-                    for cell, column in zip(cells, grid.columns, strict=True)
-                ]
-                table.add_row(row_name(row), *texts, style=style)
-            table.add_section()
-        console.print(table)
-        for note in footnotes(grid):
-            console.print(f"  {note}", markup=False, style="dim")
-    for complaint in complaints:
-        console.print(f"left out: {complaint}", markup=False, style="red")
-    output = console.file
-    assert isinstance(output, io.StringIO)
-    return output.getvalue().rstrip("\n")
-
-
-def _stdout_is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
-
-
-def _markdown(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
-    marks = {None: "{}", "best": "**{}**", "second": "<u>{}</u>", "tied": "*{}*"}
-    parts = []
-    for grid in grids:
-        lines = [f"### {grid.title}", ""]
-        lines.append("| backbone | " + " | ".join(column.title for column in grid.columns) + " |")
-        lines.append("| --- |" + " ---: |" * len(grid.columns))
-        for row in (*grid.measured, *grid.published):
-            texts = []
-            for column in grid.columns:
-                cell = row.cells.get(column.key)
-                texts.append(marks[cell.mark if cell else None].format(number(cell, column)))
-            name = row_name(row).replace("|", "\\|")
-            lines.append(f"| {name if row.source is None else f'*{name}*'} | " + " | ".join(texts) + " |")
-        lines += ["", *(f"- {note}" for note in footnotes(grid))]
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, *(f"left out: {complaint}" for complaint in complaints)])
-
-
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
-_LATEX |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "†": r"$^\dagger$", "δ": r"$\delta$", "–": "--"}
-_LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-
-
-def latex_text(text: str) -> str:
-    """Escapes everything that LaTeX would take for a command."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
-def _latex(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
-    marks = {None: "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "tied": r"\textit{{{}}}"}
-    parts = []
-    for grid in grids:
-        lines = [
-            f"% {grid.title}; needs \\usepackage{{booktabs}}",
-            r"\begin{tabular}{l" + "r" * len(grid.columns) + "}",
-        ]
-        lines += [
-            r"\toprule",
-            " & ".join(["backbone", *(latex_text(column.title) for column in grid.columns)]) + r" \\",
-        ]
-        for rows in (grid.measured, grid.published):
-            if rows:
-                lines.append(r"\midrule")
-            for row in rows:
-                texts = [latex_text(row_name(row))]
-                for column in grid.columns:
-                    cell = row.cells.get(column.key)
-                    texts.append(marks[cell.mark if cell else None].format(latex_text(number(cell, column))))
-                lines.append(" & ".join(texts) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in footnotes(grid))]
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, *(f"% left out: {complaint}" for complaint in complaints)])
 
 
 def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
@@ -201,15 +128,21 @@ def _json(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-_RENDERERS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {
-    "terminal": _terminal,
-    "markdown": _markdown,
-    "latex": _latex,
-    "csv": _csv,
-    "json": _json,
-}
+_RECORDS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {"csv": _csv, "json": _json}
 
 
-def text(grids: Sequence[Grid], complaints: Sequence[str], format: str) -> str:
-    """Grids in one of the formats; `complaints` say what was left out."""
-    return _RENDERERS[format](grids, complaints)
+def text(grids: Sequence[Grid], complaints: Sequence[str], format: str, screen: Screen | None = None) -> str:
+    """Grids in one of the formats.
+
+    Args:
+        grids: tables.
+        complaints: sentences that say what was left out.
+        format: its name.
+        screen: for the terminal; default: as the output is.
+    """
+    if format in _RECORDS:
+        return _RECORDS[format](grids, complaints)
+    sheets = [sheet_of(grid) for grid in grids]
+    if format == "terminal":
+        return to_terminal(sheets, complaints, screen or Screen.of_output(), turn="task")
+    return {"markdown": to_markdown, "latex": to_latex}[format](sheets, complaints)

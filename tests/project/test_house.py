@@ -52,8 +52,9 @@ ALLOWED = {
     " tasks.sintel_flow tasks.stereo tiling types",
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "config errors files registry",
+    "tables.text": "",
     "tables.comparison": "errors metrics records registry types",
-    "tables": "backbones errors metrics records registry tables.comparison",
+    "tables": "backbones errors metrics records registry tables.comparison tables.text",
     "report": "records tables",
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress"

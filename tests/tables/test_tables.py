@@ -1,8 +1,5 @@
 import csv
 import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -110,23 +107,6 @@ def test_csv_and_json_keep_full_precision(results: Path, result_of: Any) -> None
     mine = next(record for record in content["cells"] if record["backbone"] == "a")
     assert mine["deviation"] == pytest.approx(2**0.5, rel=1e-15)
     assert {record["kind"] for record in records} == {"measured", "published"}
-
-
-@pytest.mark.processes
-def test_latex_compiles_its_escapes(results: Path) -> None:
-    text = tables.make([results], format="latex")
-    assert r"f\_\&\_<b>" in text
-    body = [line for line in text.splitlines() if not line.startswith("%")]
-    assert not [line for line in body if re.search(r"(?<!\\)[_#$]", re.sub(r"\$[^$]*\$", "", line))]
-    if compiler := shutil.which("pdflatex"):  # optional: see the README
-        document = results / "table.tex"
-        document.write_text(
-            "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\n\\end{document}\n",
-            encoding="utf-8",
-        )
-        # From a file: in nonstop mode LaTeX can't read a document from the terminal.
-        subprocess.run([compiler, "-interaction=nonstopmode", "-halt-on-error", document.name], check=True, cwd=results)
-        assert document.with_suffix(".pdf").is_file()
 
 
 def test_a_broken_file_is_named_and_the_rest_is_shown(results: Path) -> None:
