@@ -6,7 +6,6 @@ import os
 import shutil
 import string
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -79,16 +78,8 @@ def _sheet(sheet: Sheet, screen: Screen, turn: str | None) -> str:
 
 
 def _folded(note: str, screen: Screen, style: str) -> str:
-    """Addresses are not broken, so that they can be opened."""
-    lines = textwrap.wrap(
-        note,
-        screen.width,
-        initial_indent="  ",
-        subsequent_indent="    ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join(screen.show(line, style) for line in lines)
+    first, *others = wrapped(note, screen.width - 4)
+    return "\n".join(screen.show(line, style) for line in (f"  {first}", *(f"    {line}" for line in others)))
 
 
 @dataclass

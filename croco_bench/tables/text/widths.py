@@ -13,8 +13,12 @@ _PIECES = re.compile(r".+?(?:[-_/:=@,](?=[^\d])|[-_/:=@](?=\d)|\.(?=\D)|$)")
 
 
 def pieces(word: str) -> list[str]:
-    """The parts of a word between which it may break."""
-    return _PIECES.findall(word)
+    """The parts of a word between which it may break; an address stays whole, so that it can be opened."""
+    return [word] if _is_address(word) else _PIECES.findall(word)
+
+
+def _is_address(word: str) -> bool:
+    return "://" in word
 
 
 def longest_piece(text: str) -> int:
@@ -23,7 +27,10 @@ def longest_piece(text: str) -> int:
 
 
 def wrapped(text: str, width: int, *, inside_words: bool = True) -> list[str]:
-    """Lines of at most `width`: broken at spaces, where a word is too long inside it, and if need be anywhere."""
+    """Lines of at most `width`: broken at spaces, where a word is too long inside it, and if need be anywhere.
+
+    An address may be longer.
+    """
     lines = [""]
     for word in text.split():
         fitting = cell_len(word) <= width
@@ -33,7 +40,7 @@ def wrapped(text: str, width: int, *, inside_words: bool = True) -> list[str]:
             if cell_len(lines[-1] + gap + part) <= width:
                 lines[-1] += gap + part
                 continue
-            lines += chop_cells(part, width)
+            lines += [part] if _is_address(part) else chop_cells(part, width)
     return lines[1:] if not lines[0] and len(lines) > 1 else lines
 
 
