@@ -14,7 +14,8 @@ from croco_bench.tables.layout import Grid, Row
 from croco_bench.tables.published import Source
 from croco_bench.tables.text.latex import to_latex
 from croco_bench.tables.text.markdown import to_markdown
-from croco_bench.tables.text.sheet import MISSING, Entry, Head, Line, Sheet, Style
+from croco_bench.tables.text.sheet import MISSING as MISSING
+from croco_bench.tables.text.sheet import Entry, Head, Line, Sheet, Style
 from croco_bench.tables.text.terminal import Screen, to_terminal
 
 # How a mark is shown; the notes of a grid say it in these words.

@@ -76,9 +76,9 @@ def _letter(letter: str) -> str:
         return "$-$"
     if " " <= letter <= "~":
         return letter
-    base, *marks = unicodedata.normalize("NFD", letter)
-    if "A" <= base <= "z" and len(marks) == 1 and ord(marks[0]) in _ACCENTS:
-        return f"\\{_ACCENTS[ord(marks[0])]}{{{base}}}"
+    parts = unicodedata.normalize("NFD", letter)
+    if len(parts) == 2 and parts[0].isascii() and ord(parts[1]) in _ACCENTS:
+        return f"\\{_ACCENTS[ord(parts[1])]}{{{parts[0]}}}"
     return f"(U+{ord(letter):04X})"
 
 
