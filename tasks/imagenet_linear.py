@@ -89,17 +89,17 @@ class ImageNetLinear(Task):
 
     def selection(self, reader: Reader) -> Evaluation:
         """The evaluation of the validation images."""
-        return self._center(reader)
+        return self._center(reader, ClassificationMeter())
 
     def evaluations(self, data: TaskData) -> list[Evaluation]:
         """Centre crops of all validation images."""
-        return [self._center(data.test)]
+        return [self._center(data.test, ClassificationMeter(len(data.class_names)))]
 
-    def _center(self, reader: Reader) -> Evaluation:
+    def _center(self, reader: Reader, meter: ClassificationMeter) -> Evaluation:
         return Evaluation(
             prefix="",
             reader=reader,
-            meter=ClassificationMeter(),
+            meter=meter,
             prepare=self._prepare,
             predict=self._predict,
             batch_size=_EVAL_BATCH,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from croco_bench.config.load import RecipeFolder, affecting_score, digest
-from croco_bench.config.tables import BaseRecipe, Loop, OptimBase, Share, Table
+from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, Loop, OptimBase, Protocol, Share, Table
 from croco_bench.registry import tasks
 
 
@@ -74,6 +74,15 @@ class Probe(Table):
     temperature: PositiveFloat = 0.07
 
 
+class TaskProtocol(Protocol):
+    """The publication that a recipe of a task follows, and each deviation from it.
+
+    `training_deviations` concern networks and their training alone: they don't hold for methods without learning.
+    """
+
+    training_deviations: Annotated[tuple[str, ...], NOT_IN_FINGERPRINT] = ()
+
+
 class Recipe(BaseRecipe):
     """A recipe of one task.
 
@@ -89,6 +98,7 @@ class Recipe(BaseRecipe):
     optim: Optim
     decoder: FreshDecoder | None = None
     probe: Probe | None = None
+    protocol: TaskProtocol
 
 
 def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
@@ -121,6 +131,15 @@ def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, A
         for key, value in settings.items()
         if value is not None
     }
+
+
+def without_networks(settings: Mapping[str, Any], task_options: Any) -> dict[str, Any]:
+    """Those of resolved settings that a method without learning uses: options of the task.
+
+    Options that only networks use are marked with `field(metadata={"networks_only": True})`.
+    """
+    unused = {item.name for item in fields(task_options) if item.metadata.get("networks_only", False)}
+    return {"task": {key: value for key, value in settings["task"].items() if key not in unused}}
 
 
 def _plain(options: Any) -> dict[str, Any]:

@@ -13,9 +13,18 @@ from croco_bench.contracts.networks import (
     PairBackbone,
     PooledHead,
 )
-from croco_bench.contracts.tasks import ClassicalMethod, Evaluation, Reader, Task, TaskData, TrainingSplits
+from croco_bench.contracts.tasks import (
+    NETWORKS_ONLY,
+    ClassicalMethod,
+    Evaluation,
+    Reader,
+    Task,
+    TaskData,
+    TrainingSplits,
+)
 
 __all__ = [
+    "NETWORKS_ONLY",
     "Backbone",
     "ClassicalMethod",
     "Evaluation",

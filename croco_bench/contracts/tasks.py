@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -106,6 +107,11 @@ def _unchanged(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
+# In the `metadata` of a field of `Task.Options`: only networks and their training use the option, so that results of
+# classical methods don't list it.
+NETWORKS_ONLY: Mapping[str, bool] = MappingProxyType({"networks_only": True})
+
+
 @dataclass(frozen=True)
 class ClassicalMethod:
     """A method that isn't trained, scored by `--ckpt classical:NAME`.
@@ -119,7 +125,7 @@ class ClassicalMethod:
 
 
 class Task(ABC):
-    """A benchmark entry. `Options` is a frozen dataclass of the settings in a recipe's [task] table.
+    """A benchmark entry. `Options` is a frozen dataclass of the settings in a recipe's [task] table; see `NETWORKS_ONLY`.
 
     A task keeps no dataset: `open` returns a `TaskData`, and the methods that need it take it as an argument, so that they
     can be called in any order. Only `state` changes: facts measured on the training split (mean and deviation of depths,

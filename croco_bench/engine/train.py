@@ -43,6 +43,7 @@ class TrainResult:
         images_per_s: training throughput.
         chosen: settings that were chosen on the selection split, stored in the result.
         others: scores of the test split by other classifiers than the network's head.
+        notes: remarks on the choice of settings, for the result.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class TrainResult:
     images_per_s: float
     chosen: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[EvalResult, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_last(self) -> bool:

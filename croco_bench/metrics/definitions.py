@@ -23,7 +23,7 @@ DENSE = (L1,)
 MIOU = Metric("miou", "mIoU", "%", "higher", "class", 1, "100 * mean_c[ΣI_c / ΣU_c], classes with ΣU_c > 0")
 MACC = Metric("macc", "mAcc", "%", "higher", "class", 1, "100 * mean_c[ΣI_c / ΣL_c], classes with ΣL_c > 0")
 AACC = Metric("aacc", "aAcc", "%", "higher", "pixel", 1, "100 * Σ_c ΣI_c / Σ_c ΣL_c")
-CLASSES = Metric("classes", "classes", "", "higher", "class", 0, "#{c: ΣU_c > 0}, the classes that mIoU is a mean of")
+CLASSES = Metric("classes", "classes", "", "neither", "class", 0, "#{c: ΣU_c > 0}, the classes that mIoU is a mean of")
 SEGMENTATION = (MIOU, MACC, AACC, CLASSES)
 
 

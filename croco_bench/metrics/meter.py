@@ -12,6 +12,9 @@ from croco_bench.metrics import Metric
 from croco_bench.types import Array
 
 Rows = dict[str, Array]
+# Percentile intervals of the mean of n values are 1.96 sqrt((n - 1) / n) / t(n - 1) times as long as they should be: below
+# ten, too short by a fifth and more, and of one image without any length.
+FEWEST_IMAGES = 10
 
 
 class Meter(ABC):
@@ -64,9 +67,12 @@ def bootstrap(
     """95 % percentile intervals of every metric, from images resampled with replacement. Deterministic for a `seed`.
 
     Returns:
-        Metric name -> (lower, upper) in the metric's unit; None where a resample has no finite value.
+        Metric name -> (lower, upper) in the metric's unit; None where a resample has no finite value, and of fewer than
+        `FEWEST_IMAGES` images.
     """
     count = len(next(iter(rows.values())))
+    if count < FEWEST_IMAGES:
+        return dict.fromkeys(meter.reduce(rows))
     rng = np.random.default_rng(seed)
     results: list[dict[str, float]] = []
     for _ in range(draws):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,7 +93,20 @@ def probe(job: FineTuneJob, cache: FeatureCache, test: Evaluation, accelerator: 
             _result("logistic", test, features.test, logistic),
             _result("knn", test, features.test, knn),
         ),
+        notes=(
+            *at_the_edge("rate of the linear probe", grid_choice["rate"], settings.rates),
+            *at_the_edge("cost of logistic regression", logistic_choice["cost"], settings.costs),
+            *at_the_edge("k of nearest neighbours", knn_choice["k"], _possible_ks(settings, features)),
+        ),
     )
+
+
+def at_the_edge(what: str, chosen: float, tried: Sequence[float]) -> list[str]:
+    """A note where the best value is the smallest or the largest of those tried, so that a better one may lie beyond."""
+    if len(set(tried)) < 2 or chosen not in (min(tried), max(tried)):
+        return []
+    which = "smallest" if chosen == min(tried) else "largest"
+    return [f"the chosen {what}, {chosen:g}, is the {which} of those tried: a better one may lie beyond"]
 
 
 def _extract(job: FineTuneJob, cache: FeatureCache, test: Evaluation, accelerator: Accelerator) -> _Features:
@@ -266,8 +279,7 @@ def _fit(
 
 def _neighbors(settings: Probe, best: Classifier, features: _Features) -> tuple[Array, dict[str, Any]]:
     """Test scores of the best k and its settings."""
-    how, train = best.pooling, features.train
-    ks = sorted({min(k, len(train)) for k in settings.neighbours})
+    how, train, ks = best.pooling, features.train, _possible_ks(settings, features)
 
     def scores_of(queries: Array, ks: list[int]) -> list[Array]:
         bank = train.vectors[how]
@@ -277,6 +289,11 @@ def _neighbors(settings: Probe, best: Classifier, features: _Features) -> tuple[
     index = int(np.argmax(accuracies))
     (scores,) = scores_of(features.test.vectors[how], [ks[index]])
     return scores, {"k": ks[index], "pooling": how, "select_top1": accuracies[index]}
+
+
+def _possible_ks(settings: Probe, features: _Features) -> list[int]:
+    """The numbers of neighbours to try, ascending: no more than there are training images."""
+    return sorted({min(k, len(features.train)) for k in settings.neighbours})
 
 
 def _result(name: str, test: Evaluation, features: CachedFeatures, scores: Array) -> EvalResult:

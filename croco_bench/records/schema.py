@@ -70,12 +70,19 @@ class ProtocolFacts(_Part):
 
 
 class MetricValue(_Part):
-    """One number in full precision; `ci95` is a bootstrap interval over images, None where some resamplings lack a value."""
+    """One number in full precision.
+
+    Attributes:
+        value: in `unit`.
+        ci95: bootstrap interval over images; None of fewer than ten images, or where some resamplings lack a value.
+        unit: empty for a ratio or a count.
+        higher_is_better: None where neither direction is better, as of a number of classes.
+    """
 
     value: float
     ci95: tuple[float, float] | None
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
 
 
 class Selected(_Part):

@@ -20,7 +20,8 @@ from croco_bench.engine.evaluate import EvalResult
 from croco_bench.engine.train import TrainResult
 from croco_bench.errors import BenchError
 from croco_bench.metrics import Metric
-from croco_bench.metrics.meter import Rows, bootstrap
+from croco_bench.metrics.meter import FEWEST_IMAGES, Rows, bootstrap
+from croco_bench.records.changes import DECLARED
 from croco_bench.records.schema import (
     DatasetFacts,
     MetricValue,
@@ -33,7 +34,7 @@ from croco_bench.records.schema import (
     Timing,
     environment,
 )
-from croco_bench.runs.setup import RunSetup
+from croco_bench.runs.setup import RunSetup, is_setting
 from croco_bench.seeding import derive
 
 
@@ -70,7 +71,7 @@ def build_result(
         recipe=RecipeFacts(name=request.recipe.name, fingerprint=setup.fingerprint),
         model=_model(setup),
         dataset=_dataset(setup.data.test),
-        protocol=ProtocolFacts(citation=_citation(setup, scored), deviations=_deviations(setup, scored)),
+        protocol=ProtocolFacts(citation=_citation(setup, scored), deviations=_deviations(setup, trained, scored)),
         settings=_settings(setup, trained),
         seed=request.seed,
         metrics=metrics,
@@ -194,7 +195,7 @@ def _metrics(item: EvalResult, seed: int) -> dict[str, MetricValue]:
             value=scores.metrics[metric.name],
             ci95=intervals[metric.name],
             unit=metric.unit,
-            higher_is_better=metric.higher_is_better,
+            higher_is_better=None if metric.better == "neither" else metric.higher_is_better,
         )
         for metric in meter.metrics
         if metric.name in scores.metrics
@@ -219,23 +220,42 @@ def require_headline(
 
 
 def _citation(setup: RunSetup, scored: Sequence[EvalResult]) -> str:
-    """Citations of the recipe and of each protocol."""
+    """Citations of the recipe, which says how networks are trained, and of each protocol."""
+    recipe = [] if setup.request.classical_method else [setup.request.recipe.protocol.citation]
     scorings = {item.evaluation.prefix or "headline": item.evaluation.citation for item in scored}
-    parts = [setup.request.recipe.protocol.citation, *(f"{name}: {text}" for name, text in scorings.items())]
-    return "; ".join(parts)
+    return "; ".join([*recipe, *(f"{name}: {text}" for name, text in scorings.items())])
 
 
-def _deviations(setup: RunSetup, scored: Sequence[EvalResult]) -> tuple[str, ...]:
-    """Deviations of the recipe, its changed settings, each protocol, the data and the weights, without duplicates."""
-    found = [*setup.request.recipe.protocol.deviations]
-    found += [f"changed from the recipe: {change}" for change in setup.request.changes]
+def _deviations(setup: RunSetup, trained: TrainResult | None, scored: Sequence[EvalResult]) -> tuple[str, ...]:
+    """Deviations of the recipe, its changed settings, each protocol, the training, the data and the weights, each once."""
+    request, protocol = setup.request, setup.request.recipe.protocol
+    classical = request.classical_method is not None
+    found = [*protocol.deviations, *(() if classical else protocol.training_deviations)]
+    # Of a classical method, the settings are only those that it uses.
+    changes = [text for text in request.changes if not classical or is_setting(text.partition("=")[0], setup.settings)]
+    found += [f"{DECLARED}{change}" for change in changes]
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
-        found += [f"{_key(item, name)} is left out: {why}" for name, why in item.scores.missing.items()]
+    found += [*_missing(scored), *_without_intervals(scored), *(trained.notes if trained else ())]
     found += _incomplete(setup.data.test, setup.request.limit)
     found += [f"data: {note}" for note in setup.assumptions]
     found += [f"weights: {note}" for note in setup.model.origin.notes]
     return tuple(dict.fromkeys(found))
+
+
+def _missing(scored: Sequence[EvalResult]) -> list[str]:
+    """Metrics without a value, together where the reason is the same."""
+    by_reason: dict[str, list[str]] = {}
+    for item in scored:
+        for name, why in item.scores.missing.items():
+            by_reason.setdefault(why, []).append(_key(item, name))
+    return [f"{', '.join(keys)} {'is' if len(keys) == 1 else 'are'} left out: {why}" for why, keys in by_reason.items()]
+
+
+def _without_intervals(scored: Sequence[EvalResult]) -> list[str]:
+    """That protocols scored too few images for an interval."""
+    few = {item.evaluation.prefix or "headline": n for item in scored if (n := item.scores.images) < FEWEST_IMAGES}
+    return [f"{name}: no 95 % intervals, since {n} of at least {FEWEST_IMAGES} images were scored" for name, n in few.items()]
 
 
 def _incomplete(test: Reader, limit: int | None) -> list[str]:

@@ -93,8 +93,8 @@ class RunSetup:
         model: identity of what is scored.
         predictor: what is scored.
         evaluations: of the test split, headline protocol first.
-        settings: recipe and options as JSON values, every default filled in.
-        changed: settings that differ from the built-in recipe of the same name; None if there is no such recipe.
+        settings: recipe and options as JSON values, every default filled in; of a classical method only those that it uses.
+        changed: those of `settings` that differ from the built-in recipe of the same name; None if there is no such recipe.
         fingerprint: of the settings that affect scores.
         key: equal only for runs with equal settings, data, weights and number of processes.
     """
@@ -149,6 +149,10 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         origin = Origin(request.ckpt, "classical")
         model = ModelIdentity(request.name or request.classical_method, "classical", origin)
     fingerprint = recipes.fingerprint(settings, task_options)
+    changed = changed_settings(request.task, recipe.name, settings)
+    if request.classical_method is not None:
+        settings = recipes.without_networks(settings, task_options)
+        changed = changed and {key: value for key, value in changed.items() if is_setting(key, settings)}
     return RunSetup(
         request=request,
         card=entry.card,
@@ -158,7 +162,7 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         predictor=predictor,
         evaluations=[predictor.adapt(evaluation) for evaluation in task.evaluations(data)],
         settings=settings,
-        changed=changed_settings(request.task, recipe.name, settings),
+        changed=changed,
         fingerprint=fingerprint,
         key=_key(request, data, model, [fingerprint, entry.card.version], processes),
     )
@@ -243,6 +247,12 @@ def _classical_method(name: str, task_name: str, task: Task) -> ClassicalMethod:
     if name not in known:
         raise unknown(f"classical method of {task_name}", name, known)
     return known[name]
+
+
+def is_setting(key: str, settings: Mapping[str, Any]) -> bool:
+    """Whether `table.key` is among the settings of a run."""
+    table, _, name = key.partition(".")
+    return name in settings.get(table, {})
 
 
 def _key(request: RunRequest, data: TaskData, model: ModelIdentity, task: list[Any], processes: int) -> str:

@@ -51,7 +51,7 @@ class Column:
         """The title without the task."""
         own = self.metric.unit if self.shown_unit is None else self.shown_unit
         unit = f" ({own})" if own else ""
-        return f"{self.metric.label}{unit} {'↑' if self.metric.higher_is_better else '↓'}"
+        return f"{self.metric.label}{unit} {self.metric.arrow}".rstrip()
 
     def value(self, result: Result) -> float | None:
         """This column's number in a result; None where the result is of another task or lacks it."""

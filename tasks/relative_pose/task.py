@@ -13,7 +13,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, Task, TaskData, TrainingSplits
+from croco_bench.contracts import NETWORKS_ONLY, ClassicalMethod, Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import SevenScenes, open_seven_scenes
@@ -79,20 +79,20 @@ class RelativePoseOptions:
         focal_px: focal length of 7-Scenes at 480x640; only classical methods use it.
     """
 
-    train_on: Literal["7scenes", "habitat_release"] = "7scenes"
-    rotation: Representation = "svd9"
-    translation: Literal["metric", "direction"] = "metric"
-    translation_weight: PositiveFloat = 1.0
+    train_on: Literal["7scenes", "habitat_release"] = field(default="7scenes", metadata=NETWORKS_ONLY)
+    rotation: Representation = field(default="svd9", metadata=NETWORKS_ONLY)
+    translation: Literal["metric", "direction"] = field(default="metric", metadata=NETWORKS_ONLY)
+    translation_weight: PositiveFloat = field(default=1.0, metadata=NETWORKS_ONLY)
     neighbours: int = 10
     lists: str = "auto"
     also: tuple[str, ...] = field(default=(), metadata={"affects_score": False})
-    pairs_per_frame: int = 10
-    distance_m: tuple[float, float] = (0.05, 1.5)
-    angle_deg: float = 45.0
-    depth_m: float = 2.0
-    select_fraction: float = 0.1
-    select_pairs: int = 1000
-    color: bool = True
+    pairs_per_frame: int = field(default=10, metadata=NETWORKS_ONLY)
+    distance_m: tuple[float, float] = field(default=(0.05, 1.5), metadata=NETWORKS_ONLY)
+    angle_deg: float = field(default=45.0, metadata=NETWORKS_ONLY)
+    depth_m: float = field(default=2.0, metadata=NETWORKS_ONLY)
+    select_fraction: float = field(default=0.1, metadata=NETWORKS_ONLY)
+    select_pairs: int = field(default=1000, metadata=NETWORKS_ONLY)
+    color: bool = field(default=True, metadata=NETWORKS_ONLY)
     focal_px: float = 525.0
 
 

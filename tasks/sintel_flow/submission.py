@@ -79,7 +79,7 @@ def open_submissions(data_root: Path, submissions: Mapping[str, str]) -> dict[st
 class SubmissionMeter(Meter):
     """Writes predictions and counts them; there is no ground truth to score them with."""
 
-    metrics: ClassVar = (Metric("written", "written", "", "higher", "pair", 0, "#{predictions written}"),)
+    metrics: ClassVar = (Metric("written", "written", "", "neither", "pair", 0, "#{predictions written}"),)
 
     def __init__(self, server: Server, folder: Path) -> None:
         self._write = partial(server.write, folder)

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from croco_bench.contracts import Evaluation, Reader, TaskData, TrainingSplits
+from croco_bench.contracts import NETWORKS_ONLY, Evaluation, Reader, TaskData, TrainingSplits
 from croco_bench.data.datasets.matching.sintel import PASSES, SCENES, SELECT_SCENES, BothPasses, open_split, scenes_of
 from croco_bench.data.mixtures.flow import check_weights, open_mixture
 from croco_bench.data.transforms.color import to_unit
@@ -58,17 +58,18 @@ class SintelFlowOptions:
     """
 
     train_on: dict[str, float] = field(
-        default_factory=lambda: {"sintel": 40.0, "flyingthings": 4.0, "flyingchairs": 4.0, "tartanair": 1.0}
+        default_factory=lambda: {"sintel": 40.0, "flyingthings": 4.0, "flyingchairs": 4.0, "tartanair": 1.0},
+        metadata=NETWORKS_ONLY,
     )
-    loss: Literal["bounded", "symmetric", "free", "l1"] = "bounded"
-    max_flow: PositiveFloat = 10_000.0
-    augment: Literal["raft", "crop"] = "raft"
+    loss: Literal["bounded", "symmetric", "free", "l1"] = field(default="bounded", metadata=NETWORKS_ONLY)
+    max_flow: PositiveFloat = field(default=10_000.0, metadata=NETWORKS_ONLY)
+    augment: Literal["raft", "crop"] = field(default="raft", metadata=NETWORKS_ONLY)
     report: Literal["auto", "held-out", "subval", "all"] = "auto"
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    select_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    beta: Annotated[float, Field(gt=0, le=40)] = 10.0
-    gamma: PositiveFloat = 5.0
-    windows: PositiveInt = field(default=8, metadata={"affects_score": False})
+    overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.9, metadata=NETWORKS_ONLY)
+    select_overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.7, metadata=NETWORKS_ONLY)
+    beta: Annotated[float, Field(gt=0, le=40)] = field(default=10.0, metadata=NETWORKS_ONLY)
+    gamma: PositiveFloat = field(default=5.0, metadata=NETWORKS_ONLY)
+    windows: PositiveInt = field(default=8, metadata={"affects_score": False, **NETWORKS_ONLY})
     submissions: dict[str, str] = field(default_factory=dict, metadata={"affects_score": False})
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from croco_bench.contracts import Evaluation, Reader, TaskData, TrainingSplits
+from croco_bench.contracts import NETWORKS_ONLY, Evaluation, Reader, TaskData, TrainingSplits
 from croco_bench.data.mixtures.stereo import (
     REPORTS,
     Report,
@@ -65,18 +65,19 @@ class StereoOptions:
         default_factory=lambda: {
             **{"crestereo": 1.0, "sceneflow": 1.0, "eth3d": 30.0, "middlebury2005": 50.0, "middlebury2006": 50.0},
             **{"middlebury2014": 50.0, "middlebury2021": 50.0, "booster": 1.0},
-        }
+        },
+        metadata=NETWORKS_ONLY,
     )
-    loss: Literal["symmetric", "free", "bounded", "l1"] = "symmetric"
-    augment: Literal["croco", "crop"] = "croco"
+    loss: Literal["symmetric", "free", "bounded", "l1"] = field(default="symmetric", metadata=NETWORKS_ONLY)
+    augment: Literal["croco", "crop"] = field(default="croco", metadata=NETWORKS_ONLY)
     report: Report = "middlebury"
     resolution: Resolution = "F"
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    select_overlap: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    weights: Literal["sigmoid", "exponential"] = "sigmoid"
-    beta: Annotated[float, Field(gt=0, le=40)] = 15.0
-    gamma: PositiveFloat = 3.0
-    windows: PositiveInt = field(default=8, metadata={"affects_score": False})
+    overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.9, metadata=NETWORKS_ONLY)
+    select_overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.7, metadata=NETWORKS_ONLY)
+    weights: Literal["sigmoid", "exponential"] = field(default="sigmoid", metadata=NETWORKS_ONLY)
+    beta: Annotated[float, Field(gt=0, le=40)] = field(default=15.0, metadata=NETWORKS_ONLY)
+    gamma: PositiveFloat = field(default=3.0, metadata=NETWORKS_ONLY)
+    windows: PositiveInt = field(default=8, metadata={"affects_score": False, **NETWORKS_ONLY})
 
 
 class Stereo(TiledTask):
