@@ -255,7 +255,10 @@ def _missing(scored: Sequence[EvalResult]) -> list[str]:
 def _without_intervals(scored: Sequence[EvalResult]) -> list[str]:
     """That protocols scored too few images for an interval."""
     few = {item.evaluation.prefix or "headline": n for item in scored if (n := item.scores.images) < FEWEST_IMAGES}
-    return [f"{name}: no 95 % intervals, since {n} of at least {FEWEST_IMAGES} images were scored" for name, n in few.items()]
+    return [
+        f"{name}: no 95 % intervals, since {n} of at least {FEWEST_IMAGES} images were scored"
+        for name, n in few.items()
+    ]
 
 
 def _incomplete(test: Reader, limit: int | None) -> list[str]:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal, cast
 
 from croco_bench import registry
-from croco_bench.metrics import Metric, definitions
+from croco_bench.metrics import Metric, better_of, definitions
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.groups import MEAN_RANK, Group, groups
@@ -126,6 +126,6 @@ def _column_of(result: Result) -> Column:
     """The first metric of a result, the headline one; the file knows its unit and direction."""
     name = next(iter(result.metrics))
     value = result.metrics[name]
-    better: Literal["higher", "lower"] = "higher" if value.higher_is_better else "lower"
+    better = better_of(value.higher_is_better)
     unit = cast(Unit, value.unit)  # a metric of another distribution may have another
     return Column(result.task.name, Metric(name, name, unit, better, "image", _DIGITS.get(unit, 4), ""))

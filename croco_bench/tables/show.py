@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 from croco_bench.errors import RecordError
+from croco_bench.metrics import better_of
 from croco_bench.records.changes import recipe_label
-from croco_bench.records.schema import Result
+from croco_bench.records.schema import MetricValue, Result
 from croco_bench.records.store import ResultPaths, read
+from croco_bench.tables.columns import known_metrics
 
 
 def find(given: str, results: Path) -> Path:
@@ -56,12 +58,18 @@ def _metrics(result: Result) -> list[str]:
             continue
         interval = f"[{metric.ci95[0]:.4g}, {metric.ci95[1]:.4g}]" if metric.ci95 else ""
         last = result.metrics.get(f"last/{name}")
-        better = "higher" if metric.higher_is_better else "lower"
         value = f"{metric.value:.4g} {metric.unit}".rstrip()
         lines.append(
-            f"{name:<24}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}  {better} is better"
+            f"{name:<24}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}  {_direction(name, metric)}".rstrip()
         )
     return lines
+
+
+def _direction(name: str, metric: MetricValue) -> str:
+    """Which values are better, in words; empty where neither is, also of older files that give a direction."""
+    known = known_metrics().get(name.rpartition("/")[2])
+    better = known.better if known else better_of(metric.higher_is_better)
+    return "" if better == "neither" else f"{better} is better"
 
 
 def _settings(result: Result) -> list[str]:

@@ -187,8 +187,8 @@ def test_lost_queries_count_as_infinitely_wrong() -> None:
 
 def test_a_scene_that_a_resampling_lacks_leaves_its_mean() -> None:
     meter = LocalizationMeter(["a", "b"], meters=False)
-    rows = rows_of(meter, [[0.1, 0.1, 0.1, 0.1], [0.3]])
-    without = {key: values[:4] for key, values in rows.items()}
+    rows = rows_of(meter, [[0.1] * 9, [0.3]])
+    without = {key: values[:9] for key, values in rows.items()}
     assert [line["scene"] for line in meter.breakdown(without)] == ["a"]
     assert meter.reduce(without)["translation_m"] == pytest.approx(meter.breakdown(without)[0]["translation_m"])
     assert "pair_translation_m" not in meter.reduce(rows)
@@ -215,8 +215,8 @@ def test_a_method_that_fails_too_often_is_recorded_without_a_headline(tmp_path: 
     result = run("relative-pose", "classical:sift-opencv", recipe="smoke", data_root=data, results=tmp_path)
     assert result is not None and result.metrics["failed_pairs"].value > 90
     assert "translation_m" not in result.metrics and result.metrics["success_5cm_5deg"].value < 10
-    why = "translation_m is left out: too many predictions failed for a finite value"
-    assert result.protocol.deviations.count(why) == 1
+    (why,) = [text for text in result.protocol.deviations if "translation_m" in text]
+    assert why.endswith(" left out: too many predictions failed for a finite value")
     (slot,) = tmp_path.rglob("seed0.npz")
     rows = np.load(slot)
     assert np.isinf(rows["translation_m"]).mean() > 0.5 and not np.isnan(rows["translation_m"]).any()

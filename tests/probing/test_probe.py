@@ -24,7 +24,7 @@ from croco_bench.errors import DivergedError, RecordError, UsageError
 from croco_bench.probing import feature_cache
 from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
 from croco_bench.probing.knn import knn_scores
-from croco_bench.probing.linear_probe import Classifier, _fit, apply, moments, train_grid
+from croco_bench.probing.linear_probe import Classifier, _fit, apply, at_the_edge, moments, train_grid
 from croco_bench.seeding import derive, make_rng
 
 CPU = torch.device("cpu")
@@ -313,3 +313,14 @@ def test_a_probe_needs_a_frozen_backbone_and_a_fitting_head(tiny_data: Path, tmp
             results=tmp_path,
             changes=["train.frozen=false"],
         )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "tried", "said"),
+    [(10, (1, 10), "largest"), (1.0, (10.0, 1.0, 3.0), "smallest"), (3, (1, 3, 10), None), (1, (1,), None)],
+)
+def test_an_optimum_at_the_edge_of_the_grid_is_told(chosen: float, tried: tuple[float, ...], said: str | None) -> None:
+    notes = at_the_edge("cost", chosen, tried)
+    assert [f"the {said} of those tried" in note and f"cost, {chosen:g}" in note for note in notes] == [True] * bool(
+        said
+    )

@@ -320,7 +320,8 @@ def test_every_recipe_fits_the_task() -> None:
         recipe = load_recipe("sintel-flow", name)
         task = SintelFlow(options_of(SintelFlowOptions, recipe.task, "task"), recipe.train.image_size)
         assert task.out_channels(NO_DATA) == (2 if recipe.task.get("loss") == "l1" else 3)
-        assert len(recipe.protocol.deviations) >= (6 if name == "paper" else 1)
+        protocol = recipe.protocol
+        assert len([*protocol.deviations, *protocol.training_deviations]) >= (6 if name == "paper" else 1)
     paper = load_recipe("sintel-flow", "paper")
     assert paper.train.steps == 240 * 30_000 / paper.train.batch_size and paper.optim.warmup * 8 == 30_000
 

@@ -58,6 +58,13 @@ def test_top1_and_top5_by_hand() -> None:
     assert [row["top1"] for row in rows] == [100.0, 0.0, 0.0, 0.0]
     assert [row["top5"] for row in rows] == [100.0, 0.0, 100.0, 0.0]
     assert meter.reduce(stack(rows)) == {"top1": 25.0, "top5": 50.0}
+
+
+@pytest.mark.parametrize(("classes", "names"), [(2, ["top1"]), (5, ["top1"]), (6, ["top1", "top5"])])
+def test_top5_of_five_classes_says_nothing(classes: int, names: list[str]) -> None:
+    meter = ClassificationMeter(classes)
+    row = meter.measure(np.arange(float(classes)), {"label": np.array(0)})
+    assert [metric.name for metric in meter.metrics] == list(meter.reduce(stack([row]))) == names
     assert meter.measure(np.zeros(3), {"label": np.array(0)})["top1"] == 0.0  # a constant knows nothing
 
 

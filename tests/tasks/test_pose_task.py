@@ -293,6 +293,7 @@ def test_every_recipe_fits_the_task() -> None:
         recipe = load_recipe("relative-pose", name)
         options = options_of(RelativePoseOptions, recipe.task, "task")
         assert RelativePose(options, recipe.train.image_size).out_channels(NO_DATA) == 12
-        assert len(recipe.protocol.deviations) >= (6 if name == "paper" else 1)
+        protocol = recipe.protocol
+        assert len([*protocol.deviations, *protocol.training_deviations]) >= (6 if name == "paper" else 1)
         quaternions = RelativePose(replace(options, rotation="quaternion"), recipe.train.image_size)
         assert quaternions.out_channels(NO_DATA) == 7

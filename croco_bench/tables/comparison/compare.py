@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 from croco_bench import registry
 from croco_bench.errors import RecordError, UsageError, unknown
-from croco_bench.metrics import Metric
+from croco_bench.metrics import Metric, better_of
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import metric_keys, require_known, tasks_of
 from croco_bench.records.store import ResultFile, read_all
@@ -170,7 +170,7 @@ def _overviews(names: Sequence[str], places: Places, metrics: Sequence[str]) -> 
             result = runs[names[0]].result
             key = _keys(metrics, result)[0]
             scores[recipe][task] = load_column({name: found.files for name, found in runs.items()}, key)
-            higher[task] = result.metrics[key].higher_is_better
+            higher[task] = bool(result.metrics[key].higher_is_better)
         except (KeyError, RecordError):
             continue  # told of already, with the pairs
     return tuple((recipe, overview(rows, higher)) for recipe, rows in scores.items() if len(rows) > 1)
@@ -199,11 +199,15 @@ def _keys(metrics: Sequence[str], *results: Result) -> list[str]:
     """Keys of the chosen metrics, in the order of the globs, or of the headline.
 
     Raises:
-        RecordError: the task has none of the chosen ones.
+        RecordError: the task has none of the chosen ones, or no value of them is better than another.
     """
     if not metrics:
         return _headline(results[0].task.name, results[0])
-    keys = metric_keys(dict.fromkeys(key for result in results for key in result.metrics), metrics)
+    known = {key: metric.higher_is_better for result in results for key, metric in result.metrics.items()}
+    chosen = metric_keys(known, metrics)
+    keys = [key for key in chosen if known[key] is not None]
+    if chosen and not keys:
+        raise RecordError(f"no value of {' or '.join(chosen)} is better than another", "name other metrics")
     if not keys:
         raise RecordError(f"{results[0].task.name} has no {' or '.join(metrics)}", "choose with --task what has it")
     return keys
@@ -244,7 +248,7 @@ def _metric(result: Result, key: str) -> Metric:
             if (entry.name, metric.name) == (result.task.name, key):
                 return cast(Metric, metric)
     value = result.metrics[key]
-    better: Literal["higher", "lower"] = "higher" if value.higher_is_better else "lower"
+    better = better_of(value.higher_is_better)
     unit = cast(Literal["", "%", "m", "px", "deg"], value.unit)  # a metric of another distribution may have another
     return Metric(key, key, unit, better, "image", _DIGITS.get(unit, 4), "")
 
