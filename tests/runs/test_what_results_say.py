@@ -55,7 +55,10 @@ def test_some_pairs_of_sintel_are_no_result_of_sintel(tiny_data: Path, tmp_path:
     result = flow_by("zero", tmp_path / "data", tmp_path / "results")
     data = result.dataset
     assert data.images < data.images_available == 216 and result.limited and not data.miniature
-    assert f"only {data.images} of the 216 items of sintel's train (market_2) split are there" in result.protocol.deviations
+    assert (
+        f"only {data.images} of the 216 items of sintel's train (market_2) split are there"
+        in result.protocol.deviations
+    )
     found, _ = read_all([tmp_path / "results"])
     (row,) = build(found, (), include_limited=True)[0].measured
     assert f"{data.images} of 216" in row.label and not row.ranked
