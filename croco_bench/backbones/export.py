@@ -113,6 +113,8 @@ def _heads(backbone: ViT) -> dict[str, int]:
 
 def _vit(backbone: ViT) -> State:
     """The state in timm's names. The class token includes its position, so its row of the table is zero."""
+    if backbone.architecture.prefix_tokens > 1:
+        raise FitError(f"{backbone.name} has several prefix tokens, for which {backbone.family} files have no place")
     if backbone.positions is None or backbone.grid[0] != backbone.grid[1]:
         raise FitError(
             f"{backbone.name} can't be written as a {backbone.family} file: that needs a square position table"

@@ -47,10 +47,16 @@ def load(content: object, folder: Path) -> Backbone:
     return load_backbone(folder / "given.bin", image_size=32)
 
 
-def plain(folder: Path, name: str = "mini-mae") -> State:
+def mae_encoder(folder: Path, name: str = "mini-mae") -> State:
     """timm's names only."""
     state: State = official(name, folder)["model"]
     return {name: t for name, t in state.items() if not name.startswith(("decoder", "mask"))}
+
+
+def plain(folder: Path) -> State:
+    """A ViT whose position table was learned."""
+    state = mae_encoder(folder)
+    return {**state, "pos_embed": state["pos_embed"] + 0.1}
 
 
 def dust3r(folder: Path) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def multimae_full(folder: Path) -> dict[str, Any]:
 
 
 def multimae_export(folder: Path) -> dict[str, Any]:
-    return {"model": {n: t for n, t in plain(folder).items() if not n.startswith("norm.")}}
+    return {"model": {n: t for n, t in mae_encoder(folder).items() if not n.startswith("norm.")}}
 
 
 def dino(folder: Path) -> dict[str, Any]:
@@ -112,6 +118,7 @@ CASES: list[tuple[str, str, str, Callable[[Path], object]]] = [
     ("CroCo fine-tuned", "croco", "checkpoint", croco_flow),
     ("DUSt3R", "croco", "checkpoint", dust3r),
     ("MAE pre-trained", "mae", "checkpoint", lambda folder: official("mini-mae", folder)),
+    ("MAE encoder", "mae", "checkpoint", mae_encoder),
     ("MAE fine-tuned", "mae", "checkpoint", finetuned_mae),
     ("MAE linear probe", "mae", "checkpoint", probed_mae),
     ("MultiMAE", "multimae", "identity", multimae_full),

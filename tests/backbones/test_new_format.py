@@ -66,7 +66,7 @@ def test_a_module_in_the_folder_is_enough(state: dict[str, Tensor], tmp_path: Pa
 @pytest.mark.usefixtures("toy")
 def test_other_files_keep_their_format(state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "vit.pth")
-    assert load_backbone(tmp_path / "vit.pth", image_size=64).origin.format == "ViT"
+    assert load_backbone(tmp_path / "vit.pth", image_size=64).origin.format == "MAE encoder"
 
 
 def test_general_formats_are_tried_last() -> None:
@@ -76,6 +76,7 @@ def test_general_formats_are_tried_last() -> None:
         "CroCo fine-tuned",
         "CroCo v1",
         "CroCo v2",
+        "MAE encoder",
         "MultiMAE export",
         "ViT",
     }

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.formats.multimae import NO_NORM
 from croco_bench.backbones.formats.names import Names, encoder_heads, patch_shape, square_grid
-from croco_bench.backbones.networks.architecture import IMAGENET, Architecture
+from croco_bench.backbones.networks.architecture import IMAGENET, Architecture, Grid
+from croco_bench.backbones.networks.position_tables import sincos
 from croco_bench.errors import CheckpointError
 
 Family = Literal["mae", "multimae", "vit"]
+# Tokens before the patches, in the order in which networks concatenate them.
+_PREFIX = ("cls_token", "dist_token", "reg_token", "register_tokens")
 
 
 def convert_vit(names: Names, family: Family, norm: str | None, notes: tuple[str, ...] = ()) -> Converted:
@@ -21,30 +28,71 @@ def convert_vit(names: Names, family: Family, norm: str | None, notes: tuple[str
     if columns != width:
         raise CheckpointError(f"{names.source}: pos_embed has width {columns}, but the patches have {width}")
     names.take_layer("patch_embed.proj", "patch_embed")
-    table = names.take("pos_embed", "positions")[0]
-    # Only a plain ViT may be without a class token.
-    prefix = int(family != "vit" or names.has("cls_token"))
-    if prefix:
-        if names.shape("cls_token", "1, 1, width")[2] != width:
-            raise CheckpointError(f"{names.source}: cls_token should have width {width}", "the file is damaged")
-        names.out["prefix"] = names.take("cls_token", "prefix") + table[:1]
-        table = table[1:]
-    names.out["positions"] = table
+    if family != "vit":
+        names.look("cls_token")
+    grid, prefix_tokens = _take_positions(names, width)
     if norm:
         names.take_layer(norm, "norm")
+    depth = names.take_blocks("blocks", "blocks")
     architecture = Architecture(
         family=family,
         width=width,
-        depth=names.take_blocks("blocks", "blocks"),
+        depth=depth,
         heads=encoder_heads(names, width),
         hidden=hidden,
         patch_size=patch_size,
-        grid=square_grid(len(table), names.source, "pos_embed"),
-        prefix_tokens=prefix,
+        grid=grid,
+        prefix_tokens=prefix_tokens,
         final_norm=norm is not None,
+        layer_scale=_take_layer_scale(names, depth),
         **_conventions(names, family),
     )
     return Converted(architecture, names.out, notes)
+
+
+def _take_positions(names: Names, width: int) -> tuple[Grid, int]:
+    """Takes prefix tokens and the position table; returns the patch grid and the number of prefix tokens.
+
+    The table has rows for the patches of a square, and before them for all prefix tokens, for the class token alone
+    (DINOv2 with registers), or for none of them (DeiT III). Prefix tokens are stored with their positions added.
+    """
+    table = names.take("pos_embed", "positions")[0]
+    parts = [_token(names, part, width) for part in _PREFIX if names.has(part)]
+    prefix = torch.cat(parts, dim=1) if parts else torch.zeros(1, 0, width)
+    count = prefix.shape[1]
+    rows = next((n for n in (count, 1, 0) if n <= count and _is_square(len(table) - n)), None)
+    if rows is None:
+        raise CheckpointError(
+            f"{names.source}: pos_embed has {len(table)} rows, which aren't those of a square grid of patches and of "
+            f"{count} prefix tokens",
+            "this variant of the network isn't known",
+        )
+    if count:
+        names.out["prefix"] = torch.cat([prefix[:, :rows] + table[:rows], prefix[:, rows:]], dim=1)
+    names.out["positions"] = table[rows:]
+    return square_grid(len(table) - rows, names.source, "pos_embed"), count
+
+
+def _token(names: Names, part: str, width: int) -> Tensor:
+    *_, columns = names.shape(part, "1, tokens, width")
+    if columns != width:
+        raise CheckpointError(f"{names.source}: {part} should have width {width}, but has {columns}")
+    token = names.take(part, part)
+    del names.out[part]
+    return token
+
+
+def _is_square(count: int) -> bool:
+    return count > 0 and math.isqrt(count) ** 2 == count
+
+
+def _take_layer_scale(names: Names, depth: int) -> bool:
+    """Takes the factors of the branches of all blocks, if there are any (DINOv2, DeiT III)."""
+    if not names.has("blocks.0.ls1."):
+        return False
+    for part in [f"blocks.{i}.{branch}.gamma" for i in range(depth) for branch in ("ls1", "ls2")]:
+        names.take(part, part)
+    return True
 
 
 def _conventions(names: Names, family: Family) -> dict[str, Any]:
@@ -60,8 +108,7 @@ def _convert_mae(names: Names) -> Converted:
 
 
 def _convert_finetuned_mae(names: Names) -> Converted:
-    note = "fine-tuned with average pooling: fc_norm, trained on pooled tokens, stands for the final norm"
-    return convert_vit(names, "mae", "fc_norm", (note,))
+    return convert_vit(names, "mae", "fc_norm", (_POOLED,))
 
 
 def _convert_multimae_export(names: Names) -> Converted:
@@ -76,7 +123,9 @@ def _convert_multimae_export(names: Names) -> Converted:
 
 
 def _convert_plain(names: Names) -> Converted:
-    return convert_vit(names, "vit", "norm")
+    if names.has("norm.") or not names.has("fc_norm."):
+        return convert_vit(names, "vit", "norm")
+    return convert_vit(names, "vit", "fc_norm", (_POOLED,))
 
 
 def _is_vit(raw: RawCheckpoint) -> bool:
@@ -87,8 +136,21 @@ def _is_pretrained_mae(raw: RawCheckpoint) -> bool:
     return _is_vit(raw) and "decoder_embed.weight" in raw.state
 
 
+def _is_mae_encoder(raw: RawCheckpoint) -> bool:
+    """MAE's released files: a plain ViT whose position table is the fixed one, with a zero row for the class token."""
+    table = raw.state.get("pos_embed")
+    if not _is_vit(raw) or table is None or table.ndim != 3 or not {"cls_token", "norm.weight"} <= raw.state.keys():
+        return False
+    _, rows, width = table.shape
+    if not _is_square(rows - 1) or width % 4 or table[0, 0].any():
+        return False
+    fixed = sincos(width, square_grid(rows - 1, raw.source, "pos_embed"))
+    return torch.allclose(table[0, 1:].float(), fixed, atol=5e-3)  # half precision
+
+
 def _is_finetuned_mae(raw: RawCheckpoint) -> bool:
-    return _is_vit(raw) and "fc_norm.weight" in raw.state and "norm.weight" not in raw.state
+    own = {"fc_norm.weight", "cls_token"} <= raw.state.keys()
+    return _is_vit(raw) and own and "norm.weight" not in raw.state and not raw.has("blocks.0.ls1.")
 
 
 def _is_probe(raw: RawCheckpoint) -> bool:
@@ -96,9 +158,10 @@ def _is_probe(raw: RawCheckpoint) -> bool:
 
 
 def _is_without_norm(raw: RawCheckpoint) -> bool:
-    return _is_vit(raw) and "norm.weight" not in raw.state
+    return _is_vit(raw) and not raw.has("norm.", "fc_norm.")
 
 
+_POOLED = "trained with average pooling: fc_norm, meant for pooled tokens, stands for the final norm"
 _DECODER = (r"decoder_", r"mask_token$")
 _CLASSIFIER = (r"head\.",)
 
@@ -106,6 +169,9 @@ FORMATS = (
     Format("MAE pre-trained", _is_pretrained_mae, _convert_mae, _DECODER),
     Format("MAE fine-tuned", _is_finetuned_mae, _convert_finetuned_mae, _CLASSIFIER),
     Format("MAE linear probe", _is_probe, _convert_mae, _CLASSIFIER),
+    Format("MAE encoder", _is_mae_encoder, _convert_mae, (*_CLASSIFIER, r"mask_token$"), general=True),
     Format("MultiMAE export", _is_without_norm, _convert_multimae_export, _CLASSIFIER, general=True),
-    Format("ViT", _is_vit, _convert_plain, (*_CLASSIFIER, r"mask_token$"), general=True),
+    Format(
+        "ViT", _is_vit, _convert_plain, (*_CLASSIFIER, r"head_dist\.", r"mask_token$", r"masked_embed$"), general=True
+    ),
 )

@@ -67,6 +67,7 @@ class Architecture:
         std: standard deviation of these channels.
         norm_eps: epsilon of the encoder's layer norms.
         activation: of the encoder's MLPs.
+        layer_scale: whether each branch of a block has a learned factor per channel.
     """
 
     family: Literal["croco", "mae", "multimae", "vit"]
@@ -85,6 +86,7 @@ class Architecture:
     std: Channels = IMAGENET[1]
     norm_eps: float = 1e-6
     activation: Activation = "gelu"
+    layer_scale: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """Values for JSON."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from timm.layers import DropPath, Mlp, QuickGELU
+from timm.layers import DropPath, LayerScale, Mlp, QuickGELU
 from torch import Tensor, nn
 
 from croco_bench.backbones.networks.attention import Attention, CrossAttention, RopeTables
@@ -32,18 +32,27 @@ class Block(nn.Module):
     """Pre-norm self-attention and MLP."""
 
     def __init__(
-        self, width: int, heads: int, hidden: int, *, eps: float = EPSILON, activation: Activation = "gelu"
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        *,
+        eps: float = EPSILON,
+        activation: Activation = "gelu",
+        layer_scale: bool = False,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = layer_norm(width, eps), layer_norm(width, eps)
         self.attn = Attention(width, heads)
         self.mlp = Mlp(width, hidden, act_layer=_ACTIVATIONS[activation])
+        self.ls1: nn.Module = LayerScale(width) if layer_scale else nn.Identity()
+        self.ls2: nn.Module = LayerScale(width) if layer_scale else nn.Identity()
         self.drop_path: nn.Module = nn.Identity()
 
     def forward(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), rope))
-        output: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        tokens = tokens + self.drop_path(self.ls1(self.attn(self.norm1(tokens), rope)))
+        output: Tensor = tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
         return output
 
 

@@ -79,7 +79,14 @@ class ViT(Backbone):
 
     def _block(self) -> Block:
         plan = self.architecture
-        return Block(plan.width, plan.heads, plan.hidden, eps=plan.norm_eps, activation=plan.activation)
+        return Block(
+            plan.width,
+            plan.heads,
+            plan.hidden,
+            eps=plan.norm_eps,
+            activation=plan.activation,
+            layer_scale=plan.layer_scale,
+        )
 
     def _add_positions(self, name: str, width: int) -> None:
         """Registers a table for the current grid: a parameter where learned, a buffer where fixed, None with RoPE."""
