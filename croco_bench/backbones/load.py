@@ -121,7 +121,7 @@ def _resampled(plan: Architecture, state: State, size: Size) -> State:
     """The weights with position tables for `size`, resampled from the grid of the checkpoint."""
     grid = grid_of(size, plan.patch_size)
     tables = {name: state[name] for name in ("positions", "dec_positions") if name in state}
-    return {**state, **{name: resample(table, plan.grid, grid) for name, table in tables.items()}}
+    return {**state, **{name: resample(table, plan.grid, grid, plan.resampling) for name, table in tables.items()}}
 
 
 def _empty(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:

@@ -20,7 +20,7 @@ from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.formats.names import Names
 from croco_bench.backbones.formats.wrappers import unwrapped_stages
 from croco_bench.backbones.networks.architecture import Architecture, TimmNetwork
-from croco_bench.errors import CheckpointError
+from croco_bench.errors import CheckpointError, UsageError
 
 State = dict[str, Tensor]
 
@@ -90,13 +90,35 @@ class Format:
 
         Raises:
             CheckpointError: a tensor is missing, is neither ignored nor taken, or has a shape that doesn't fit.
-            UsageError: the user stated a fact that has no meaning for this format.
+            UsageError: the user stated a fact or a setting that has no meaning for this format.
         """
         facts.add_known(raw.facts)
         names = Names(raw, facts, self.ignored)
-        converted = self.convert(names)
+        converted = with_settings(self.convert(names), facts, raw.source)
         names.finish()
         return replace(converted, notes=(*raw.notes, *converted.notes, *facts.notes(raw.source)))
+
+
+def with_settings(converted: Converted, facts: Facts, source: str) -> Converted:
+    """The network with the user's choice of what fine-tuning does with its position table and its final norm.
+
+    Raises:
+        UsageError: the final norm of a network without one is asked for.
+    """
+    plan = converted.network
+    if not isinstance(plan, Architecture):
+        return converted
+    if plan.positions != "rope":
+        chosen = {key: facts.pick(key, known=getattr(plan, key)) for key in ("positions", "resampling")}
+        plan = replace(plan, **chosen)
+    final_norm = facts.pick("final_norm", known=plan.final_norm)
+    if final_norm == plan.final_norm:
+        return replace(converted, network=plan)
+    if final_norm:
+        raise UsageError(f"{source} has no final norm", "leave backbone.final_norm out")
+    state = {name: tensor for name, tensor in converted.state.items() if not name.startswith("norm.")}
+    note = "the checkpoint's final norm is left out (backbone.final_norm)"
+    return replace(converted, network=replace(plan, final_norm=False), state=state, notes=(*converted.notes, note))
 
 
 @cache

@@ -59,13 +59,17 @@ class Names:
             f"{self.source}: the weights lack {name}", "the file is incomplete or of another network"
         )
 
-    def take(self, name: str, new: str) -> Tensor:
-        """Takes a tensor under a new name."""
+    def pop(self, name: str) -> Tensor:
+        """Takes a tensor of floating-point numbers that the converter changes before it adds it to `out`."""
         tensor = self.look(name)
         del self._left[name]
         if not tensor.is_floating_point():
             raise CheckpointError(f"{self.source}: {name} should hold floating-point numbers, but holds {tensor.dtype}")
-        self.out[new] = tensor
+        return tensor
+
+    def take(self, name: str, new: str) -> Tensor:
+        """Takes a tensor under a new name."""
+        self.out[new] = tensor = self.pop(name)
         return tensor
 
     def take_below(self, prefix: str) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
+from croco_bench.backbones.formats.encoder_blocks import take_encoder_blocks
 from croco_bench.backbones.formats.multimae import NO_NORM
 from croco_bench.backbones.formats.names import Names, encoder_heads, patch_shape, square_grid
-from croco_bench.backbones.networks.architecture import IMAGENET, Architecture, Grid
+from croco_bench.backbones.networks.architecture import IMAGENET, Architecture
 from croco_bench.backbones.networks.position_tables import sincos
 from croco_bench.errors import CheckpointError
 
@@ -23,44 +24,39 @@ _PREFIX = ("cls_token", "dist_token", "reg_token", "register_tokens")
 def convert_vit(names: Names, family: Family, norm: str | None, notes: tuple[str, ...] = ()) -> Converted:
     """A ViT in timm's names. `norm` is the name of the final norm in the file; None for a family without."""
     width, patch_size = patch_shape(names, "patch_embed.proj")
-    hidden, _ = names.shape("blocks.0.mlp.fc1.weight", "hidden, width")
     _, _, columns = names.shape("pos_embed", "1, positions, width")
     if columns != width:
         raise CheckpointError(f"{names.source}: pos_embed has width {columns}, but the patches have {width}")
     names.take_layer("patch_embed.proj", "patch_embed")
     if family != "vit":
         names.look("cls_token")
-    grid, prefix_tokens = _take_positions(names, width)
+    positions = _take_positions(names, width)
     if norm:
         names.take_layer(norm, "norm")
-    depth = names.take_blocks("blocks", "blocks")
     architecture = Architecture(
         family=family,
         width=width,
-        depth=depth,
         heads=encoder_heads(names, width),
-        hidden=hidden,
         patch_size=patch_size,
-        grid=grid,
-        prefix_tokens=prefix_tokens,
         final_norm=norm is not None,
-        layer_scale=_take_layer_scale(names, depth),
+        **positions,
+        **take_encoder_blocks(names),
         **_conventions(names, family),
     )
     return Converted(architecture, names.out, notes)
 
 
-def _take_positions(names: Names, width: int) -> tuple[Grid, int]:
-    """Takes prefix tokens and the position table; returns the patch grid and the number of prefix tokens.
+def _take_positions(names: Names, width: int) -> dict[str, Any]:
+    """Takes prefix tokens and the position table; returns fields of the `Architecture`.
 
-    The table has rows for the patches of a square, and before them for all prefix tokens, for the class token alone
+    The table has rows for the patches of a square, and before them for all prefix tokens, for the class tokens alone
     (DINOv2 with registers), or for none of them (DeiT III). Prefix tokens are stored with their positions added.
     """
     table = names.take("pos_embed", "positions")[0]
-    parts = [_token(names, part, width) for part in _PREFIX if names.has(part)]
-    prefix = torch.cat(parts, dim=1) if parts else torch.zeros(1, 0, width)
-    count = prefix.shape[1]
-    rows = next((n for n in (count, 1, 0) if n <= count and _is_square(len(table) - n)), None)
+    parts = {part: _token(names, part, width) for part in _PREFIX if names.has(part)}
+    prefix = torch.cat([torch.zeros(1, 0, width), *parts.values()], dim=1)
+    count, classes = prefix.shape[1], parts["cls_token"].shape[1] if "cls_token" in parts else 0
+    rows = next((n for n in (count, classes, 0) if _is_square(len(table) - n)), None)
     if rows is None:
         raise CheckpointError(
             f"{names.source}: pos_embed has {len(table)} rows, which aren't those of a square grid of patches and of "
@@ -70,37 +66,29 @@ def _take_positions(names: Names, width: int) -> tuple[Grid, int]:
     if count:
         names.out["prefix"] = torch.cat([prefix[:, :rows] + table[:rows], prefix[:, rows:]], dim=1)
     names.out["positions"] = table[rows:]
-    return square_grid(len(table) - rows, names.source, "pos_embed"), count
+    grid = square_grid(len(table) - rows, names.source, "pos_embed")
+    return {"grid": grid, "prefix_tokens": count, "class_tokens": classes}
 
 
 def _token(names: Names, part: str, width: int) -> Tensor:
     *_, columns = names.shape(part, "1, tokens, width")
     if columns != width:
         raise CheckpointError(f"{names.source}: {part} should have width {width}, but has {columns}")
-    token = names.take(part, part)
-    del names.out[part]
-    return token
+    return names.pop(part)
 
 
 def _is_square(count: int) -> bool:
     return count > 0 and math.isqrt(count) ** 2 == count
 
 
-def _take_layer_scale(names: Names, depth: int) -> bool:
-    """Takes the factors of the branches of all blocks, if there are any (DINOv2, DeiT III)."""
-    if not names.has("blocks.0.ls1."):
-        return False
-    for part in [f"blocks.{i}.{branch}.gamma" for i in range(depth) for branch in ("ls1", "ls2")]:
-        names.take(part, part)
-    return True
-
-
 def _conventions(names: Names, family: Family) -> dict[str, Any]:
     """Facts that MAE and MultiMAE fix, and that other ViTs only usually have."""
-    usual = {"mean": IMAGENET[0], "std": IMAGENET[1], "norm_eps": 1e-6, "activation": "gelu"}
+    usual = {"mean": IMAGENET[0], "std": IMAGENET[1], "norm_eps": 1e-6, "activation": "gelu", "resampling": "bicubic"}
     if family == "vit":
-        return {key: names.facts.pick(key, assumed=value) for key, value in {**usual, "positions": "learned"}.items()}
-    return {key: names.facts.pick(key, known=value) for key, value in {**usual, "positions": "fixed"}.items()}
+        found = {key: names.facts.pick(key, assumed=value) for key, value in usual.items()}
+    else:
+        found = {key: names.facts.pick(key, known=value) for key, value in usual.items()}
+    return {**found, "positions": "fixed"}
 
 
 def _convert_mae(names: Names) -> Converted:
@@ -124,6 +112,7 @@ def _convert_multimae_export(names: Names) -> Converted:
 
 def _convert_plain(names: Names) -> Converted:
     if names.has("norm.") or not names.has("fc_norm."):
+        names.drop("fc_norm.")
         return convert_vit(names, "vit", "norm")
     return convert_vit(names, "vit", "fc_norm", (_POOLED,))
 

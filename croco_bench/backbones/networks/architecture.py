@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from croco_bench.backbones.networks.facts import Activation, Channels
+from croco_bench.backbones.networks.facts import Activation, Channels, Resampling
 from croco_bench.errors import UsageError
 from croco_bench.types import Size
 
 Grid = tuple[int, int]
+# Which parts of the joint projection of queries, keys and values have a bias.
+ProjectionBias = Literal["all", "no keys", "none"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -47,6 +49,51 @@ class Decoder:
 
 
 @dataclass(frozen=True)
+class Rotary:
+    """Coordinates of rotary positions.
+
+    Attributes:
+        coordinates: `index`: of the row and column (CroCo); `extent`: patch centers from -π to π over the height and over
+            the width of the image, whatever its size (DINOv3).
+        start: index of the first row and column. Prefix tokens are at 0.
+        scale: factor on the indices (MUSt3R at sizes other than those of its pre-training).
+        periods: of the rotations, head_dim / 4 of them, where a file holds rounded ones; None: powers of `rope_base`.
+    """
+
+    coordinates: Literal["index", "extent"] = "index"
+    start: int = 0
+    scale: float = 1.0
+    periods: tuple[float, ...] | None = None
+
+
+CROCO_ROTARY = Rotary()
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """Parts of an encoder block that differ between families.
+
+    Attributes:
+        norm_eps: epsilon of the layer norms.
+        activation: of the MLP, unless it is gated.
+        layer_scale: whether attention and MLP each end with a learned factor per channel.
+        gated: whether the MLP is SwiGLU: silu(a) * b, where a and b are the halves of the first layer's output.
+        qk_norm: whether queries and keys pass a layer norm over the channels of their head.
+        qkv_bias: which of queries, keys and values have a bias.
+    """
+
+    norm_eps: float = 1e-6
+    activation: Activation = "gelu"
+    layer_scale: bool = False
+    gated: bool = False
+    qk_norm: bool = False
+    qkv_bias: ProjectionBias = "all"
+
+
+PLAIN_BLOCK = BlockOptions()
+
+
+@dataclass(frozen=True)
 class Architecture:
     """A plain ViT encoder, with a decoder or without.
 
@@ -55,11 +102,12 @@ class Architecture:
         width: channels.
         depth: blocks.
         heads: attention heads.
-        hidden: width of the MLP.
+        hidden: width of the MLP; of a gated one, that of each half.
         patch_size: in pixels.
         grid: patch grid (h, w) of the position table.
         prefix_tokens: number of class, global or register tokens.
-        positions: a fixed table (MAE, CroCo v1, MultiMAE), a learned one (supervised ViTs), or rotary (CroCo v2).
+        class_tokens: how many of these are class tokens, from the first; several are averaged for heads.
+        positions: a table that fine-tuning leaves as it is (`fixed`) or trains (`learned`), or rotary positions.
         rope_base: base of the rotary frequencies.
         final_norm: whether a layer norm follows the last block.
         decoder: the cross-view decoder, if there is one.
@@ -67,7 +115,9 @@ class Architecture:
         std: standard deviation of these channels.
         norm_eps: epsilon of the encoder's layer norms.
         activation: of the encoder's MLPs.
-        layer_scale: whether each branch of a block has a learned factor per channel.
+        layer_scale: see `BlockOptions`; so are `gated`, `qk_norm` and `qkv_bias`.
+        resampling: how the position table is brought to another grid.
+        rotary: coordinates of rotary positions.
     """
 
     family: Literal["croco", "mae", "multimae", "vit"]
@@ -87,6 +137,17 @@ class Architecture:
     norm_eps: float = 1e-6
     activation: Activation = "gelu"
     layer_scale: bool = False
+    gated: bool = False
+    qk_norm: bool = False
+    qkv_bias: ProjectionBias = "all"
+    class_tokens: int = 1
+    resampling: Resampling = "bicubic"
+    rotary: Rotary = CROCO_ROTARY
+
+    @property
+    def block(self) -> BlockOptions:
+        """The options of the encoder's blocks."""
+        return BlockOptions(**{item.name: getattr(self, item.name) for item in fields(BlockOptions)})
 
     def to_plain(self) -> dict[str, Any]:
         """Values for JSON."""
@@ -95,9 +156,12 @@ class Architecture:
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Architecture:
         """The inverse of `to_plain`, from parsed JSON."""
-        decoder = values.get("decoder")
+        decoder, rotary = values.get("decoder"), dict(values.get("rotary") or {})
+        if rotary.get("periods") is not None:
+            rotary["periods"] = tuple(map(float, rotary["periods"]))
         tuples = {key: tuple(values[key]) for key in ("grid", "mean", "std")}
-        return cls(**{**values, **tuples, "decoder": Decoder(**decoder) if decoder else None})
+        parts = {"decoder": Decoder(**decoder) if decoder else None, "rotary": Rotary(**rotary)}
+        return cls(**{**values, **tuples, **parts})
 
 
 @dataclass(frozen=True)

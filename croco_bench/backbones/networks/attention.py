@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from croco_bench.backbones.networks.architecture import CROCO_ROTARY, PLAIN_BLOCK, BlockOptions, Rotary
 
 RopeTables = tuple[Tensor, Tensor]
 
@@ -39,8 +42,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # cached tables of a prediction are used in training too
-def rope_tables(grid: tuple[int, int], head_dim: int, base: float, device: torch.device | None = None) -> RopeTables:
-    """Cosines and sines (N, head_dim) of two-dimensional rotary positions (Su 2021; CroCo v2 uses base 100).
+def rope_tables(
+    grid: tuple[int, int],
+    head_dim: int,
+    base: float,
+    device: torch.device | None = None,
+    rotary: Rotary = CROCO_ROTARY,
+) -> RopeTables:
+    """Cosines and sines (N, head_dim) of two-dimensional rotary positions (Su 2021; CroCo v2 and DINOv3 use base 100).
 
     The first half of a head's channels is rotated by the row, the second half by the column. Within a half, channel j is
     paired with channel j + head_dim/4. Always float32, as angles are too coarse in half precision. Sines are negative
@@ -48,12 +57,31 @@ def rope_tables(grid: tuple[int, int], head_dim: int, base: float, device: torch
     """
     quarter = head_dim // 4
     frequency = base ** (-torch.arange(quarter, dtype=torch.float32, device=device) / quarter)
-    rows, columns = (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
+    if rotary.periods is not None:
+        frequency = 1 / torch.tensor(rotary.periods, dtype=torch.float32, device=device)
+    rows, columns = (_coordinates(side, rotary, device) for side in grid)
     row_angles = (rows[:, None] * frequency).repeat_interleave(grid[1], dim=0)
     column_angles = (columns[:, None] * frequency).repeat(grid[0], 1)
     cosine = torch.cat([row_angles, row_angles, column_angles, column_angles], dim=1).cos()
     sine = torch.cat([-row_angles, row_angles, -column_angles, column_angles], dim=1).sin()
     return cosine, sine
+
+
+def _coordinates(side: int, rotary: Rotary, device: torch.device | None) -> Tensor:
+    """Coordinates (side,) of rows or columns, before they are multiplied by the frequencies."""
+    index = torch.arange(side, dtype=torch.float32, device=device)
+    if rotary.coordinates == "extent":
+        return 2 * math.pi * (2 * (index + 0.5) / side - 1)
+    return (index + rotary.start) * rotary.scale
+
+
+def with_prefix(rope: RopeTables, tokens: int) -> RopeTables:
+    """Tables (..., N, d) for `tokens` more tokens at the front, which aren't rotated: (..., tokens + N, d)."""
+    cosine, sine = rope
+    return (
+        F.pad(cosine, (0, 0, tokens, 0), value=1.0),
+        F.pad(sine, (0, 0, tokens, 0), value=0.0),
+    )
 
 
 def rotate(tokens: Tensor, by: RopeTables | None) -> Tensor:
@@ -69,19 +97,31 @@ def rotate(tokens: Tensor, by: RopeTables | None) -> Tensor:
 class Attention(nn.Module):
     """Self-attention with one projection for q, k and v. Parameter names are those of timm, MAE and CroCo."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, options: BlockOptions = PLAIN_BLOCK) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=options.qkv_bias != "none")
+        self.has_key_bias = options.qkv_bias != "no keys"
         self.proj = nn.Linear(width, width)
+        self.q_norm, self.k_norm = (
+            nn.LayerNorm(width // heads, eps=options.norm_eps) if options.qk_norm else nn.Identity() for _ in range(2)
+        )
 
     def forward(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         batch, count, width = tokens.shape
-        query, key, value = self.qkv(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = attend(rotate(query, rope), rotate(key, rope), value)
+        query, key, value = self._project(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = attend(rotate(self.q_norm(query), rope), rotate(self.k_norm(key), rope), value)
         output: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return output
+
+    def _project(self, tokens: Tensor) -> Tensor:
+        """Queries, keys and values (B, N, 3C). Biases of keys that a network doesn't have stay zero in training."""
+        if self.has_key_bias:
+            projected: Tensor = self.qkv(tokens)
+            return projected
+        query, key, value = self.qkv.bias.chunk(3)
+        return F.linear(tokens, self.qkv.weight, torch.cat([query, torch.zeros_like(key), value]))
 
 
 class CrossAttention(nn.Module):

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from timm.layers import DropPath, LayerScale, Mlp, QuickGELU
+from timm.layers import DropPath, GluMlp, LayerScale, Mlp, QuickGELU
 from torch import Tensor, nn
 
+from croco_bench.backbones.networks.architecture import PLAIN_BLOCK, BlockOptions
 from croco_bench.backbones.networks.attention import Attention, CrossAttention, RopeTables
 from croco_bench.backbones.networks.facts import Activation
 
@@ -28,25 +29,21 @@ def layer_norm(width: int, eps: float = EPSILON) -> nn.LayerNorm:
     return nn.LayerNorm(width, eps=eps)
 
 
+def _mlp(width: int, hidden: int, options: BlockOptions) -> nn.Module:
+    if options.gated:
+        return GluMlp(width, 2 * hidden, act_layer=nn.SiLU, gate_last=False)
+    return Mlp(width, hidden, act_layer=_ACTIVATIONS[options.activation])
+
+
 class Block(nn.Module):
     """Pre-norm self-attention and MLP."""
 
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        hidden: int,
-        *,
-        eps: float = EPSILON,
-        activation: Activation = "gelu",
-        layer_scale: bool = False,
-    ) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, options: BlockOptions = PLAIN_BLOCK) -> None:
         super().__init__()
-        self.norm1, self.norm2 = layer_norm(width, eps), layer_norm(width, eps)
-        self.attn = Attention(width, heads)
-        self.mlp = Mlp(width, hidden, act_layer=_ACTIVATIONS[activation])
-        self.ls1: nn.Module = LayerScale(width) if layer_scale else nn.Identity()
-        self.ls2: nn.Module = LayerScale(width) if layer_scale else nn.Identity()
+        self.norm1, self.norm2 = (layer_norm(width, options.norm_eps) for _ in range(2))
+        self.attn = Attention(width, heads, options)
+        self.mlp = _mlp(width, hidden, options)
+        self.ls1, self.ls2 = (LayerScale(width) if options.layer_scale else nn.Identity() for _ in range(2))
         self.drop_path: nn.Module = nn.Identity()
 
     def forward(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:

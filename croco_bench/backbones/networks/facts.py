@@ -9,6 +9,8 @@ from pydantic import Field
 
 Channels = tuple[float, float, float]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+# How a position table is brought to another grid; see `position_tables.resample`.
+Resampling = Literal["bicubic", "antialiased", "offset"]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -25,7 +27,11 @@ class BackboneFacts:
         std: standard deviation of these channels.
         norm_eps: epsilon of the layer norms.
         activation: of the MLPs.
-        positions: whether fine-tuning trains the position table (`learned`) or not (`fixed`).
+        positions: whether fine-tuning trains the position table (`learned`) or not (`fixed`, the default for all networks,
+            as in MultiMAE's code).
+        resampling: how the position table is brought to another image size: `bicubic`, `antialiased` (timm's rule), or
+            `offset` (that of DINOv2 without registers).
+        final_norm: whether the last block's output passes the checkpoint's final norm; default: where there is one.
     """
 
     state: str | None = None
@@ -37,3 +43,5 @@ class BackboneFacts:
     norm_eps: Positive | None = None
     activation: Activation | None = None
     positions: Literal["fixed", "learned"] | None = None
+    resampling: Resampling | None = None
+    final_norm: bool | None = None

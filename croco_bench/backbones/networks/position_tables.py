@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from croco_bench.backbones.networks.architecture import Grid
+from croco_bench.backbones.networks.facts import Resampling
 
 
 def sincos(width: int, grid: Grid) -> Tensor:
@@ -24,14 +25,23 @@ def sincos(width: int, grid: Grid) -> Tensor:
     return torch.cat(halves, dim=1).float()
 
 
-def resample(table: Tensor, source: Grid, target: Grid) -> Tensor:
-    """Resamples a table (h*w, C) from grid `source` to grid `target`: bicubic, corners not aligned, no antialiasing.
+def resample(table: Tensor, source: Grid, target: Grid, how: Resampling = "bicubic") -> Tensor:
+    """Resamples a table (h*w, C) from grid `source` to grid `target`, without aligned corners.
 
-    MAE, CroCo and MultiMAE do the same; timm's own resampling uses antialiasing, which gives other numbers. Equal grids
-    give the table itself.
+    Args:
+        table: of `source`.
+        source: grid of the table. If it is `target`, the table itself is returned.
+        target: grid of the result.
+        how: `bicubic`: as MAE, CroCo and MultiMAE do it; `antialiased`: with a low-pass filter where the table shrinks, as
+            in timm and in DINOv2 with registers; `offset`: unfiltered, as in DINOv2 without registers, whose step is
+            computed from `target` + 0.1, so that it is a little shorter than source / target.
     """
     if source == target:
         return table
     image = table.reshape(1, *source, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(image, size=target, mode="bicubic", align_corners=False)
+    if how == "offset":
+        factors = [(there + 0.1) / here for here, there in zip(source, target, strict=True)]
+        resized = F.interpolate(image, scale_factor=factors, mode="bicubic")
+    else:
+        resized = F.interpolate(image, size=target, mode="bicubic", antialias=how == "antialiased")
     return resized.permute(0, 2, 3, 1).reshape(target[0] * target[1], -1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import Architecture, Grid
-from croco_bench.backbones.networks.attention import RopeTables, rope_tables
+from croco_bench.backbones.networks.attention import RopeTables, rope_tables, with_prefix
 from croco_bench.backbones.networks.blocks import (
     Block,
     initialize,
@@ -71,7 +71,7 @@ class ViT(Backbone):
         width = self.embed_dim
         self.patch_embed = nn.Conv2d(3, width, self.patch_size, self.patch_size)
         tokens = architecture.prefix_tokens
-        self.has_cls = tokens > 0
+        self.has_cls = min(tokens, architecture.class_tokens) > 0
         self.prefix = nn.Parameter(torch.zeros(1, tokens, width)) if tokens else None
         self._add_positions("positions", width)
         self.blocks = nn.ModuleList(self._block() for _ in range(self.depth))
@@ -79,14 +79,7 @@ class ViT(Backbone):
 
     def _block(self) -> Block:
         plan = self.architecture
-        return Block(
-            plan.width,
-            plan.heads,
-            plan.hidden,
-            eps=plan.norm_eps,
-            activation=plan.activation,
-            layer_scale=plan.layer_scale,
-        )
+        return Block(plan.width, plan.heads, plan.hidden, plan.block)
 
     def _add_positions(self, name: str, width: int) -> None:
         """Registers a table for the current grid: a parameter where learned, a buffer where fixed, None with RoPE."""
@@ -138,9 +131,9 @@ class ViT(Backbone):
         return self.encode_with_cls(images)[0]
 
     def encode_with_cls(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """See `Backbone.encode_with_cls`; the first prefix token is the class token."""
+        """See `Backbone.encode_with_cls`; of several class tokens, their mean."""
         outputs = self.run_blocks(self.embed(images), self.rope(self.embed_dim // self.architecture.heads))
-        cls = outputs[-1][:, 0] if self.has_cls else None
+        cls = outputs[-1][:, : self.architecture.class_tokens].mean(dim=1) if self.has_cls else None
         return [tokens[:, self.architecture.prefix_tokens :] for tokens in outputs], cls
 
     def embed(self, images: Tensor) -> Tensor:
@@ -157,7 +150,8 @@ class ViT(Backbone):
         """Rotary tables of all patches for heads of `head_dim` channels; None with absolute positions."""
         if self.architecture.positions != "rope":
             return None
-        return rope_tables(self.grid, head_dim, self.architecture.rope_base, self.patch_embed.weight.device)
+        plan, device = self.architecture, self.patch_embed.weight.device
+        return rope_tables(self.grid, head_dim, plan.rope_base, device, plan.rotary)
 
     def encode_visible(self, images: Tensor, visible: Tensor) -> Tensor:
         """The encoder on the visible patches only, for masked pre-training.
@@ -183,6 +177,7 @@ class ViT(Backbone):
         """
         if self.prefix is not None:
             tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
+            rope = None if rope is None else with_prefix(rope, self.prefix.shape[1])
         outputs = []
         for block in self.blocks:
             tokens = block(tokens, rope)
