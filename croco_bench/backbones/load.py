@@ -53,17 +53,34 @@ def load_backbone(
     """
     size, source = _checked_size(image_size), parse_source(ckpt)
     name = name or source.default_name
-    if source.kind in ("timm", "random") and source.weights is None and facts != NO_FACTS:
-        raise UsageError(f"{source.text} isn't a file, so settings of [backbone] don't apply to it", "leave them out")
+    _check_applicable(source, facts)
     if source.weights is not None:
         backbone: Backbone = _timm_with_weights(source, source.weights, size, name, facts)
     elif source.kind == "timm":
-        backbone = timm_backbone(TimmNetwork(source.name), size, Origin(source.text, "timm"), name, pretrained=True)
+        backbone = _from_timm(source, size, name, facts)
     elif source.kind == "random":
         backbone = _random(source, size, name)
     else:
         backbone = _from_file(source, size, name, facts)
     return backbone.eval()
+
+
+def _check_applicable(source: CheckpointSource, facts: BackboneFacts) -> None:
+    """Refuses facts about files for networks that come from none."""
+    if source.weights is not None:
+        return
+    if source.kind == "random" and facts != NO_FACTS:
+        raise UsageError(f"{source.text} isn't a file, so settings of [backbone] don't apply to it", "leave them out")
+    if source.kind == "timm" and facts != BackboneFacts(positions=facts.positions):
+        raise UsageError(
+            f"{source.text} isn't a file: of the settings of [backbone], only positions applies to it",
+            "leave the others out",
+        )
+
+
+def _from_timm(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
+    network = TimmNetwork(source.name, positions=facts.positions or "fixed")
+    return timm_backbone(network, size, Origin(source.text, "timm"), name, pretrained=True)
 
 
 def _checked_size(image_size: object) -> Size:
@@ -150,11 +167,12 @@ def _timm_with_weights(
     """A network that timm has by name, with the weights of a file."""
     path, license = locate(weights)
     raw = read_checkpoint(path, facts.state)
-    backbone = timm_backbone(TimmNetwork(source.name), size, Origin(source.text, "timm"), name)
+    chosen = Facts(facts, {})
+    network = TimmNetwork(source.name, positions=chosen.pick("positions", known="fixed"))
+    backbone = timm_backbone(network, size, Origin(source.text, "timm"), name)
     state, notes = weights_of_timm(backbone.model, source.name, raw)
     fill(backbone.model, state, source.text)
     backbone.mark_filled()
-    chosen = Facts(facts, {})
     backbone.mean, backbone.std = (chosen.pick(key, known=getattr(backbone, key)) for key in ("mean", "std"))
     notes = (*raw.notes, *notes, *chosen.notes(source.text))
     backbone.origin = Origin(source.text, "timm", raw.sha256, license, notes)

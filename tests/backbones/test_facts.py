@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from croco_bench import load_backbone, run
 from croco_bench.backbones.export import write_official
-from croco_bench.backbones.networks.architecture import HALF, IMAGENET
+from croco_bench.backbones.networks.architecture import HALF, IMAGENET, Decoder
 from croco_bench.backbones.networks.facts import BackboneFacts
+from croco_bench.backbones.networks.paired import with_decoder
 from croco_bench.backbones.networks.vit import ViT
 from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.load import options_of
@@ -57,7 +58,7 @@ def test_what_a_plain_vit_leaves_open_is_assumed_and_noted(tmp_path: Path) -> No
     backbone = load(save(timm_vit(), tmp_path))
     assert backbone.origin.notes == (
         "assumed, as the file doesn't say it (set backbone.KEY): heads=3, mean=[0.485, 0.456, 0.406], "
-        "std=[0.229, 0.224, 0.225], norm_eps=1e-06, activation=gelu, positions=learned",
+        "std=[0.229, 0.224, 0.225], norm_eps=1e-06, activation=gelu, resampling=bicubic",
     )
     assert difference(timm_vit(), backbone) > 1e-2, "six heads, taken for three"
 
@@ -77,10 +78,21 @@ def test_epsilon_and_activation_can_be_stated(tmp_path: Path) -> None:
 
 def test_statistics_and_positions_can_be_stated(tmp_path: Path) -> None:
     path = save(timm_vit(), tmp_path)
-    backbone = load(path, mean=HALF[0], std=HALF[1], positions="fixed")
+    backbone = load(path, mean=HALF[0], std=HALF[1], positions="learned")
     assert (backbone.mean, backbone.std) == HALF
-    assert "positions" not in dict(backbone.named_parameters())
-    assert "positions" in dict(load(path).named_parameters())
+    assert "positions" in dict(backbone.named_parameters())
+    assert "positions" not in dict(load(path).named_parameters())
+
+
+@pytest.mark.parametrize("kind", ["fixed", "learned"])
+def test_timm_s_networks_follow_the_same_rule_of_positions(kind: Any, tmp_path: Path) -> None:
+    net = timm_vit(img_size=224, embed_dim=192, depth=12, num_heads=3)
+    ckpt = f"timm:vit_tiny_patch16_224@{save(net, tmp_path)}"
+    facts = BackboneFacts() if kind == "fixed" else BackboneFacts(positions=kind)
+    backbone = load_backbone(ckpt, image_size=32, facts=facts)
+    paired = with_decoder(backbone, Decoder(width=64, depth=1, heads=2, hidden=128))
+    for one in (backbone, paired):
+        assert dict(one.named_parameters())["model.pos_embed"].requires_grad == (kind == "learned")
 
 
 @pytest.mark.parametrize("heads", [5, 0.5])

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import SwiGLUPacked
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from croco_bench import load_backbone
 from croco_bench.backbones.export import write_official
+from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.vit import ViT
 from croco_bench.backbones.save import save_finetuned
-from croco_bench.errors import CheckpointError, FitError
+from croco_bench.errors import CheckpointError, FitError, UsageError
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
 
@@ -59,6 +61,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "layer scale": {"init_values": 1e-5},
     "DeiT III": {"init_values": 1e-5, "no_embed_class": True},
     "three heads of wide MLPs": {"embed_dim": 96, "num_heads": 3, "mlp_ratio": 6.0},
+    "SwiGLU in one matrix": {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU, "mlp_ratio": 5.0},
+    "norms of queries and keys": {"qk_norm": True},
+    "no biases of queries, keys and values": {"qkv_bias": False},
+    "average pooling, no final norm": {"global_pool": "avg", "class_token": False, "reg_tokens": 2},
 }
 
 
@@ -66,6 +72,58 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def test_variants_equal_timm(variant: str, tmp_path: Path) -> None:
     net = vit(**VARIANTS[variant])
     check_equal(net, load(net.state_dict(), tmp_path))
+
+
+def test_every_block_equals_timm_s(tmp_path: Path) -> None:
+    net = vit(reg_tokens=4, init_values=1e-5)
+    with torch.no_grad():
+        expected = net.forward_intermediates(IMAGES, norm=False, output_fmt="NLC", intermediates_only=True)
+        for ours, theirs in zip(load(net.state_dict(), tmp_path).encode(IMAGES)[:-1], expected, strict=False):
+            assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (16, 64), (24, 40)])
+def test_tables_are_resampled_as_timm_does_where_asked(size: tuple[int, int], tmp_path: Path) -> None:
+    torch.save(vit().state_dict(), tmp_path / "net.pth")
+    facts = BackboneFacts(resampling="antialiased")
+    backbone = load_backbone(tmp_path / "net.pth", image_size=size, facts=facts)
+    expected = vit()
+    expected.set_input_size(size)
+    with torch.no_grad():
+        images = torch.linspace(-1, 1, 6 * size[0] * size[1]).reshape(2, 3, *size)
+        assert torch.allclose(backbone.encode(images)[-1], expected.forward_features(images)[:, 1:], atol=1e-5)
+    assert "resampling" not in backbone.origin.notes[0]
+
+
+def test_several_class_tokens_are_averaged(tmp_path: Path) -> None:
+    net = vit()
+    torch.manual_seed(1)
+    state = {**net.state_dict(), "cls_token": torch.randn(1, 8, 64), "pos_embed": torch.randn(1, 8 + 16, 64)}
+    backbone = load(state, tmp_path)
+    tokens = net.patch_embed(IMAGES) + state["pos_embed"][:, 8:]
+    prefix = (state["cls_token"] + state["pos_embed"][:, :8]).expand(2, -1, -1)
+    with torch.no_grad():
+        expected = net.norm(net.blocks(torch.cat([prefix, tokens], dim=1)))
+        patches, cls = backbone.encode_with_cls(IMAGES)
+    assert cls is not None
+    assert torch.allclose(patches[-1], expected[:, 8:], atol=1e-5)
+    assert torch.allclose(cls, expected[:, :8].mean(dim=1), atol=1e-5)
+
+
+def test_the_final_norm_can_be_left_out(tmp_path: Path) -> None:
+    """MultiMAE's converter drops MAE's."""
+    net = vit()
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    backbone = load_backbone(tmp_path / "net.pth", image_size=32, facts=BackboneFacts(final_norm=False))
+    net.norm = nn.Identity()
+    with torch.no_grad():
+        assert torch.allclose(backbone.encode(IMAGES)[-1], net.forward_features(IMAGES)[:, 1:], atol=1e-5)
+    assert backbone.final_norm == "identity"
+    assert "final norm is left out" in backbone.origin.notes[0]
+    save_finetuned(tmp_path / "again.safetensors", backbone, nn.Linear(1, 1), {})
+    assert load_backbone(tmp_path / "again.safetensors", image_size=32).final_norm == "identity"
+    with pytest.raises(UsageError, match="has no final norm"):
+        load_backbone(tmp_path / "again.safetensors", image_size=32, facts=BackboneFacts(final_norm=True))
 
 
 def test_dinov2_with_registers(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def with_settings(converted: Converted, facts: Facts, source: str) -> Converted:
     """
     plan = converted.network
     if not isinstance(plan, Architecture):
-        return converted
+        return replace(converted, network=replace(plan, positions=facts.pick("positions", known=plan.positions)))
     if plan.positions != "rope":
         chosen = {key: facts.pick(key, known=getattr(plan, key)) for key in ("positions", "resampling")}
         plan = replace(plan, **chosen)

@@ -176,6 +176,7 @@ class TimmNetwork:
         decoder: added to it, if any.
         mean: of the RGB channels in pre-training, for images in [0, 1]; None: timm's for this name.
         std: standard deviation of these channels; None: timm's.
+        positions: whether fine-tuning trains the table of absolute positions, if there is one.
     """
 
     name: str
@@ -184,6 +185,7 @@ class TimmNetwork:
     decoder: Decoder | None = None
     mean: Channels | None = None
     std: Channels | None = None
+    positions: Literal["fixed", "learned"] = "fixed"
 
 
 def _vit(family: Literal["croco", "mae", "multimae", "vit"], width: int, depth: int, **changes: Any) -> Architecture:

@@ -40,6 +40,7 @@ class TimmViT(Backbone):
         self.has_cls = getattr(self.model, "cls_token", None) is not None
         config: dict[str, Any] = self.model.pretrained_cfg
         self.mean, self.std = network.mean or tuple(config["mean"]), network.std or tuple(config["std"])
+        self._set_positions(network.positions == "learned")
         self.final_norm = "identity" if isinstance(self._norm, nn.Identity) else "initialised"
         if pretrained:
             self.mark_filled()
@@ -55,6 +56,12 @@ class TimmViT(Backbone):
             self.model.attn_pool = None
         if hasattr(self.model, "neck"):
             self.model.neck = nn.Identity()
+
+    def _set_positions(self, trained: bool) -> None:
+        """Whether fine-tuning trains the table of absolute positions."""
+        table = getattr(self.model, "pos_embed", None)
+        if isinstance(table, nn.Parameter):
+            table.requires_grad_(trained)
 
     @property
     def _norm(self) -> nn.Module:
