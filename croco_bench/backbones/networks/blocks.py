@@ -30,9 +30,12 @@ def layer_norm(width: int, eps: float = EPSILON) -> nn.LayerNorm:
 
 
 def _mlp(width: int, hidden: int, options: BlockOptions) -> nn.Module:
+    mlp: nn.Module
     if options.gated:
-        return GluMlp(width, 2 * hidden, act_layer=nn.SiLU, gate_last=False)
-    return Mlp(width, hidden, act_layer=_ACTIVATIONS[options.activation])
+        mlp = GluMlp(width, 2 * hidden, act_layer=nn.SiLU, gate_last=False)
+    else:
+        mlp = Mlp(width, hidden, act_layer=_ACTIVATIONS[options.activation])
+    return mlp
 
 
 class Block(nn.Module):
