@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +121,28 @@ def sweep(folder: Path, *names: str) -> None:
     for name in names:
         for leftover in folder.glob(f".{name}.*{_PARTIAL}"):
             leftover.unlink(missing_ok=True)
+
+
+def archive_fault(path: Path) -> str | None:
+    """Which part of a zip archive of `torch.save` is damaged or unusual, in words; None for a sound archive, or no archive.
+
+    torch itself compares no checksums: one flipped bit in a file gives other weights without a word. It writes nothing
+    compressed either, so that a member can't be larger than its file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            for member in members:
+                if member.compress_type != zipfile.ZIP_STORED:
+                    return f"{member.filename} in it is compressed, which torch.save never does"
+            # torch.serialization.set_crc32_options(False): a file without checksums is sound.
+            if all(member.CRC == 0 for member in members):
+                return None
+            bad = archive.testzip()
+            return bad and f"the checksum of {bad} in it is wrong"
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        with path.open("rb") as stream:
+            return f"it isn't a whole archive ({error})" if stream.read(2) == b"PK" else None
 
 
 def _why_not_written(error: Exception) -> str | None:

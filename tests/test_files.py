@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 from croco_bench.errors import DataError, RecordError
-from croco_bench.files import atomic, cache_folder, exclusive_lock, fingerprint
+from croco_bench.files import archive_fault, atomic, cache_folder, exclusive_lock, fingerprint
 
 
 def test_fingerprint_is_the_sha256_of_the_joined_parts() -> None:
@@ -94,3 +96,33 @@ def test_links_are_written_through(tmp_path: Path) -> None:
         with atomic(link) as temporary:
             temporary.write_text(text)
         assert link.is_symlink() and target.read_text() == text
+
+
+def test_a_flipped_bit_in_an_archive_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.arange(5000.0)}, path)
+    whole = path.read_bytes()
+    assert archive_fault(path) is None
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        fault = archive_fault(path)
+        try:
+            same = torch.equal(torch.load(path)["weight"], torch.arange(5000.0))
+        except Exception:
+            continue  # torch itself refuses it
+        assert same or fault, place
+    path.write_bytes(b"no archive")
+    assert archive_fault(path) is None
+
+
+def test_archives_without_checksums_and_compressed_ones(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain.pth", tmp_path / "packed.pth"
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.ones(3)}, plain)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert archive_fault(plain) is None
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("packed/data/0", bytes(10**6))
+    assert "compressed" in (archive_fault(packed) or "")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from croco_bench.errors import CheckpointError
+from croco_bench.files import archive_fault
 
 _numpy_scalar = np.float64().__reduce__()[0]
 
@@ -72,6 +73,8 @@ def read_torch(path: Path) -> Any:
     """
     if _is_foreign_archive(path):
         raise CheckpointError(f"{path} is an archive, but not one of torch.save", "expected a file with a state dict")
+    if fault := archive_fault(path):
+        raise CheckpointError(f"{path} is truncated or damaged: {fault}", "copy or download it again")
     try:
         # torch warns on stderr about pickles of other versions; errors are raised below.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_HARMLESS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from croco_bench.engine.dataloading import to_device
 from croco_bench.engine.optim import Schedule
 from croco_bench.errors import DivergedError, RecordError
-from croco_bench.files import atomic
+from croco_bench.files import archive_fault, atomic
 from croco_bench.seeding import derive
 from croco_bench.types import Batch
 
@@ -163,9 +162,14 @@ def load_state(path: Path, key: str) -> State | None:
     """
     if not path.is_file():
         return None
+    fault = archive_fault(path)
+    if fault:
+        raise RecordError(f"the saved state {path} is damaged: {fault}", "start over with --fresh")
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
         raise RecordError(
             f"the saved state {path} can't be read ({type(error).__name__})", "start over with --fresh"
         ) from error

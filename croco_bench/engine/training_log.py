@@ -41,13 +41,16 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     path = folder / "log.jsonl"
     if not path.is_file():
         return []
-    found = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:  # incomplete: the process was killed while it wrote the line
-            continue
-    return found
+    parsed = map(_parsed, path.read_bytes().splitlines())
+    return [line for line in parsed if isinstance(line, dict) and isinstance(line.get("step"), int)]
+
+
+def _parsed(line: bytes) -> Any:
+    """The content of a line; None where it is incomplete (the process was killed while it wrote it) or damaged."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _tensorboard(folder: Path, start: int) -> Any:
