@@ -92,6 +92,10 @@ def data_make_pairs(
     covisibility: Annotated[
         tuple[float, float], typer.Option(help="Range of the smaller share of pixels that the other view sees.")
     ] = (0.35, 0.65),
+    tolerance: Annotated[
+        tuple[float, float],
+        typer.Option(help="Depths of one surface differ by up to this many metres and this share of the depth."),
+    ] = (0.05, 0.03),
     per_frame: Annotated[int, typer.Option(min=1, help="Most pairs that one frame is in.")] = 4,
     per_sequence: Annotated[int, typer.Option(min=1, help="Most pairs of one sequence.")] = 200,
     split: Annotated[Literal["train", "test", "all"], typer.Option(help="Which sequences.")] = "train",
@@ -109,6 +113,7 @@ def data_make_pairs(
         out,
         every=every,
         covisibility=covisibility,
+        tolerance=tolerance,
         per_frame=per_frame,
         per_sequence=per_sequence,
         split=split,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,8 @@ class FilePair:
         return str(self.paths[number - 1])
 
 
+# Beside a list: the scene of each of its pairs, one a line.
+SCENES = "scenes.txt"
 # A line of a list -> two paths.
 Parse = Callable[[str], tuple[str, str]]
 
@@ -61,14 +64,26 @@ class PairList:
         root: folder to which the listed paths are relative.
         parse: gets the two paths of a line; raises `ValueError` or `IndexError` for other lines.
         header: skip the first line.
+        scenes: a file with the scene of each pair, one a line; need not exist. Without it folders stand for scenes.
+        folders_are_scenes: whether this is so by the layout.
 
     Raises:
-        DataError: the list can't be read, or has no pairs.
+        DataError: the list can't be read, or has no pairs, or `scenes` has another number of lines.
     """
 
     split = "train"
 
-    def __init__(self, dataset: str, listing: Path, root: Path, parse: Parse, *, header: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        listing: Path,
+        root: Path,
+        parse: Parse,
+        *,
+        header: bool = False,
+        scenes: Path | None = None,
+        folders_are_scenes: bool = False,
+    ) -> None:
         self.dataset, self.listing, self.root = dataset, listing, root
         self.miniature = is_miniature(root)
         self._parse = parse
@@ -85,6 +100,8 @@ class PairList:
         self.available = len(self._starts)
         if not self.available:
             raise DataError(f"{listing} lists no pairs", "expected one a line")
+        self._scenes = _read_scenes(scenes, self.available) if scenes and scenes.is_file() else None
+        self.knows_scenes = folders_are_scenes or self._scenes is not None
 
     def __len__(self) -> int:
         return self.available
@@ -109,12 +126,27 @@ class PairList:
 
     @property
     def groups(self) -> Sequence[str]:
-        """The folder of each pair's first view, which is its scene in most layouts."""
+        """The scene of each pair; where the list doesn't say it, the folder of its first view."""
+        if self._scenes is not None:
+            return self._scenes
         return [self.names(index)[0].rpartition("/")[0] for index in range(len(self))]
 
     def fingerprint(self) -> str:
-        """Hash of the list file."""
-        return fingerprint(self._text)
+        """Hash of the list file, and of the scenes where they are listed."""
+        return fingerprint(self._text, *(["\n".join(self._scenes)] if self._scenes else []))
+
+
+def _read_scenes(path: Path, count: int) -> list[str]:
+    try:
+        scenes = [sys.intern(line.strip()) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}") from error
+    if len(scenes) != count or not all(scenes):
+        said = f"{len(scenes)} scenes" if all(scenes) else "an empty line"
+        raise DataError(
+            f"{path} has {said} for {count} pairs", "it should have one scene a line, in the order of the pairs"
+        )
+    return scenes
 
 
 def open_pairs(where: Path) -> PairList:
@@ -127,6 +159,8 @@ def open_pairs(where: Path) -> PairList:
     - A `.csv` file (MIMIC): columns `path1,path2,…`, relative to the file's folder.
     - Any other file: two columns of paths, absolute or relative to the file's folder.
 
+    Beside `pairs.txt` or `listing.txt`, `scenes.txt` may name the scene of each pair; `make-pairs` writes it.
+
     Raises:
         DataError: there is no such list.
     """
@@ -135,9 +169,18 @@ def open_pairs(where: Path) -> PairList:
             return PairList(where.stem, where, where.parent, _csv_columns(where), header=True)
         return PairList(where.stem, where, where.parent, _two_columns)
     if (where / "pairs.txt").is_file():
-        return PairList(where.name, where / "pairs.txt", _root_of_mined(where), _two_columns)
+        root = _root_of_mined(where)
+        # CroCo's release has a folder per scene; mined pairs may come from many folders of one scene.
+        return PairList(
+            where.name,
+            where / "pairs.txt",
+            root,
+            _two_columns,
+            scenes=where / SCENES,
+            folders_are_scenes=root == where,
+        )
     if (where / "listing.txt").is_file():
-        return PairList(where.name, where / "listing.txt", where, _stem)
+        return PairList(where.name, where / "listing.txt", where, _stem, scenes=where / SCENES)
     tables = sorted(where.glob("*.csv"))
     if len(tables) == 1:
         return open_pairs(tables[0])

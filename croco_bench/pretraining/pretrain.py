@@ -73,6 +73,8 @@ def pretrain(
         with output.lock() if main else nullcontext():
             if main:
                 output.prepare(fresh=fresh)
+                for note in job.source.notes:
+                    log(f"note: {note}")
             accelerator.wait_for_everyone()
             output.refuse_finished_without_state()
             finished = _work(job, facts, accelerator)
@@ -88,6 +90,7 @@ def _prepare(
     source = open_source(recipe.data, objective, recipe.train.image_size, root)
     plan = Plan.of(recipe.train, len(source.train), accelerator.num_processes)
     facts = _facts(recipes.settings_of(recipe, asdict(objective.options)), source, plan, seed)
+    facts["notes"] = list(source.notes)
     facts["deviations"] = [*recipe.protocol.deviations, *objective.deviations]
     identity = [facts["fingerprint"], facts["data"]["fingerprint"], seed, accelerator.num_processes]
     job = PretrainJob(

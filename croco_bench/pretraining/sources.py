@@ -12,7 +12,7 @@ import numpy as np
 from croco_bench.contracts import Reader
 from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader
 from croco_bench.data.mixtures.mixture import Mixture
-from croco_bench.data.pairs import open_pairs
+from croco_bench.data.pairs import SCENES, PairList, open_pairs
 from croco_bench.data.splitting import Subset, split_by_group
 from croco_bench.errors import DataError, UsageError
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
@@ -26,16 +26,21 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 ROOMS = "rooms"
 # Scenes that are held out of a set of many scenes, even where fewer have enough pairs.
 MIN_SCENES = 4
+_NOTHING_HELD_OUT = "nothing is held out (data.holdout=0): no held-out error, no ratio, no sheets of reconstructions"
 
 
 @dataclass(frozen=True)
 class PretrainSource:
-    """Readers of training and held-out items (None: nothing is held out), and the transform of each to samples."""
+    """Readers of training and held-out items (None: nothing is held out), and the transform of each to samples.
+
+    `notes` say where the held-out items can't tell what they usually do.
+    """
 
     train: Reader
     held_out: Reader | None
     train_transform: Transform
     val_transform: Transform
+    notes: tuple[str, ...] = ()
 
 
 def open_source(data: PretrainData, objective: Objective, image_size: Size, data_root: Path | None) -> PretrainSource:
@@ -46,7 +51,7 @@ def open_source(data: PretrainData, objective: Objective, image_size: Size, data
     """
     if isinstance(objective, MultimodalAutoencoder):
         return _open_modalities(data, objective, image_size, data_root)
-    readers = [_open(name, data, image_size, data_root) for name in data.pairs]
+    readers = opened = [_open(name, data, image_size, data_root) for name in data.pairs]
     held: list[Reader] = []
     if data.holdout:
         share = data.holdout // len(readers)
@@ -56,7 +61,26 @@ def open_source(data: PretrainData, objective: Objective, image_size: Size, data
     augmentation = Augmentation(image_size, data.resize, data.color, data.homography, data.rotation_deg)
     transform = PairTransform(objective, augmentation)
     held_out = None if not held else held[0] if len(held) == 1 else Mixture(held, [1.0] * len(held), seed=0)
-    return PretrainSource(train, held_out, transform.train, transform.val)
+    notes = _notes(opened, held_out, pairs=objective.views == 2)
+    return PretrainSource(train, held_out, transform.train, transform.val, notes)
+
+
+def _notes(opened: list[Reader], held_out: Reader | None, *, pairs: bool) -> tuple[str, ...]:
+    """What the held-out items of sets of pairs don't tell."""
+    if held_out is None:
+        return (_NOTHING_HELD_OUT,)
+    notes = [
+        f"{reader.listing} doesn't say which scene a pair shows: whole folders are held out, of scenes that may be trained on "
+        f"({SCENES} beside pairs.txt or listing.txt, one scene a line, says it)"
+        for reader in opened
+        if isinstance(reader, PairList) and not reader.knows_scenes
+    ]
+    if pairs and len(set(held_out.groups)) < 2:
+        notes.append(
+            "all held-out pairs are of one scene, so there is no wrong reference of another scene to compare with: whether "
+            "the network looks at view 2 isn't measured"
+        )
+    return tuple(notes)
 
 
 def _open(name: str, data: PretrainData, image_size: Size, data_root: Path | None) -> Reader:
@@ -95,14 +119,20 @@ def _open_modalities(
     train = [reader]
     if data.holdout:
         train, held = _hold_out(train, data.holdout)
-    return PretrainSource(train[0], held[0] if held else None, transform.train, transform.val)
+    notes = () if held else (_NOTHING_HELD_OUT,)
+    return PretrainSource(train[0], held[0] if held else None, transform.train, transform.val, notes)
+
+
+def _unit(reader: Reader) -> str:
+    known = not isinstance(reader, PairList) or reader.knows_scenes
+    return "scene" if known else f"folder, which stands for a scene where there is no {SCENES}"
 
 
 def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Reader]]:
     """Splits whole scenes off each set, and keeps `count` of their pairs, or all where there are fewer.
 
-    Where one scene has enough pairs, more are split off, up to the share of `MIN_SCENES` scenes or a tenth of the set:
-    validation needs pairs of different scenes.
+    Where one scene has enough pairs, more are split off, up to the share of `MIN_SCENES` scenes or a tenth of the set, and
+    at least two scenes unless these are more than half of the set: validation needs pairs of different scenes.
     """
     train: list[Reader] = []
     held: list[Reader] = []
@@ -110,11 +140,14 @@ def _hold_out(readers: list[Reader], count: int) -> tuple[list[Reader], list[Rea
         scenes = len(set(reader.groups))
         if scenes < 2:
             raise DataError(
-                f"all of {reader.dataset} is of one scene (one folder), so none can be held out",
-                "--set data.holdout=0 trains on all of it",
+                f"all of {reader.dataset} is of one {_unit(reader)}, so none can be held out",
+                "--set data.holdout=0 trains on all of it, without a check",
             )
-        share = max(count / len(reader), min(MIN_SCENES / scenes, 0.1))
-        rest, part = split_by_group(reader, min(share, 0.5), seed=0, split="held out")
+        share = min(max(count / len(reader), min(MIN_SCENES / scenes, 0.1)), 0.5)
+        rest, part = split_by_group(reader, share, seed=0, split="held out")
+        if len(set(part.groups)) < 2 and scenes > 2:
+            one_more = split_by_group(reader, (len(part) + 1) / len(reader), seed=0, split="held out")
+            rest, part = one_more if len(one_more[0]) >= len(one_more[1]) else (rest, part)
         kept = make_rng(0, "held out").permutation(len(part))[:count]
         train.append(rest)
         held.append(Subset(part, sorted(int(index) for index in kept), part.split))

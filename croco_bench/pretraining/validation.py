@@ -30,7 +30,8 @@ class Validation:
     def scores(self, objective: Objective) -> dict[str, float]:
         """`held_out`: the mean loss; for pairs also `held_out_wrong`, with another scene's view 2, and their `ratio`.
 
-        A ratio well below 1 means that the network uses view 2, a ratio near 1 that it doesn't.
+        The latter two only where the held-out pairs are of several scenes. A ratio well below 1 means that the network uses
+        view 2, a ratio near 1 that it doesn't.
         """
         objective.eval()
         totals, count = np.zeros(2), 0
@@ -70,11 +71,11 @@ class Validation:
             yield to_device(batch, self._accelerator.device)
 
     def _batch(self, indices: range) -> Tensors:
-        """Collated samples; those of pairs have the view 2 of another scene as `other`."""
+        """Collated samples; those of pairs have the view 2 of another scene, if there is one, as `other`."""
         samples = []
         for index in indices:
             sample = self._sample(index)
-            if "view2" in sample:
+            if "view2" in sample and self._others:
                 sample["other"] = self._sample(self._others[index])["view2"]
             samples.append(sample)
         batch: Tensors = default_collate(samples)
@@ -91,15 +92,14 @@ class Validation:
 
 
 def _indices_of_other_groups(groups: Sequence[str]) -> list[int]:
-    """For each item the index of an item of another group.
-
-    The search starts half a list away; where all items are of one group, the item found there is taken.
-    """
+    """For each item the index of an item of another group, searched from half a list away; empty if all are of one."""
     count = len(groups)
+    if len(set(groups)) < 2:
+        return []
 
     def other(index: int) -> int:
-        candidates = [(index + count // 2 + step) % count for step in range(count)]
-        return next((i for i in candidates if groups[i] != groups[index]), candidates[0])
+        candidates = ((index + count // 2 + step) % count for step in range(count))
+        return next(i for i in candidates if groups[i] != groups[index])
 
     return [other(index) for index in range(count)]
 

@@ -304,6 +304,17 @@ def test_the_wrong_reference_view_is_of_another_scene() -> None:
     assert scores == {"held_out": 1.0}  # and none of the wrong ones is of the same scene
 
 
+class OneScene(OneLargeScene):
+    groups = tuple("aaaaaaaaa")
+
+
+def test_no_ratio_is_made_up_where_all_pairs_are_of_one_scene() -> None:
+    reader = OneScene()
+    source = PretrainSource(reader, reader, lambda sample, _: sample, lambda sample, _: sample)
+    scores = Validation(source, batch_size=4, accelerator=Accelerator(cpu=True)).scores(Scenes())
+    assert scores == {"held_out": 1.0}
+
+
 @pytest.mark.parametrize(("name", "share"), [("croco-v1", 0.5413), ("croco-v2-vitl-base", 0.5396)])
 def test_published_schedules_stop_half_way(name: str, share: float) -> None:
     recipe = recipes.load(name)

@@ -21,38 +21,17 @@ from torch import Tensor
 from croco_bench import load_backbone, run
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.backbones.networks.vit import ViT
-from croco_bench.cli import main
-from croco_bench.engine.training_log import RunLog, lines
-from croco_bench.errors import DivergedError, FitError, RecordError, UsageError
+from croco_bench.engine.training_log import lines
+from croco_bench.errors import RecordError
 from croco_bench.files import atomic
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.outputs import Output
-from croco_bench.pretraining.pretrain import pretrain
 from croco_bench.pretraining.train import Pretrainer
 
-SIZES = {
-    "model": {"width": 32, "depth": 4, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
-    "multimae": {"visible": 8, "decoder_heads": 2, "decoder_width": 32},
-    "data": {"resize": 36, "holdout": 2},
-    "train": {"image_size": 32, "batch_size": 4, "steps": 6, "check_every": 3, "save_seconds": 0},
-    "optim": {"warmup": 1},
-}
-TINY = [f"{table}.{key}={value}" for table, settings in SIZES.items() for key, value in settings.items()]
-Say = Callable[..., str]
-
-
-def tiny(data: Path, out: Path, *changes: str, **arguments: Any) -> Path:
-    made = pretrain("mini", out, data_root=data, changes=[*TINY, *changes], device="cpu", **arguments)
-    assert made is not None
-    return made
-
-
-def words(data: Path, out: Path, *changes: str) -> list[str]:
-    """The same as a command line."""
-    given = ["pretrain", "--recipe", "mini", "--device", "cpu", "--data-root", str(data), "--out", str(out)]
-    return [*given, *(f"--set={change}" for change in (*TINY, *changes))]
+Tiny = Callable[..., Path]
+Words = Callable[..., list[str]]
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -89,26 +68,11 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.fixture
-def complaint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs a command line that fails; returns its exit code and its last line."""
-
-    def fails(arguments: list[str]) -> str:
-        monkeypatch.setattr(sys, "argv", ["croco-bench", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main.main()
-        errors = capsys.readouterr().err
-        assert "Traceback" not in errors
-        return f"{caught.value.code} {errors.splitlines()[-1]}"
-
-    return fails
-
-
 @pytest.fixture(scope="module")
-def made(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tiny: Tiny, pairs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted pre-training to compare with."""
     out = tmp_path_factory.mktemp("pretraining") / "tiny-croco"
-    tiny(tiny_data, out)
+    tiny(pairs_root, out)
     return out
 
 
@@ -125,7 +89,13 @@ def made(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_every_objective_makes_a_backbone(
-    changes: list[str], family: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny,
+    tiny_settings: list[str],
+    changes: list[str],
+    family: str,
+    pairs_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trained, finish = list[ViT](), Output.finish
 
@@ -134,7 +104,7 @@ def test_every_objective_makes_a_backbone(
         finish(self, model, facts)
 
     monkeypatch.setattr(Output, "finish", seen)
-    path = tiny(tiny_data, tmp_path / "net", *changes)
+    path = tiny(pairs_root, tmp_path / "net", *changes)
     finished, checkpoint = (load_backbone(one, image_size=32) for one in (path, path.parent / "checkpoint-last.pth"))
     assert isinstance(finished, ViT)
     assert isinstance(checkpoint, ViT)
@@ -144,7 +114,7 @@ def test_every_objective_makes_a_backbone(
         torch.testing.assert_close(half, exact, atol=2e-2, rtol=0)
     facts = json.loads((path.parent / "facts.json").read_text())
     assert facts["images_seen"] == 24
-    recipe = recipes.load("mini", [*TINY, *changes])
+    recipe = recipes.load("mini", [*tiny_settings, *changes])
     assert facts["deviations"] == [*recipe.protocol.deviations, *build(recipe, 0).deviations]
     assert [line["step"] for line in facts["curve"]] == [2, 5]
     assert len(list((path.parent / "sheets").glob("*.png"))) == 2
@@ -166,16 +136,16 @@ def test_a_pretrained_backbone_is_fine_tuned(made: Path, tiny_data: Path, tmp_pa
         assert result.model.family == "croco"
 
 
-def test_rooms_without_end(tiny_data: Path, tmp_path: Path) -> None:
-    path = tiny(tiny_data, tmp_path / "net", "data.holdout=0", "train.steps=2", pairs=["rooms"])
+def test_rooms_without_end(tiny: Tiny, pairs_root: Path, tmp_path: Path) -> None:
+    path = tiny(pairs_root, tmp_path / "net", "data.holdout=0", "train.steps=2", pairs=["rooms"])
     facts = json.loads((path.parent / "facts.json").read_text())
     assert facts["data"]["sets"] == "rooms"
     assert facts["command"].startswith("croco-bench pretrain --recipe mini --pairs=rooms --set=")
 
 
-def test_low_precision_and_an_average_of_weights(made: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_low_precision_and_an_average_of_weights(tiny: Tiny, made: Path, pairs_root: Path, tmp_path: Path) -> None:
     for name in ("live", "average"):
-        tiny(tiny_data, tmp_path / name, "train.precision=bf16", f"train.ema={0.9 if name == 'average' else 0}")
+        tiny(pairs_root, tmp_path / name, "train.precision=bf16", f"train.ema={0.9 if name == 'average' else 0}")
     assert losses(tmp_path / "live") == losses(tmp_path / "average")
     assert losses(tmp_path / "live") == pytest.approx(losses(made), rel=0.02)
     assert not same(tmp_path / "live", tmp_path / "average")
@@ -185,10 +155,10 @@ def test_low_precision_and_an_average_of_weights(made: Path, tiny_data: Path, tm
 # --- how it gets there ---
 
 
-def test_killed_and_started_again_it_ends_the_same(tiny_data: Path, tmp_path: Path) -> None:
+def test_killed_and_started_again_it_ends_the_same(tiny: Tiny, words: Words, pairs_root: Path, tmp_path: Path) -> None:
     long = ["train.steps=40", "train.check_every=20", "train.ema=0.5", "train.accumulate=2"]
-    tiny(tiny_data, tmp_path / "whole", *long)
-    command = [sys.executable, "-m", "croco_bench", *words(tiny_data, tmp_path / "killed", *long)]
+    tiny(pairs_root, tmp_path / "whole", *long)
+    command = [sys.executable, "-m", "croco_bench", *words(pairs_root, tmp_path / "killed", *long)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while len(losses(tmp_path / "killed")) < 7:
         assert process.poll() is None
@@ -196,16 +166,18 @@ def test_killed_and_started_again_it_ends_the_same(tiny_data: Path, tmp_path: Pa
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert len(losses(tmp_path / "killed")) < 40
-    tiny(tiny_data, tmp_path / "killed", *long)
+    tiny(pairs_root, tmp_path / "killed", *long)
     assert same(tmp_path / "whole", tmp_path / "killed")
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
 
 
 @pytest.mark.parametrize("changes", [[], ["train.shard=true"]])
-def test_two_processes_do_what_one_does(changes: list[str], made: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(
+    words: Words, changes: list[str], made: Path, pairs_root: Path, tmp_path: Path
+) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "croco_bench"]
     done = subprocess.run(
-        [*launch, *words(tiny_data, tmp_path / "two", *changes)],
+        [*launch, *words(pairs_root, tmp_path / "two", *changes)],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -217,20 +189,22 @@ def test_two_processes_do_what_one_does(changes: list[str], made: Path, tiny_dat
     assert same(made, tmp_path / "two", 1e-4)
 
 
-def test_accumulation_changes_rounding_only(made: Path, tiny_data: Path, tmp_path: Path) -> None:
-    tiny(tiny_data, tmp_path / "parts", "train.accumulate=4")
+def test_accumulation_changes_rounding_only(tiny: Tiny, made: Path, pairs_root: Path, tmp_path: Path) -> None:
+    tiny(pairs_root, tmp_path / "parts", "train.accumulate=4")
     assert losses(tmp_path / "parts") == pytest.approx(losses(made), abs=1e-5)
 
 
-def test_seeds_differ(made: Path, tiny_data: Path, tmp_path: Path) -> None:
-    tiny(tiny_data, tmp_path / "other", seed=1)
+def test_seeds_differ(tiny: Tiny, made: Path, pairs_root: Path, tmp_path: Path) -> None:
+    tiny(pairs_root, tmp_path / "other", seed=1)
     assert losses(tmp_path / "other") != losses(made)
 
 
-def test_a_training_stops_half_way_down_its_cosine(tiny_data: Path, tmp_path: Path) -> None:
-    tiny(tiny_data, tmp_path, "train.schedule=12", "optim.warmup=2", "optim.min_lr=0.0")
+def test_a_training_stops_half_way_down_its_cosine(
+    tiny: Tiny, tiny_settings: list[str], pairs_root: Path, tmp_path: Path
+) -> None:
+    tiny(pairs_root, tmp_path, "train.schedule=12", "optim.warmup=2", "optim.min_lr=0.0")
     rates = [line["lr"] for line in lines(tmp_path) if "lr" in line]
-    peak = recipes.load("mini", TINY).lr
+    peak = recipes.load("mini", tiny_settings).lr
     assert rates[:3] == pytest.approx([0, peak / 2, max(rates)])
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0.6 * peak < rates[-1] < 0.8 * peak  # 3 of the cosine's 10 steps
@@ -239,56 +213,56 @@ def test_a_training_stops_half_way_down_its_cosine(tiny_data: Path, tmp_path: Pa
 # --- folders ---
 
 
-def test_done_is_done(made: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_done_is_done(tiny: Tiny, made: Path, pairs_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (made / "checkpoint-last.pth").stat().st_mtime_ns
-    tiny(tiny_data, made)
+    tiny(pairs_root, made)
     assert "already done" in capsys.readouterr().err
     assert (made / "checkpoint-last.pth").stat().st_mtime_ns == before
 
 
-def test_other_settings_and_second_runs_are_refused(made: Path, tiny_data: Path) -> None:
+def test_other_settings_and_second_runs_are_refused(tiny: Tiny, made: Path, pairs_root: Path) -> None:
     with pytest.raises(RecordError, match="other settings"):
-        tiny(tiny_data, made, "optim.blr=0.001")
+        tiny(pairs_root, made, "optim.blr=0.001")
     with FileLock(made / "lock"), pytest.raises(RecordError, match="another pre-training is at work"):
-        tiny(tiny_data, made)
+        tiny(pairs_root, made)
 
 
-def test_finished_work_is_not_trained_over(tiny_data: Path, tmp_path: Path) -> None:
-    tiny(tiny_data, tmp_path / "net", "train.steps=2")
+def test_finished_work_is_not_trained_over(tiny: Tiny, pairs_root: Path, tmp_path: Path) -> None:
+    tiny(pairs_root, tmp_path / "net", "train.steps=2")
     (tmp_path / "net" / "last.pt").unlink()
     before = (tmp_path / "net" / "checkpoint-last.pth").read_bytes()
     with pytest.raises(RecordError, match="holds a finished pre-training without its state"):
-        tiny(tiny_data, tmp_path / "net", "train.steps=2")
+        tiny(pairs_root, tmp_path / "net", "train.steps=2")
     assert (tmp_path / "net" / "checkpoint-last.pth").read_bytes() == before
 
 
-def test_fresh_starts_over_and_touches_nothing_else(tiny_data: Path, tmp_path: Path) -> None:
+def test_fresh_starts_over_and_touches_nothing_else(tiny: Tiny, pairs_root: Path, tmp_path: Path) -> None:
     mine = ["mine.txt", "mine.safetensors", "checkpoint-best.pth"]
     for name in mine:
         (tmp_path / name).write_text("keep")
-    tiny(tiny_data, tmp_path, "train.steps=4", "train.keep_every=2")
+    tiny(pairs_root, tmp_path, "train.steps=4", "train.keep_every=2")
     assert (tmp_path / "checkpoint-2.pth").is_file()
-    tiny(tiny_data, tmp_path, "train.steps=3", fresh=True)
+    tiny(pairs_root, tmp_path, "train.steps=3", fresh=True)
     assert len(losses(tmp_path)) == 3
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-best.pth", "checkpoint-last.pth"}
     assert [(tmp_path / name).read_text() for name in mine] == ["keep"] * 3
 
 
-def test_states_of_other_programs_and_damaged_ones(tiny_data: Path, tmp_path: Path) -> None:
+def test_states_of_other_programs_and_damaged_ones(tiny: Tiny, pairs_root: Path, tmp_path: Path) -> None:
     for content, message in [({"model": 1}, "other settings"), (torch.zeros(2), "other settings")]:
         torch.save(content, tmp_path / "last.pt")
         with pytest.raises(RecordError, match=message):
-            tiny(tiny_data, tmp_path)
+            tiny(pairs_root, tmp_path)
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:200])
     with pytest.raises(RecordError, match="can't be read"):
-        tiny(tiny_data, tmp_path)
+        tiny(pairs_root, tmp_path)
 
 
 # --- what can go wrong ---
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Path
+    tiny: Tiny, pairs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Path
 ) -> None:
     save = Pretrainer.save
 
@@ -298,11 +272,11 @@ def test_a_full_disk_loses_nothing_that_was_saved(
 
     monkeypatch.setattr(Pretrainer, "save", third_fails)
     with pytest.raises(RecordError, match=r"can't write .*last\.pt: .*; free space"):
-        tiny(tiny_data, tmp_path / "net")
+        tiny(pairs_root, tmp_path / "net")
     monkeypatch.undo()
     assert torch.load(tmp_path / "net" / "last.pt")["step"] == 2
     assert not list((tmp_path / "net").glob(".*.partial"))
-    tiny(tiny_data, tmp_path / "net")
+    tiny(pairs_root, tmp_path / "net")
     assert same(made, tmp_path / "net")
 
 
@@ -314,83 +288,3 @@ def test_a_full_disk_leaves_the_old_file(write: Callable[[Any, Path], None], tmp
         write({"a": torch.randn(100_000)}, temporary)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "old"
-
-
-def test_a_log_that_cant_be_written_is_one_sentence(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(RunLog, "add", full)
-    with pytest.raises(RecordError, match="can't write the log: No space left on device; free space"):
-        tiny(tiny_data, tmp_path)
-
-
-def test_a_loss_that_is_not_finite_is_one_sentence(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match="lower the learning rate"):
-        tiny(tiny_data, tmp_path / "net", "optim.blr=1e30", "train.steps=30")
-
-
-def test_weights_that_the_last_step_spoilt_are_not_handed_on(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"held-out error is nan after step 2"):
-        tiny(tiny_data, tmp_path / "net", "optim.blr=1e30", "train.steps=2", "optim.warmup=1")
-    assert not [path for path in (tmp_path / "net").iterdir() if path.suffix in (".pth", ".safetensors")]
-
-
-def test_networks_that_their_files_cant_hold_are_refused_at_once(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(FitError, match="square"):
-        tiny(tiny_data, tmp_path / "net", "objective=mae", "train.image_size=[16,32]")
-    with pytest.raises(UsageError, match="rotary"):
-        tiny(tiny_data, tmp_path / "net", "model.positions=cosine")
-    assert not (tmp_path / "net").exists()
-
-
-@pytest.mark.parametrize("ratio", ["nan", "inf", "-inf", "-0.5", "0.01", "1.0"])
-def test_ratios_that_hide_all_or_nothing(ratio: str, tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="leaves both kinds"):
-        tiny(tiny_data, tmp_path / "net", f"croco.mask_ratio={ratio}")
-
-
-@pytest.mark.parametrize(
-    ("pairs", "message"),
-    [
-        ("nowhere", "there is no"),
-        ("empty", "holds neither pairs.txt"),
-        ("blank.txt", "lists no pairs"),
-        ("bad.txt", "doesn't hold a pair"),
-        ("gone.txt", "there is no readable"),
-        ("cut.txt", "can't be decoded"),
-        ("half.txt", "can't be decoded"),
-        ("whole.jpeg", "doesn't hold a pair"),
-    ],
-)
-def test_wrong_pairs_are_one_sentence(
-    pairs: str, message: str, tiny_data: Path, tmp_path: Path, complaint: Say
-) -> None:
-    (tmp_path / "empty").mkdir()
-    image = next((tiny_data / "habitat_release").rglob("*_1.jpeg")).read_bytes()
-    for name, share in (("cut", 0.2), ("half", 0.5), ("whole", 1.0)):
-        (tmp_path / f"{name}.jpeg").write_bytes(image[: int(share * len(image))])
-        (tmp_path / f"{name}.txt").write_text(f"{name}.jpeg {name}.jpeg\n" * 9)
-    (tmp_path / "blank.txt").write_text("\n \n")
-    (tmp_path / "bad.txt").write_text("one.jpeg\n" * 9)
-    (tmp_path / "gone.txt").write_text("one.jpeg two.jpeg\n" * 9)
-    command = words(tiny_data, tmp_path / "net", "data.holdout=0", "train.batch_size=1")
-    line = complaint([*command, "--pairs", str(tmp_path / pairs)])
-    assert line.startswith("1 croco-bench: ")
-    assert message in line
-
-
-def test_a_folder_that_cant_be_made_is_one_sentence(tiny_data: Path, tmp_path: Path, complaint: Say) -> None:
-    (tmp_path / "file").touch()
-    for out in (tmp_path / "file", tmp_path / "file" / "net"):
-        assert complaint(words(tiny_data, out)).startswith(f"1 croco-bench: can't make the folder {out}: ")
-
-
-def test_wrong_words_are_exit_code_two(tiny_data: Path, tmp_path: Path, complaint: Say) -> None:
-    assert complaint(words(tiny_data, tmp_path, "train.batch_size=5000")).startswith(
-        "2 croco-bench: the training split"
-    )
-    assert complaint(words(tiny_data, tmp_path, "optim.warmup=6")).startswith("2 croco-bench: warm-up takes 6 of 6")
-    assert complaint(["pretrain", "--recipe", "minny", "--out", str(tmp_path)]).endswith("did you mean mini?")

@@ -86,3 +86,35 @@ def test_pairs_of_one_scene_cant_be_held_out(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"data\.holdout=0"):
         opened(pairs, "data.holdout=2")
     assert opened(pairs, "data.holdout=0").held_out is None
+
+
+def test_scenes_that_a_list_says_are_held_out_whole(tmp_path: Path) -> None:
+    """Ten scenes, five pairs each, under running numbers in two folders."""
+    (tmp_path / "listing.txt").write_text("# pair_path\n" + "".join(f"{i % 2}/{i}\n" for i in range(50)))
+    (tmp_path / "scenes.txt").write_text("".join(f"room {i // 5}\n" for i in range(50)))
+    source = opened([str(tmp_path)], "data.holdout=8")
+    assert source.held_out is not None
+    assert len(set(source.held_out.groups)) >= 2 and not source.notes
+    assert not set(source.train.groups) & set(source.held_out.groups)
+
+
+def test_folders_that_may_not_be_scenes_are_said(tmp_path: Path) -> None:
+    (tmp_path / "listing.txt").write_text("# pair_path\n" + "".join(f"{i // 5}/{i}\n" for i in range(50)))
+    (note,) = opened([str(tmp_path)], "data.holdout=8").notes
+    assert "listing.txt doesn't say which scene" in note and "scenes.txt" in note
+    (tmp_path / "listing.txt").write_text("# pair_path\n0/1\n0/2\n")
+    with pytest.raises(DataError, match=r"of one folder, which stands for a scene where there is no scenes\.txt"):
+        opened([str(tmp_path)], "data.holdout=2")
+
+
+def test_nothing_held_out_is_said(tmp_path: Path) -> None:
+    (note,) = opened([scenes_of(tmp_path / "a", 3, 2)], "data.holdout=0").notes
+    assert "no held-out error, no ratio, no sheets" in note
+
+
+def test_without_another_scene_there_is_no_wrong_reference(tmp_path: Path) -> None:
+    source = opened([scenes_of(tmp_path / "a", 2, 20)], "data.holdout=8")
+    assert source.held_out is not None
+    assert len(set(source.held_out.groups)) == 1
+    assert any("no wrong reference of another scene" in note for note in source.notes)
+    assert not opened([str(tmp_path / "a")], "data.holdout=8", "objective=mae").notes

@@ -9,6 +9,7 @@ foreground and background; 60 rows double the error at a third of the time; a to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 
@@ -28,12 +29,14 @@ class Matching:
         absolute_m: constant part of the depth tolerance.
         relative: part of the tolerance proportional to depth.
         square: compare only the central squares of both views.
+        known: least share of points that must be comparable for an estimate; see `share_seen`.
     """
 
     rows: int = 120
     absolute_m: float = 0.05
     relative: float = 0.03
     square: bool = False
+    known: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,18 @@ def surface_of(depth_m: Array, K: Array, cam2world: Array, matching: Matching) -
     return Surface(grid, K, cam2world, (depth_m.shape[0], depth_m.shape[1]), step)
 
 
-def visible(points: Array, other: Surface, matching: Matching) -> Array:
-    """Which world points (n, 3) are visible in `other`: (n,) bool. NaN points and pixels of unknown depth give False."""
+class Sight(IntEnum):
+    """How a point of one view appears in another."""
+
+    UNKNOWN = 0  # the point has no depth
+    OUTSIDE = 1
+    IN_HOLE = 2  # inside, where the other view has no depth
+    HIDDEN = 3
+    SEEN = 4
+
+
+def sights(points: Array, other: Surface, matching: Matching) -> Array:
+    """The `Sight` of world points (n, 3) in `other`: (n,) uint8."""
     local = (points - other.cam2world[:3, 3]) @ other.cam2world[:3, :3]
     height, width = other.size
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -99,22 +112,38 @@ def visible(points: Array, other: Surface, matching: Matching) -> Array:
     inside = (local[:, 2] > 0) & (x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5)
     depth = local[inside, 2]
     measured = other.depth_m[_nearest(y[inside], other, 0), _nearest(x[inside], other, 1)]
-    # Comparing with nan gives False.
-    result = np.zeros(len(points), dtype=np.bool_)
-    result[inside] = np.abs(measured - depth) < matching.absolute_m + matching.relative * depth
+    near = np.abs(measured - depth) < matching.absolute_m + matching.relative * depth
+    result = np.where(np.isnan(points[:, 0]), np.uint8(Sight.UNKNOWN), np.uint8(Sight.OUTSIDE))
+    result[inside] = np.where(np.isnan(measured), Sight.IN_HOLE, np.where(near, Sight.SEEN, Sight.HIDDEN))
     return result
 
 
+def share_seen(sight: Array, count: int, matching: Matching) -> Array:
+    """Share of seen points over the last axis of `sights`, of `count` points, estimated where depth has holes.
+
+    It is the share inside the other image, times the share seen among those that don't fall into a hole there: unknown
+    depth counts neither as seen nor as unseen. NaN where fewer than `matching.known` of all points, or of those inside,
+    tell.
+    """
+    outside, holes, hidden, seen = ((sight == kind).sum(axis=-1) for kind in list(Sight)[1:])
+    told, inside = hidden + seen, holes + hidden + seen
+    enough = (outside + told >= matching.known * count) & (told >= matching.known * inside) & (outside + told > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share: Array = inside / (outside + inside) * np.where(inside > 0, seen / told, 0)
+    return np.where(enough, share, np.nan)
+
+
 def surface_covisibility(surface1: Surface, surface2: Surface, matching: Matching) -> tuple[float, float]:
-    """Share of the grid points of 1 visible in 2, and of those of 2 visible in 1."""
-    return (
-        float(visible(surface1.points(), surface2, matching).sum()) / surface1.depth_m.size,
-        float(visible(surface2.points(), surface1, matching).sum()) / surface2.depth_m.size,
-    )
+    """Share of the grid points of 1 visible in 2, and of those of 2 visible in 1; see `share_seen`."""
+    shares = [
+        float(share_seen(sights(one.points(), other, matching), one.depth_m.size, matching))
+        for one, other in ((surface1, surface2), (surface2, surface1))
+    ]
+    return shares[0], shares[1]
 
 
 def frame_covisibility(frame1: PosedFrame, frame2: PosedFrame, matching: Matching | None = None) -> tuple[float, float]:
-    """Share of the pixels of frame 1 visible in frame 2, and the reverse; pixels without depth count as not visible.
+    """Share of the pixels of frame 1 visible in frame 2, and the reverse; see `share_seen`.
 
     Raises:
         DataError: a depth map can't be read.

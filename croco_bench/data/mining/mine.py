@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from croco_bench.data.mining.crops import write_crops
 from croco_bench.data.mining.report import draw_report, in_words, no_pairs, summarize
 from croco_bench.data.mining.selection import PairCriteria
 from croco_bench.data.mining.sequence import MiningSettings, Split, mine_sequence
+from croco_bench.data.pairs import SCENES
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
 from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
@@ -26,7 +28,7 @@ from croco_bench.files import atomic, exclusive_lock, fingerprint
 from croco_bench.progress import Bar, log
 
 # Increment when equal settings give other pairs.
-_VERSION = 1
+_VERSION = 2
 _SETTINGS, _LOCK = "settings.json", ".make-pairs.lock"
 
 
@@ -36,6 +38,7 @@ def make_pairs(
     *,
     every: int = 10,
     covisibility: tuple[float, float] = (0.35, 0.65),
+    tolerance: tuple[float, float] = (0.05, 0.03),
     per_frame: int = 4,
     per_sequence: int = 200,
     split: Split = "train",
@@ -47,17 +50,19 @@ def make_pairs(
 ) -> Path:
     """Writes `out/pairs.txt`, one pair per line, as two image paths relative to `source`; returns its path.
 
-    Other files: `pairs.json` (settings, root, fingerprint of the source, counts), `report.png`, `parts/` (one file per
-    finished sequence with co-visibility, baseline and rotation of its pairs), and with `crop` a training set `crops/` in
-    CroCo v2's layout. Both views of a pair are from one sequence. An interrupted call is resumed. The result doesn't depend
-    on the number of workers.
+    Other files: `scenes.txt` (the scene of each pair), `pairs.json` (settings, root, fingerprint of the source, counts),
+    `report.png`, `parts/` (one file per finished sequence with co-visibility, baseline and rotation of its pairs), and with
+    `crop` a training set `crops/` in CroCo v2's layout, with `scenes.txt` as well. Both views of a pair are from one
+    sequence. An interrupted call is resumed. The result doesn't depend on the number of workers.
 
     Args:
         source: posed RGB-D video in the layout of 7-Scenes or ScanNet.
         out: a new folder, or the folder of an earlier call.
         every: use every n-th frame.
         covisibility: range of the smaller share of co-visible pixels: of the central squares with `crop`, else of whole
-            images. Pixels of unknown depth count as not visible.
+            images. Where depth has holes the share is estimated from what is known; pairs of which too little is known
+            are left out.
+        tolerance: difference of depths up to which they are of one surface: metres, and in addition a share of the depth.
         per_frame: maximum number of pairs with one frame.
         per_sequence: maximum number of pairs per sequence, spread evenly over the range.
         split: sequences to use, where the source has lists; sequences in no list are always used.
@@ -76,7 +81,7 @@ def make_pairs(
     settings = MiningSettings(
         every=every,
         wanted=criteria,
-        matching=Matching(square=crop is not None),
+        matching=Matching(absolute_m=tolerance[0], relative=tolerance[1], square=crop is not None),
         split=split,
         seed=seed,
         focal_px=focal_px,
@@ -109,6 +114,12 @@ def _check(settings: MiningSettings) -> None:
     for name, count in counts.items():
         if count < 1:
             raise UsageError(f"--{name} is {count}", "give at least 1")
+    tolerance = (settings.matching.absolute_m, settings.matching.relative)
+    if not (min(tolerance) >= 0 < sum(tolerance) < math.inf):
+        raise UsageError(
+            f"a tolerance of {tolerance[0]:g} m + {tolerance[1]:g} of the depth",
+            "give two numbers from 0 on, not both 0, such as --tolerance 0.05 0.03",
+        )
     if not settings.focal_px > 0:
         raise UsageError(f"a focal length of {settings.focal_px:g} pixels is no camera", "give a number above 0")
 
@@ -138,11 +149,12 @@ def _mine(
         pairs = _pairs_of(parts)
         if not pairs:
             _clear(out)
-            raise no_pairs(source, parts, settings.wanted)
+            raise no_pairs(source, parts, settings)
         if settings.crop is not None:
             images = [(pair["images"][0], pair["images"][1]) for pair in pairs]
             with Bar("crops", len(images)) as bar:
                 write_crops(source, images, out / "crops", settings.crop, pool, bar.advance)
+            _write(out / "crops" / SCENES, _scene_lines(parts))
     return parts
 
 
@@ -173,6 +185,11 @@ def _pairs_of(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [pair for part in parts for pair in part["pairs"]]
 
 
+def _scene_lines(parts: Sequence[dict[str, Any]]) -> str:
+    """The scene of every pair, one a line."""
+    return "".join(f"{part['scene']}\n" for part in parts for _ in part["pairs"])
+
+
 def _write_results(
     source: Path, out: Path, parts: Sequence[dict[str, Any]], summary: dict[str, Any], *, square: bool
 ) -> None:
@@ -180,6 +197,7 @@ def _write_results(
     pairs = _pairs_of(parts)
     draw_report(out / "report.png", source, pairs, square=square, title=in_words(summary))
     _write(out / "pairs.json", json.dumps(summary, indent=2) + "\n")
+    _write(out / SCENES, _scene_lines(parts))
     _write(out / "pairs.txt", "".join(" ".join(pair["images"]) + "\n" for pair in pairs))
 
 
@@ -239,7 +257,7 @@ def _clear(out: Path) -> None:
     for folder in ("parts", "crops"):
         if (out / folder).is_dir():
             shutil.rmtree(out / folder)
-    for name in ("pairs.txt", "pairs.json", "report.png", _SETTINGS):
+    for name in ("pairs.txt", SCENES, "pairs.json", "report.png", _SETTINGS):
         (out / name).unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.mining.crops import middle_square
-from croco_bench.data.mining.selection import PairCriteria
+from croco_bench.data.mining.sequence import MiningSettings
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
@@ -51,23 +51,37 @@ def in_words(summary: dict[str, Any]) -> str:
     )
 
 
-def no_pairs(source: Path, parts: Sequence[dict[str, Any]], wanted: PairCriteria) -> DataError:
+def no_pairs(source: Path, parts: Sequence[dict[str, Any]], settings: MiningSettings) -> DataError:
     """The error for a mining without pairs, with the range of co-visibility of the frames."""
+    wanted = settings.wanted
     frames, asked = sum(part["frames"] for part in parts), f"co-visibility from {wanted.low:g} to {wanted.high:g}"
     ranges = [part["covisibility_seen"] for part in parts if part["covisibility_seen"]]
     if not ranges:
-        without = sum(part["frames_without_pose"] + part["frames_without_depth"] for part in parts)
+        poses, depths = (sum(part[f"frames_without_{kind}"] for part in parts) for kind in ("pose", "depth"))
         return DataError(
-            f"{source}: no pair has {asked}, as none of the {frames} frames looked at sees anything of another ({without} "
-            "more have no pose, or depth on less than half the image)",
-            "look at more frames",
+            f"{source}: no pair has {asked}, as none of the {frames} frames looked at sees anything of another ({poses} more "
+            f"have no pose, {depths} depth on less than half the image)",
+            _other_frames(settings, frames + poses + depths),
         )
     low, high = min(first for first, _ in ranges), max(last for _, last in ranges)
     estimated = sum(part["pairs_estimated"] for part in parts)
     return DataError(
         f"{source}: no pair has {asked}",
-        f"{estimated} pairs of {frames} frames had about {low:.2f} to {high:.2f}; choose "
-        "another range, or another step from frame to frame",
+        f"{estimated} pairs of {frames} frames had about {low:.2f} to {high:.2f}: choose another --covisibility or --every "
+        f"(now {settings.every})",
+    )
+
+
+def _other_frames(settings: MiningSettings, looked_at: int) -> str:
+    """Advice that can help where no frame sees anything of another."""
+    if settings.every > 1:
+        return f"look at more frames with a smaller --every (now {settings.every})"
+    if looked_at < 2:
+        return "pairs need at least two frames of one sequence"
+    absolute, relative = settings.matching.absolute_m, settings.matching.relative
+    return (
+        f"all frames were looked at: check that poses are camera-to-world in metres and depths in millimetres, or raise "
+        f"--tolerance (now {absolute:g} {relative:g})"
     )
 
 

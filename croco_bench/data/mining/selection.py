@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from croco_bench.data.mining.covisibility import Matching, Surface, surface_covisibility, visible
+from croco_bench.data.mining.covisibility import Matching, Surface, share_seen, sights, surface_covisibility
 from croco_bench.types import Array
 
 _LANDMARKS = 16
@@ -60,7 +60,8 @@ def select_pairs(
     near = (estimates >= criteria.low - _MARGIN) & (estimates <= criteria.high + _MARGIN)
     order = _interleaved(estimates[near], criteria)
     compared, kept = _compare(surfaces, candidates[near][order], criteria, matching)
-    seen_range = (float(estimates.min()), float(estimates.max())) if len(estimates) else None
+    known = estimates[np.isfinite(estimates)]
+    seen_range = (float(known.min()), float(known.max())) if len(known) else None
     return SelectedPairs(kept, len(estimates), compared, seen_range)
 
 
@@ -84,7 +85,8 @@ def _frusta_overlap(surfaces: list[Surface]) -> Array:
 
 
 def _estimates(surfaces: list[Surface], pairs: Array, matching: Matching) -> Array:
-    """Estimate (m,) of the smaller share of each pair (m, 2), from a few points of both frames."""
+    """Estimate (m,) of the smaller share of each pair (m, 2), from a few points of both frames; NaN where unknown."""
+    coarse = replace(matching, known=matching.known / 2)  # so that chance loses no pair
     result = np.ones(len(pairs))
     if not len(pairs):
         return result
@@ -93,8 +95,9 @@ def _estimates(surfaces: list[Surface], pairs: Array, matching: Matching) -> Arr
         order = np.argsort(pairs[:, target], kind="stable")
         for chunk in np.split(order, np.flatnonzero(np.diff(pairs[order, target])) + 1):
             sources = pairs[chunk, source]
-            seen = visible(points[sources].reshape(-1, 3), surfaces[pairs[chunk[0], target]], matching)
-            result[chunk] = np.minimum(result[chunk], seen.reshape(len(chunk), -1).mean(axis=1))
+            sight = sights(points[sources].reshape(-1, 3), surfaces[pairs[chunk[0], target]], matching)
+            shares = share_seen(sight.reshape(len(chunk), -1), _SAMPLES, coarse)
+            result[chunk] = np.minimum(result[chunk], shares)  # NaN stays
     return result
 
 
@@ -146,9 +149,10 @@ def _compare(
             continue
         compared += 1
         shares = surface_covisibility(surfaces[first], surfaces[second], matching)
-        if not criteria.low <= min(shares) <= criteria.high:
+        smaller = float(np.minimum(*shares))  # NaN, which no range holds, if either is
+        if not criteria.low <= smaller <= criteria.high:
             continue
-        number = int(_bin(min(shares), criteria))
+        number = int(_bin(smaller, criteria))
         if filled[number] < quota:
             filled[number] += 1
             kept.add((first, second, *shares))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +64,7 @@ def mine_sequence(source: Path, sequence: PosedSequence, path: Path, settings: M
         pairs.append(_pair(source, read, views, shares))
     part = {
         "sequence": sequence.name,
-        "scene": sequence.scene,
+        "scene": _place(sequence),
         "frames": len(read.frames),
         "frames_without_pose": read.without_pose,
         "frames_without_depth": read.without_depth,
@@ -75,6 +76,11 @@ def mine_sequence(source: Path, sequence: PosedSequence, path: Path, settings: M
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(part, indent=1) + "\n", encoding="utf-8")
     return f"{sequence.name}: {len(pairs)}"
+
+
+def _place(sequence: PosedSequence) -> str:
+    """The place that a sequence shows. ScanNet numbers the scans of one place: scene0000_00, scene0000_01."""
+    return re.sub(r"_\d\d$", "", sequence.scene) if sequence.layout == "ScanNet" else sequence.scene
 
 
 def _read(sequence: PosedSequence, settings: MiningSettings) -> _Frames:

@@ -1,6 +1,7 @@
 """Co-visibility of depth maps, compared with exact ray casting."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,31 @@ def test_covisibility_has_a_direction_and_knows_what_is_unknown(tmp_path: Path) 
             depth[:48] = 0
         cv2.imwrite(str(tmp_path / f"{number}.png"), depth)
         frames.append(PosedFrame(tmp_path, tmp_path / f"{number}.png", K, pose, (96, 128)))
-    # Half of the near view is unknown, and so is what of the far view it would have seen.
-    assert frame_covisibility(frames[0], frames[1]) == pytest.approx((0.125, 0.5), abs=0.01)
+    # Half of the near view is unknown: the other half speaks for it.
+    assert frame_covisibility(frames[0], frames[1]) == pytest.approx((0.25, 1), abs=0.01)
     assert frame_covisibility(frames[0], frames[0]) == (1, 1)
-    assert frame_covisibility(frames[1], frames[1]) == (0.5, 0.5)
+    assert frame_covisibility(frames[1], frames[1]) == (1, 1)
     near = surface_of(frames[1].depth_m(), K, frames[1].cam2world, MATCHING)
     assert near.valid == 0.5 and np.isnan(near.sample_points(100)[:, 0]).mean() == pytest.approx(0.5, abs=0.02)
     behind = PosedFrame(tmp_path, frames[0].depth, K, np.diag([-1.0, 1, -1, 1]), (96, 128))
     assert frame_covisibility(frames[0], behind) == (0, 0)
+
+
+def test_holes_in_depth_hardly_move_the_share() -> None:
+    """Random holes leave a sample of the view; where it is too small, no share is given."""
+    rng = np.random.default_rng(0)
+    for scene, *cameras in some_pairs(2):
+        whole = surface_covisibility(surface(scene, cameras[0]), surface(scene, cameras[1]), MATCHING)
+        one, other = (
+            surface_of(with_holes(depth_of(scene, camera), 0.4, rng), camera.K, camera.cam2world, MATCHING)
+            for camera in cameras
+        )
+        assert surface_covisibility(one, other, MATCHING) == pytest.approx(whole, abs=0.03)
+        assert np.isnan(surface_covisibility(one, other, replace(MATCHING, known=0.7))).all()
+
+
+def with_holes(depth: Any, share: float, rng: np.random.Generator) -> Any:
+    return np.where(rng.random(depth.shape) < share, np.float32(np.nan), depth)
 
 
 def test_middle_squares_are_compared_as_if_cut_out() -> None:
