@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from croco_bench.data.formats.images import read_gray
 from croco_bench.data.miniatures.seven_scenes import SevenScenesMini, write_sevenscenes
 from croco_bench.data.mining.mine import make_pairs
 from croco_bench.data.pairs import open_pairs
@@ -79,7 +80,7 @@ def test_where_depth_has_holes_no_view_is_paired_with_itself(rooms: Path, tmp_pa
     source = tmp_path / "source"
     shutil.copytree(rooms, source)
     for path in source.rglob("*.depth.png"):
-        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        depth = read_gray(path, np.uint16).copy()
         depth[:, 36:] = 0
         cv2.imwrite(str(path), depth)
     make_pairs(source, tmp_path / "out", **QUICK)
