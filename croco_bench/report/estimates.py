@@ -1,0 +1,105 @@
+"""Intervals of the values of a column, and differences between its backbones. See `croco_bench.tables.comparison`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import isfinite
+
+from croco_bench.errors import BenchError
+from croco_bench.tables.cells import Cell
+from croco_bench.tables.columns import Column
+from croco_bench.tables.comparison.difference import Difference, interval_of_mean, paired_difference
+from croco_bench.tables.comparison.multiple import holm
+from croco_bench.tables.comparison.scores import SeedScores, load_column
+from croco_bench.tables.layout import Grid, Row
+
+Interval = tuple[float, float]
+# An interval over fewer images says little.
+_MIN_IMAGES = 10
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The first backbone's mean minus the second one's, in the metric's unit; `p_value` is Holm's."""
+
+    difference: Difference
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What is known of a column beside its values.
+
+    Attributes:
+        intervals: label of a row -> 95 % interval over images and seeds.
+        pairs: labels of two rows -> their difference, in the order of the rows.
+        reason: why there are no differences, where there could be some; else empty.
+    """
+
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    pairs: Mapping[tuple[str, str], Pair] = field(default_factory=dict)
+    reason: str = ""
+
+
+def estimates(grid: Grid) -> dict[str, Estimates]:
+    """Of each column of a grid, by the column's key."""
+    return {column.key: _of_column(grid.measured, column) for column in grid.columns}
+
+
+def _of_column(rows: Sequence[Row], column: Column) -> Estimates:
+    cells = {row.label: row.cells[column.key] for row in rows if column.key in row.cells}
+    known = {label: cell.interval for label, cell in cells.items() if cell.interval is not None}
+    alike = [row for row in rows if not row.differences and row.label in cells and cells[row.label].runs]
+    try:
+        scores = _load({row.label: cells[row.label] for row in alike}, column) if alike else {}
+    except BenchError as error:
+        scores, reason = {}, str(error)
+    else:
+        reason = ""
+    for label in cells.keys() - scores.keys():
+        scores |= _load_alone(label, cells[label], column)
+    known |= {label: interval for label, one in scores.items() if (interval := _interval(one)) is not None}
+    missing = {label: _recorded(cell, column) for label, cell in cells.items() if label not in known}
+    known |= {label: interval for label, interval in missing.items() if interval is not None}
+    return Estimates(known, {} if reason else _pairs(alike, scores), reason if len(alike) > 1 else "")
+
+
+def _load(cells: Mapping[str, Cell], column: Column) -> dict[str, SeedScores]:
+    return load_column({label: cell.runs for label, cell in cells.items()}, column.metric.name)
+
+
+def _load_alone(label: str, cell: Cell, column: Column) -> dict[str, SeedScores]:
+    """The scores of one row; nothing where there are none."""
+    try:
+        return _load({label: cell}, column) if cell.runs else {}
+    except BenchError:
+        return {}
+
+
+def _interval(scores: SeedScores) -> Interval | None:
+    ci95 = interval_of_mean(scores).ci95
+    return ci95 if len(scores.blocks) >= _MIN_IMAGES and all(map(isfinite, ci95)) else None
+
+
+def _recorded(cell: Cell, column: Column) -> Interval | None:
+    """The interval that a single run recorded."""
+    return cell.runs[0].result.metrics[column.metric.name].ci95 if len(cell.runs) == 1 else None
+
+
+def _pairs(rows: Sequence[Row], scores: Mapping[str, SeedScores]) -> dict[tuple[str, str], Pair]:
+    """All pairs. Holm's correction is over the pairs of ranked backbones, as in the table, and over all others apart."""
+    ranked = {row.label for row in rows if row.ranked}
+    every = list(combinations([row.label for row in rows], 2))
+    found = {}
+    for among in (True, False):
+        chosen = [(one, two) for one, two in every if ({one, two} <= ranked) is among]
+        differences = [paired_difference(scores[one], scores[two], resamples=0) for one, two in chosen]
+        adjusted = holm([difference.p_value for difference in differences])
+        found |= {
+            pair: Pair(difference, p)
+            for pair, difference, p in zip(chosen, differences, adjusted, strict=True)
+            if difference.images >= _MIN_IMAGES and all(map(isfinite, difference.ci95))
+        }
+    return found

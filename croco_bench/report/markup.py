@@ -1,0 +1,79 @@
+"""HTML and SVG from elements. Every string is escaped by `escape`, unless it is markup that was built here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html import escape as escape_characters
+
+# Characters that no text of a page needs: control characters, halves of surrogate pairs, and those that reverse the
+# direction of the text after them.
+_UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_VOID = frozenset({"br", "col", "img", "input", "link", "meta"})
+
+Attribute = str | int | float | bool | None
+
+
+class Markup(str):
+    """Text of a page in which everything is escaped."""
+
+    __slots__ = ()
+
+
+def escape(text: str) -> Markup:
+    """Text that a browser shows as it is, between tags and in attributes; markup stays as it is."""
+    if isinstance(text, Markup):
+        return text
+    return Markup(escape_characters(_UNWANTED.sub("\ufffd", text), quote=True))
+
+
+def join(parts: Iterable[str], between: str = "") -> Markup:
+    """Parts one after the other, each escaped."""
+    return Markup(escape(between).join(escape(part) for part in parts))
+
+
+def element(name: str, /, *children: str, **attributes: Attribute) -> Markup:
+    """`<name attributes>children</name>`.
+
+    Args:
+        name: of the element.
+        children: escaped.
+        attributes: None and False are left out, True stands without a value; `class_` is `class`, `data_task` `data-task`.
+    """
+    words = [name, *(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))]
+    start = f"<{' '.join(words)}>"
+    return Markup(start if name in _VOID else f"{start}{join(children)}</{name}>")
+
+
+def link(url: str, *children: str) -> Markup:
+    """A link to another page; only the text if the address is of another kind than https or http."""
+    if not re.match(r"https?://", url):
+        return join(children)
+    return element("a", *children, href=url, rel="noopener noreferrer")
+
+
+def with_links(text: str) -> Markup:
+    """Text with its web addresses made into links."""
+    words = []
+    for word in text.split(" "):
+        bare = word.rstrip(".;,)")
+        words.append(join([link(bare, bare), word[len(bare) :]]))
+    return join(words, " ")
+
+
+def table(heads: Iterable[str], lines: Iterable[Iterable[str]], **attributes: Attribute) -> Markup:
+    """A table of words and numbers: cells that are `td` elements already are taken as they are."""
+    head = element("tr", *(element("th", text, scope="col") for text in heads))
+    rows = [element("tr", *(_cell(item) for item in line)) for line in lines]
+    return element("table", element("thead", head), element("tbody", *rows), **attributes)
+
+
+def _cell(item: str) -> Markup:
+    if isinstance(item, Markup) and item.startswith("<td"):
+        return item
+    return element("td", item)
+
+
+def _attribute(key: str, value: Attribute) -> str:
+    name = key.removesuffix("_").replace("_", "-")
+    return name if value is True else f'{name}="{escape(str(value))}"'

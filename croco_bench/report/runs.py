@@ -1,0 +1,191 @@
+"""The runs behind the numbers of a page: pictures, curves, metrics, cost, settings and deviations of each, folded."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from croco_bench.records.changes import recipe_label
+from croco_bench.records.schema import MetricValue, Result
+from croco_bench.records.store import ResultFile
+from croco_bench.report import curves
+from croco_bench.report.anchors import Anchors
+from croco_bench.report.markup import Markup, element, escape, join, table, with_links
+from croco_bench.report.pictures import Pictures
+from croco_bench.tables.render import MISSING
+
+
+def section(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> Markup:
+    """All runs, by recipe and task; nothing without runs."""
+    if not files:
+        return Markup()
+    by_task: dict[tuple[str, bool, str], list[ResultFile]] = defaultdict(list)
+    for file in files:
+        by_task[file.result.recipe.name, file.result.dataset.miniature, file.result.task.name].append(file)
+    groups = [_task(several, anchors, pictures) for _, several in sorted(by_task.items())]
+    lead = element("p", "A number in a table leads to the first of its runs.", class_="facts")
+    return element("section", element("h2", "Runs"), lead, *groups, id="runs")
+
+
+def _task(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> Markup:
+    """The runs of one recipe and task, whose curves share their axes."""
+    first = files[0].result
+    drawn = curves.read_all(files)
+    axes = curves.frames(drawn.values())
+    count = f"{len(files)} run{'s' if len(files) > 1 else ''}"
+    facts = [first.recipe.name, "miniature"] if first.dataset.miniature else [first.recipe.name]
+    title = element("summary", element("b", first.task.name), " ", _facts([", ".join(facts), count]))
+    ordered = sorted(files, key=lambda file: (file.result.model.name, file.result.seed))
+    runs = [
+        _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes))
+        for file in ordered
+    ]
+    cost = _cost(ordered)
+    return element(
+        "details", title, cost, *runs, class_="group", data_task=first.task.name, data_recipe=first.recipe.name
+    )
+
+
+def _run(file: ResultFile, anchors: Anchors, picture: Markup, charts: Markup) -> Markup:
+    result = file.result
+    name, metric = next(iter(result.metrics.items()))
+    headline = f"{name} {metric.value:.4g} {metric.unit}".rstrip()
+    title = element(
+        "summary",
+        element("b", element("bdi", result.model.name)),
+        f" seed {result.seed} ",
+        _facts([headline, *_apart(result)]),
+    )
+    deviations = [element("li", with_links(text)) for text in result.protocol.deviations]
+    told = [
+        element("h4", "Protocol"),
+        element("p", "Follows ", with_links(result.protocol.citation)),
+        element("p", "It deviates from that in:" if deviations else "No deviation is recorded."),
+        element("ul", *deviations) if deviations else Markup(),
+    ]
+    numbers = [_metrics(result.metrics), _breakdown(file.paths.breakdown)]
+    looks = element("div", picture, element("div", charts, *numbers), class_="run-body")
+    parts = [looks, *told, _origin(result), _settings(result)]
+    return element(
+        "details",
+        title,
+        *parts,
+        class_="run",
+        id=anchors[file.paths.json],
+        data_backbone=result.model.name,
+        data_task=result.task.name,
+        data_recipe=result.recipe.name,
+    )
+
+
+def _apart(result: Result) -> list[str]:
+    """What a reader should know before the run is opened."""
+    label, data = recipe_label(result), result.dataset
+    found = [] if label == result.recipe.name else [f"recipe {label}"]
+    if data.images < data.images_available:
+        found.append(f"{data.images} of {data.images_available} images")
+    return found
+
+
+def _facts(words: Iterable[str]) -> Markup:
+    return element("span", join(words, " · "), class_="facts")
+
+
+def _metrics(metrics: Mapping[str, MetricValue]) -> Markup:
+    """Every metric with its interval, and the value of the last weights beside that of the selected ones."""
+    lines = [
+        [name, _number(metric), _bounds(metric), _number(metrics.get(f"last/{name}")), metric.unit, _better(metric)]
+        for name, metric in metrics.items()
+        if not name.startswith("last/")
+    ]
+    heads = ("metric", "value", "95 % interval", "last weights", "unit", "better")
+    return element("div", table(heads, lines, class_="metrics"), class_="wide", tabindex=0)
+
+
+def _number(metric: MetricValue | None) -> str:
+    return MISSING if metric is None else f"{metric.value:.4g}"
+
+
+def _bounds(metric: MetricValue) -> str:
+    return f"{metric.ci95[0]:.4g} to {metric.ci95[1]:.4g}" if metric.ci95 else MISSING
+
+
+def _better(metric: MetricValue) -> str:
+    return "higher" if metric.higher_is_better else "lower"
+
+
+def _breakdown(path: Path) -> Markup:
+    """The finer numbers of a run, folded; nothing where there are none."""
+    try:
+        heads, *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError, csv.Error):  # no file, no line, or no text
+        return Markup()
+    content = table(heads, ([_finer(text) for text in line] for line in lines))
+    box = element("div", content, class_="wide", tabindex=0)
+    return element("details", element("summary", "breakdown"), box)
+
+
+def _finer(text: str) -> Markup:
+    """A cell of words or of a number."""
+    try:
+        return element("td", f"{float(text):.4g}", data_value=text)
+    except ValueError:
+        return element("td", text or MISSING, data_value="")
+
+
+def _cost(files: Sequence[ResultFile]) -> Markup:
+    """What each run took, folded."""
+    heads = ("backbone", "seed", "parameters", "training", "images/s", "evaluation", "peak memory", "device")
+    lines = []
+    for file in files:
+        result, timing = file.result, file.result.timing
+        speed = f"{timing.images_per_s:.1f}" if timing.images_per_s else MISSING
+        memory = f"{timing.peak_memory_mb:,.0f} MB" if timing.peak_memory_mb else MISSING
+        parameters = f"{result.model.parameters:,}" if result.model.parameters else MISSING
+        counts = [parameters, duration(timing.train_s), speed, duration(timing.eval_s), memory]
+        lines.append([result.model.name, str(result.seed), *counts, result.environment.device])
+    content = element("div", table(heads, lines), class_="wide", tabindex=0)
+    return element("details", element("summary", "cost of these runs"), content, class_="cost")
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3.5 min` or `2.1 h`; a dash for none."""
+    if not seconds:
+        return MISSING
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _origin(result: Result) -> Markup:
+    """Where the weights come from, what was scored, and on what machine."""
+    model, data, env = result.model, result.dataset, result.environment
+    chosen = result.selected
+    commit = f", commit {env.git[:10]}{' with changes' if env.dirty else ''}" if env.git else ""
+    pairs = [
+        ("weights", f"{model.source} ({model.family})"),
+        ("SHA-256", model.sha256 or "none: not a file"),
+        ("data", f"{data.name} {data.split}, {data.images} of {data.images_available} images"),
+        ("selected", f"step {chosen.step}, by {chosen.metric} on {chosen.split}" if chosen else ""),
+        ("cost", _spent(result)),
+        ("ran on", f"{env.device}, {env.precision}, processes: {env.processes}"),
+        ("with", f"croco-bench {env.croco_bench}{commit}, torch {env.torch}, timm {env.timm}, Python {env.python}"),
+        ("finished", f"{result.finished:%Y-%m-%d %H:%M} UTC"),
+    ]
+    return element("dl", *(join([element("dt", what), element("dd", said)]) for what, said in pairs if said))
+
+
+def _spent(result: Result) -> str:
+    timing = result.timing
+    return (
+        f"{result.model.parameters:,} parameters with the head; {duration(timing.train_s)} training at "
+        f"{timing.images_per_s:.1f} images/s; {duration(timing.eval_s)} evaluation; {timing.peak_memory_mb:,.0f} MB at most"
+    )
+
+
+def _settings(result: Result) -> Markup:
+    text = escape(json.dumps(result.settings, indent=1, ensure_ascii=False))
+    return element("details", element("summary", "settings"), element("pre", text, tabindex=0))
