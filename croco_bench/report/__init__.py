@@ -12,7 +12,7 @@ from croco_bench.report import comparing, overview, runs
 from croco_bench.report.anchors import anchors, runs_of
 from croco_bench.report.estimates import estimates
 from croco_bench.report.filters import controls
-from croco_bench.report.markup import Markup, element, join
+from croco_bench.report.markup import Markup, element
 from croco_bench.report.overview import Table
 from croco_bench.report.pictures import Pictures
 from croco_bench.tables.layout import Grid

@@ -12,6 +12,8 @@ from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column
 from croco_bench.tables.layout import Grid, Row
 
+# Key of a column -> label of a measured row -> interval.
+Intervals = Mapping[str, Mapping[str, Interval]]
 _WIDTH, _HEIGHT, _MARGIN = 96, 12, 5
 
 
@@ -37,12 +39,12 @@ class Scale:
         return cls(min(found), max(found))
 
 
-def scales(grid: Grid, intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, Scale]:
+def scales(grid: Grid, intervals: Intervals) -> dict[str, Scale]:
     """The scale of each column that has values, by the column's key.
 
     Args:
         grid: values.
-        intervals: key of a column -> label of a measured row -> interval.
+        intervals: of measured values.
     """
     found = {}
     for column in grid.columns:
@@ -62,7 +64,7 @@ def _possible(values: Iterable[float], column: Column) -> Scale:
     return Scale(0.0 if found.low >= 0.0 else -inf, highest)
 
 
-def interval_of(row: Row, column: Column, intervals: Mapping[str, Mapping[str, Interval]]) -> Interval | None:
+def interval_of(row: Row, column: Column, intervals: Intervals) -> Interval | None:
     """The interval of a measured value; published ones have none, unless their cell has one of its own."""
     if row.source is None and row.label in intervals.get(column.key, {}):
         return intervals[column.key][row.label]
@@ -78,8 +80,8 @@ def dot(cell: Cell, interval: Interval | None, scale: Scale) -> Markup:
     if interval is not None:
         parts.append(_line("whisker", scale.place(interval[0]), scale.place(interval[1])))
     parts.append(element("circle", cx=_x(scale.place(cell.value)), cy=_HEIGHT / 2, r=3))
-    size = {"width": _WIDTH, "height": _HEIGHT, "viewBox": f"0 0 {_WIDTH} {_HEIGHT}"}
-    return element("svg", *parts, class_="dot", aria_hidden="true", **size)
+    size = f"0 0 {_WIDTH} {_HEIGHT}"
+    return element("svg", *parts, class_="dot", aria_hidden="true", viewBox=size, width=_WIDTH, height=_HEIGHT)
 
 
 def _line(kind: str, start: float, end: float) -> Markup:

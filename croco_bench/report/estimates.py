@@ -92,7 +92,7 @@ def _pairs(rows: Sequence[Row], scores: Mapping[str, SeedScores]) -> dict[tuple[
     """All pairs. Holm's correction is over the pairs of ranked backbones, as in the table, and over all others apart."""
     ranked = {row.label for row in rows if row.ranked}
     every = list(combinations([row.label for row in rows], 2))
-    found = {}
+    found: dict[tuple[str, str], Pair] = {}
     for among in (True, False):
         chosen = [(one, two) for one, two in every if ({one, two} <= ranked) is among]
         differences = [paired_difference(scores[one], scores[two], resamples=0) for one, two in chosen]

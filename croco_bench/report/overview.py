@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from croco_bench.report.anchors import Anchors
-from croco_bench.report.dots import Scale, dot, interval_of, scales
-from croco_bench.report.estimates import Estimates
+from croco_bench.report.dots import Intervals, Scale, dot, interval_of, scales
+from croco_bench.report.estimates import Estimates, Interval
 from croco_bench.report.markup import Markup, element, join, link, with_links
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column
@@ -93,9 +93,7 @@ def _divider(kind: str, grid: Grid) -> list[Markup]:
     return [element("tr", element("th", text, scope="rowgroup", colspan=len(grid.columns) + 1), class_="divider")]
 
 
-def _row(
-    row: Row, table: Table, found: dict[str, Scale], intervals: dict[str, dict[str, tuple[float, float]]]
-) -> Markup:
+def _row(row: Row, table: Table, found: dict[str, Scale], intervals: Intervals) -> Markup:
     name = [element("bdi", row.name, class_="name")]
     if row.source is not None:
         name.append(link(table.grid.sources[row.source - 1].url, f"[{row.source}]"))
@@ -113,7 +111,7 @@ def _row(
     return element("tr", head, *cells, data_backbone=row.name, data_label=row.label, data_kind=row.kind)
 
 
-def _cell(cell: Cell, column: Column, interval: tuple[float, float] | None, scale: Scale, anchors: Anchors) -> Markup:
+def _cell(cell: Cell, column: Column, interval: Interval | None, scale: Scale, anchors: Anchors) -> Markup:
     value, _, rest = number(cell, column).partition(" ")
     runs = [anchors[file.paths.json] for file in cell.runs]
     target = f"#{runs[0]}" if runs else None
@@ -131,7 +129,7 @@ def _cell(cell: Cell, column: Column, interval: tuple[float, float] | None, scal
     )
 
 
-def _told(interval: tuple[float, float] | None, column: Column) -> str | None:
+def _told(interval: Interval | None, column: Column) -> str | None:
     if interval is None:
         return None
     low, high = (f"{bound * column.scale:.{column.metric.digits}f}" for bound in interval)
