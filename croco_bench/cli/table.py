@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from croco_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from croco_bench import tables
 
 Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
 EXAMPLES = """
@@ -15,7 +19,7 @@ Examples:
 
   croco-bench table --results results --recipe mini
 
-  croco-bench table --format html --out table.html
+  croco-bench table --format html --out table.html          a page to sort, filter and compare in; --pictures for whole sheets
 
   croco-bench table --published                     all numbers that papers reported, by task
 
@@ -54,11 +58,15 @@ def table(
     ] = True,
     limited: Annotated[bool, typer.Option("--limited", help="Also runs that saw only part of the test split.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures", help="With --format html: put whole contact sheets into a folder beside the page."),
+    ] = False,
 ) -> None:
     """Set all results beside the published numbers."""
-    from croco_bench import report, tables
+    from croco_bench import tables
 
-    text_format = report.page if format == "html" else format
+    text_format = _text_format(format, out, pictures=pictures)
     folders, extra = results or [Path("results")], published_dir or []
     if like is not None or (published and results is None):
         if against is not None or published is False:
@@ -80,6 +88,19 @@ def table(
             published_folders=extra,
         )
     _write(text, out)
+
+
+def _text_format(format: Format, out: Path | None, *, pictures: bool) -> tables.Format | tables.Renderer:
+    """What makes the text; of a page, with a folder for its pictures."""
+    if format != "html":
+        if pictures:
+            raise UsageError("--pictures belongs to a page", "give --format html, too")
+        return format
+    if pictures and out is None:
+        raise UsageError("--pictures needs a place for the pictures, beside the page", "name the page with --out")
+    from croco_bench import report  # slow to import, and rarely asked for
+
+    return partial(report.page, pictures=out.with_name(f"{out.stem}-pictures") if out and pictures else None)
 
 
 def _write(text: str, out: Path | None) -> None:

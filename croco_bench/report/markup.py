@@ -40,7 +40,9 @@ def element(name: str, /, *children: str, **attributes: Attribute) -> Markup:
         children: escaped.
         attributes: None and False are left out, True stands without a value; `class_` is `class`, `data_task` `data-task`.
     """
-    words = [name, *(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))]
+    # By identity: 0 equals False, but `tabindex="0"` stays.
+    kept = {key: value for key, value in attributes.items() if value is not None and value is not False}
+    words = [name, *(_attribute(key, value) for key, value in kept.items())]
     start = f"<{' '.join(words)}>"
     return Markup(start if name in _VOID else f"{start}{join(children)}</{name}>")
 

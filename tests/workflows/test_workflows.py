@@ -45,5 +45,5 @@ def test_the_demo_prints_a_table_and_writes_a_page(
         assert "recipe smoke" in output.out and "79.6" in output.out
     assert output.err.count("already done") == 5
     page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/webp;base64,") == 5
     assert all(name in page for name in ("random", *zoo.packaged()))
