@@ -8,6 +8,7 @@ from itertools import combinations
 from math import isfinite
 
 from croco_bench.errors import BenchError
+from croco_bench.metrics.meter import FEWEST_IMAGES
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column
 from croco_bench.tables.comparison.difference import Difference, interval_of_mean, paired_difference
@@ -16,8 +17,6 @@ from croco_bench.tables.comparison.scores import SeedScores, load_column
 from croco_bench.tables.layout import Grid, Row
 
 Interval = tuple[float, float]
-# An interval over fewer images says little.
-_MIN_IMAGES = 10
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _load_alone(label: str, cell: Cell, column: Column) -> dict[str, SeedScores]
 
 def _interval(scores: SeedScores) -> Interval | None:
     ci95 = interval_of_mean(scores).ci95
-    return ci95 if len(scores.blocks) >= _MIN_IMAGES and all(map(isfinite, ci95)) else None
+    return ci95 if len(scores.blocks) >= FEWEST_IMAGES and all(map(isfinite, ci95)) else None
 
 
 def _recorded(cell: Cell, column: Column) -> Interval | None:
@@ -100,6 +99,6 @@ def _pairs(rows: Sequence[Row], scores: Mapping[str, SeedScores]) -> dict[tuple[
         found |= {
             pair: Pair(difference, p)
             for pair, difference, p in zip(chosen, differences, adjusted, strict=True)
-            if difference.images >= _MIN_IMAGES and all(map(isfinite, difference.ci95))
+            if difference.images >= FEWEST_IMAGES and all(map(isfinite, difference.ci95))
         }
     return found

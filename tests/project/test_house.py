@@ -55,7 +55,7 @@ ALLOWED = {
     "tables.text": "",
     "tables.comparison": "errors metrics records registry types",
     "tables": "backbones errors metrics records registry tables.comparison tables.text",
-    "report": "engine errors files records tables tables.comparison",
+    "report": "engine errors files metrics records tables tables.comparison",
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress"
     " records registry seeding types",
