@@ -1,13 +1,14 @@
-"""Tasks and heads by name, without importing their implementations. Imports no torch.
+"""Tasks, heads and backbones of code by name, without importing their implementations. Imports no torch.
 
-A distribution registers its tasks and heads by entry points: the group `croco_bench.tasks` names a dict of name ->
-`TaskCard`, the group `croco_bench.heads` a dict of name -> `HeadCard`. The built-in ones are registered the same way.
+A distribution announces what it adds by entry points, each of which names a dict of name -> card: the group
+`croco_bench.tasks` of `TaskCard`, `croco_bench.heads` of `HeadCard`, `croco_bench.backbones` of `BackboneCard`. The built-in
+tasks and heads are announced the same way. `announced` reads any such group.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from croco_bench.errors import BenchError, UsageError, unknown
 from croco_bench.metrics import Metric
+from croco_bench.progress import log
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,25 @@ class HeadCard:
     summary: str
 
 
-Card = TypeVar("Card", TaskCard, HeadCard)
+@dataclass(frozen=True)
+class BackboneCard:
+    """Catalogue entry of a backbone whose code another distribution brings.
+
+    Attributes:
+        target: "module:name" of a `Backbone` class or a function that returns one. It is called with `image_size=(H, W)`, or
+            without arguments if it takes none of this name.
+        summary: one line for `croco-bench models`.
+        license: of the weights.
+        training_data: the datasets that the weights were trained on; None: unknown.
+    """
+
+    target: str
+    summary: str
+    license: str = "unknown"
+    training_data: tuple[str, ...] | None = None
+
+
+Card = TypeVar("Card", TaskCard, HeadCard, BackboneCard)
 
 
 @dataclass(frozen=True)
@@ -68,45 +88,65 @@ class Entry(Generic[Card]):
 
     def load(self) -> Any:
         """Imports the target and returns it."""
-        return _load(self.card.target)
+        return load_object(self.card.target)
 
     def load_reduction(self) -> Any:
         """Imports the `reduction` of a task that has one."""
         assert isinstance(self.card, TaskCard) and self.card.reduction, "metrics are means over images"
-        return _load(self.card.reduction)
+        return load_object(self.card.reduction)
 
 
-def _load(target: str) -> Any:
-    """ "module:name" -> the object."""
+def load_object(target: str) -> Any:
+    """ "module:name" -> the object.
+
+    Raises:
+        UsageError: the module can't be imported, or has no such name.
+    """
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # foreign code may fail in any way
+        raise UsageError(f"{target} can't be imported: {type(error).__name__}: {error}") from error
+
+
+def announced(group: str, kind: str, points: Iterable[EntryPoint] | None = None) -> Iterator[tuple[str, str, Any]]:
+    """(name, distribution, object) of everything that installed distributions announce in a group of entry points.
+
+    What can't be imported is reported on stderr and left out.
+
+    Args:
+        group: of entry points; each names a mapping of name -> object.
+        kind: what the objects are, for messages.
+        points: the entry points; default: the installed ones.
+
+    Raises:
+        BenchError: two distributions announce the same name.
+    """
+    owners: dict[str, str] = {}
+    for point in entry_points(group=group) if points is None else points:
+        distribution = point.dist.name if point.dist else "unknown distribution"
+        try:
+            items = dict(point.load())
+        except Exception as error:  # foreign code may fail in any way
+            log(f"the {kind}s of {distribution} ({point.value}) are left out, as they can't be imported: {error}")
+            continue
+        for name, item in items.items():
+            if name in owners:
+                raise BenchError(
+                    f"{kind} {name!r} is announced by both {owners[name]} and {distribution}",
+                    "rename one or uninstall one",
+                )
+            owners[name] = distribution
+            yield name, distribution, item
 
 
 class Registry(Generic[Card]):
-    """All tasks or all heads by name. Two entries with one name are an error; unknown names get suggestions."""
+    """All tasks, heads or backbones by name. Two with one name are an error; unknown names get suggestions."""
 
     def __init__(self, kind: str, points: Iterable[EntryPoint]) -> None:
         self.kind = kind
-        self._entries: dict[str, Entry[Card]] = {}
-        for point in points:
-            self._announce(point)
-
-    def _announce(self, point: EntryPoint) -> None:
-        distribution = point.dist.name if point.dist else "unknown distribution"
-        try:
-            catalogue: Mapping[str, Card] = point.load()
-        except Exception as error:
-            raise BenchError(
-                f"the {self.kind}s announced by {distribution} ({point.value}) can't be imported: {error}",
-                f"repair or uninstall {distribution}",
-            ) from error
-        for name, card in catalogue.items():
-            if name in self._entries:
-                raise BenchError(
-                    f"{self.kind} {name!r} is announced by both {self._entries[name].distribution} and {distribution}",
-                    "rename one or uninstall one",
-                )
-            self._entries[name] = Entry(name, card, distribution)
+        found = announced("", kind, points)
+        self._entries: dict[str, Entry[Card]] = {name: Entry(name, card, origin) for name, origin, card in found}
 
     def __getitem__(self, name: str) -> Entry[Card]:
         if name not in self._entries:
@@ -119,7 +159,10 @@ class Registry(Generic[Card]):
             return UsageError(f"{name!r} is a group of {len(shared)} tasks", f"name one: {', '.join(shared)}")
         return unknown(self.kind, name, self._entries)
 
-    def __iter__(self) -> Any:
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[Entry[Card]]:
         return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
 
     def __len__(self) -> int:
@@ -149,3 +192,9 @@ def members(name: str) -> list[str]:
 def heads() -> Registry[HeadCard]:
     """All installed heads."""
     return Registry[HeadCard]("head", entry_points(group="croco_bench.heads"))
+
+
+@cache
+def backbones() -> Registry[BackboneCard]:
+    """All backbones whose code an installed distribution brings."""
+    return Registry[BackboneCard]("backbone", entry_points(group="croco_bench.backbones"))

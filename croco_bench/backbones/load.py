@@ -9,10 +9,18 @@ from typing import Any
 import timm
 import torch
 
+from croco_bench import registry
+from croco_bench.backbones import own_code
 from croco_bench.backbones.formats import State, recognize
 from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.locate import CheckpointSource, locate, parse_source
-from croco_bench.backbones.networks.architecture import ARCHITECTURES, Architecture, TimmNetwork, parse_random
+from croco_bench.backbones.networks.architecture import (
+    ARCHITECTURES,
+    Architecture,
+    CodeNetwork,
+    TimmNetwork,
+    parse_random,
+)
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.paired import TimmPair
@@ -32,16 +40,23 @@ NO_FACTS = BackboneFacts()
 
 
 def load_backbone(
-    ckpt: str | Path, *, image_size: int | Size = 224, name: str | None = None, facts: BackboneFacts = NO_FACTS
+    ckpt: str | Path | Backbone,
+    *,
+    image_size: int | Size | None = None,
+    name: str | None = None,
+    facts: BackboneFacts = NO_FACTS,
 ) -> Backbone:
     """A pre-trained backbone, in eval mode, on the CPU, in float32.
 
     Args:
         ckpt: a file of any format below, a URL, `hf://repo/file`, `timm:NAME`, `timm:NAME@FILE` (a file's weights in a
-            network of timm), `random:ARCH[@SEED]`, or a name of the zoo. Formats are recognised from content: CroCo v1
-            and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, MAE (pre-trained, fine-tuned, probed), MultiMAE (own
-            format and timm export), plain and DINO ViTs, CLIP, BEiT, EVA, and fine-tuned files of this project.
-        image_size: of the images to encode, an int or (H, W) in pixels; position tables are resampled once for it.
+            network of timm), `python:MODULE:NAME[@FILE]` (code of your own, which is imported), `random:ARCH[@SEED]`, a
+            name of the zoo or of an installed backbone, or a `Backbone` that you made, which is checked and returned.
+            Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, MAE
+            (pre-trained, fine-tuned, probed), MultiMAE (own format and timm export), plain and DINO ViTs, CLIP, BEiT, EVA,
+            and fine-tuned files of this project.
+        image_size: of the images to encode, an int or (H, W) in pixels; position tables are resampled once for it. Default:
+            224, or the size that a given `Backbone` has.
         name: the model's name in results; default: from `ckpt`.
         facts: about a file, where it doesn't say them or says them wrong. All others that the tensors don't show are taken
             from the file or from the zoo, or are assumed and noted in `origin.notes`.
@@ -51,11 +66,15 @@ def load_backbone(
         FitError: the image size isn't a multiple of the patch size.
         UsageError: no such name.
     """
-    size, source = _checked_size(image_size), parse_source(ckpt)
+    if not isinstance(ckpt, str | Path):
+        return own_code.adopt(ckpt, None if image_size is None else _checked_size(image_size), name)
+    size, source = _checked_size(224 if image_size is None else image_size), parse_source(ckpt)
     name = name or source.default_name
     _check_applicable(source, facts)
-    if source.weights is not None:
-        backbone: Backbone = _timm_with_weights(source, source.weights, size, name, facts)
+    if source.kind in ("python", "announced"):
+        backbone: Backbone = _own(source, size, name, facts)
+    elif source.weights is not None:
+        backbone = _timm_with_weights(source, source.weights, size, name, facts)
     elif source.kind == "timm":
         backbone = _from_timm(source, size, name, facts)
     elif source.kind == "random":
@@ -69,7 +88,7 @@ def _check_applicable(source: CheckpointSource, facts: BackboneFacts) -> None:
     """Refuses facts about files for networks that come from none."""
     if source.weights is not None:
         return
-    if source.kind == "random" and facts != NO_FACTS:
+    if source.kind in ("random", "python", "announced") and facts != NO_FACTS:
         raise UsageError(f"{source.text} isn't a file, so settings of [backbone] don't apply to it", "leave them out")
     if source.kind == "timm" and facts != BackboneFacts(positions=facts.positions):
         raise UsageError(
@@ -112,6 +131,8 @@ def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneF
     converted = format.read(raw, Facts(facts, _zoo_facts(source)))
     origin = Origin(source.text, format.name, raw.sha256, converted.license or license, converted.notes)
     network = converted.network
+    if isinstance(network, CodeNetwork):
+        return _rebuilt(network, converted.state, size, origin, name)
     if isinstance(network, Architecture):
         backbone: Backbone = _empty(network, size, origin, name)
         fill(backbone, _resampled(network, converted.state, size), source.text)
@@ -123,6 +144,38 @@ def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneF
         fill(made, converted.state, source.text)
     made.mark_filled()
     return made
+
+
+def _own(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
+    """A network of other code, with its own weights or those of a file."""
+    backbone = own_code.build(source.text.partition("@")[0], size, name)
+    if source.weights is None:
+        return backbone
+    path, license = locate(source.weights)
+    raw = read_checkpoint(path, facts.state)
+    state, notes = own_code.weights_in(raw)
+    fill(backbone, state, source.text)
+    backbone.origin = Origin(source.text, "python", raw.sha256, license, (*raw.notes, *notes))
+    return backbone
+
+
+def _rebuilt(network: CodeNetwork, state: State, size: Size, origin: Origin, name: str) -> Backbone:
+    """The network of a fine-tuned file that an installed distribution builds.
+
+    Raises:
+        CheckpointError: the file names code that isn't installed as a backbone: it is never imported for that.
+        FitError: the file is for another image size.
+    """
+    if network.code not in registry.backbones():
+        raise own_code.needed(origin.source, network.code)
+    if network.image_size != size:
+        raise FitError(
+            f"{origin.source} was fine-tuned at {network.image_size}", f"use image_size={network.image_size}"
+        )
+    backbone = own_code.build(network.code, size, name)
+    fill(backbone, state, origin.source)
+    backbone.origin = origin
+    return backbone
 
 
 def _zoo_facts(source: CheckpointSource) -> dict[str, Any]:

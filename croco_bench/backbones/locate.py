@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from croco_bench import registry
 from croco_bench.backbones import zoo
 from croco_bench.backbones.download import download
 from croco_bench.errors import CheckpointError, UsageError, hub_reason
@@ -21,15 +22,17 @@ class CheckpointSource:
 
     Attributes:
         text: the string as the user wrote it.
-        kind: `timm` and `random` name a network, all others a file.
-        name: timm's model name; ARCH[@SEED] of a random network; a name of the zoo; OWNER/REPO/FILE[@REVISION] on the
-            Hugging Face hub; a URL; a path.
+        kind: `timm`, `random`, `python` and `announced` name a network, all others a file.
+        name: timm's model name; MODULE:NAME or FILE.py:NAME of Python code; the name of an installed backbone;
+            ARCH[@SEED] of a random network; a name of the zoo; OWNER/REPO/FILE[@REVISION] on the Hugging Face hub; a URL;
+            a path.
         entry: the zoo's record, if `kind` is `zoo`.
-        weights: of `timm:NAME@WEIGHTS`, a file, a URL or a file on the hub; None: timm's own.
+        weights: of `timm:NAME@WEIGHTS` and `python:MODULE:NAME@WEIGHTS`, a file, a URL or a file on the hub; None: the
+            network brings its own.
     """
 
     text: str
-    kind: Literal["timm", "random", "zoo", "hub", "url", "file"]
+    kind: Literal["timm", "random", "python", "announced", "zoo", "hub", "url", "file"]
     name: str
     entry: zoo.ZooEntry | None = None
     weights: CheckpointSource | None = None
@@ -41,6 +44,8 @@ class CheckpointSource:
             return self.weights.default_name
         if self.kind in ("timm", "random"):
             return re.sub(r"[^\w.-]+", "-", self.name if self.kind == "timm" else f"random-{self.name}")
+        if self.kind == "python":
+            return self.name.rpartition(":")[2]
         file = self.text.split("?")[0].rstrip("/").rpartition("/")[2]
         stem = re.sub(r"\.(pth|pt|safetensors|bin|ckpt)(@.*)?$", "", file)
         return re.sub(r"[^\w.-]+", "-", stem) or "unnamed"
@@ -61,6 +66,8 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
     prefix, colon, rest = text.partition(":")
     if colon and prefix == "timm":
         return _timm_source(text, rest)
+    if colon and prefix == "python":
+        return _python_source(text, rest)
     if colon and prefix == "random":
         return CheckpointSource(text, "random", rest)
     if text.startswith("hf://"):
@@ -69,6 +76,8 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
         return CheckpointSource(text, "url", text)
     if (entry := zoo.find(text)) and not Path(text).is_file():
         return CheckpointSource(text, "zoo", text, entry)
+    if text in registry.backbones() and not Path(text).is_file():
+        return CheckpointSource(text, "announced", text)
     if re.fullmatch(r"[\w.-]{1,100}", text) and Path(text).suffix not in _SUFFIXES and not Path(text).exists():
         raise _unknown_name(text)
     return CheckpointSource(text, "file", text)
@@ -83,20 +92,42 @@ def _timm_source(text: str, rest: str) -> CheckpointSource:
         raise UsageError(
             f"{text} names no file after the @", "give timm:NAME@FILE, or timm:NAME for timm's own weights"
         )
+    return CheckpointSource(text, "timm", name, weights=_weights(text, file))
+
+
+def _python_source(text: str, rest: str) -> CheckpointSource:
+    """`python:MODULE:NAME` or `python:FILE.py:NAME`, each with @WEIGHTS behind it or without."""
+    name, at, file = rest.partition("@")
+    module, colon, attribute = name.rpartition(":")
+    if not colon or not module or not attribute.isidentifier() or (at and not file):
+        raise UsageError(
+            f"{text} names no class or function", "write python:package.module:Name or python:file.py:Name[@WEIGHTS]"
+        )
+    return CheckpointSource(text, "python", name, weights=_weights(text, file) if at else None)
+
+
+def _weights(text: str, file: str) -> CheckpointSource:
     weights = parse_source(file)
-    if weights.kind in ("timm", "random"):
+    if weights.kind in ("timm", "random", "python", "announced"):
         raise UsageError(f"{text}: what follows the @ should be a file", "give a path, a URL or hf://repo/file")
-    return CheckpointSource(text, "timm", name, weights=weights)
+    return weights
 
 
 def _unknown_name(text: str) -> CheckpointError:
-    names = [entry.name for entry in zoo.ENTRIES]
+    names = [entry.name for entry in (*zoo.ENTRIES, *registry.backbones())]
     near = difflib.get_close_matches(text, names, n=3, cutoff=0.5) or names
     return CheckpointError(
         f"{text!r} is neither a file nor a known model",
-        f"known: {', '.join(near)} (croco-bench models), or give a path, a URL, hf://repo/file, timm:NAME[@FILE] or "
-        "random:ARCH",
+        f"known: {', '.join(near)} (croco-bench models), or give a path, a URL, hf://repo/file, timm:NAME[@FILE], "
+        "python:MODULE:NAME or random:ARCH",
     )
+
+
+def weight_file(ckpt: str) -> Path | None:
+    """The path that a checkpoint string names, alone or behind an @; None if it names no local file."""
+    source = parse_source(ckpt)
+    source = source.weights or source
+    return Path(source.name) if source.kind == "file" else None
 
 
 def locate(source: CheckpointSource) -> tuple[Path, str | None]:

@@ -65,7 +65,11 @@ def _main(
 def run_command(
     task: Annotated[str, typer.Argument(help="A name from `croco-bench tasks`, or a group such as taskonomy.")],
     ckpt: Annotated[
-        str, typer.Option(help="File, URL, hf://repo/file, timm:NAME, random:ARCH[@SEED], or a model name.")
+        str,
+        typer.Option(
+            help="File, URL, hf://repo/file, timm:NAME[@FILE], python:MODULE:NAME[@FILE] (code of yours), "
+            "random:ARCH[@SEED], or a model name."
+        ),
     ],
     recipe: Annotated[str, typer.Option(help="paper, mini, smoke, or a path to a .toml file.")] = "paper",
     data_root: DataRoot = None,
@@ -192,10 +196,13 @@ def tasks() -> None:
 @app.command()
 def models() -> None:
     """List the checkpoints that are known by name: family, licence, where they come from."""
+    from croco_bench import registry
     from croco_bench.backbones import zoo
 
     for entry in zoo.ENTRIES:
         typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.license}; {entry.url}]")
+    for own in registry.backbones():
+        typer.echo(f"{own.name:<22} {'code':<9} {own.card.summary}  [{own.card.license}; from {own.distribution}]")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from croco_bench.contracts.images import Fit, fit_to, to_rgb
 from croco_bench.errors import CheckpointError, FitError
 from croco_bench.types import Size
 
@@ -126,6 +127,7 @@ class Backbone(nn.Module, ABC):
         final_norm: the encoder's last norm comes from the checkpoint, doesn't exist (identity), or has initial values, as
             the network is random.
         origin: source of the weights.
+        code: the checkpoint string that builds the network, if other code than this project's does.
     """
 
     patch_size: int
@@ -142,6 +144,37 @@ class Backbone(nn.Module, ABC):
     strides: tuple[int, ...] = ()
     final_norm: Literal["checkpoint", "identity", "initialised"] = "checkpoint"
     origin: Origin
+    code: str = ""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The result of `encode`."""
+        return self.encode(images)
+
+    def features(self, image: object, *, fit: Fit = "resize") -> Tensor:
+        """The last output for one image, as a map (h, w, C), without gradients, in evaluation mode.
+
+        Args:
+            image: a PIL image, an array (H, W, 3), or a tensor (3, H, W), of any size, with values from 0 to 255 in integers or
+                from 0 to 1; the network's mean and deviation are applied here.
+            fit: `resize` stretches the image to `image_size`; `pad` keeps its aspect ratio, pads it with the mean color at the
+                right or below, and leaves the positions that only see padding out of the map.
+
+        Raises:
+            UsageError: it is no image, or has other values.
+        """
+        training, weight = self.training, next(self.parameters())
+        placed, inner = fit_to(to_rgb(image), self.image_size, fit)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        normalised = ((placed - mean) / std).nan_to_num(nan=0.0)
+        self.eval()
+        try:
+            with torch.no_grad():
+                last = self.encode(normalised[None].to(weight.device, weight.dtype))[-1]
+        finally:
+            self.train(training)
+        spec = self.feature_spec()
+        rows, columns = (-(-side // spec.stride_of(-1)) for side in inner)
+        return last[0].reshape(*spec.grid, -1)[:rows, :columns]
 
     @abstractmethod
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -186,9 +219,10 @@ class Backbone(nn.Module, ABC):
     def metadata(self) -> dict[str, str]:
         """Metadata of a weight file: all that `load_backbone` needs, besides the weights, to build this network.
 
-        By default, image size and origin: the code has to be named again to load the file.
+        By default: image size, origin, and the name of the code, which isn't in the file and has to be there to load it.
         """
-        return {"image_size": json.dumps(self.image_size), "origin": json.dumps(asdict(self.origin))}
+        described = {"image_size": json.dumps(self.image_size), "origin": json.dumps(asdict(self.origin))}
+        return {**described, "code": self.code} if self.code else described
 
     def drop_decoder(self) -> None:
         """Deletes modules that `encode` doesn't use, so that parameter counts, memory and optimiser state exclude them."""

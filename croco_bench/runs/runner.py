@@ -13,8 +13,10 @@ from typing import Literal
 
 from accelerate import Accelerator
 
+from croco_bench.backbones import own_code
 from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.recipe import load_recipe
+from croco_bench.contracts import Backbone
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
@@ -34,7 +36,7 @@ from croco_bench.runs.setup import RunRequest, RunSetup, set_up
 
 def run(
     task: str,
-    ckpt: str | Path,
+    ckpt: str | Path | Backbone,
     *,
     recipe: str = "paper",
     data_root: str | Path | None = None,
@@ -52,8 +54,8 @@ def run(
 
     Args:
         task: a name from `croco-bench tasks`.
-        ckpt: a file, URL, `hf://repo/file`, `timm:NAME`, `random:ARCH[@SEED]`, or a name from `croco-bench models`; or
-            `classical:NAME`, a classical method of the task.
+        ckpt: a file, URL, `hf://repo/file`, `timm:NAME[@FILE]`, `python:MODULE:NAME[@FILE]`, `random:ARCH[@SEED]`, or a name
+            from `croco-bench models`; `classical:NAME`, a classical method of the task; or a `Backbone`, which is copied.
         recipe: a name that comes with the task, or a path to a TOML file.
         data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
         results: where result files go.
@@ -75,9 +77,13 @@ def run(
     if name is not None:
         check_name(name, "model's name (--name)")
     made = (*changes, *(["train.frozen=true"] if frozen else []))
+    given = None if isinstance(ckpt, str | Path) else ckpt
+    if given is not None and not isinstance(given, Backbone):
+        raise own_code.not_a_backbone(given, "what should be scored")
     request = RunRequest(
         task=task,
-        ckpt=str(ckpt),
+        ckpt=str(ckpt) if given is None else own_code.code_of(given),
+        backbone=given,
         recipe=load_recipe(task, recipe, made),
         data_root=None if data_root is None else Path(data_root),
         results=Path(results),

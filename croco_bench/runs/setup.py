@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from croco_bench import files, registry
 from croco_bench.backbones import load_backbone
+from croco_bench.backbones.locate import weight_file
 from croco_bench.backbones.networks.architecture import Decoder
 from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.paired import with_decoder
@@ -45,7 +47,10 @@ from croco_bench.seeding import derive
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run to do: the arguments of `croco_bench.run`, with the recipe loaded."""
+    """One run to do: the arguments of `croco_bench.run`, with the recipe loaded.
+
+    `backbone` is the network of a run that was given an object; `ckpt` is its class then.
+    """
 
     task: str
     ckpt: str
@@ -59,6 +64,7 @@ class RunRequest:
     device: str = "auto"
     eval_only: bool = False
     fresh: bool = False
+    backbone: Backbone | None = None
 
     @property
     def classical_method(self) -> str | None:
@@ -197,7 +203,9 @@ def build_network(request: RunRequest, task: Task, data: TaskData, head_type: ty
     """The backbone of the checkpoint, with a decoder where the task has two views, and a new head."""
     recipe = request.recipe
     facts = options_of(BackboneFacts, recipe.backbone, "[backbone]")
-    backbone = load_backbone(request.ckpt, image_size=recipe.train.image_size, name=request.name, facts=facts)
+    # A copy of an object, because training changes it.
+    given = request.ckpt if request.backbone is None else deepcopy(request.backbone)
+    backbone = load_backbone(given, image_size=recipe.train.image_size, name=request.name, facts=facts).cpu().float()
     if task.views == 2:
         backbone = _paired(backbone, recipe.decoder or FreshDecoder(), request.seed)
     torch.manual_seed(derive(request.seed, "head"))
@@ -222,7 +230,13 @@ def _prepare_weights(request: RunRequest, task: Task, data: TaskData, network: N
 def _load_finetuned(request: RunRequest, task: Task, head: Head) -> tuple[str, ...]:
     """Fills the head and the task's state from the checkpoint; returns notes about weights that others fine-tuned."""
     ckpt = request.ckpt
-    finetuned = read_finetuned(Path(ckpt)) if Path(ckpt).is_file() else None
+    if request.backbone is not None:
+        raise CheckpointError(
+            f"a {type(request.backbone).__name__} object has no fine-tuned head",
+            f"give a file: {ckpt}@weights.safetensors",
+        )
+    file = weight_file(ckpt)
+    finetuned = read_finetuned(file) if file is not None and file.is_file() else None
     if finetuned is None:
         raise CheckpointError(
             f"{ckpt} holds no fine-tuned head, which --eval-only needs",

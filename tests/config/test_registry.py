@@ -25,7 +25,7 @@ def test_names_come_from_every_distribution_and_load_late(monkeypatch: pytest.Mo
     heads = Registry[HeadCard]("head", [first, second])
     assert [entry.name for entry in heads] == ["dpt", "ghost"]
     assert heads["dpt"].load().__name__ == "DPT"
-    with pytest.raises(ImportError):
+    with pytest.raises(UsageError, match="nowhere_at_all:Head can't be imported: ModuleNotFoundError"):
         heads["ghost"].load()
 
 
@@ -35,10 +35,15 @@ def test_a_clash_is_an_error_that_names_both(monkeypatch: pytest.MonkeyPatch) ->
         Registry[HeadCard]("head", points)
 
 
-def test_a_broken_distribution_does_not_vanish() -> None:
-    point = EntryPoint(name="pack", value="not_installed_anywhere:CATALOGUE", group="croco_bench.heads")
-    with pytest.raises(BenchError, match=r"not_installed_anywhere.*can't be imported"):
-        Registry[HeadCard]("head", [point])
+def test_a_broken_distribution_is_reported_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = EntryPoint(name="pack", value="not_installed_anywhere:CATALOGUE", group="croco_bench.heads")
+    whole = announce(monkeypatch, "pack_a", dpt=HeadCard("x:y", "one"))
+    heads = Registry[HeadCard]("head", [broken, whole])
+    assert [entry.name for entry in heads] == ["dpt"]
+    told = capfd.readouterr().err
+    assert "not_installed_anywhere:CATALOGUE" in told and "left out" in told and told.count("\n") == 1
 
 
 def test_unknown_names_get_suggestions() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.formats.names import Names
 from croco_bench.backbones.formats.wrappers import unwrapped_stages
-from croco_bench.backbones.networks.architecture import Architecture, TimmNetwork
+from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, TimmNetwork
 from croco_bench.errors import CheckpointError, UsageError
 
 State = dict[str, Tensor]
@@ -61,7 +61,7 @@ class Converted:
         license: of the weights, if the file says it.
     """
 
-    network: Architecture | TimmNetwork
+    network: Architecture | TimmNetwork | CodeNetwork
     state: State
     notes: tuple[str, ...] = ()
     license: str | None = None
@@ -106,6 +106,8 @@ def with_settings(converted: Converted, facts: Facts, source: str) -> Converted:
         UsageError: the final norm of a network without one is asked for.
     """
     plan = converted.network
+    if isinstance(plan, CodeNetwork):
+        return converted
     if not isinstance(plan, Architecture):
         return replace(converted, network=replace(plan, positions=facts.pick("positions", known=plan.positions)))
     if plan.positions != "rope":

@@ -8,7 +8,7 @@ from typing import Any
 
 from croco_bench.backbones.formats import Converted, Format
 from croco_bench.backbones.formats.names import Names, checked_heads
-from croco_bench.backbones.networks.architecture import Architecture, Decoder, TimmNetwork
+from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, Decoder, TimmNetwork
 from croco_bench.errors import CheckpointError
 
 # Values of `format` in the metadata.
@@ -21,7 +21,7 @@ def _convert_finetuned(names: Names) -> Converted:
     try:
         before = described["origin"]
         source, license, notes = str(before["source"]), before["license"], tuple(map(str, before["notes"]))
-        network = _architecture(names) if "architecture" in described else _timm_network(described)
+        network = _network(names, described)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise _damaged(names, "fine-tune again") from error
     names.take_below("backbone.")
@@ -29,6 +29,15 @@ def _convert_finetuned(names: Names) -> Converted:
         network = _with_facts(names, network)
     trained = f"fine-tuned on {described.get('task', 'an unnamed task')} from {source}"
     return Converted(network, names.out, (trained, *notes), license)
+
+
+def _network(names: Names, described: Mapping[str, Any]) -> Architecture | TimmNetwork | CodeNetwork:
+    if "architecture" in described:
+        return _architecture(names)
+    if "code" in described:
+        height, width = described["image_size"]
+        return CodeNetwork(str(described["code"]), (int(height), int(width)))
+    return _timm_network(described)
 
 
 def _convert_pretrained(names: Names) -> Converted:

@@ -188,6 +188,14 @@ class TimmNetwork:
     positions: Literal["fixed", "learned"] = "fixed"
 
 
+@dataclass(frozen=True)
+class CodeNetwork:
+    """A network that other code builds: the checkpoint string that names this code, and the image size in pixels."""
+
+    code: str
+    image_size: Size
+
+
 def _vit(family: Literal["croco", "mae", "multimae", "vit"], width: int, depth: int, **changes: Any) -> Architecture:
     base = Architecture(
         family=family,

@@ -81,6 +81,9 @@ class TimmPyramid(Backbone):
         normed = self._norms and not isinstance(getattr(self.model, "norm", nn.Identity()), nn.Identity)
         self.final_norm = "initialised" if normed else "identity"
         self._layers = self._number_layers()
+        table = getattr(self.model, "pos_embed", None)  # Hiera's; the others have relative positions or none
+        if isinstance(table, nn.Parameter):
+            table.requires_grad_(network.positions == "learned")
         if pretrained:
             self.mark_filled()
 

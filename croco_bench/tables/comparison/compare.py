@@ -246,7 +246,7 @@ def _metric(result: Result, key: str) -> Metric:
     for entry in registry.tasks():
         for metric in entry.card.headline:
             if (entry.name, metric.name) == (result.task.name, key):
-                return cast(Metric, metric)
+                return metric
     value = result.metrics[key]
     better = better_of(value.higher_is_better)
     unit = cast(Literal["", "%", "m", "px", "deg"], value.unit)  # a metric of another distribution may have another
