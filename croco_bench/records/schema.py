@@ -102,6 +102,25 @@ class Timing(_Part):
     peak_memory_mb: float
 
 
+class Cost(_Part):
+    """Cost of the network and of its evaluation. None where there is none, as of classical methods.
+
+    Attributes:
+        backbone_parameters: of the backbone, with its decoder where there are two views; `model.parameters` has all.
+        trained_parameters: of backbone and head, without frozen ones.
+        flops: floating-point operations of a forward pass on one image, or one pair, of `image_size`; a multiplication and
+            an addition are two.
+        image_size: (H, W) in pixels, to which `flops` belongs.
+        eval_images_per_s: images scored per second under the headline protocol, reading included; None where no time passed.
+    """
+
+    backbone_parameters: int | None = None
+    trained_parameters: int | None = None
+    flops: int | None = None
+    image_size: tuple[int, int] | None = None
+    eval_images_per_s: float | None
+
+
 class Environment(_Part):
     """Versions and machine. `git` and `dirty` are of croco-bench's own checkout; None where it is an installed package."""
 
@@ -121,6 +140,8 @@ class Result(_Part):
 
     Keys of `metrics`: bare for the headline protocol (`delta1`), `<protocol>/<metric>` for others (`eigen/delta1`), and
     `last/…` for the weights of the last step; without `last/` they are those of the selected weights.
+
+    Files of earlier versions have no `cost`.
     """
 
     schema_version: Literal[1] = 1
@@ -135,6 +156,7 @@ class Result(_Part):
     metrics: dict[str, MetricValue] = Field(min_length=1)
     selected: Selected | None
     timing: Timing
+    cost: Cost | None = None
     environment: Environment
     started: datetime
     finished: datetime

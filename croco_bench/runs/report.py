@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from croco_bench.contracts import Origin, Reader
+from croco_bench.engine.cost import cost_of
 from croco_bench.engine.devices import peak_memory_mb
 from croco_bench.engine.evaluate import EvalResult
 from croco_bench.engine.train import TrainResult
@@ -23,6 +25,7 @@ from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import FEWEST_IMAGES, Rows, bootstrap
 from croco_bench.records.changes import DECLARED
 from croco_bench.records.schema import (
+    Cost,
     DatasetFacts,
     MetricValue,
     ModelFacts,
@@ -77,6 +80,7 @@ def build_result(
         metrics=metrics,
         selected=_selected(setup, trained),
         timing=_timing(trained, scored, accelerator.device),
+        cost=_cost(setup, scored[0]),
         environment=environment(
             torch=torch.__version__,
             timm=timm.__version__,
@@ -169,6 +173,14 @@ def _timing(trained: TrainResult | None, scored: Sequence[EvalResult], device: t
         images_per_s=trained.images_per_s if trained else 0.0,
         peak_memory_mb=peak_memory_mb(device),
     )
+
+
+def _cost(setup: RunSetup, headline: EvalResult) -> Cost:
+    """Counted on the network, and timed under the headline protocol."""
+    size, scores = setup.request.recipe.train.image_size, headline.scores
+    counted = {} if setup.request.classical_method else {**asdict(cost_of(setup.network, size)), "image_size": size}
+    speed = scores.images / scores.seconds if scores.seconds else None
+    return Cost(**counted, eval_images_per_s=speed)
 
 
 def breakdown(scored: Sequence[EvalResult]) -> str:

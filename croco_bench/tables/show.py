@@ -8,7 +8,7 @@ from pathlib import Path
 from croco_bench.errors import RecordError
 from croco_bench.metrics import better_of
 from croco_bench.records.changes import recipe_label
-from croco_bench.records.schema import MetricValue, Result
+from croco_bench.records.schema import Cost, MetricValue, Result
 from croco_bench.records.store import ResultPaths, read
 from croco_bench.tables.columns import known_metrics
 
@@ -76,12 +76,25 @@ def _settings(result: Result) -> list[str]:
     return [f"{table:<12}{json.dumps(value)}" for table, value in result.settings.items()]
 
 
+def _network(cost: Cost | None) -> list[str]:
+    if cost is None or cost.flops is None or cost.image_size is None:
+        return []
+    size = "x".join(map(str, cost.image_size))
+    return [
+        f"network     {cost.backbone_parameters:,} parameters of the backbone, {cost.trained_parameters:,} trained, "
+        f"{cost.flops / 1e9:.3g} GFLOPs a forward pass at {size}"
+    ]
+
+
 def _cost(result: Result) -> list[str]:
     timing, env = result.timing, result.environment
+    speed = result.cost and result.cost.eval_images_per_s
+    scoring = f" at {speed:.1f} images/s" if speed else ""
     commit = f", commit {env.git[:10]}{' with changes' if env.dirty else ''}" if env.git else ""
     return [
-        f"cost        {timing.train_s:.0f} s training at {timing.images_per_s:.1f} images/s, {timing.eval_s:.0f} s evaluation, "
-        f"{timing.peak_memory_mb:.0f} MB at most",
+        *_network(result.cost),
+        f"cost        {timing.train_s:.0f} s training at {timing.images_per_s:.1f} images/s, "
+        f"{timing.eval_s:.0f} s evaluation{scoring}, {timing.peak_memory_mb:.0f} MB at most",
         f"ran on      {env.device}, {env.precision}, {env.processes} process(es); croco-bench {env.croco_bench}{commit}, "
         f"torch {env.torch}, timm {env.timm}, Python {env.python}",
         f"when        {result.started:%Y-%m-%d %H:%M} to {result.finished:%Y-%m-%d %H:%M} UTC",

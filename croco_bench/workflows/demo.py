@@ -52,10 +52,10 @@ def demo(out: Path, *, tasks: Sequence[str] = (), seeds: int = 1, open_page: boo
             )
         except BenchError as error:
             failures.append(f"{entry.name}, {name}, seed {seed}: {error}")
-    print(tables.make([out / "results"], published="apart"))
+    print(tables.make([out / "results"], published="none"))
     page = out / "index.html"
     with atomic(page) as temporary:
-        temporary.write_text(tables.make([out / "results"], format=report.page, published="apart"), encoding="utf-8")
+        temporary.write_text(tables.make([out / "results"], format=report.page, published="none"), encoding="utf-8")
     log(f"the page with all pictures: {page}")
     if failures:
         raise BenchError(f"{len(failures)} runs failed: {'; '.join(failures)}")

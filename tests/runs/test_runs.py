@@ -57,6 +57,11 @@ def test_a_run_leaves_all_it_promises(finished: tuple[Path, Result]) -> None:
         assert len(set(rows["group"])) == 2  # scenes; the protocol of 100 images has them in another order
         assert sorted(rows["hundred/group"]) == sorted(rows["group"])
         assert not any(name.endswith("eigen/group") for name in rows.files)
+    cost = result.cost
+    assert cost and cost.eval_images_per_s and cost.flops and cost.image_size == (32, 32)
+    assert (
+        result.model.parameters > (cost.trained_parameters or 0) > (cost.backbone_parameters or 0) > 0
+    )  # fixed positions
     assert all(metric.ci95 is None for metric in result.metrics.values())
     assert "headline: no 95 % intervals, since 6 of at least 10 images were scored" in result.protocol.deviations
 

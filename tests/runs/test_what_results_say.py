@@ -37,6 +37,12 @@ def test_a_method_without_learning_lists_no_training(zero: Result) -> None:
     assert changes_of(zero) == ()
 
 
+def test_a_method_without_a_network_has_no_parameters(zero: Result) -> None:
+    cost = zero.cost
+    assert cost and (cost.flops, cost.trained_parameters, cost.backbone_parameters, cost.image_size) == (None,) * 4
+    assert cost.eval_images_per_s and cost.eval_images_per_s > 0
+
+
 def test_a_setting_that_it_uses_is_listed(tiny_data: Path, tmp_path: Path) -> None:
     result = flow_by("zero", tiny_data, tmp_path, "task.report=subval", "train.steps=7")
     assert changes_of(result) == ("task.report=subval",)
