@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
-from croco_bench.data.datasets.nyuv2 import open_split
+from croco_bench.data.datasets.nyuv2 import Layout, open_split
 from croco_bench.data.splitting import Subset, split_by_group, spread_indices
 from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.color import ColorJitter, to_gray, to_uint8, to_unit
@@ -49,7 +49,7 @@ class NYUv2DepthOptions:
         loss: reverse Huber (berHu) or mean absolute error, over valid pixels.
         target: unit of the network's output: depth standardised by mean and deviation of the training split, metres, or
             depth standardised by MultiMAE's constants (only to compare with its code).
-        validity: scored pixels, if the layout has both: those measured by the sensor, or all.
+        validity: scored pixels, if the layout has both: those measured by the sensor, or all. The result says which these are.
         layout: layout of the files; `auto` detects it.
         select_fraction: share of the training images, in whole scenes, that selects the weights.
         max_depth_m: deeper targets are not scored; predictions are clamped to it.
@@ -61,7 +61,7 @@ class NYUv2DepthOptions:
     loss: Literal["berhu", "l1"] = "berhu"
     target: Literal["standardised", "metres", "multimae"] = "standardised"
     validity: Literal["raw", "all"] = "raw"
-    layout: Literal["auto", "mat", "folders", "bts"] = field(default="auto", metadata={"affects_score": False})
+    layout: Layout | Literal["auto"] = field(default="auto", metadata={"affects_score": False})
     select_fraction: float = 0.1
     max_depth_m: Annotated[float, Field(gt=MIN_DEPTH_M)] = 10.0
     color: bool = True
@@ -96,6 +96,10 @@ class NYUv2Depth(Task):
         validity, layout = self.options.validity, self.options.layout
         whole, test = (open_split(root, split, validity=validity, layout=layout) for split in ("train", "test"))
         return TaskData(test, TrainingSplits(*split_by_group(whole, self.options.select_fraction, seed=seed)))
+
+    def open_test(self, root: Path) -> TaskData:
+        """The test images alone: some copies have no others."""
+        return TaskData(open_split(root, "test", validity=self.options.validity, layout=self.options.layout))
 
     def measure_state(self, train: Reader) -> None:
         """Mean and deviation (m) of valid training depths, with equal weights of all images.

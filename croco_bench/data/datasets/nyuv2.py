@@ -1,4 +1,4 @@
-"""NYU Depth v2 in its three common layouts; depth in metres.
+"""NYU Depth v2: the official `.mat`, and layouts of image files and lists; depth in metres.
 
 Samples: `image` (H, W, 3) uint8 RGB, `depth_m` (H, W) float32, `valid` (H, W) bool, `id` str.
 """
@@ -6,16 +6,32 @@ Samples: `image` (H, W, 3) uint8 RGB, `depth_m` (H, W) float32, `valid` (H, W) b
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
 
-from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.checks.run_check import Finding, optional, run_check
+from croco_bench.data.datasets.nyuv2_files import (
+    CROPS,
+    LISTS,
+    TABLE,
+    CropsReader,
+    FilesReader,
+    FoldersReader,
+    Validity,
+    find_crops,
+    find_list,
+    find_table,
+    read_list,
+    read_table,
+    room_of,
+)
 from croco_bench.data.datasets.nyuv2_mat import (
+    IMAGES,
     MAT,
     MAT_LINK,
     SPLITS,
@@ -25,52 +41,20 @@ from croco_bench.data.datasets.nyuv2_mat import (
     read_splits,
     scene_names,
 )
-from croco_bench.data.folders import is_miniature, size_of_release
-from croco_bench.data.formats.images import read_gray, read_rgb
-from croco_bench.data.splitting import spread_indices
+from croco_bench.data.folders import is_miniature
+from croco_bench.data.splitting import assumptions_of, spread_indices
 from croco_bench.errors import DataError
-from croco_bench.files import fingerprint
 from croco_bench.types import Sample
 
 if TYPE_CHECKING:
     from croco_bench.contracts import Reader
 
-Validity = Literal["raw", "all"]
-Layout = Literal["mat", "bts", "folders"]
-IMAGES: dict[Split, int] = {"train": 795, "test": 654}
+Layout = Literal["mat", "bts", "folders", "kaggle", "npy"]
 _ALL_IMAGES = 1449
 _IMAGES_LOOKED_AT = 5
 
 
-class _Files:
-    """Base of the three readers: a list of items under a root."""
-
-    dataset = "nyuv2"
-    split: str
-    groups: Sequence[str]
-
-    def __init__(self, root: Path, split: Split, ids: Sequence[str], groups: Sequence[str]) -> None:
-        if not ids:
-            raise DataError(f"the {split} split of NYUv2 in {root} is empty", "croco-bench data check nyuv2 says more")
-        self.root, self.split, self.ids, self.groups = root, split, list(ids), list(groups)
-        # BTS's training list is of raw recordings, of which users keep different frames.
-        self.miniature = is_miniature(root)
-        self.available = size_of_release(root, len(ids), IMAGES["test"] if split == "test" else None)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def _sources(self) -> list[Path]:
-        raise NotImplementedError
-
-    def fingerprint(self) -> str:
-        """Hash of the names and scenes of all items, and the sizes of their files."""
-        sizes = [f"{path.relative_to(self.root)}:{path.stat().st_size}" for path in self._sources()]
-        text = "\n".join([self.split, *sizes, *self.ids, *self.groups])
-        return fingerprint(text)
-
-
-class MatReader(_Files):
+class MatReader(FilesReader):
     """The official `.mat` (HDF5, axes reversed) with `splits.mat`, one image at a time.
 
     Depth is the in-painted `depths`; with `validity="raw"`, only measured pixels are valid (`rawDepths` > 0).
@@ -86,8 +70,14 @@ class MatReader(_Files):
                 f"the two files don't belong together: get both from {MAT_LINK} and {SPLITS_LINK}",
             )
         self._indices, self._validity = indices, validity
-        rooms = [_room(scenes[index]) for index in indices]
+        rooms = [room_of(scenes[index]) for index in indices]
         super().__init__(root, split, [f"{index:04d}" for index in indices], rooms)
+        measured = "those that the sensor measured (rawDepths > 0)"
+        self.assumptions = (
+            f"valid pixels are {measured if validity == 'raw' else 'all, in-painted ones too (validity=all)'}",
+        )
+        if not (root / SPLITS).is_file():
+            self.assumptions += (f"there is no {SPLITS}; the official lists of 795 and 654 images are built in",)
         self._file: h5py.File | None = None
         self._process = -1
 
@@ -95,7 +85,7 @@ class MatReader(_Files):
         return {**self.__dict__, "_file": None}
 
     def _sources(self) -> list[Path]:
-        return [self.root / MAT, self.root / SPLITS]
+        return [path for path in (self.root / MAT, self.root / SPLITS) if path.is_file()]
 
     def _open(self) -> h5py.File:
         """A file handle of this process: HDF5 handles must not be used after a fork."""
@@ -121,96 +111,27 @@ class MatReader(_Files):
         }
 
 
-def _room(scene: str) -> str:
-    """`kitchen_0028b` -> `kitchen_0028`: the letter numbers recordings of one room, which must not be separated."""
-    return re.sub(r"(?<=\d)[a-z]$", "", scene)
-
-
-class FoldersReader(_Files):
-    """MultiMAE's folders: `{train,test}/{rgb,depth,mask_valid}/<any>/<id>.png`, depth in 10/65536 m.
-
-    A pixel is valid where its depth isn't 0 and, with `validity="raw"`, where `mask_valid` (if there is one) is 255.
-    The folders don't name scenes; official ids are in the order of recording, so blocks of ten ids serve as scenes.
-    """
-
-    def __init__(self, root: Path, split: Split, validity: Validity) -> None:
-        base = root / split
-        self._rgb = sorted((base / "rgb").glob("*/*.png"))
-        if not self._rgb:
-            raise DataError(f"{base / 'rgb'} holds no PNG in a subfolder", f"expected {split}/rgb/data/0000.png")
-        ids = [path.relative_to(base / "rgb").with_suffix("").as_posix() for path in self._rgb]
-        self._masks = validity == "raw" and (base / "mask_valid").is_dir()
-        stems = [path.stem for path in self._rgb]
-        blocks = [f"block-{int(stem) // 10:04d}" if stem.isdecimal() else stem for stem in stems]
-        super().__init__(root, split, ids, blocks)
-
-    def _sources(self) -> list[Path]:
-        return self._rgb
-
-    def __getitem__(self, index: int) -> Sample:
-        base, name = self.root / self.split, f"{self.ids[index]}.png"
-        image = read_rgb(self._rgb[index])
-        depth = read_gray(base / "depth" / name, np.uint16).astype(np.float32) * np.float32(10.0 / 65536.0)
-        valid = read_gray(base / "mask_valid" / name, np.uint8) == 255 if self._masks else depth > 0
-        sample = _consistent(
-            {"image": image, "depth_m": depth, "valid": valid, "id": self.ids[index]}, self._rgb[index]
-        )
-        return {**sample, "valid": valid & (depth > 0)}
-
-
-class BTSReader(_Files):
-    """BTS's layout: `nyu_{train,test}.txt` with lines "<rgb> <depth> <focal>", depth in uint16 mm, 0 = invalid.
-
-    Paths are below `root`, with or without a leading slash; a depth called None is left out.
-    """
-
-    def __init__(self, root: Path, split: Split) -> None:
-        self._list = root / f"nyu_{split}.txt"
-        if not self._list.is_file():
-            raise DataError(f"there is no {self._list}", "BTS's layout needs nyu_train.txt and nyu_test.txt")
-        text = self._list.read_text(encoding="utf-8", errors="replace")
-        pairs = [line.split()[:2] for line in text.splitlines() if line.strip()]
-        wrong = next((pair for pair in pairs if len(pair) < 2), None)
-        if wrong:
-            raise DataError(f'{self._list} has a line "{wrong[0][:60]}", expected "<rgb> <depth> <focal>"')
-        kept = [(rgb.lstrip("/"), depth.lstrip("/")) for rgb, depth in pairs if depth != "None"]
-        self._pairs = [(root / rgb, root / depth) for rgb, depth in kept]
-        rooms = [_room(Path(rgb).parent.as_posix()) for rgb, _ in kept]
-        super().__init__(root, split, [rgb for rgb, _ in kept], rooms)
-
-    def _sources(self) -> list[Path]:
-        return [self._list]
-
-    def __getitem__(self, index: int) -> Sample:
-        rgb, depth_path = self._pairs[index]
-        depth = read_gray(depth_path, np.uint16).astype(np.float32) / np.float32(1000.0)
-        return _consistent({"image": read_rgb(rgb), "depth_m": depth, "valid": depth > 0, "id": self.ids[index]}, rgb)
-
-
-def _consistent(sample: Sample, path: Path) -> Sample:
-    shapes = {name: value.shape[:2] for name, value in sample.items() if isinstance(value, np.ndarray)}
-    if len(set(shapes.values())) != 1:
-        sizes = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
-        raise DataError(f"{path} and its targets differ in size ({sizes})", "the dataset is damaged")
-    return sample
-
-
 def layout_of(root: Path) -> Layout:
     """The layout of the files under `root`.
 
     Raises:
-        DataError: it is none of the three.
+        DataError: none is recognized.
     """
     if (root / MAT).exists() or (root / SPLITS).exists():
         return "mat"
-    if (root / "nyu_test.txt").exists() or (root / "nyu_train.txt").exists():
+    if any(find_list(root, split) for split in IMAGES):
         return "bts"
-    if (root / "test" / "rgb").is_dir() or (root / "train" / "rgb").is_dir():
+    if any((root / split / "rgb").is_dir() for split in IMAGES):
         return "folders"
+    if any(find_table(root, split) for split in IMAGES):
+        return "kaggle"
+    if find_crops(root):
+        return "npy"
     raise DataError(
         f"{root} holds NYUv2 in no known layout",
-        f"expected {MAT} and {SPLITS} ({MAT_LINK}, {SPLITS_LINK}), or "
-        "nyu_train.txt and nyu_test.txt, or train/rgb and test/rgb",
+        f"expected {MAT} and {SPLITS} ({MAT_LINK}, {SPLITS_LINK}), or BTS's lists "
+        f"({' or '.join(LISTS).format('train', 'train')}), or train/rgb and test/rgb, or data/{TABLE.format('train')}, "
+        f"or {' and '.join(CROPS)}",
     )
 
 
@@ -222,26 +143,39 @@ def open_split(
     Raises:
         DataError: files are missing or damaged.
     """
-    known_layout = layout_of(root) if layout == "auto" else layout
-    if known_layout == "mat":
-        return MatReader(root, split, validity)
-    return FoldersReader(root, split, validity) if known_layout == "folders" else BTSReader(root, split)
+    match layout_of(root) if layout == "auto" else layout:
+        case "mat":
+            return MatReader(root, split, validity)
+        case "folders":
+            return FoldersReader(root, split, validity)
+        case "bts":
+            return read_list(root, split)
+        case "kaggle":
+            return read_table(root, split)
+        case "npy":
+            return CropsReader(root, split)
 
 
 def check(root: Path) -> list[Finding]:
     """Findings on the layout, the official files, both splits, and a few images of each."""
-    return run_check(root, _look)
+    return run_check(root, _look_at_layout, *(optional(partial(_look_at, split=split)) for split in IMAGES))
 
 
-def _look(root: Path) -> Iterator[Finding]:
+def _look_at_layout(root: Path) -> Iterator[Finding]:
     layout = layout_of(root)
     yield Finding(True, f"layout: {layout}")
     if layout == "mat":
         yield from _look_at_mat(root)
-    for split in IMAGES:
-        reader = open_split(root, split, layout=layout)
-        yield _count(reader, layout, split)
-        yield from _look_at_images(reader)
+
+
+def _look_at(root: Path, *, split: Split) -> Iterator[Finding]:
+    layout = layout_of(root)
+    reader = open_split(root, split, layout=layout)
+    yield _count(reader, layout, split)
+    for note in assumptions_of(reader):
+        known = "no masks" not in note
+        yield Finding(known, note.removeprefix("nyuv2: "), "task.validity=all says so on purpose", stops=False)
+    yield from _look_at_images(reader)
 
 
 def _look_at_mat(root: Path) -> Iterator[Finding]:
@@ -267,10 +201,10 @@ def _look_at_mat(root: Path) -> Iterator[Finding]:
 
 
 def _count(reader: Reader, layout: Layout, split: Split) -> Finding:
-    # BTS's training list is of raw recordings, of which users keep different frames.
-    any_count = reader.miniature or (layout == "bts" and split == "train")
+    # BTS's training list and Kaggle's are of raw recordings, of which users keep different frames.
+    any_count = reader.miniature or (layout in ("bts", "kaggle") and split == "train")
     what = f"{split}: {len(reader)} images in {len(set(reader.groups))} scenes"
-    return Finding(any_count or len(reader) == IMAGES[split], what, f"expected {IMAGES[split]}")
+    return Finding.count(any_count or len(reader) == IMAGES[split], what, f"expected {IMAGES[split]}")
 
 
 def _look_at_images(reader: Reader) -> Iterator[Finding]:

@@ -17,6 +17,15 @@ Indices = NDArray[np.int64]
 MAT, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 MAT_LINK = "http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat"
 SPLITS_LINK = "http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat"
+IMAGES: dict[Split, int] = {"train": 795, "test": 654}
+# Bit i is set where image i (from 0) of the official file is a test image.
+_TEST_BITS = """
+1ff01e0f03fc1fe7f8001980f1c0fcf00060fe77ff0fc01ffe3c0073e0f8fff0f80fce67e3fff80c7fc701efeff8ffc000319806380700e0f07c001f
+e73c0070078e0700e00000000703f0e3fff00703e0f8007ffffffc000c03cf831fe0733e1f9f8c386183f001f187c03c07c07fffc70071c3ffdf8000
+0001ff3e000ff07e0003c001c3f80000ffcc0007ff01ce03f801fc1c08002000000380fc3fffff8fdc00700013df070000007f878007d8067fff813e
+103
+"""
+_OFFICIAL_IMAGES = 1449
 _INDEX: dict[Split, str] = {"train": "trainNdxs", "test": "testNdxs"}
 
 
@@ -62,14 +71,19 @@ def _check_axes(file: h5py.File, path: Path) -> None:
 
 
 def read_splits(root: Path) -> dict[Split, Indices]:
-    """Sorted 0-based indices of both splits; the file counts from 1.
+    """Sorted 0-based indices of both splits; the file counts from 1. Without it, those of the official file of 1449 images.
 
     Raises:
-        DataError: the file is missing or of another kind, counts from 0, repeats an image or has one in both splits.
+        DataError: the file is missing and the images aren't the official ones; or it is of another kind, counts from 0,
+            repeats an image or has one in both splits.
     """
     path = root / SPLITS
     if not path.is_file():
-        raise DataError(f"there is no {path}", f"get it from {SPLITS_LINK}")
+        with open_mat(root) as file:
+            official = len(file["images"]) == _OFFICIAL_IMAGES
+        if not official:
+            raise DataError(f"there is no {path}", f"get it from {SPLITS_LINK}")
+        return official_splits()
     try:
         content = scipy.io.loadmat(path)
         splits = {split: np.sort(content[key].ravel().astype(np.int64) - 1) for split, key in _INDEX.items()}
@@ -83,6 +97,13 @@ def read_splits(root: Path) -> dict[Split, Indices]:
     if len(np.unique(together)) != len(together):
         raise DataError(f"{path} names an image twice, so train and test aren't apart", f"get it from {SPLITS_LINK}")
     return splits
+
+
+def official_splits() -> dict[Split, Indices]:
+    """The 0-based indices that `splits.mat` has, from 0 and sorted: 795 to train, 654 to test."""
+    bits = int("".join(_TEST_BITS.split()), 16)
+    is_test = np.array([bits >> i & 1 for i in range(_OFFICIAL_IMAGES)], dtype=np.bool_)
+    return {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
 
 
 def scene_names(file: h5py.File) -> list[str]:

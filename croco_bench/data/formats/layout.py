@@ -8,6 +8,13 @@ from pathlib import Path
 
 from croco_bench.errors import DataError, UsageError, unknown
 
+_LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found")
+
+
+def is_litter(name: str) -> bool:
+    """Whether an operating system left this file or folder: hidden ones such as .DS_Store and ._x.png, Thumbs.db, …"""
+    return name.startswith(".") or name.lower() in _LITTER
+
 
 def base_of(root: Path, archives: Sequence[str], inside: str, link: str) -> Path:
     """The folder that holds `inside`: `root`, or the folder in it that one of the archives unpacks to.
@@ -27,7 +34,7 @@ def subfolders(folder: Path, link: str) -> list[str]:
     Raises:
         DataError: it can't be read, or has none.
     """
-    names = sorted(entry.name for entry in _entries(folder, link) if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(entry.name for entry in _entries(folder, link) if entry.is_dir())
     if not names:
         raise DataError(f"{folder} holds no folder", f"get {link} again")
     return names
@@ -119,6 +126,6 @@ def _of_all(missing: Sequence[object], what: str) -> str:
 def _entries(folder: Path, link: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            return [entry for entry in entries if not is_litter(entry.name)]
     except OSError as error:
         raise DataError(f"there is no readable {folder} ({error.strerror})", f"get {link} again") from error
