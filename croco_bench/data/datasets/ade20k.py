@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature, size_of_release
+from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import read_gray, read_rgb
+from croco_bench.data.formats.layout import is_litter
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -133,9 +135,10 @@ def _sizes(folder: Path, suffix: str) -> dict[str, int]:
     """Name without suffix -> size in bytes, for the files in a folder with this suffix."""
     try:
         with os.scandir(folder) as entries:
-            sizes = {item.name[: -len(suffix)]: item.stat().st_size for item in entries if item.name.endswith(suffix)}
+            files = [item for item in entries if item.name.endswith(suffix) and not is_litter(item.name)]
+            sizes = {item.name.removesuffix(suffix): item.stat().st_size for item in files}
     except OSError as error:
-        raise DataError(f"there is no readable {folder} ({error.strerror})", f"unpack {LINK} again") from error
+        raise unreadable(folder, error, f"unpack {LINK} again") from error
     if not sizes:
         raise DataError(f"{folder} holds no {suffix} file", f"unpack {LINK} again")
     return sizes

@@ -5,17 +5,18 @@ Samples: `image` (H, W, 3) uint8 RGB, `label` int, `id` str.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.datasets.imagenet_tars import CLASSES, LINK, TARS, Item, Split, read_tars
 from croco_bench.data.folders import is_miniature, size_of_release
+from croco_bench.data.formats.arrays import unreadable
+from croco_bench.data.formats.images import decode_pillow
+from croco_bench.data.formats.layout import is_litter
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -54,16 +55,17 @@ class ImageNetReader:
 
     def __getitem__(self, index: int) -> Sample:
         item = self._items[index]
+        where = item.file if not item.offset else f"{item.name} in {item.file}"
         try:
             with item.file.open("rb") as stream:
                 stream.seek(item.offset)
                 content = stream.read(item.size)
             # A few files are CMYK, grey, or PNG.
-            image = Image.open(io.BytesIO(content)).convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-            where = item.file if not item.offset else f"{item.name} in {item.file}"
-            reason = "its format isn't known" if isinstance(error, UnidentifiedImageError) else error
-            raise DataError(f"{where} can't be decoded as an image ({reason})", f"get it again from {LINK}") from error
+            image = decode_pillow(content).convert("RGB")
+        except OSError as error:
+            raise unreadable(item.file, error) from error
+        except ValueError as error:
+            raise DataError(f"{where} can't be decoded as an image ({error})", f"get it again from {LINK}") from error
         return {"image": np.asarray(image), "label": item.label, "id": item.name}
 
 
@@ -103,7 +105,7 @@ def _folders(root: Path, split: Split) -> ImageNetReader:
 
 def _subfolders(folder: Path) -> list[str]:
     try:
-        names = sorted(item.name for item in os.scandir(folder) if item.is_dir() and not item.name.startswith("."))
+        names = sorted(item.name for item in os.scandir(folder) if item.is_dir() and not is_litter(item.name))
     except OSError as error:
         raise DataError(
             f"there is no readable {folder} ({error.strerror})", "it should hold a folder per class"
@@ -114,9 +116,8 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _images(folder: Path, class_name: str, label: int) -> list[Item]:
-    sizes = sorted(
-        (item.name, item.stat().st_size) for item in os.scandir(folder) if item.name.lower().endswith(_SUFFIXES)
-    )
+    images = [item for item in os.scandir(folder) if item.name.lower().endswith(_SUFFIXES) and not is_litter(item.name)]
+    sizes = sorted((item.name, item.stat().st_size) for item in images)
     if not sizes:
         raise DataError(f"{folder} holds no image ({', '.join(_SUFFIXES)})", "fill it or remove it")
     return [Item(f"{class_name}/{name}", label, folder / name, 0, size) for name, size in sizes]

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import scipy.io
 
+from croco_bench.data.formats.arrays import unreadable
+from croco_bench.data.formats.layout import is_litter
 from croco_bench.errors import DataError
 from croco_bench.files import atomic, cache_folder, fingerprint
 from croco_bench.progress import log
@@ -93,7 +95,7 @@ def _index(path: Path, *, nested: bool) -> list[Location]:
     try:
         facts = path.stat()
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror})", f"get it from {LINK}") from error
+        raise unreadable(path, error, f"get it from {LINK}") from error
     key = fingerprint(f"{path.absolute()}:{facts.st_size}:{facts.st_mtime_ns}")
     kept = cache_folder() / "archives" / f"{key}.json"
     if kept.is_file():
@@ -117,7 +119,7 @@ def _nested(stream: BinaryIO) -> list[Location]:
     locations: list[Location] = []
     with tarfile.open(fileobj=stream, mode="r:") as outer:
         for member in outer:
-            if member.isfile() and member.name.endswith(".tar"):
+            if member.isfile() and member.name.endswith(".tar") and not is_litter(Path(member.name).name):
                 locations += _images(stream, member.offset_data, member.size, Path(member.name).stem + "/")
     return locations
 
@@ -128,7 +130,7 @@ def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Locat
         images = [
             (prefix + Path(member.name).name, offset + member.offset_data, member.size)
             for member in archive
-            if member.isfile()
+            if member.isfile() and not is_litter(Path(member.name).name)
         ]
     if images and max(start + length for _, start, length in images) > offset + size:
         raise tarfile.ReadError("the last image is cut off")

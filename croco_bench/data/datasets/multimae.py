@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from torch import Tensor
 
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature
+from croco_bench.data.formats.images import read_pillow
+from croco_bench.data.formats.layout import is_litter
 from croco_bench.data.splitting import spread_indices
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.errors import DataError
@@ -68,7 +69,7 @@ class MultimaeReader:
             DataError: a file is gone, damaged or of another kind, or sizes or class ids don't fit.
         """
         paths = self.paths(index)
-        image = np.array(_opened(paths["rgb"]).convert("RGB"))
+        image = np.array(read_pillow(paths["rgb"]).convert("RGB"))
         maps = {kind: _one_channel(kind, paths[kind]) for kind in KINDS[1:]}
         for kind, values in maps.items():
             if values.shape != image.shape[:2]:
@@ -145,7 +146,7 @@ def _list(folders: dict[str, Path]) -> _Names:
     Raises:
         DataError: the trees differ.
     """
-    groups = {kind: {entry.name for entry in os.scandir(folder) if entry.is_dir()} for kind, folder in folders.items()}
+    groups = {kind: set(_class_folders(folder)) for kind, folder in folders.items()}
     _check_equal(folders, groups, "")
     text, ends, which, endings = bytearray(), array("q"), bytearray(), dict[str, int]()
     for group in sorted(groups["rgb"]):
@@ -165,6 +166,10 @@ def _list(folders: dict[str, Path]) -> _Names:
     return _Names(bytes(text), np.array(ends, dtype=np.int64), tuple(endings), table)
 
 
+def _class_folders(folder: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_litter(entry.name)]
+
+
 def _files(folder: Path) -> dict[str, str]:
     """Images at any depth below a class's folder: path without ending -> ending."""
     endings: dict[str, str] = {}
@@ -172,7 +177,7 @@ def _files(folder: Path) -> dict[str, str]:
         inner = "" if base == str(folder) else os.path.relpath(base, folder) + "/"
         for name in names:
             stem, _, ending = name.rpartition(".")
-            if name[0] == "." or ending.lower() not in _ENDINGS:
+            if is_litter(name) or ending.lower() not in _ENDINGS:
                 continue
             stem = inner + stem
             if stem in endings:
@@ -198,23 +203,9 @@ def _check_equal(folders: dict[str, Path], names: dict[str, set[str]], group: st
                 )
 
 
-def _opened(path: Path) -> Image.Image:
-    """A decoded image."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"there is no readable {path} ({error.strerror})", "the dataset is incomplete") from error
-        raise DataError(
-            f"{path} can't be decoded as an image ({path.stat().st_size} bytes)", "it is truncated or damaged"
-        ) from error
-    return image
-
-
 def _one_channel(kind: str, path: Path) -> Array:
     """(H, W) uint8 or uint16; palette images give their indices."""
-    image = _opened(path)
+    image = read_pillow(path)
     if image.mode not in _MODES[kind]:
         raise DataError(f"{path} should hold {_EXPECTED[kind]}, but is an image of mode {image.mode}")
     values = np.array(image)  # a writable copy, which torch needs

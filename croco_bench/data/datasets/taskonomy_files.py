@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from croco_bench.data.formats.layout import is_litter
 from croco_bench.errors import DataError
 
 LINK = "https://github.com/StanfordVL/taskonomy/tree/master/data"
@@ -51,7 +52,7 @@ def layout_of(root: Path) -> KnownLayout:
         return "archives"
     if any(root.glob(f"*/{IMAGE}")):
         return "buildings"
-    tars = sorted(root.glob("*.tar"))
+    tars = sorted(path for path in root.glob("*.tar") if not is_litter(path.name))
     if tars:
         raise DataError(
             f"{root} holds archives such as {tars[0].name}",

@@ -31,7 +31,16 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as stream:
             yield stream
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror})", "the dataset is incomplete") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError, advice: str = "the dataset is incomplete") -> DataError:
+    """The error of a file or folder that can't be read. `advice` is for one that isn't there."""
+    if isinstance(error, PermissionError):
+        advice = "this user may not read it: change its permissions"
+    elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+        advice = "it is there, but the system can't read it: check the disk, or copy the dataset again"
+    return DataError(f"there is no readable {path} ({error.strerror})", advice)
 
 
 def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from croco_bench.data.formats.arrays import unreadable
 from croco_bench.errors import DataError, UsageError, unknown
 
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found")
@@ -128,4 +129,4 @@ def _entries(folder: Path, link: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not is_litter(entry.name)]
     except OSError as error:
-        raise DataError(f"there is no readable {folder} ({error.strerror})", f"get {link} again") from error
+        raise unreadable(folder, error, f"get {link} again") from error
