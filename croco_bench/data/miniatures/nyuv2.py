@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,9 @@ def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advanc
     `rawDepths` has holes (0) as from a structured-light sensor: at depth edges, grazing angles and the border.
     """
     jobs = [job for split in ("train", "test") for job in room_jobs(spec, split, seed)]
-    path, total = folder / "nyu_depth_v2_labeled.mat", spec.train + spec.test
-    with h5py.File(path, "w", userblock_size=512) as file:
+    total, stream = spec.train + spec.test, io.BytesIO()
+    # In memory: on a full disk HDF5 ends the process by a segmentation fault.
+    with h5py.File(stream, "w", userblock_size=512) as file:
         maps = _create(file, total, spec)
         scenes: list[str] = []
         for job, views in zip(jobs, pool.map(_render_room, jobs), strict=True):
@@ -69,10 +71,17 @@ def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advanc
         _write_cells(file, "scenes", scenes)
         _write_cells(file, "sceneTypes", [name.rpartition("_")[0] for name in scenes])
         _write_cells(file, "names", [kind.name for kind in CLASSES[1:]])
-    with path.open("r+b") as stream:
-        stream.write(_HEADER.ljust(124) + b"\x00\x02IM")
+    stream.getbuffer()[:128] = _HEADER.ljust(124) + b"\x00\x02IM"
+    (folder / "nyu_depth_v2_labeled.mat").write_bytes(stream.getbuffer())
     numbers = np.arange(1, total + 1, dtype=np.uint16)[:, None]
-    scipy.io.savemat(folder / "splits.mat", {"trainNdxs": numbers[: spec.train], "testNdxs": numbers[spec.train :]})
+    (folder / "splits.mat").write_bytes(_splits(numbers[: spec.train], numbers[spec.train :]))
+
+
+def _splits(train: Array, test: Array) -> bytes:
+    """A MATLAB 5 file. SciPy writes the time into its first 116 bytes, a free text."""
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, {"trainNdxs": train, "testNdxs": test})
+    return b"MATLAB 5.0 MAT-file".ljust(116) + stream.getvalue()[116:]
 
 
 def room_jobs(spec: NYUv2Mini, split: str, seed: int) -> list[RoomJob]:

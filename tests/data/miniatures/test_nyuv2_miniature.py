@@ -83,6 +83,10 @@ def test_the_splits_are_columns_from_one_and_share_no_scene(tiny_data: Path) -> 
     assert not set(scenes[train.ravel() - 1]) & set(scenes[test.ravel() - 1])
 
 
+def test_no_file_holds_the_time_of_its_making(tiny_data: Path) -> None:
+    assert (tiny_data / "nyuv2" / "splits.mat").read_bytes()[:116].rstrip() == b"MATLAB 5.0 MAT-file"
+
+
 def test_no_number_of_rooms_gives_one_name_to_both_splits() -> None:
     spec = NYUv2Mini(train=12000, test=3000, views_per_scene=1)
     train, test = ({job.name for job in room_jobs(spec, split, 0)} for split in ("train", "test"))
