@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths, read
 
 SLOT = ("smoke", "nyuv2-depth", "random-mini-croco", 0)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_arrives() -> Iterator[None]:
+    """A shell's background jobs ignore SIGINT, and so would the processes that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def smoke(data: Path, results: Path, **options: Any) -> Result:

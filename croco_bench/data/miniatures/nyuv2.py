@@ -6,6 +6,7 @@ import io
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -79,7 +80,7 @@ def write_nyuv2(folder: Path, spec: NYUv2Mini, seed: int, pool: Executor, advanc
 
 def _splits(train: Array, test: Array) -> bytes:
     """A MATLAB 5 file. SciPy writes the time into its first 116 bytes, a free text."""
-    stream = io.BytesIO()
+    stream: Any = io.BytesIO()  # scipy's types know paths alone
     scipy.io.savemat(stream, {"trainNdxs": train, "testNdxs": test})
     return b"MATLAB 5.0 MAT-file".ljust(116) + stream.getvalue()[116:]
 
