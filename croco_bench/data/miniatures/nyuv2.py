@@ -82,7 +82,8 @@ def _splits(train: Array, test: Array) -> bytes:
     """A MATLAB 5 file. SciPy writes the time into its first 116 bytes, a free text."""
     stream: Any = io.BytesIO()  # scipy's types know paths alone
     scipy.io.savemat(stream, {"trainNdxs": train, "testNdxs": test})
-    return b"MATLAB 5.0 MAT-file".ljust(116) + stream.getvalue()[116:]
+    content: bytes = stream.getvalue()
+    return b"MATLAB 5.0 MAT-file".ljust(116) + content[116:]
 
 
 def room_jobs(spec: NYUv2Mini, split: str, seed: int) -> list[RoomJob]:
