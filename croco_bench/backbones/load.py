@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 
 from croco_bench import registry
 from croco_bench.backbones import own_code
-from croco_bench.backbones.formats import State, recognize
+from croco_bench.backbones.formats import RawCheckpoint, State, recognize
 from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.locate import CheckpointSource, locate, parse_source
+from croco_bench.backbones.neighbors import facts_beside
 from croco_bench.backbones.networks.architecture import (
     ARCHITECTURES,
     Architecture,
@@ -128,7 +128,7 @@ def _random(source: CheckpointSource, size: Size, name: str) -> Backbone:
 def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
     path, license = locate(source)
     format, raw = recognize(read_checkpoint(path, facts.state))
-    converted = format.read(raw, Facts(facts, _zoo_facts(source)))
+    converted = format.read(raw, _facts_of(source, raw, facts))
     origin = Origin(source.text, format.name, raw.sha256, converted.license or license, converted.notes)
     network = converted.network
     if isinstance(network, CodeNetwork):
@@ -178,13 +178,13 @@ def _rebuilt(network: CodeNetwork, state: State, size: Size, origin: Origin, nam
     return backbone
 
 
-def _zoo_facts(source: CheckpointSource) -> dict[str, Any]:
-    """Facts of a checkpoint of the zoo, from its architecture."""
+def _facts_of(source: CheckpointSource, raw: RawCheckpoint, given: BackboneFacts) -> Facts:
+    """The user's facts, and those of the zoo or of files next to the checkpoint."""
     if source.entry is None:
-        return {}
+        return Facts(given, *facts_beside(Path(raw.source)))
     plan = ARCHITECTURES[source.entry.name]
-    facts = {key: getattr(plan, key) for key in ("heads", "mean", "std", "norm_eps", "activation", "positions")}
-    return {**facts, "decoder_heads": plan.decoder.heads} if plan.decoder else facts
+    known = {key: getattr(plan, key) for key in ("heads", "mean", "std", "norm_eps", "activation", "positions")}
+    return Facts(given, {**known, "decoder_heads": plan.decoder.heads} if plan.decoder else known)
 
 
 def _resampled(plan: Architecture, state: State, size: Size) -> State:
@@ -220,12 +220,14 @@ def _timm_with_weights(
     """A network that timm has by name, with the weights of a file."""
     path, license = locate(weights)
     raw = read_checkpoint(path, facts.state)
-    chosen = Facts(facts, {})
+    chosen = _facts_of(weights, raw, facts)
     network = TimmNetwork(source.name, positions=chosen.pick("positions", known="fixed"))
     backbone = timm_backbone(network, size, Origin(source.text, "timm"), name)
     state, notes = weights_of_timm(backbone.model, source.name, raw)
     fill(backbone.model, state, source.text)
     backbone.mark_filled()
+    if isinstance(backbone, TimmViT):
+        chosen.check_patches(backbone.embed_dim, backbone.patch_size, source.text)
     backbone.mean, backbone.std = (chosen.pick(key, known=getattr(backbone, key)) for key in ("mean", "std"))
     notes = (*raw.notes, *notes, *chosen.notes(source.text))
     backbone.origin = Origin(source.text, "timm", raw.sha256, license, notes)

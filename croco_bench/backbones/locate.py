@@ -11,7 +11,8 @@ from typing import Literal
 from croco_bench import registry
 from croco_bench.backbones import zoo
 from croco_bench.backbones.download import download
-from croco_bench.errors import CheckpointError, UsageError, hub_reason
+from croco_bench.backbones.hub import fetch, parse_hub_name
+from croco_bench.errors import CheckpointError, UsageError
 
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
 
@@ -24,8 +25,8 @@ class CheckpointSource:
         text: the string as the user wrote it.
         kind: `timm`, `random`, `python` and `announced` name a network, all others a file.
         name: timm's model name; MODULE:NAME or FILE.py:NAME of Python code; the name of an installed backbone;
-            ARCH[@SEED] of a random network; a name of the zoo; OWNER/REPO/FILE[@REVISION] on the Hugging Face hub; a URL;
-            a path.
+            ARCH[@SEED] of a random network; a name of the zoo; OWNER/REPO[/FILE][@REVISION] on the Hugging Face hub; a
+            URL; a path.
         entry: the zoo's record, if `kind` is `zoo`.
         weights: of `timm:NAME@WEIGHTS` and `python:MODULE:NAME@WEIGHTS`, a file, a URL or a file on the hub; None: the
             network brings its own.
@@ -47,7 +48,7 @@ class CheckpointSource:
         if self.kind == "python":
             return self.name.rpartition(":")[2]
         file = self.text.split("?")[0].rstrip("/").rpartition("/")[2]
-        stem = re.sub(r"\.(pth|pt|safetensors|bin|ckpt)(@.*)?$", "", file)
+        stem = re.sub(r"\.(pth|pt|safetensors|bin|ckpt)(\.index\.json)?(@.*)?$", "", file)
         return re.sub(r"[^\w.-]+", "-", stem) or "unnamed"
 
 
@@ -131,7 +132,7 @@ def weight_file(ckpt: str) -> Path | None:
 
 
 def locate(source: CheckpointSource) -> tuple[Path, str | None]:
-    """The file of a source, downloaded if necessary, and its license if known. The file need not exist.
+    """The file or folder of a source, downloaded if necessary, and its license if known. The file need not exist.
 
     Raises:
         CheckpointError: it can't be downloaded.
@@ -141,19 +142,6 @@ def locate(source: CheckpointSource) -> tuple[Path, str | None]:
     if source.kind == "url":
         return download(source.name), None
     if source.kind == "hub":
-        return _from_hub(source), None
+        return fetch(parse_hub_name(source.name)), None
     path = Path(source.name)
     return (Path.home() / path.relative_to("~") if path.parts[:1] == ("~",) else path), None
-
-
-def _from_hub(source: CheckpointSource) -> Path:
-    body, _, revision = source.name.partition("@")
-    parts = body.split("/", 2)
-    if len(parts) != 3 or not all(parts):
-        raise CheckpointError(f"{source.text} should be hf://OWNER/REPO/FILE, with @REVISION behind it if you like")
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(f"{parts[0]}/{parts[1]}", parts[2], revision=revision or None))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{source.text} can't be fetched: {hub_reason(error)}") from error

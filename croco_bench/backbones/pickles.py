@@ -71,8 +71,9 @@ def read_torch(path: Path) -> Any:
         CheckpointError: the file is damaged, is another kind of archive, or would run code.
         OSError: the file can't be read.
     """
-    if _is_foreign_archive(path):
-        raise CheckpointError(f"{path} is an archive, but not one of torch.save", "expected a file with a state dict")
+    if (kind := _foreign_archive(path)) is not None:
+        what, advice = _ARCHIVES[kind]
+        raise CheckpointError(f"{path} is an archive, but not one of torch.save{what}", advice)
     if fault := archive_fault(path):
         raise CheckpointError(f"{path} is truncated or damaged: {fault}", "copy or download it again")
     try:
@@ -102,11 +103,30 @@ def _load(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_Restricted())
 
 
-def _is_foreign_archive(path: Path) -> bool:
-    """Whether this is a zip archive, but not of `torch.save` (TorchScript and numpy write archives too)."""
+# What follows "is an archive, but not one of torch.save", and advice.
+_ARCHIVES = {
+    "script": (
+        ": it is a TorchScript program, which holds code",
+        "where you trust it, torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth') makes a file that is read",
+    ),
+    "export": (
+        ": it is a program of torch.export, which holds code",
+        "where you trust it, torch.save(torch.export.load(FILE).state_dict, 'weights.pth') makes a file that is read",
+    ),
+    "numpy": (": it holds arrays of numpy", "for one of Google's ViTs give timm:NAME, which has them converted"),
+    "other": ("", "expected a file with a state dict"),
+}
+
+
+def _foreign_archive(path: Path) -> str | None:
+    """The kind of a zip archive that isn't one of `torch.save`; None for files of `torch.save` and for other files."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.rpartition("/")[2] for name in archive.namelist()]
     except (zipfile.BadZipFile, NotImplementedError, ValueError):  # torch finds out what is wrong with it
-        return False
-    return "data.pkl" not in names or "constants.pkl" in names
+        return None
+    if "data.pkl" in names:
+        return "script" if "constants.pkl" in names else None
+    if "archive_format" in names or any(name.endswith("exported_program.json") for name in names):
+        return "export"
+    return "numpy" if names and all(name.endswith(".npy") for name in names) else "other"

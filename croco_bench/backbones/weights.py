@@ -15,37 +15,58 @@ from torch import nn
 
 from croco_bench.backbones.formats import RawCheckpoint, State
 from croco_bench.backbones.formats.wrappers import unpack
+from croco_bench.backbones.parts import check_whole, parts_of, weights_in
 from croco_bench.backbones.pickles import read_torch
 from croco_bench.errors import CheckpointError, UsageError
 
 
 def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
-    """The content of a torch or safetensors file; the kind is recognised from its first bytes.
+    """The content of a torch or safetensors file, of an index of several, or of a folder with one of them.
+
+    The kind is recognised from the first bytes.
 
     Args:
-        path: the file.
+        path: the file or folder.
         entry: which state dict of the file to read, `model_ema` for instance; default: see `formats.wrappers`.
 
     Raises:
         CheckpointError: the file is missing, damaged, no checkpoint, or would run code.
         UsageError: the file has no such entry.
     """
-    notes: list[str] = []
     try:
+        if path.is_dir():
+            path = weights_in(path)
         head = _first_bytes(path)
-        if len(head) >= 9 and head[8:9] == b"{":
-            state, extras = _read_safetensors(path)
-            if entry is not None:
-                raise UsageError(f"{path} has one state dict only", "leave backbone.state out")
-        elif head.startswith((b"PK\x03\x04", b"\x80")):
-            state, extras, notes = unpack(read_torch(path), path, entry)
-        else:
-            raise CheckpointError(f"{path} {_what_else(head)}")
+        if head.lstrip().startswith(b"{") and b"\0" not in head:  # JSON; safetensors may begin with this byte, too
+            return _read_parts(path, entry)
+        check_whole(path)
+        state, extras, notes = _read_file(path, head, entry)
         return RawCheckpoint(str(path), _checked(state, path), extras, _sha256(path), tuple(notes))
     except OSError as error:
         raise CheckpointError(
             f"{path} can't be read: {error.strerror or error}", "check the path and its permissions"
         ) from error
+
+
+def _read_parts(index: Path, entry: str | None) -> RawCheckpoint:
+    """All parts of an index as one checkpoint; its hash is that of the parts' hashes."""
+    parts, state = parts_of(index), {}
+    digest = hashlib.sha256()
+    for path in parts:
+        state |= _read_file(path, _first_bytes(path), entry)[0]
+        digest.update(bytes.fromhex(_sha256(path)))
+    return RawCheckpoint(str(index), _checked(state, index), {}, digest.hexdigest())
+
+
+def _read_file(path: Path, head: bytes, entry: str | None) -> tuple[State, dict[str, Any], list[str]]:
+    """State, everything else, notes."""
+    if len(head) >= 9 and head[8:9] == b"{":
+        if entry is not None:
+            raise UsageError(f"{path} has one state dict only", "leave backbone.state out")
+        return *_read_safetensors(path), []
+    if head.startswith((b"PK\x03\x04", b"\x80")):
+        return unpack(read_torch(path), path, entry)
+    raise CheckpointError(f"{path} {_what_else(head)}")
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -55,10 +76,20 @@ def _first_bytes(path: Path) -> bytes:
         near = difflib.get_close_matches(path.name, names, n=1)
         hint = f"did you mean {folder / near[0]}?" if near else "check the path"
         raise CheckpointError(f"there is no file {path}", f"{hint}")
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder, not a checkpoint", "name the .pth or .safetensors file in it")
     with path.open("rb") as stream:
         return stream.read(512)
+
+
+# How files of other programs begin, and what to do with them.
+_FOREIGN = {
+    b"\x89HDF": "is an HDF5 file, as Keras writes; convert it to .safetensors",
+    b"\x1f\x8b": "is compressed with gzip; unpack it",
+    b"BZh": "is compressed with bzip2; unpack it",
+    b"\xfd7zXZ": "is compressed with xz; unpack it",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd; unpack it",
+    b"\x93NUMPY": "is an array of numpy; expected a state dict in .pth, .pt or .safetensors",
+    b"GGUF": "is a GGUF file; convert it to .safetensors",
+}
 
 
 def _what_else(head: bytes) -> str:
@@ -72,6 +103,13 @@ def _what_else(head: bytes) -> str:
         return "is a Git LFS pointer, not the weights; run git lfs pull"
     if b"/annex/objects/" in text:
         return "is a git-annex pointer, not the weights; run git annex get"
+    if (known := next((one for one in _FOREIGN if head.startswith(one)), None)) is not None:
+        return _FOREIGN[known]
+    if head[257:262] == b"ustar":
+        return (
+            "is a tar archive; unpack it. If torch before 0.1.10 wrote it, reading it would run code: convert it to "
+            ".safetensors where you trust it"
+        )
     return "is neither a torch nor a safetensors file; expected .pth, .pt or .safetensors content"
 
 

@@ -38,11 +38,11 @@ _TRANSFORMERS_VIT = Dialect(
         (r"^encoder\.relative_position_bias\.", "rel_pos_bias."),
         (r"^pooler\.layernorm\.", "fc_norm."),
         (r"^layernorm\.", "norm."),
+        (r"^decoder\.(?:decoder_)?", "decoder_"),
     ),
     dropped=(
         r"(\w+\.)?pooler\.dense\.",
         r"(\w+_)?classifier\.",
-        r"decoder\.",
         r"(\w+\.)?embeddings\.mask_token$",
         r"lm_head\.",
         r"layernorm\.(?=.*lm_head)",
