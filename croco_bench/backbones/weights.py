@@ -50,7 +50,8 @@ def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
 
 def _read_parts(index: Path, entry: str | None) -> RawCheckpoint:
     """All parts of an index as one checkpoint; its hash is that of the parts' hashes."""
-    parts, state = parts_of(index), {}
+    parts = parts_of(index)
+    state: State = {}
     digest = hashlib.sha256()
     for path in parts:
         state |= _read_file(path, _first_bytes(path), entry)[0]

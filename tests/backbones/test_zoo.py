@@ -275,7 +275,7 @@ def test_unknown_names_get_suggestions() -> None:
         locate(parse_source("croco-v2-vitb-bse"))
 
 
-@pytest.mark.parametrize("ckpt", ["hf://a/b", "hf://a", "hf://"])
+@pytest.mark.parametrize("ckpt", ["hf://a/b/", "hf://a", "hf://"])
 def test_malformed_hub_names(ckpt: str) -> None:
     with pytest.raises(CheckpointError, match="hf://OWNER/REPO/FILE"):
         locate(parse_source(ckpt))
