@@ -109,7 +109,8 @@ def _of_timm(content: Mapping[str, Any]) -> dict[str, Any]:
     """Statistics of timm's configuration, and what its network of that name has."""
     statistics = content.get("pretrained_cfg")
     statistics = statistics if isinstance(statistics, dict) else content
-    facts = {key: _channels(statistics.get(key)) for key in ("mean", "std")}
+    facts: dict[str, Any] = {key: _channels(statistics.get(key)) for key in ("mean", "std")}
+    facts["resampling"] = "antialiased"  # timm's rule
     name = content["architecture"]
     return {**_of_timm_network(name), **facts} if timm.is_model(name) else facts
 

@@ -65,7 +65,7 @@ def test_configurations_of_transformers(checkpoint: Path) -> None:
     assert backbone.origin.notes == (
         "according to preprocessor_config.json and config.json: heads=6, mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6], "
         "norm_eps=0.1, activation=gelu_tanh",
-        "assumed, as the file doesn't say it (set backbone.KEY): positions=learned",
+        "assumed, as the file doesn't say it (set backbone.KEY): resampling=bicubic",
     )
 
 
@@ -123,9 +123,10 @@ def test_files_that_say_nothing_change_nothing(content: str, checkpoint: Path) -
                 "norm_eps": 1e-5,
                 "activation": "quick_gelu",
                 "mean": (0.5, 0.5, 0.5),
+                "resampling": "antialiased",
             },
         ),
-        ("config.json", {"architecture": "nobody's", "mean": [0.5, 0.5, 0.5]}, {"mean": (0.5, 0.5, 0.5)}),
+        ("config.json", {"architecture": "nobody's"}, {"resampling": "antialiased"}),
     ],
 )
 def test_other_configurations(name: str, content: object, facts: dict[str, Any], tmp_path: Path) -> None:

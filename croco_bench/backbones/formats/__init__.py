@@ -18,6 +18,7 @@ from torch import Tensor
 
 from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.formats.names import Names
+from croco_bench.backbones.formats.unread import unknown_network, unread_family
 from croco_bench.backbones.formats.wrappers import unwrapped_stages
 from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, TimmNetwork
 from croco_bench.errors import CheckpointError, UsageError
@@ -137,10 +138,11 @@ def recognize(raw: RawCheckpoint) -> tuple[Format, RawCheckpoint]:
     Raises:
         CheckpointError: no format matches, or weights outside a prefix might belong to the network.
     """
-    for unwrapped in unwrapped_stages(raw):
-        for one in all_formats():
-            if one.matches(unwrapped):
-                return one, unwrapped
-    some = ", ".join(sorted(raw.state)[:3])
-    known = ", ".join(one.name for one in all_formats())
-    raise CheckpointError(f"{raw.source} holds weights of no known network (such as {some})", f"known formats: {known}")
+    try:
+        for unwrapped in unwrapped_stages(raw):
+            for one in all_formats():
+                if one.matches(unwrapped):
+                    return one, unwrapped
+    except CheckpointError as error:  # weights outside a prefix
+        raise unread_family(raw) or error from None
+    raise unread_family(raw) or unknown_network(raw, [one.name for one in all_formats()])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import torch
+
 from croco_bench.backbones.formats.dialects import Dialect, State
 from croco_bench.backbones.networks.architecture import HALF
 
@@ -43,10 +45,9 @@ _TRANSFORMERS_VIT = Dialect(
     dropped=(
         r"(\w+\.)?pooler\.dense\.",
         r"(\w+_)?classifier\.",
-        r"(\w+\.)?embeddings\.mask_token$",
         r"lm_head\.",
-        r"layernorm\.(?=.*lm_head)",
     ),
+    facts={"resampling": "bicubic"},
 )
 
 _TRANSFORMERS_DINOV3 = Dialect(
@@ -68,16 +69,23 @@ _TRANSFORMERS_DINOV3 = Dialect(
         (r"(?<=mlp\.)up_proj\.", "up."),
         (r"(?<=mlp\.)down_proj\.", "down."),
     ),
-    dropped=(r"(\w+\.)*embeddings\.mask_token$", r"classifier\."),
-    reshape=lambda state: _dinov3_mlp(state),
+    dropped=(r"classifier\.",),
+    reshape=lambda state: _dinov3(state),
 )
 
 
-def _dinov3_mlp(state: State) -> State:
-    """The two or three layers of the MLP, as DINOv3 calls them."""
+def _dinov3(state: State) -> State:
+    """The layers of the MLP and the biases of attention, as DINOv3 keeps them: a mask says that keys have none."""
     gated = any(name.endswith("mlp.w1.weight") for name in state)
     up, down = ("mlp.w2.", "mlp.w3.") if gated else ("mlp.fc1.", "mlp.fc2.")
-    return {name.replace("mlp.up.", up).replace("mlp.down.", down): tensor for name, tensor in state.items()}
+    renamed = {name.replace("mlp.up.", up).replace("mlp.down.", down): tensor for name, tensor in state.items()}
+    for name in [name for name in renamed if name.endswith("attn.q_bias")]:
+        attention = name.removesuffix("q_bias")
+        query, value = renamed.pop(name), renamed.pop(f"{attention}v_bias")
+        zeros, ones = torch.zeros_like(query), torch.ones_like(query)
+        renamed[f"{attention}qkv.bias"] = torch.cat([query, zeros, value])
+        renamed[f"{attention}qkv.bias_mask"] = torch.cat([ones, zeros, ones])
+    return renamed
 
 
 _TRANSFORMERS_VISION = (
@@ -136,7 +144,8 @@ _CLIP = Dialect(
     r"visual\.transformer\.resblocks\.",
     _CLIP_NAMES,
     dropped=(*_BESIDE_VISUAL, r"visual\.proj$", r"visual\.attn_pool\."),
-    facts={"norm_eps": 1e-5, "mean": _CLIP_MEAN, "std": _CLIP_STD},
+    facts={"norm_eps": 1e-5},
+    unless=r"visual\.(attn_pool\.probe|transformer\.resblocks\.0\.ls_1)",  # Perception Encoder, with rotary positions
 )
 _OPENCLIP_TIMM = Dialect(
     "OpenCLIP",

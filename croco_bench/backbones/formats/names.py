@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _BLOCK_PARTS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
+_BY_TIMM = "one that timm knows can be given as timm:NAME@FILE"
+
 
 class Names:
     """The tensors of a file, to be taken one by one; missing ones and those left at the end are errors."""
@@ -56,7 +58,7 @@ class Names:
     def lacks(self, name: str) -> CheckpointError:
         """The error for a missing weight."""
         return CheckpointError(
-            f"{self.source}: the weights lack {name}", "the file is incomplete or of another network"
+            f"{self.source}: the weights lack {name}", f"the file is incomplete or of another network; {_BY_TIMM}"
         )
 
     def pop(self, name: str) -> Tensor:
@@ -105,7 +107,7 @@ class Names:
             more = f" and {len(self._left) - 4} more" if len(self._left) > 4 else ""
             raise CheckpointError(
                 f"{self.source}: unexpected weights {some}{more}",
-                "this variant of the network isn't known (a ViT that timm knows can be given as timm:NAME)",
+                f"this variant of the network isn't known; {_BY_TIMM}",
             )
 
 

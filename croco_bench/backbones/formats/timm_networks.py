@@ -45,10 +45,11 @@ def _statistics(names: Names, mean_std: Any, eps: float, activation: str | None 
     return {key: names.facts.pick(key, assumed=value) for key, value in facts.items()}
 
 
-def _handed_over(names: Names, name: str, arguments: dict[str, Any], facts: dict[str, Any]) -> Converted:
+def _handed_over(names: Names, name: str, arguments: dict[str, Any], facts: dict[str, Any], *notes: str) -> Converted:
     names.take_below("")
-    network = TimmNetwork(name, arguments, mean=facts["mean"], std=facts["std"])
-    return Converted(network, names.out)
+    positions = names.facts.pick("positions", known="fixed")
+    network = TimmNetwork(name, arguments, mean=facts["mean"], std=facts["std"], positions=positions)
+    return Converted(network, names.out, notes)
 
 
 def _final_norm(names: Names) -> bool:
@@ -89,8 +90,11 @@ def _convert_beit(names: Names) -> Converted:
         "use_abs_pos_emb": names.has("pos_embed"),
         "use_rel_pos_bias": not shared,
         "use_shared_rel_pos_bias": shared,
-        "use_fc_norm": _final_norm(names),
     }
+    if not names.has("norm.") and not names.has("fc_norm."):  # data2vec before fine-tuning
+        note = "the file has no final norm: the last block's output is used as it is"
+        return _handed_over(names, "beit_base_patch16_224", {**arguments, "without_norm": True}, facts, note)
+    arguments["use_fc_norm"] = _final_norm(names)
     return _handed_over(names, "beit_base_patch16_224", arguments, facts)
 
 
@@ -135,6 +139,27 @@ def _convert_eva_family(names: Names, family: _Eva) -> Converted:
     return _handed_over(names, family.name, arguments, facts)
 
 
+def _convert_sam(names: Names) -> Converted:
+    """The image encoder of Segment Anything: windows in most blocks, relative positions in all."""
+    arguments, _ = _common(names)
+    _, channels = names.shape("blocks.0.attn.rel_pos_h", "offsets, head channels")
+    offsets = [len(names.look(f"blocks.{index}.attn.rel_pos_h")) for index in range(arguments["depth"])]
+    facts = _statistics(names, IMAGENET, 1e-6, None)
+    arguments |= {
+        "num_heads": names.facts.pick("heads", stated=arguments["embed_dim"] // channels),
+        "norm_eps": facts["norm_eps"],
+        "window_size": (min(offsets) + 1) // 2,
+        "global_attn_indexes": [index for index, count in enumerate(offsets) if count > min(offsets)],
+    }
+    names.drop("neck.")
+    note = "SAM's neck, convolutions behind the last block, was left out"
+    return _handed_over(names, "samvit_base_patch16", arguments, facts, note)
+
+
+def _is_sam(raw: RawCheckpoint) -> bool:
+    return raw.has("blocks.0.attn.rel_pos_h")
+
+
 def _is_pre_norm(raw: RawCheckpoint) -> bool:
     return raw.has("norm_pre.") and raw.has("blocks.0.attn.qkv.") and raw.has("pos_embed")
 
@@ -164,5 +189,6 @@ FORMATS = (
     Format("BEiT", _is_beit, _convert_beit, _HEADS),
     Format("DINOv3 of timm", _is_dinov3, lambda names: _convert_eva_family(names, _DINOV3), _HEADS),
     Format("EVA-02", _is_eva02, lambda names: _convert_eva_family(names, _EVA02), _HEADS),
+    Format("SAM", _is_sam, _convert_sam, _HEADS),
     Format("EVA", _is_eva, lambda names: _convert_eva_family(names, _EVA), _HEADS),
 )

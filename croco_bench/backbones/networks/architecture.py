@@ -171,7 +171,7 @@ class TimmNetwork:
     Attributes:
         name: in timm.
         arguments: of `timm.create_model` that differ from those of the name, as JSON values; `norm_eps` is the epsilon of
-            all layer norms.
+            all layer norms, `without_norm` leaves out the final one.
         image_size: in pixels, if the weights belong to one; otherwise timm resamples them.
         decoder: added to it, if any.
         mean: of the RGB channels in pre-training, for images in [0, 1]; None: timm's for this name.

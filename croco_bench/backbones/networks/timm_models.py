@@ -12,6 +12,8 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed_nhwc
 from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import TimmNetwork
@@ -52,15 +54,19 @@ def make(network: TimmNetwork, image_size: Size | None, *, pretrained: bool) -> 
     arguments = {**network.arguments, **({} if image_size is None else {"img_size": image_size})}
     if (eps := arguments.pop("norm_eps", None)) is not None:
         arguments["norm_layer"] = partial(nn.LayerNorm, eps=eps)
+    without_norm = arguments.pop("without_norm", False)
     try:
         with warnings.catch_warnings(action="ignore"):  # older names, which timm maps to the present ones
-            return timm.create_model(network.name, pretrained=pretrained, num_classes=0, **arguments)
+            model = timm.create_model(network.name, pretrained=pretrained, num_classes=0, **arguments)
     except TypeError as error:
         raise FitError(
             f"timm:{network.name} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
         ) from error
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"timm:{network.name} can't be loaded: {hub_reason(error)}") from error
+    if without_norm:
+        model.norm = model.fc_norm = nn.Identity()
+    return model
 
 
 def _check_known(name: str) -> None:
@@ -131,8 +137,21 @@ def fit_state(model: nn.Module, state: dict[str, Tensor], name: str) -> dict[str
     if release is None:
         return state
     options: dict[str, Any] = {}
-    if "flexi" in name or "radio" in name:  # as timm does by these names
+    if "flexi" in name:  # as timm does by this name
         options = {"interpolation": "bilinear", "antialias": False}
     with warnings.catch_warnings(action="ignore"):
         fitted: dict[str, Tensor] = release(dict(state), model, **options)
-    return fitted
+    return _resampled_positions(fitted, model.state_dict())
+
+
+def _resampled_positions(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """SAM's positions at the model's image size, as its forward pass resamples them; timm's filter leaves them."""
+    resampled = dict(state)
+    for name, table in state.items():
+        if name not in own or table.shape == own[name].shape:
+            continue
+        if name.endswith((".rel_pos_h", ".rel_pos_w")):  # (offsets, channels)
+            resampled[name] = F.interpolate(table.T[None], size=len(own[name]), mode="linear")[0].T
+        elif name == "pos_embed" and table.ndim == 4:
+            resampled[name] = resample_abs_pos_embed_nhwc(table, list(own[name].shape[1:3]))
+    return resampled
