@@ -211,6 +211,14 @@ _SAM = Dialect(
     dropped=(r"mask_decoder\.", r"prompt_encoder\.", r"image_encoder\.neck\.", r"pixel_(mean|std)$"),
 )
 
+# The names of transformers' RADIO, which timm's own filter knows.
+_RADIO = Dialect(
+    "RADIO",
+    r"(base_model|model)\.patch_generator\.",
+    ((r"^(base_model|model)\.", "radio_model.model."),),
+    dropped=(r"input_conditioner\.", r"summary_idxs$", r"(_?heads|_?feature_projections|adaptors?)\."),
+)
+
 DIALECTS = (
     _TRANSFORMERS_VIT,
     _TRANSFORMERS_DINOV3,
@@ -222,4 +230,5 @@ DIALECTS = (
     _EVA_CLIP,
     _EVA,
     _SAM,
+    _RADIO,
 )

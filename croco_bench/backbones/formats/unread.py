@@ -33,9 +33,7 @@ def _by_timm(name: str) -> str:
 
 _ANY = r"(?:[\w]+\.)*?"
 FAMILIES = (
-    Family(
-        rf"{_ANY}patch_generator\.", "a RADIO", "timm has naflexvit_*_radio_*, which aren't plain ViTs; none is read"
-    ),
+    Family(rf"{_ANY}patch_generator\.", "a RADIO", _by_timm("vit_base_patch16_radio_v3")),
     Family(r"(visual\.)?attn_pool\.probe$", "a Perception Encoder", _by_timm("vit_pe_core_base_patch16_224")),
     Family(
         r"(conv1|transformer\.resblocks\.0\.ln_1)\.",

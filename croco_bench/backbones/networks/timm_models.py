@@ -137,8 +137,10 @@ def fit_state(model: nn.Module, state: dict[str, Tensor], name: str) -> dict[str
     if release is None:
         return state
     options: dict[str, Any] = {}
-    if "flexi" in name:  # as timm does by this name
+    if "flexi" in name or "radio" in name:  # as timm does by these names
         options = {"interpolation": "bilinear", "antialias": False}
+    if "base_patch16_radio_v3" in name or "huge_patch16_radio_v3" in name:
+        options["align_corners"] = True
     with warnings.catch_warnings(action="ignore"):
         fitted: dict[str, Tensor] = release(dict(state), model, **options)
     return _resampled_positions(fitted, model.state_dict())
