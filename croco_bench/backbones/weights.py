@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from croco_bench.backbones.distributed import METADATA, files_of, read_distributed
 from croco_bench.backbones.formats import RawCheckpoint, State
 from croco_bench.backbones.formats.wrappers import unpack
 from croco_bench.backbones.parts import check_whole, parts_of, weights_in
@@ -21,7 +22,8 @@ from croco_bench.errors import CheckpointError, UsageError
 
 
 def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
-    """The content of a torch or safetensors file, of an index of several, or of a folder with one of them.
+    """The content of a torch or safetensors file, of an index of several, or of a folder with one of them or with a
+    distributed checkpoint.
 
     The kind is recognised from the first bytes.
 
@@ -34,6 +36,8 @@ def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
         UsageError: the file has no such entry.
     """
     try:
+        if (path / METADATA).is_file():
+            return _read_distributed(path, entry)
         if path.is_dir():
             path = weights_in(path)
         head = _first_bytes(path)
@@ -46,6 +50,14 @@ def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
         raise CheckpointError(
             f"{path} can't be read: {error.strerror or error}", "check the path and its permissions"
         ) from error
+
+
+def _read_distributed(folder: Path, entry: str | None) -> RawCheckpoint:
+    state, _, notes = unpack(read_distributed(folder), folder, entry)
+    digest = hashlib.sha256()
+    for path in files_of(folder):
+        digest.update(bytes.fromhex(_sha256(path)))
+    return RawCheckpoint(str(folder), _checked(state, folder), {}, digest.hexdigest(), tuple(notes))
 
 
 def _read_parts(index: Path, entry: str | None) -> RawCheckpoint:

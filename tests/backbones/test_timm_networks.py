@@ -12,6 +12,8 @@ from croco_bench import load_backbone
 from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.backbones.save import save_finetuned
+from croco_bench.backbones.timm_weights import weights_of_timm
+from croco_bench.backbones.weights import read_checkpoint
 from croco_bench.errors import BenchError, CheckpointError, FitError, UsageError
 
 SIDE = 56
@@ -118,6 +120,28 @@ def test_a_file_in_a_network_that_timm_names(name: str, tmp_path: Path) -> None:
         expected = model.forward_intermediates(images, intermediates_only=True)
         for mine, theirs in zip(backbone.encode(images)[:-1], expected, strict=False):
             assert torch.equal(mine, theirs.flatten(2).transpose(1, 2))
+
+
+@pytest.mark.slow
+def test_radio_files_go_through_timm_s_converter(tmp_path: Path) -> None:
+    """Its own names, its positions: a square table, resampled without antialiasing."""
+    name = "vit_base_patch16_radio_v3"
+    model = timm.create_model(name, img_size=64, num_classes=0, depth=2).eval()
+    blocks = {key: tensor for key, tensor in model.state_dict().items() if key.startswith("blocks.")}
+    state = {f"base_model.{key}": tensor for key, tensor in blocks.items()}
+    state |= {
+        "base_model.patch_generator.embedder.weight": torch.randn(768, 768) / 30,
+        "base_model.patch_generator.pos_embed": torch.randn(1, 16 * 16, 768),
+        "base_model.patch_generator.cls_token.token": torch.randn(8, 768),
+        "input_conditioner.norm_mean": torch.zeros(3, 1, 1),
+    }
+    torch.save({"state_dict": state}, tmp_path / "radio.pth")
+    raw = read_checkpoint(tmp_path / "radio.pth")
+    fitted, notes = weights_of_timm(model, name, raw)
+    table = state["base_model.patch_generator.pos_embed"].reshape(1, 16, 16, 768).permute(0, 3, 1, 2)
+    resized = nn.functional.interpolate(table, size=(4, 4), mode="bilinear", align_corners=True)
+    assert torch.allclose(fitted["pos_embed"], resized.flatten(2).transpose(1, 2), atol=1e-5)
+    assert notes == ("names of RADIO, without input_conditioner",)
 
 
 def test_statistics_of_a_named_network_can_be_stated(tmp_path: Path) -> None:

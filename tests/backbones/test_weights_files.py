@@ -161,7 +161,8 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "CroCo_V2.pth").write_bytes(b"x")
     assert f"did you mean {tmp_path / 'CroCo_V2.pth'}?" in refusal(tmp_path / "CroCo_v2.pth")
     assert "check the path" in refusal(tmp_path / "nowhere" / "x.pth")
-    assert "is a folder" in refusal(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "is a folder" in refusal(tmp_path / "empty")
     with pytest.raises(CheckpointError, match="can't be read: File name too long"):
         load_backbone(tmp_path / ("x" * 300 + ".pth"))
 

@@ -127,6 +127,17 @@ def test_of_several_state_dicts_the_choice_is_named(state: State, tmp_path: Path
         read_checkpoint(tmp_path / "both.pth", "ema")
 
 
+@pytest.mark.parametrize("names", [("state", "model"), ("model", "state_dict"), ("checkpoint", "weights", "ema")])
+def test_state_dicts_in_nested_tables(names: tuple[str, ...], state: State, tmp_path: Path) -> None:
+    content: dict[str, Any] = dict(state)
+    for name in reversed(names):
+        content = {name: content, "step": 3}
+    optimizer = {"state": {0: {"exp_avg": torch.ones(2)}}, "model": {"exp_avg": torch.ones(2)}}
+    torch.save({**content, "optimizer": optimizer}, tmp_path / "x.pth")
+    assert read_checkpoint(tmp_path / "x.pth").state.keys() == state.keys()
+    assert read_checkpoint(tmp_path / "x.pth", ".".join(names)).state.keys() == state.keys()
+
+
 def test_an_unknown_entry_can_be_named(state: State, tmp_path: Path) -> None:
     torch.save({"weights_of_mine": state}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=r"but has weights_of_mine: name one with backbone\.state"):

@@ -66,13 +66,13 @@ def unpack(content: Any, path: Path, entry: str | None = None) -> tuple[dict[str
     """
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds an object of type {type(content).__name__}, not a dictionary of weights")
-    states = {str(key): tensors for key, value in content.items() if (tensors := _tensors(value))}
+    states = dict(_state_dicts(content))
     if entry is not None and entry not in states:
         known = f"it has {', '.join(states)}" if states else "its weights stand at the top"
         raise UsageError(
             f"{path} has no state dict called {entry!r}", f"leave backbone.state out or correct it: {known}"
         )
-    chosen = entry or next((key for key in _ENTRIES if key in states), None)
+    chosen = entry or next((key for key in _ENTRIES if key in states), None) or _nested(states)
     if chosen is None:
         if not (state := _tensors(content)):
             found = f", but has {', '.join(states)}: name one with backbone.state" if states else ""
@@ -82,6 +82,24 @@ def unpack(content: Any, path: Path, entry: str | None = None) -> tuple[dict[str
     others = [key for key in states if key != chosen and key in _ENTRIES]
     note = f"of the state dicts {chosen} and {', '.join(others)} in the file, {chosen} was read (backbone.state)"
     return states[chosen], extras, [note] if others and entry is None else []
+
+
+def _state_dicts(content: Mapping[Any, Any], depth: int = 3) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """State dicts in a file with their names; those of nested tables have names such as `state.model`."""
+    for key, value in content.items():
+        if tensors := _tensors(value):
+            yield str(key), tensors
+        elif (
+            isinstance(value, Mapping) and depth > 1 and not re.match(r"(optim|sched|scaler|loops|callbacks)", str(key))
+        ):
+            yield from ((f"{key}.{name}", state) for name, state in _state_dicts(value, depth - 1))
+
+
+def _nested(states: Mapping[str, object]) -> str | None:
+    """The preferred one of state dicts in nested tables, by the last part of its name or else by the first."""
+    nested = [name.split(".") for name in states if "." in name]
+    found = (parts for key in _ENTRIES for place in (-1, 0) for parts in nested if parts[place] == key)
+    return next((".".join(parts) for parts in found), None)
 
 
 def _tensors(value: object) -> dict[str, Tensor]:
