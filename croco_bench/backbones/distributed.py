@@ -31,7 +31,7 @@ _ALLOWED: dict[str, Any] = {
         )
     },
     "torch.distributed.checkpoint.filesystem._StorageInfo": filesystem._StorageInfo,
-    "torch.serialization._get_layout": torch.serialization._get_layout,  # type: ignore[attr-defined]
+    "torch.serialization._get_layout": torch.serialization._get_layout,
     "torch.Size": torch.Size,
     "pathlib.PosixPath": PosixPath,
     "pathlib.PurePosixPath": PurePosixPath,

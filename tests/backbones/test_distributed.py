@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from croco_bench.backbones.distributed import METADATA, read_distributed
 from croco_bench.backbones.weights import read_checkpoint
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     model = {"a.weight": torch.randn(4, 3), "a.bias": torch.randn(4).bfloat16(), "count": torch.tensor(3)}
     content = {"model": model, "optim": {"lr": 0.1, "exp_avg": torch.ones(4, 3)}, "step": 7}
-    dcp.save(content, checkpoint_id=tmp_path / "step-7")
+    save(content, checkpoint_id=tmp_path / "step-7")
     return tmp_path / "step-7"
 
 
