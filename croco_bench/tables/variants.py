@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from croco_bench.records.changes import changes_of
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultFile
+from croco_bench.tables.comparison.alike import Condition, condition_of, differing, each_seed_once
 
 T = TypeVar("T", bound=Hashable)
 
@@ -38,16 +39,6 @@ class Variants:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """What the ranked runs of a task have in common; None where no run agrees with the recipe."""
-
-    fingerprint: str | None
-    version: int
-    data: tuple[str, str, str] | None
-    train_images: int | None
-
-
 def variants(found: Sequence[ResultFile]) -> Variants:
     """Sorts results of one recipe, on real data or on miniatures, into rows."""
     common = _common_changes(found)
@@ -61,10 +52,10 @@ def variants(found: Sequence[ResultFile]) -> Variants:
         reference = _reference(files, common)
         words = [_differences(file.result, reference, weights, common) for file in files]
         for key, same in _told_apart(files, words).items():
-            kept, repeated = _each_seed_once(same)
-            rows[key] += kept
-            if repeated:
-                notes.append(_repeated(_label(*key), task, repeated))
+            runs = each_seed_once(same)
+            rows[key] += runs.files
+            if runs.repeated:
+                notes.append(_repeated(_label(*key), task, runs.repeated))
     made = [
         Variant(name, differences, all(file.result.classical for file in files), tuple(files))
         for (name, differences), files in sorted(rows.items())
@@ -99,25 +90,34 @@ def _most_usual(files: Sequence[ResultFile], what: Callable[[Result], T]) -> T |
     return order[0] if order else None
 
 
-def _reference(files: Sequence[ResultFile], common: tuple[str, ...]) -> _Reference:
+def _reference(files: Sequence[ResultFile], common: tuple[str, ...]) -> Condition:
+    """What the ranked runs of a task have in common; a setting that no run has, where none agrees with the recipe."""
     version = max(file.result.task.version for file in files)
     plain = [file for file in files if not _changes(file.result, common) and file.result.task.version == version]
     learned = [file for file in plain if not file.result.classical]
-    fingerprint = _most_usual(learned, lambda result: result.recipe.fingerprint)
-    alike = [file for file in plain if file.result.classical or file.result.recipe.fingerprint == fingerprint]
+    settings = _most_usual(learned, lambda result: condition_of(result).settings)
+    alike = [file for file in plain if file.result.classical or file.result.recipe.fingerprint == settings]
     whole = [file for file in alike if not file.result.limited]
     data = _most_usual(whole, _data)
-    trained = [file for file in whole if _data(file.result) == data and _train_images(file.result) is not None]
-    return _Reference(fingerprint, version, data, _most_usual(trained, _train_images))
+    trained = [
+        file for file in whole if _data(file.result) == data and condition_of(file.result).train_images is not None
+    ]
+    dataset, files_of_it = data or (None, None)
+    return Condition(
+        version=version,
+        dataset=dataset,
+        miniature=files[0].result.dataset.miniature,
+        scored="",
+        limit=None,
+        files=files_of_it,
+        settings=settings or "",
+        train_images=_most_usual(trained, lambda result: condition_of(result).train_images),
+    )
 
 
-def _data(result: Result) -> tuple[str, str, str]:
-    return result.dataset.name, result.dataset.split, result.dataset.fingerprint
-
-
-def _train_images(result: Result) -> int | None:
-    count: int | None = result.settings.get("resolved", {}).get("train", {}).get("train_images")
-    return count
+def _data(result: Result) -> tuple[tuple[str, str] | None, str | None]:
+    condition = condition_of(result)
+    return condition.dataset, condition.files
 
 
 def _main_weights(found: Iterable[ResultFile], common: tuple[str, ...]) -> dict[str, str]:
@@ -134,44 +134,42 @@ def _main_weights(found: Iterable[ResultFile], common: tuple[str, ...]) -> dict[
 
 
 def _differences(
-    result: Result, reference: _Reference, weights: dict[str, str], common: tuple[str, ...]
+    result: Result, reference: Condition, weights: dict[str, str], common: tuple[str, ...]
 ) -> tuple[str, ...]:
     """What sets a run apart from those that are ranked, in words."""
-    model, words = result.model, []
+    model, condition, words = result.model, condition_of(result), []
+    found = set(differing(condition, reference))
     if model.identity != weights[model.name]:
         words.append(f"other weights {_short(model.identity)}")
     changes = _changes(result, common)
     if result.classical:
         words += [change for change in changes if change.startswith("task.")]  # of the rest nothing is used
-    elif result.recipe.fingerprint != reference.fingerprint:
+    elif "settings" in found:
         words += changes or [f"settings {result.recipe.fingerprint[:6]}"]
-    if result.task.version != reference.version:
+    if "version" in found:
         words.append(f"version {result.task.version} of the task")
     if result.only_scored:
         words.append("evaluation only")
-    if result.limited:
-        words.append(_part(result))
-    elif reference.data is not None and _data(result) != reference.data:
-        words.append(_other_data(result, reference.data))
-    elif None not in (count := _train_images(result), reference.train_images) and count != reference.train_images:
-        words.append(f"trained on {count} images")
-    return tuple(words)
+    return (*words, *_data_words(condition, reference))
+
+
+def _data_words(condition: Condition, reference: Condition) -> list[str]:
+    """What was scored or trained on, where it isn't what the ranked runs have."""
+    if condition.part:
+        return [condition.part]
+    others = replace(reference, version=condition.version, settings=condition.settings)
+    match differing(condition, others):
+        case ["dataset"]:
+            return [" ".join(condition.dataset or ())]
+        case ["files"]:
+            return [f"other data {str(condition.files)[:4]}…"]
+        case ["train_images"]:
+            return [f"trained on {condition.train_images} images"]
+    return []
 
 
 def _short(identity: str) -> str:
     return f"{identity[:4]}…" if len(identity) == 64 and ":" not in identity else identity
-
-
-def _part(result: Result) -> str:
-    data = result.dataset
-    if data.images < data.images_available:
-        return f"{data.images} of {data.images_available}"
-    return f"at most {result.settings['limit']} images a split"
-
-
-def _other_data(result: Result, usual: tuple[str, str, str]) -> str:
-    name, split, fingerprint = _data(result)
-    return f"other data {fingerprint[:4]}…" if (name, split) == usual[:2] else f"{name} {split}"
 
 
 def _told_apart(
@@ -195,28 +193,7 @@ def _told_apart(
 
 def _identity(result: Result) -> tuple[str, ...]:
     """What the runs of a cell must have in common, each part in words."""
-    data = result.dataset
-    return (
-        f"weights {result.model.identity}",
-        "" if result.classical else f"settings {result.recipe.fingerprint}",
-        f"data {data.name} {data.split} {data.fingerprint}",
-        _part(result) if result.limited else "",
-        f"trained on {_train_images(result)} images",
-    )
-
-
-def _each_seed_once(files: Sequence[ResultFile]) -> tuple[list[ResultFile], list[int]]:
-    """One run per seed, the newest, in the order of the seeds; and the seeds that were run again with other values."""
-    by_seed: dict[int, list[ResultFile]] = defaultdict(list)
-    for file in files:
-        by_seed[file.result.seed].append(file)
-    kept = [
-        max(same, key=lambda file: (file.result.finished, str(file.paths.json))) for _, same in sorted(by_seed.items())
-    ]
-    again = [
-        seed for seed, same in sorted(by_seed.items()) if any(f.result.metrics != same[0].result.metrics for f in same)
-    ]
-    return kept, again
+    return (f"weights {result.model.identity}", *condition_of(result).texts)
 
 
 def _repeated(label: str, task: str, seeds: Sequence[int]) -> str:
