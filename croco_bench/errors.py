@@ -67,11 +67,12 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
 
 
 def nearest(given: str, names: Sequence[str], count: int = 3) -> list[str]:
-    """The most similar names: alike in most letters, or else with the given text in them; `*`, `?` and case don't count."""
+    """Names with the given text in them, then those that are alike in most letters; `*`, `?` and case don't count."""
     bare = given.strip("*?").lower()
+    holding = [name for name in names if len(bare) > 1 and bare in name.lower()]
     lower = {name.lower(): name for name in reversed(names)}
-    near = [lower[name] for name in difflib.get_close_matches(bare, list(lower), n=count, cutoff=0.5)]
-    return near or [name for name in names if len(bare) > 1 and bare in name.lower()][:count]
+    alike = [lower[name] for name in difflib.get_close_matches(bare, list(lower), n=count, cutoff=0.5)]
+    return list(dict.fromkeys([*holding, *alike]))[:count]
 
 
 def hub_reason(error: BaseException) -> str:

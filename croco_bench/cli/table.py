@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,15 +17,50 @@ Format = Literal["terminal", "markdown", "latex", "csv", "json", "html"]
 EXAMPLES = """
 Examples:
 
+All results of a folder and one recipe; a page to sort, filter and compare in
+(--pictures for whole sheets):
+
   croco-bench table --results results --recipe mini
 
-  croco-bench table --format html --out table.html          a page to sort, filter and compare in; --pictures for whole sheets
+  croco-bench table --format html --out table.html
 
-  croco-bench table --published                     all numbers that papers reported, by task
+Some tasks and backbones, in this order; other metrics and protocols:
 
-  croco-bench table --published --like croco        the tables of CroCo's paper
+  croco-bench table --task nyuv2-depth --task 'taskonomy-*' --model 'croco*' --model mae-vitb
 
-  croco-bench table --against published             measured minus published, with intervals
+  croco-bench table --task nyuv2-depth --metric delta1 --metric 'eigen/*' --sort eigen/rmse
+
+Every seed, all recipes side by side, scenes, classes:
+
+  croco-bench table --task nyuv2-depth --rows seed
+
+  croco-bench table --task nyuv2-depth --rows recipe
+
+  croco-bench table --task nyuv2-depth --columns scene --transpose
+
+  croco-bench table --task ade20k-seg --columns class --metric iou --transpose
+
+A table for a paper (it needs the package booktabs) and numbers for a program:
+
+  croco-bench table --recipe paper --format latex --digits 2 --out table.tex
+
+  croco-bench table --format csv --no-published --out results.csv
+
+Published numbers; the tables of CroCo's paper; measured minus published:
+
+  croco-bench table --published --task nyuv2-depth
+
+  croco-bench table --published --like croco
+
+  croco-bench table --against published
+
+Globs: * is any text, ? one letter, [ab] one of these; small and capital letters are
+the same. Quote them, so that the shell leaves them alone. A group (taskonomy) stands
+for its mean rank and its tasks. Metrics are those of croco-bench show; last/... (of the
+last weights) come only where the glob begins with last/.
+
+In a terminal, a table that is too wide is turned if it fits so, and goes on in blocks
+below each other otherwise; in a pipe or file it is 120 letters wide.
 """
 
 
@@ -34,6 +69,42 @@ def table(
         list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Only results of this recipe.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task or group; or a glob. May be repeated.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Key of a metric, such as eigen/rmse; or a glob. May be repeated. Default: headline metrics."
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this backbone, or published numbers of it; or a glob. May be repeated."),
+    ] = None,
+    rows: Annotated[
+        Literal["model", "recipe", "seed"],
+        typer.Option(help="A row is a backbone (mean over seeds), a backbone under a recipe, or a single run."),
+    ] = "model",
+    columns: Annotated[
+        Literal["metric", "scene", "class"],
+        typer.Option(help="A column is a metric; or a scene or class, with a table for each metric."),
+    ] = "metric",
+    sort: Annotated[
+        str, typer.Option(help="Sort rows by this column, best first: a task, a metric, task/metric; or by name.")
+    ] = "",
+    digits: Annotated[
+        int | None, typer.Option(min=0, max=15, help="Digits after the point. Default: those of each metric.")
+    ] = None,
+    transpose: Annotated[
+        bool | None,
+        typer.Option(
+            "--transpose/--no-transpose",
+            help="Tasks as rows, backbones as columns. Default: in a terminal that is too narrow and wide enough then.",
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=30, help="Letters in a line of the terminal's format. Default: the terminal's, or 120."),
+    ] = None,
     format: Annotated[Format, typer.Option(help="How to print it.")] = "terminal",
     published: Annotated[
         bool | None,
@@ -65,27 +136,33 @@ def table(
 ) -> None:
     """Set all results beside the published numbers."""
     from croco_bench import tables
+    from croco_bench.records.selection import Selection
+    from croco_bench.tables.render import Layout
+    from croco_bench.tables.shape import Shape
 
-    text_format = _text_format(format, out, pictures=pictures)
-    folders, extra = results or [Path("results")], published_dir or []
-    if like is not None or (published and results is None):
-        if against is not None or published is False:
-            raise UsageError(
-                "--like and --published print published numbers alone", "leave --against and --no-published out"
-            )
-        text = tables.make_published(like, format=text_format, published_folders=extra)
+    alone = like is not None or (published is True and results is None)
+    _check(alone, against, published, rows, columns)
+    folders = results or [Path("results")]
+    shared: dict[str, Any] = {
+        "format": _text_format(format, out, pictures=pictures),
+        "published_folders": published_dir or [],
+        "selection": Selection(tuple(task or ()), tuple(metric or ()), tuple(model or ())),
+        "shape": Shape(rows, columns, sort, digits),
+        "layout": Layout(width, out is not None, transpose),
+    }
+    if alone:
+        text = tables.make_published(like, **shared)
     elif against is not None:
-        text = tables.make_against(folders, recipe=recipe, format=text_format, published_folders=extra)
+        text = tables.make_against(folders, recipe=recipe, **shared)
     else:
         text = tables.make(
             folders,
             recipe=recipe,
-            format=text_format,
             published="beside" if published is None else "apart" if published else "none",
             include_limited=limited,
             ties=ties,
             tests=tests,
-            published_folders=extra,
+            **shared,
         )
     _write(text, out)
 
@@ -101,6 +178,18 @@ def _text_format(format: Format, out: Path | None, *, pictures: bool) -> tables.
     from croco_bench import report  # slow to import, and rarely asked for
 
     return partial(report.page, pictures=out.with_name(f"{out.stem}-pictures") if out and pictures else None)
+
+
+def _check(alone: bool, against: str | None, published: bool | None, rows: str, columns: str) -> None:
+    """Refuses options that don't go together."""
+    if alone and (against is not None or published is False):
+        raise UsageError(
+            "--like and --published print published numbers alone", "leave --against and --no-published out"
+        )
+    if (alone or against is not None) and (rows, columns) != ("model", "metric"):
+        raise UsageError(
+            "--rows and --columns arrange results", "leave them out with --like, --published and --against"
+        )
 
 
 def _write(text: str, out: Path | None) -> None:

@@ -46,6 +46,9 @@ class Selection:
         ]
 
 
+EVERYTHING = Selection()
+
+
 def matches(name: str, glob: str) -> bool:
     """Whether a glob stands for a name. A name stands for itself, whatever letters it has."""
     return name == glob or fnmatchcase(name.lower(), glob.lower())

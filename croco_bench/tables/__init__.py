@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from croco_bench.metrics.ranks import Ties
+from croco_bench.records.selection import EVERYTHING, Selection
 from croco_bench.records.store import read_all
 from croco_bench.tables import grid, published_grids, render
 from croco_bench.tables.layout import Grid
 from croco_bench.tables.published import sources
-from croco_bench.tables.published_names import unknown_names
+from croco_bench.tables.published_names import require_chosen, unknown_names
+from croco_bench.tables.render import FITTING, Layout
+from croco_bench.tables.shape import USUAL, Shape, in_order, with_digits
 
 Format = Literal["terminal", "markdown", "latex", "csv", "json"]
 # Makes a text of grids and of sentences that say what was left out; `croco_bench.report.page` is one.
@@ -30,6 +33,9 @@ def make(
     ties: Ties = "mean",
     tests: bool = True,
     published_folders: Sequence[Path] = (),
+    selection: Selection = EVERYTHING,
+    shape: Shape = USUAL,
+    layout: Layout = FITTING,
 ) -> str:
     """The table of all results below some folders, as text. The same results give the same text.
 
@@ -42,19 +48,38 @@ def make(
         ties: how equal values share ranks within a group of tasks: CroCo's paper takes the best.
         tests: whether the best of a column is marked only where a paired test separates it from the others.
         published_folders: folders with further published numbers.
+        selection: which tasks, metrics and models.
+        shape: what stands in rows and columns, in which order.
+        layout: width and orientation of the text.
 
     Raises:
+        UsageError: something that is chosen stands for nothing; the message has the nearest names.
         RecordError: a folder is missing, or a file of published numbers isn't as it should be.
     """
     found, complaints = read_all(results, recipe)
     listed = sources(published_folders) if published != "none" else ()
-    where: grid.Published = "apart" if published == "apart" else "beside"
-    grids = grid.build(found, listed, published=where, include_limited=include_limited, ties=ties, tests=tests)
-    return _text(grids, [*complaints, *unknown_names(listed)], format)
+    absent = require_chosen(selection, found, listed, of_classes=shape.columns == "class")
+    grids = grid.build(
+        found,
+        listed,
+        published="apart" if published == "apart" else "beside",
+        include_limited=include_limited,
+        ties=ties,
+        tests=tests,
+        selection=selection,
+        shape=shape,
+    )
+    return _text(grids, [*complaints, *unknown_names(listed), *absent], format, layout)
 
 
 def make_published(
-    like: str | None = None, *, format: Format | Renderer = "terminal", published_folders: Sequence[Path] = ()
+    like: str | None = None,
+    *,
+    format: Format | Renderer = "terminal",
+    published_folders: Sequence[Path] = (),
+    selection: Selection = EVERYTHING,
+    shape: Shape = USUAL,
+    layout: Layout = FITTING,
 ) -> str:
     """Published numbers alone: by task, or the tables of one source as it prints them.
 
@@ -62,14 +87,21 @@ def make_published(
         like: name of the source, such as `croco`.
         format: of the text, or a function that makes it.
         published_folders: folders with further published numbers.
+        selection: which tasks, metrics and models.
+        shape: their order and digits; rows are models and columns metrics.
+        layout: width and orientation of the text.
 
     Raises:
-        UsageError: there is no such source.
+        UsageError: there is no such source, or something that is chosen stands for nothing.
         RecordError: a folder is missing, or a file of published numbers isn't as it should be.
     """
     listed = sources(published_folders)
-    grids = published_grids.as_printed(listed, like) if like else published_grids.by_task(listed)
-    return _text(grids, unknown_names(listed), format)
+    require_chosen(selection, (), listed)
+    if like:
+        grids = published_grids.as_printed(listed, like, selection)
+    else:
+        grids = published_grids.by_task(published_grids.chosen_sources(listed, selection))
+    return _text(in_order(with_digits(grids, shape), shape.sort), unknown_names(listed), format, layout)
 
 
 def make_against(
@@ -78,15 +110,21 @@ def make_against(
     recipe: str | None = None,
     format: Format | Renderer = "terminal",
     published_folders: Sequence[Path] = (),
+    selection: Selection = EVERYTHING,
+    shape: Shape = USUAL,
+    layout: Layout = FITTING,
 ) -> str:
     """Measured minus published, with intervals, where they are comparable. See `make` for the arguments and errors."""
     from croco_bench.tables.against import against_published
 
     found, complaints = read_all(results, recipe)
     listed = sources(published_folders)
-    return _text(against_published(found, listed), [*complaints, *unknown_names(listed)], format)
+    absent = require_chosen(selection, found, listed)
+    grids = against_published(selection.results(found), listed, selection)
+    said = [*complaints, *unknown_names(listed), *absent]
+    return _text(in_order(with_digits(grids, shape), shape.sort), said, format, layout)
 
 
-def _text(grids: Sequence[Grid], complaints: Sequence[str], format: Format | Renderer) -> str:
+def _text(grids: Sequence[Grid], complaints: Sequence[str], format: Format | Renderer, layout: Layout) -> str:
     """Grids in one of the formats; `complaints` say what was left out."""
-    return format(grids, complaints) if callable(format) else render.text(grids, complaints, format)
+    return format(grids, complaints) if callable(format) else render.text(grids, complaints, format, layout)

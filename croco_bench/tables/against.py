@@ -9,17 +9,20 @@ from pathlib import PurePath
 from croco_bench.backbones import zoo
 from croco_bench.errors import RecordError
 from croco_bench.records.schema import ModelFacts
+from croco_bench.records.selection import EVERYTHING, Selection
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.cells import Cell, cell_of
-from croco_bench.tables.columns import Column, columns_for, columns_of, installed_columns
-from croco_bench.tables.groups import MEAN_RANK, groups
+from croco_bench.tables.columns import Column, arranged, chosen_columns
+from croco_bench.tables.groups import MEAN_RANK
 from croco_bench.tables.layout import Grid, Row
 from croco_bench.tables.published import PublishedRow, Source
 from croco_bench.tables.published_grids import CAUTION, comparable
 from croco_bench.tables.variants import Variant, variants
 
 
-def against_published(found: Sequence[ResultFile], listed: Sequence[Source]) -> list[Grid]:
+def against_published(
+    found: Sequence[ResultFile], listed: Sequence[Source], selection: Selection = EVERYTHING
+) -> list[Grid]:
     """A grid for each recipe: differences from published numbers of the same weights, protocol class and images.
 
     Intervals are those of the measured mean (`croco_bench.tables.comparison`); a published number is taken as exact. Results on
@@ -29,16 +32,16 @@ def against_published(found: Sequence[ResultFile], listed: Sequence[Source]) -> 
     for file in found:
         if not (file.result.dataset.miniature or file.result.limited):
             sections[file.result.recipe.name].append(file)
-    grids = [_section(recipe, files, listed) for recipe, files in sorted(sections.items())]
+    grids = [_section(recipe, files, listed, selection) for recipe, files in sorted(sections.items())]
     if not grids:
         note = "no result on a whole real dataset: miniatures and parts of a split can't be compared with what was published"
         return [Grid("measured minus published", (), (), notes=(note,))]
     return grids
 
 
-def _section(recipe: str, files: list[ResultFile], listed: Sequence[Source]) -> Grid:
+def _section(recipe: str, files: list[ResultFile], listed: Sequence[Source], selection: Selection) -> Grid:
     sorted_runs = variants(files)
-    columns = _columns(files)
+    columns = _columns(files, selection)
     rows: list[Row] = []
     used: list[Source] = []
     notes: list[str] = []
@@ -83,12 +86,13 @@ def same_weights(model: ModelFacts, row: PublishedRow) -> bool:
     return entry.name in (model.name, model.source) or PurePath(model.source).name == PurePath(entry.url).name
 
 
-def _columns(files: Sequence[ResultFile]) -> list[Column]:
-    """Of each task that was run; of a group those of its tasks, since a mean rank can't be compared."""
-    headline = [column for column in columns_for(files, installed_columns()) if column.metric != MEAN_RANK]
+def _columns(files: Sequence[ResultFile], selection: Selection) -> list[Column]:
+    """The chosen ones of each task that was run; of a group those of its tasks, since a mean rank can't be compared."""
+    main, behind = chosen_columns(files, selection)
     ran = {file.result.task.name for file in files}
-    grouped = [column for group in groups() for column in columns_of(group) if column.task in ran]
-    return sorted([*headline, *grouped], key=lambda column: column.task)
+    grouped = [column for columns in behind.values() for column in columns if column.task in ran]
+    headline = [column for column in main if column.metric.name != MEAN_RANK.name]
+    return arranged(sorted([*headline, *grouped], key=lambda column: column.task), selection)
 
 
 def _shared(variant: Variant, source: Source, row: PublishedRow, columns: Sequence[Column]) -> list[Column]:

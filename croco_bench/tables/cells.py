@@ -47,11 +47,15 @@ def cell_of(runs: Sequence[ResultFile], column: Column, *, settings_differ: bool
     having = [(file, value) for file, value in pairs if value is not None]
     if not having:
         return None
+    return mean_cell(having, settings_differ=settings_differ)
+
+
+def mean_cell(having: Sequence[tuple[ResultFile, float]], *, settings_differ: bool) -> Cell:
+    """The mean of one value a run, of one run or more."""
     values = [value for _, value in having]
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    mean = math.fsum(values) / len(values)
-    runs_of = tuple(file for file, _ in having)
-    return Cell(mean, deviation, len(values), settings_differ=settings_differ, runs=runs_of)
+    runs = tuple(file for file, _ in having)
+    return Cell(math.fsum(values) / len(values), deviation, len(values), settings_differ=settings_differ, runs=runs)
 
 
 def with_ranks(cells: dict[str, Cell], column: Column) -> dict[str, Cell]:

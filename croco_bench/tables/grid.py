@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from croco_bench.metrics.ranks import Ties
+from croco_bench.records.selection import EVERYTHING, Selection
 from croco_bench.records.store import ResultFile
 from croco_bench.tables import published_grids
 from croco_bench.tables.cells import Cell, cell_of, with_ranks
-from croco_bench.tables.columns import Column, columns_for, columns_of, installed_columns
+from croco_bench.tables.columns import Column, arranged, chosen_columns, columns_of, installed_columns
+from croco_bench.tables.finer import finer_grids
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
-from croco_bench.tables.layout import Grid, Row
+from croco_bench.tables.layout import Grid, Kind, Row
 from croco_bench.tables.marks import Marks, ranked_cells
 from croco_bench.tables.published import Source
-from croco_bench.tables.variants import Variant, Variants, variants
+from croco_bench.tables.shape import USUAL, Runs, Shape, in_order, runs_of_rows, unranked_note
 
 # Published rows beside measured ones of the same real dataset, or in a grid of their own below.
 Published = Literal["beside", "apart"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a table shows; see `build`."""
+
+    published: Published
+    include_limited: bool
+    ties: Ties
+    tests: bool
+    selection: Selection
+    shape: Shape
 
 
 def build(
@@ -30,6 +44,8 @@ def build(
     include_limited: bool = False,
     ties: Ties = "mean",
     tests: bool = True,
+    selection: Selection = EVERYTHING,
+    shape: Shape = USUAL,
 ) -> list[Grid]:
     """Grids for each (recipe, real or miniature).
 
@@ -40,25 +56,43 @@ def build(
         include_limited: also results on a part of a split.
         ties: how equal values share ranks within a group of tasks.
         tests: whether the best of a column is marked only where a paired test separates it from the others.
+        selection: which tasks, metrics and models.
+        shape: what stands in rows and columns.
     """
-    kept = [file for file in found if include_limited or not file.result.limited]
-    sections: dict[tuple[str, bool], list[ResultFile]] = defaultdict(list)
-    for file in kept:
-        sections[file.result.recipe.name, file.result.dataset.miniature].append(file)
-    left_out = len(found) - len(kept)
+    options = Options(published, include_limited, ties, tests, selection, shape)
+    chosen = selection.results(found)
+    listed = published_grids.chosen_sources(listed, selection)
+    kept = [file for file in chosen if include_limited or not file.result.limited]
+    left_out = len(chosen) - len(kept)
     notes = (
         [f"{left_out} runs that saw only part of their data are left out (--limited shows them)"] if left_out else []
     )
     grids: list[Grid] = []
-    for (recipe, mini), files in sorted(sections.items()):
+    for (recipe, mini), files in _sections(kept, shape).items():
         beside = listed if published == "beside" and not mini else ()
-        grids += _section(recipe, files, notes, beside, miniature=mini, ties=ties, tests=tests)
+        grids += _section(recipe, files, notes, beside, options, miniature=mini)
     if not grids and not listed:
-        return [Grid("no results yet", (), (), notes=tuple(notes))]
-    if listed and (published == "apart" or not grids):
-        columns = columns_for(kept, installed_columns()) or installed_columns()
-        grids.append(published_grids.headlines(columns, listed, [] if grids else ["no results yet", *notes]))
-    return grids
+        grids = [Grid("no results yet", (), (), notes=tuple(notes))]
+    elif listed and (published == "apart" or not grids):
+        grids.append(_published(kept, listed, options, [] if grids else ["no results yet", *notes]))
+    return in_order(grids, shape.sort)
+
+
+def _sections(found: Sequence[ResultFile], shape: Shape) -> dict[tuple[str, bool], list[ResultFile]]:
+    """(recipe, miniature or not) -> results; of all recipes together if rows tell them apart."""
+    sections: dict[tuple[str, bool], list[ResultFile]] = defaultdict(list)
+    recipes = sorted({file.result.recipe.name for file in found})
+    together = f"recipe{'s' if len(recipes) > 1 else ''} {', '.join(recipes)}"
+    for file in found:
+        recipe = together if shape.rows == "recipe" else f"recipe {file.result.recipe.name}"
+        sections[recipe, file.result.dataset.miniature].append(file)
+    return dict(sorted(sections.items()))
+
+
+def _published(found: Sequence[ResultFile], listed: Sequence[Source], options: Options, notes: Sequence[str]) -> Grid:
+    """Published numbers of the tasks that have results; of all tasks if there are none."""
+    columns = chosen_columns(found, options.selection)[0] or arranged(installed_columns(), options.selection)
+    return published_grids.headlines(options.shape.with_digits(columns), listed, notes)
 
 
 def _section(
@@ -66,43 +100,65 @@ def _section(
     files: list[ResultFile],
     notes: list[str],
     listed: Sequence[Source],
+    options: Options,
     *,
     miniature: bool,
-    ties: Ties,
-    tests: bool,
 ) -> list[Grid]:
     """The grid of headline numbers, then one for each group of tasks."""
-    sorted_runs = variants(files)
-    title = ", ".join([f"recipe {recipe}", *sorted_runs.changes])
-    title += ", miniature of rendered rooms" if miniature else ""
-    caution = _caution(miniature=miniature)
-    columns, marks = columns_for(files, installed_columns()), Marks(tests)
-    measured = _measured(sorted_runs, columns, marks)
-    behind = []
+    runs, common = runs_of_rows(files, options.shape.rows)
+    title = ", ".join([recipe, *common.changes]) + (", miniature of rendered rooms" if miniature else "")
+    caution = [*unranked_note(options.shape.rows), *_caution(miniature=miniature)]
+    main, behind = chosen_columns(files, options.selection)
+    if options.shape.columns != "metric":
+        every = options.shape.with_digits([*main, *(column for columns in behind.values() for column in columns)])
+        return finer_grids(title, runs, every, options.shape.columns, options.selection, caution)
+    columns, marks = options.shape.with_digits(main), Marks(options.tests)
+    measured = _measured(runs, columns, marks)
+    grids = []
     for group in groups():
-        if any(file.result.task.name in group.tasks for file in files):
-            own = Marks(tests)
-            rows = [row for row in _measured(sorted_runs, columns_of(group), own) if row.cells]
-            measured, told = _with_mean_ranks(measured, group, rows, (marks, own), ties)
+        own = Marks(options.tests)
+        ranked = _measured(runs, columns_of(group), own)
+        if Column(group.name, MEAN_RANK) in main:
+            measured, told = _with_mean_ranks(measured, group, ranked, (marks, own), options.ties)
             notes = [*notes, *told]
-            behind.append(_group_grid(title, group, rows, listed, [*own.notes(), *caution]))
+        if group in behind:
+            shown = options.shape.with_digits(behind[group])
+            rows = ranked if behind[group] == columns_of(group) else _measured(runs, shown, own)
+            grids.append(_group_grid(title, group, shown, rows, listed, [*own.notes(), *caution]))
+    if not main:
+        return [replace(grids[0], notes=(*notes, *common.notes, *grids[0].notes)), *grids[1:]] if grids else []
+    if options.selection.metrics:
+        measured = [row for row in measured if row.cells]
     reported, used, told = published_grids.beside(columns, measured, listed)
-    said = (*notes, *sorted_runs.notes, *marks.notes(), *_odd(measured), *told, *caution)
-    return [Grid(title, tuple(columns), tuple(measured), reported, used, said), *behind]
+    said = (*notes, *common.notes, *marks.notes(), *_odd(measured), *told, *caution)
+    behind_them = [replace(grid, measured=_without_runs(grid.measured)) for grid in grids]
+    return [Grid(title, tuple(columns), tuple(measured), reported, used, said), *behind_them]
 
 
-def _group_grid(title: str, group: Group, rows: Sequence[Row], listed: Sequence[Source], notes: Sequence[str]) -> Grid:
-    """The numbers behind a mean rank."""
-    columns = columns_of(group)
-    reported, used, told = published_grids.beside(columns, rows, listed)
-    labels = ", ".join(dict.fromkeys(metric.label for metric in group.metrics))
+def _without_runs(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Rows whose runs another grid tells of."""
+    return tuple(replace(row, runs=()) for row in rows)
+
+
+def _group_grid(
+    title: str,
+    group: Group,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    listed: Sequence[Source],
+    notes: Sequence[str],
+) -> Grid:
+    """The numbers of a group's tasks."""
+    filled = [row for row in rows if row.cells]
+    reported, used, told = published_grids.beside(columns, filled, listed)
+    labels = ", ".join(dict.fromkeys(column.metric.label for column in columns))
     return Grid(
         f"{title}, {group.name}: {labels} per domain",
         tuple(columns),
-        tuple(replace(row, runs=()) for row in rows),  # the main grid tells of their runs
+        tuple(filled),
         reported,
         used,
-        (*_odd(rows), *told, *notes),
+        (*_odd(filled), *told, *notes),
     )
 
 
@@ -117,24 +173,24 @@ def _caution(*, miniature: bool) -> list[str]:
     return [text] if miniature else []
 
 
-def _measured(sorted_runs: Variants, columns: Sequence[Column], marks: Marks) -> list[Row]:
-    """A row for each variant, with ranks and marks within each column."""
-    rows = [_row(variant, columns) for variant in sorted_runs.rows]
+def _measured(runs: Iterable[Runs], columns: Sequence[Column], marks: Marks) -> list[Row]:
+    """A row for each group of runs, with ranks and marks within each column."""
+    rows = [_row(one, columns) for one in runs]
     for column in columns:
-        rows = marks.column(_ranked_in(rows, column), column)
+        if column.metric.better != "neither":
+            rows = marks.column(_ranked_in(rows, column), column)
     return rows
 
 
-def _row(variant: Variant, columns: Sequence[Column]) -> Row:
+def _row(runs: Runs, columns: Sequence[Column]) -> Row:
     cells = {}
     for column in columns:
-        runs = [file for file in variant.runs if file.result.task.name == column.task]
-        cell = cell_of(runs, column, settings_differ=bool(variant.differences))
+        files = [file for file in runs.files if file.result.task.name == column.task]
+        cell = cell_of(files, column, settings_differ=bool(runs.differences))
         if cell is not None:
             cells[column.key] = cell
-    return Row(
-        variant.name, cells, "classical" if variant.classical else "learned", variant.differences, runs=variant.runs
-    )
+    kind: Kind = "classical" if runs.classical else "learned"
+    return Row(runs.name, cells, kind, (*runs.parts, *runs.differences), runs=runs.files)
 
 
 def _ranked_in(rows: Sequence[Row], column: Column) -> list[Row]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Scores = Mapping[str, "SeedScores"]
 _TESTED = (
-    "bold: best, and better than each other backbone of the column at 5 % after Holm's correction over all pairs; "
-    "underlined: the second of such a column; italic: can't be told from the best"
+    "bold: best, and better than each other backbone at 5 % after Holm's correction over all pairs; underlined: the second "
+    "where one is bold; italic: can't be told from the best"
 )
 _UNTESTED = "bold and underlined: best and second by value alone; no test was made"
 

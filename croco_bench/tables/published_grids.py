@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from croco_bench.errors import unknown
+from croco_bench.errors import UsageError, unknown
 from croco_bench.records.schema import Result
+from croco_bench.records.selection import EVERYTHING, Selection, metric_keys
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column, column_of_key
 from croco_bench.tables.groups import MEAN_RANK, groups
@@ -63,6 +64,29 @@ def beside(
     return rows, used, [*disagreements(used), *notes, CAUTION] if rows else []
 
 
+def chosen_sources(listed: Iterable[Source], selection: Selection) -> tuple[Source, ...]:
+    """The sources with those rows and values alone that are chosen; a row by its model or its checkpoint."""
+    kept = []
+    for source in listed:
+        rows = [
+            row.model_copy(update={"values": values})
+            for row in source.row
+            if selection.has_model(row.model, row.checkpoint) and (values := _chosen_values(row, selection))
+        ]
+        if rows:
+            kept.append(source.model_copy(update={"row": tuple(rows)}))
+    return tuple(kept)
+
+
+def _chosen_values(row: PublishedRow, selection: Selection) -> dict[str, float]:
+    parts = [(key, *key.split("/", 1)) for key in row.values]
+    return {
+        key: row.values[key]
+        for key, task, metric in parts
+        if selection.has_task(task) and (not selection.metrics or metric_keys([metric], selection.metrics))
+    }
+
+
 def headlines(columns: Sequence[Column], listed: Sequence[Source], notes: Sequence[str]) -> Grid:
     """What was published of some columns, in one grid."""
     rows, used, told = _collect(listed, columns, _any, with_class=True)
@@ -88,16 +112,22 @@ def by_task(listed: Sequence[Source]) -> list[Grid]:
     return grids
 
 
-def as_printed(listed: Sequence[Source], name: str) -> list[Grid]:
+def as_printed(listed: Sequence[Source], name: str, selection: Selection = EVERYTHING) -> list[Grid]:
     """The tables of one source as it prints them; if it names none, its numbers by task.
 
     Raises:
-        UsageError: there is no such source; the message has the nearest names.
+        UsageError: there is no such source (the message has the nearest names), or it has nothing that is chosen.
     """
     source = next((source for source in listed if source.name == name), None)
     if source is None:
         raise unknown("source of published numbers", name, [source.name for source in listed])
-    return [_printed(source, table, listed) for table in source.table] or by_task([source])
+    kept = next(iter(chosen_sources([source], selection)), None)
+    if kept is None:
+        raise UsageError(
+            f"{name} has none of the chosen numbers", f"croco-bench table --like {name} prints what it has"
+        )
+    made = [_printed(kept, table, listed) for table in source.table]
+    return [grid for grid in made if grid.published] or by_task([kept])
 
 
 def _printed(source: Source, table: PrintedTable, listed: Sequence[Source]) -> Grid:
@@ -108,6 +138,7 @@ def _printed(source: Source, table: PrintedTable, listed: Sequence[Source]) -> G
             metric = replace(column.metric, label=printed.label, digits=printed.digits)
             columns.append(Column(column.task, metric, scale=printed.scale, shown_unit=printed.unit))
     own = source.model_copy(update={"row": tuple(row for row in source.row if row.table == table.name)})
+    columns = [column for column in columns if any(column.key in row.values for row in own.row)]
     rows, _, notes = _collect([own], columns, _any, with_class=False)
     title = f"{source.short}, {table.name}: {table.title}"
     return Grid(title, tuple(columns), (), rows, (source,), (*_classes(own, columns), *notes))

@@ -1,4 +1,4 @@
-"""Names in files of published numbers that stand for nothing here: misspelt tasks and metrics, told with suggestions."""
+"""Names that stand for nothing, told with suggestions: in files of published numbers, and in what a user chooses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from croco_bench import registry
 from croco_bench.errors import unknown
+from croco_bench.records.selection import Selection, require_known, tasks_of
+from croco_bench.records.store import ResultFile
 from croco_bench.tables.columns import column_of_key, known_metrics
-from croco_bench.tables.groups import groups
+from croco_bench.tables.groups import MEAN_RANK, groups
 from croco_bench.tables.published import PublishedRow, Source
 
 
@@ -36,3 +38,31 @@ def _why(key: str) -> str:
         return str(unknown("task", task, {*cards, *(group.name for group in groups())}))
     known = {*known_metrics(), *(metric.name for metric in cards[task].headline)}
     return str(unknown(f"metric of {task}", name, known))
+
+
+def require_chosen(
+    selection: Selection, found: Sequence[ResultFile], listed: Sequence[Source], *, of_classes: bool = False
+) -> list[str]:
+    """A sentence for each chosen task that nobody has numbers of.
+
+    Args:
+        selection: names and globs.
+        found: results.
+        listed: published numbers.
+        of_classes: whether chosen metrics are those of classes, which are checked where these are read.
+
+    Raises:
+        UsageError: a name or glob stands for no task, metric or model at all.
+    """
+    rows = [row for source in listed for row in source.row]
+    published = {key.partition("/")[0] for row in rows for key in row.values}
+    wanted = tasks_of(selection.tasks, found, published)
+    models = [name for row in rows for name in (row.model, row.checkpoint) if name]
+    require_known("backbone", selection.models, [*(file.result.model.name for file in found), *models])
+    if not of_classes:
+        keys = {key for file in selection.results(found) for key in file.result.metrics}
+        parts = [key.partition("/") for row in rows for key in row.values]
+        keys |= {metric for task, _, metric in parts if selection.has_task(task)}
+        require_known("metric", selection.metrics, {*keys, MEAN_RANK.name})
+    there = published | {file.result.task.name for file in found}
+    return [f"{glob}: nobody has results of it" for glob, tasks in wanted.items() if not tasks & there]

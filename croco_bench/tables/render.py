@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from croco_bench.tables.cells import Cell, Mark
@@ -15,7 +16,7 @@ from croco_bench.tables.published import Source
 from croco_bench.tables.text.latex import to_latex
 from croco_bench.tables.text.markdown import to_markdown
 from croco_bench.tables.text.sheet import MISSING as MISSING
-from croco_bench.tables.text.sheet import Entry, Head, Line, Sheet, Style
+from croco_bench.tables.text.sheet import Entry, Head, Line, Sheet, Style, transposed
 from croco_bench.tables.text.terminal import Screen, to_terminal
 
 # How a mark is shown; the notes of a grid say it in these words.
@@ -50,7 +51,8 @@ def sheet_of(grid: Grid) -> Sheet:
     """A grid in words and rounded numbers."""
     rows = [tuple(_line(row, grid.columns) for row in part) for part in (grid.measured, grid.published)]
     heads = tuple(Head(column.above, column.measure) for column in grid.columns)
-    return Sheet(grid.title, "backbone", heads, tuple(part for part in rows if part), tuple(footnotes(grid)))
+    across = "part" if any(column.part for column in grid.columns) else "task"
+    return Sheet(grid.title, "backbone", heads, tuple(part for part in rows if part), tuple(footnotes(grid)), across)
 
 
 def _line(row: Row, columns: Sequence[Column]) -> Line:
@@ -132,18 +134,39 @@ def _json(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
 _RECORDS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {"csv": _csv, "json": _json}
 
 
-def text(grids: Sequence[Grid], complaints: Sequence[str], format: str, screen: Screen | None = None) -> str:
+@dataclass(frozen=True)
+class Layout:
+    """How tables of words are laid out.
+
+    Attributes:
+        width: letters in a line of the terminal's format; default: those of the terminal, 120 where there is none.
+        file: whether the text goes to a file, which has no width and no bold type.
+        transpose: tasks as rows and backbones as columns; default: in a terminal where a table fits it only so.
+    """
+
+    width: int | None = None
+    file: bool = False
+    transpose: bool | None = None
+
+
+FITTING = Layout()
+
+
+def text(grids: Sequence[Grid], complaints: Sequence[str], format: str, layout: Layout = FITTING) -> str:
     """Grids in one of the formats.
 
     Args:
         grids: tables.
         complaints: sentences that say what was left out.
         format: its name.
-        screen: for the terminal; default: as the output is.
+        layout: of tables of words; the records of CSV and JSON have none.
     """
     if format in _RECORDS:
         return _RECORDS[format](grids, complaints)
     sheets = [sheet_of(grid) for grid in grids]
+    if layout.transpose:
+        sheets = [transposed(sheet) for sheet in sheets]
     if format == "terminal":
-        return to_terminal(sheets, complaints, screen or Screen.of_output(), turn="task")
+        screen = Screen.of_output(layout.width, file=layout.file)
+        return to_terminal(sheets, complaints, screen, turn=layout.transpose is None)
     return {"markdown": to_markdown, "latex": to_latex}[format](sheets, complaints)

@@ -87,9 +87,7 @@ def load_column(members: Mapping[str, Sequence[ResultFile]], metric: str) -> dic
         RecordError: a file of per-image values is missing or damaged, or doesn't give the value that was recorded.
     """
     prefix, _, name = metric.rpartition("/")
-    loaded = {
-        model: [(item, _read_rows(item.paths.rows, prefix)) for item in found] for model, found in members.items()
-    }
+    loaded = {model: [(item, read_rows(item.paths.rows, prefix)) for item in found] for model, found in members.items()}
     every = [rows for several in loaded.values() for _, rows in several]
     counts = {len(next(iter(rows.values()))) for rows in every}
     if len(counts) != 1:
@@ -97,7 +95,7 @@ def load_column(members: Mapping[str, Sequence[ResultFile]], metric: str) -> dic
             f"results of {metric} were made on {' and '.join(map(str, sorted(counts)))} images",
             "compare like with like",
         )
-    groups = next((named for rows in every if (named := _groups(rows)) is not None), None)
+    groups = next((named for rows in every if (named := scenes_of(rows)) is not None), None)
     blocks = assign_blocks(groups or [str(image) for image in range(counts.pop())])
     return {
         model: _seed_scores(model, several, name, metric, blocks, _count(groups)) for model, several in loaded.items()
@@ -145,7 +143,7 @@ def _values(task: str, rows: dict[str, Array], name: str, blocks: Array, path: P
         raise RecordError(f"{path} has no per-image values of {name}", "make the result again") from error
 
 
-def _read_rows(path: Path, prefix: str) -> dict[str, Array]:
+def read_rows(path: Path, prefix: str) -> dict[str, Array]:
     """Arrays of one protocol, by their names without its prefix, and the names of scenes.
 
     Raises:
@@ -172,7 +170,7 @@ def _read_rows(path: Path, prefix: str) -> dict[str, Array]:
     return rows
 
 
-def _groups(rows: Mapping[str, Array]) -> list[str] | None:
+def scenes_of(rows: Mapping[str, Array]) -> list[str] | None:
     """Names of the images' scenes; localisation's rows have always had the scene's number."""
     names = rows.get(GROUP, rows.get("scene"))
     return None if names is None else [str(name) for name in names]

@@ -67,6 +67,7 @@ class Sheet:
         heads: of the columns.
         sections: groups of rows, with a line between them.
         notes: what a reader must be told.
+        across: what the titles of the columns are.
     """
 
     title: str
@@ -74,6 +75,7 @@ class Sheet:
     heads: tuple[Head, ...]
     sections: tuple[tuple[Line, ...], ...]
     notes: tuple[str, ...] = ()
+    across: str = "task"
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -85,11 +87,11 @@ class Sheet:
         return [line.entries[index] for line in self.lines]
 
 
-def transposed(sheet: Sheet, corner: str) -> Sheet:
-    """The sheet with its columns as rows; `corner` says what their names are."""
+def transposed(sheet: Sheet) -> Sheet:
+    """The sheet with its columns as rows."""
     lines = tuple(Line(str(head), tuple(sheet.column(index))) for index, head in enumerate(sheet.heads))
     heads = tuple(Head("", line.name) for line in sheet.lines)
-    return replace(sheet, corner=corner, heads=heads, sections=(lines,))
+    return replace(sheet, corner=sheet.across, across=sheet.corner, heads=heads, sections=(lines,))
 
 
 def part_of(sheet: Sheet, columns: Sequence[int]) -> Sheet:

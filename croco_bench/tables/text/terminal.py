@@ -45,28 +45,24 @@ class Screen:
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.styled and style and text else text
 
 
-def to_terminal(sheets: Sequence[Sheet], left_out: Sequence[str], screen: Screen, *, turn: str | None = None) -> str:
+def to_terminal(sheets: Sequence[Sheet], left_out: Sequence[str], screen: Screen, *, turn: bool = True) -> str:
     """All sheets below each other.
 
     Args:
         sheets: tables.
         left_out: sentences that follow them.
         screen: where they are shown.
-        turn: what the columns' titles are, for a sheet that is too wide and fits as rows; None to turn nothing.
+        turn: whether columns become rows where a sheet is too wide, and fits so.
     """
     parts = [_sheet(sheet, screen, turn) for sheet in sheets]
     lines = [_folded(f"left out: {text}", screen, "red") for text in left_out]
     return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
 
 
-def _sheet(sheet: Sheet, screen: Screen, turn: str | None) -> str:
+def _sheet(sheet: Sheet, screen: Screen, turn: bool) -> str:
     short, told = with_counts_told(sheet)
     made = _Layout(short, screen)
-    if (
-        turn is not None
-        and len(made.blocks) > 1
-        and len((other := _Layout(transposed(short, turn), screen)).blocks) == 1
-    ):
+    if turn and len(made.blocks) > 1 and len((other := _Layout(transposed(short), screen)).blocks) == 1:
         made = other
     parts = ["\n".join(screen.show(line, "bold") for line in wrapped(sheet.title, screen.width))]
     parts += [made.block(columns) for columns in made.blocks]

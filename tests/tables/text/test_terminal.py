@@ -35,7 +35,7 @@ def sheet(columns: int = 5, *, title: str = "recipe mini") -> Sheet:
     return Sheet(title, "backbone", heads, (tuple(lines[:2]), tuple(lines[2:])), ("a note of some words",))
 
 
-def printed(made: Sheet, width: int, *, styled: bool = False, turn: str | None = "task") -> str:
+def printed(made: Sheet, width: int, *, styled: bool = False, turn: bool = True) -> str:
     return to_terminal([made], [], Screen(width, styled), turn=turn)
 
 
@@ -69,8 +69,8 @@ def test_every_number_is_printed_and_no_line_is_too_wide(sheets: list[Sheet], wi
 
 
 @pytest.mark.parametrize("width", range(30, 201, 7))
-@pytest.mark.parametrize("turn", [None, "task"])
-def test_numbers_and_names_survive_any_width(width: int, turn: str | None) -> None:
+@pytest.mark.parametrize("turn", [False, True])
+def test_numbers_and_names_survive_any_width(width: int, turn: bool) -> None:
     made = sheet()
     text = printed(made, width, turn=turn)
     for line in made.lines:
@@ -114,7 +114,7 @@ def test_rows_without_a_number_are_left_out_of_a_block_alone() -> None:
     made = Sheet(
         "t", "backbone", (Head("", "x" * 20), Head("", "y" * 20)), ((Line("only-y", (Entry(), Entry("1.5"))),),)
     )
-    narrow, wide = printed(made, 35, turn=None), printed(made, 80, turn=None)
+    narrow, wide = printed(made, 35, turn=False), printed(made, 80, turn=False)
     assert narrow.count("only-y") == wide.count("only-y") == 1
     assert "–" in wide and "–" not in narrow
     assert [line.name for line in part_of(made, [0]).lines] == []
@@ -123,10 +123,10 @@ def test_rows_without_a_number_are_left_out_of_a_block_alone() -> None:
 def test_a_wide_sheet_is_turned_if_it_fits_so() -> None:
     made = sheet(9)
     turned = printed(made, 120)
-    assert turned != printed(made, 120, turn=None) and printed(made, 80) == printed(made, 80, turn=None)
+    assert turned != printed(made, 120, turn=False) and printed(made, 80) == printed(made, 80, turn=False)
     assert any(line.startswith("task ") for line in turned.splitlines())
     assert any(line.startswith("a-rather-long-task-name metric 8 (deg) ↓") for line in turned.splitlines())
-    assert transposed(transposed(made, "task"), "backbone").lines[3].entries == made.lines[3].entries
+    assert transposed(transposed(made)).lines[3].entries == made.lines[3].entries
 
 
 def test_styles_are_codes_in_a_terminal_and_signs_elsewhere() -> None:
