@@ -170,8 +170,19 @@ def metric_named(card: registry.TaskCard, name: str) -> Metric | None:
         if metric.name == name:
             return metric
     prefix, _, last = name.rpartition("/")
-    known = known_metrics().get(last)
+    known = _of_family(last, {metric.name.rpartition("/")[2] for metric in card.headline}) or known_metrics().get(last)
     return replace(known, name=name, label=f"{prefix} {known.label}".strip()) if known else None
+
+
+def _of_family(name: str, relatives: set[str]) -> Metric | None:
+    """A metric that is defined beside one of its relatives: depth and disparity each have a `rmse`, in m and in px."""
+    families = [value for value in vars(definitions).values() if isinstance(value, tuple)]
+    near = [metric for family in families if relatives & {_name(one) for one in family} for metric in family]
+    return next((metric for metric in near if _name(metric) == name), None)
+
+
+def _name(value: object) -> str:
+    return value.name if isinstance(value, Metric) else ""
 
 
 @cache

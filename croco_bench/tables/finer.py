@@ -10,7 +10,7 @@ from typing import Literal
 
 from croco_bench.errors import RecordError, UsageError
 from croco_bench.metrics import Metric
-from croco_bench.records.selection import Selection, metric_keys, require_known
+from croco_bench.records.selection import Selection, metric_keys, position, require_known
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.cells import Cell, cell_of, mean_cell
 from croco_bench.tables.columns import Column
@@ -45,16 +45,16 @@ def finer_grids(
     Args:
         title: of the table that they belong to.
         runs: of each row.
-        columns: chosen metrics; for classes their tasks count, since files of classes have metrics of their own.
+        columns: chosen metrics, of scenes.
         kind: what a column is.
-        selection: its metrics are those of classes.
+        selection: its metrics are those of classes, which aren't those of results.
         notes: what holds for all grids.
 
     Raises:
         UsageError: no result holds such numbers.
     """
     missing: dict[str, None] = {}
-    parts = _of_scenes(columns, missing) if kind == "scene" else _of_classes(runs, columns, selection)
+    parts = _of_scenes(columns, missing) if kind == "scene" else _of_classes(runs, selection)
     grids = [grid for part in parts if (grid := _grid(f"{title}, {part.label}", runs, part)).columns]
     if not grids:
         reason = next(iter(missing), f"no chosen result has numbers per {kind}")
@@ -111,10 +111,10 @@ def _scenes(file: ResultFile, column: Column, missing: dict[str, None]) -> Value
         return {}
 
 
-def _of_classes(runs: Sequence[Runs], columns: Iterable[Column], selection: Selection) -> list[_Part]:
+def _of_classes(runs: Sequence[Runs], selection: Selection) -> list[_Part]:
     """The chosen metrics of classes; by default the first one of the headline protocol."""
-    tasks = list(dict.fromkeys(column.task for column in columns))
-    files = [file for one in runs for file in one.files if file.result.task.name in tasks]
+    files = [file for one in runs for file in one.files]
+    tasks = sorted({file.result.task.name for file in files}, key=lambda task: (position(task, selection.tasks), task))
     found = {task: [_classes(file) for file in files if file.result.task.name == task] for task in tasks}
     keys = {task: list(dict.fromkeys(key for table in tables for key in table)) for task, tables in found.items()}
     every = {key for known in keys.values() for key in known}

@@ -18,7 +18,7 @@ from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.layout import Grid, Kind, Row
 from croco_bench.tables.marks import Marks, ranked_cells
 from croco_bench.tables.published import Source
-from croco_bench.tables.shape import USUAL, Runs, Shape, in_order, runs_of_rows, unranked_note
+from croco_bench.tables.shape import USUAL, Runs, Shape, in_order, runs_of_rows, unranked_note, with_digits
 
 # Published rows beside measured ones of the same real dataset, or in a grid of their own below.
 Published = Literal["beside", "apart"]
@@ -110,8 +110,9 @@ def _section(
     caution = [*unranked_note(options.shape.rows), *_caution(miniature=miniature)]
     main, behind = chosen_columns(files, options.selection)
     if options.shape.columns != "metric":
-        every = options.shape.with_digits([*main, *(column for columns in behind.values() for column in columns)])
-        return finer_grids(title, runs, every, options.shape.columns, options.selection, caution)
+        every = [*main, *(column for columns in behind.values() for column in columns)]
+        finer = finer_grids(title, runs, every, options.shape.columns, options.selection, caution)
+        return with_digits(finer, options.shape)
     columns, marks = options.shape.with_digits(main), Marks(options.tests)
     measured = _measured(runs, columns, marks)
     grids = []
