@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
@@ -23,7 +23,8 @@ from croco_bench.errors import DivergedError
 from croco_bench.metrics.meter import stack
 from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
 from croco_bench.probing.knn import knn_scores
-from croco_bench.progress import Bar
+from croco_bench.probing.logistic import MAX_ITERATIONS, fit_logistic
+from croco_bench.progress import Bar, log
 from croco_bench.seeding import derive, make_rng
 from croco_bench.types import Array
 
@@ -95,6 +96,7 @@ def probe(job: FineTuneJob, cache: FeatureCache, test: Evaluation, accelerator: 
         ),
         notes=(
             *at_the_edge("rate of the linear probe", grid_choice["rate"], settings.rates),
+            *_not_converged(logistic_choice),
             *at_the_edge("cost of logistic regression", logistic_choice["cost"], settings.costs),
             *at_the_edge("k of nearest neighbours", knn_choice["k"], _possible_ks(settings, features)),
         ),
@@ -228,53 +230,44 @@ def top1(scores: Array, labels: Array) -> float:
 
 def _log(job: FineTuneJob, grid: list[tuple[Classifier, float]], accuracies: list[float]) -> None:
     """One line per classifier: its rate, and its accuracy on the selection split under its pooling's name."""
-    log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker)
+    run_log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker)
     for i, ((classifier, rate), accuracy) in enumerate(zip(grid, accuracies, strict=True)):
-        log.add(i, lr=rate, **{f"select/top1_{classifier.pooling}": accuracy})
-    log.close()
+        run_log.add(i, lr=rate, **{f"select/top1_{classifier.pooling}": accuracy})
+    run_log.close()
 
 
-def _logistic(settings: Probe, start: Classifier, features: _Features) -> tuple[Array, dict[str, Any]]:
+def _logistic(
+    settings: Probe, start: Classifier, features: _Features, max_iterations: int = MAX_ITERATIONS
+) -> tuple[Array, dict[str, Any]]:
     """Test scores of the best cost and its settings. Each fit starts from the previous one, from small costs to large."""
     how, device = start.pooling, features.device
     vectors, labels = features.train.vectors[how], torch.from_numpy(features.train.labels).to(device)
-    weight, bias = torch.zeros_like(start.weight), torch.zeros_like(start.bias)
+    standardize = partial(standardized, mean=start.mean, variance=start.variance)
+    weights, bias = np.zeros(start.weight.shape), np.zeros(start.bias.shape)
     best: tuple[float, float, Classifier] | None = None
+    unfinished = []
     for cost in sorted(settings.costs):
-        weight, bias = _fit(vectors, labels, start, weight, bias, cost)
-        classifier = Classifier(how, start.mean, start.variance, weight, bias)
+        fit = fit_logistic(vectors, labels, standardize, cost, (weights, bias), max_iterations)
+        weights, bias = fit.weights, fit.bias
+        unfinished += [] if fit.converged else [cost]
+        parts = (torch.from_numpy(part).to(device, torch.float32) for part in (weights, bias))
+        classifier = Classifier(how, start.mean, start.variance, *parts)
         accuracy = top1(apply(classifier, features.select.vectors[how], device), features.select.labels)
         if best is None or accuracy > best[0]:
             best = accuracy, cost, classifier
     assert best is not None
     scores = apply(best[2], features.test.vectors[how], device)
-    return scores, {"cost": best[1], "pooling": how, "select_top1": best[0]}
+    return scores, {"cost": best[1], "pooling": how, "select_top1": best[0], "unfinished": unfinished}
 
 
-def _fit(
-    vectors: Array, labels: Tensor, scale: Classifier, weight: Tensor, bias: Tensor, cost: float
-) -> tuple[Tensor, Tensor]:
-    """Minimises mean cross-entropy + |weight|² / (2 cost N)."""
-    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-    count = len(labels)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
-
-    def closure() -> float:
-        solver.zero_grad()
-        total = 0.0
-        for first in range(0, count, _CHUNK):
-            part = torch.from_numpy(np.array(vectors[first : first + _CHUNK])).to(weight.device).float()
-            scores = standardized(part, scale.mean, scale.variance) @ weight.T + bias
-            loss = F.cross_entropy(scores, labels[first : first + _CHUNK], reduction="sum") / count
-            torch.autograd.backward(loss)
-            total += float(loss.detach())
-        decay = (weight**2).sum() / (2 * cost * count)
-        torch.autograd.backward(decay)
-        return total + float(decay.detach())
-
-    step: Callable[[Callable[[], float]], Any] = solver.step
-    step(closure)
-    return weight.detach(), bias.detach()
+def _not_converged(choice: Mapping[str, Any]) -> list[str]:
+    """A note, logged as well, where logistic regression stopped before its minimum."""
+    if not choice["unfinished"]:
+        return []
+    costs = ", ".join(f"{cost:g}" for cost in choice["unfinished"])
+    note = f"logistic regression stopped before its minimum at cost {costs}: its numbers depend on where it stopped"
+    log(f"note: {note}")
+    return [note]
 
 
 def _neighbors(settings: Probe, best: Classifier, features: _Features) -> tuple[Array, dict[str, Any]]:

@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from scipy.optimize import minimize
 from torch import nn
 
 from croco_bench import load_backbone, registry, run
@@ -24,7 +23,7 @@ from croco_bench.errors import DivergedError, RecordError, UsageError
 from croco_bench.probing import feature_cache
 from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
 from croco_bench.probing.knn import knn_scores
-from croco_bench.probing.linear_probe import Classifier, _fit, apply, at_the_edge, moments, train_grid
+from croco_bench.probing.linear_probe import Classifier, apply, at_the_edge, moments, train_grid
 from croco_bench.seeding import derive, make_rng
 
 CPU = torch.device("cpu")
@@ -214,24 +213,6 @@ def test_the_grid_is_sgd_with_momentum_and_cosine_for_every_rate() -> None:
             solver.step()
         assert torch.allclose(classifier.weight, layer.weight, atol=1e-5)
         assert torch.allclose(classifier.bias, layer.bias, atol=1e-5)
-
-
-def test_logistic_regression_is_at_its_minimum() -> None:
-    found, labels = vectors(60)
-    mean, variance = moments(found, CPU)
-    scale = Classifier("mean", mean, variance, torch.zeros(3, 6), torch.zeros(3))
-    weight, bias = _fit(found, torch.from_numpy(labels), scale, torch.zeros(3, 6), torch.zeros(3), cost=0.1)
-    data = ((found.astype(np.float64) - mean.numpy()) / np.sqrt(variance.numpy() + 1e-6)).astype(np.float64)
-
-    def loss(flat: Any) -> float:
-        scores = data @ flat[:18].reshape(3, 6).T + flat[18:]
-        scores -= scores.max(axis=1, keepdims=True)
-        logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        return float(-logs[np.arange(60), labels].mean() + (flat[:18] ** 2).sum() / (2 * 0.1 * 60))
-
-    best = minimize(loss, np.zeros(21), method="BFGS", options={"gtol": 1e-7})
-    assert np.allclose(weight.numpy().ravel(), best.x[:18], atol=1e-3)
-    assert loss(np.concatenate([weight.numpy().ravel(), bias.numpy()])) < best.fun + 1e-6
 
 
 def test_neighbors_vote_with_their_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
