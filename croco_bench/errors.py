@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import signal
 from collections.abc import Iterable, Sequence
 
@@ -40,6 +41,32 @@ class AbsentError(DataError):
 
 class FitError(UsageError):
     """Backbone, head, task or image size don't fit together."""
+
+
+class SizeError(FitError):
+    """An image size (H, W) isn't a multiple of `multiple` pixels; the advice is the nearest one that is.
+
+    `of_patches`: that is what the patches ask for; a head may ask for more. `up`: the advice isn't smaller than the size.
+    """
+
+    def __init__(
+        self, what: str, size: tuple[int, int], multiple: int, *, of_patches: bool = False, up: bool = False
+    ) -> None:
+        self.size, self.multiple, self.of_patches = size, multiple, of_patches
+        self._round = math.ceil if up else round
+        self._lead = f"the {'next' if up else 'nearest'} that fits is"
+        super().__init__(what, f"{self._lead} {'x'.join(map(str, self._fitting(1)))}")
+
+    def for_setting(self, factor: int = 1) -> FitError:
+        """The same for users of commands: the advice is a setting, of sides that are multiples of `factor * multiple`."""
+        height, width = self._fitting(factor)
+        value = str(height) if height == width else f"[{height},{width}]"
+        return FitError(self.what, f"{self._lead} --set train.image_size={value}")
+
+    def _fitting(self, factor: int) -> tuple[int, int]:
+        step = factor * self.multiple
+        height, width = (max(self._round(side / step), 1) * step for side in self.size)
+        return height, width
 
 
 class DivergedError(BenchError):

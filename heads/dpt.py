@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import Features, FeatureSpec, Head
-from croco_bench.errors import CheckpointError, FitError
+from croco_bench.errors import CheckpointError, FitError, SizeError
 from croco_bench.heads.levels import check_levels, coarsest_levels
 
 
@@ -117,6 +117,7 @@ class DPT(Head):
     """
 
     Options = DPTOptions
+    grid_multiple = 2
     hooks: tuple[int, ...]
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: DPTOptions) -> None:
@@ -146,11 +147,12 @@ class DPT(Head):
         multiple = max(spec.strides) if spec.is_pyramid else 2 * spec.patch_size
         why = "the coarsest stride" if spec.is_pyramid else "twice the patch size"
         if any(side % multiple for side in spec.image_size):
-            fits = "x".join(str(-(-side // multiple) * multiple) for side in spec.image_size)
-            raise FitError(
+            raise SizeError(
                 f"the DPT head needs an image size that is a multiple of {multiple} ({why}), but "
                 f"train.image_size is {'x'.join(map(str, spec.image_size))}",
-                f"the next that fits is {fits}",
+                spec.image_size,
+                multiple,
+                up=True,
             )
 
     def resolved(self) -> dict[str, Any]:

@@ -263,10 +263,12 @@ class Head(nn.Module, ABC):
         Options: frozen dataclass of the settings in a recipe's [head] table.
         dense: one output per pixel; otherwise one per image (or pair).
         hooks: indices of the `Features.tokens` that the head reads; None: it may read all.
+        grid_multiple: sides of the patch grid must be multiples of this.
     """
 
     Options: ClassVar[type]
     dense: ClassVar[bool] = True
+    grid_multiple: ClassVar[int] = 1
     hooks: tuple[int, ...] | None = None
 
     @abstractmethod

@@ -11,7 +11,7 @@ from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.backbones.networks.vit import ViT, grid_of
 from croco_bench.config.load import options_of
 from croco_bench.contracts import Origin
-from croco_bench.errors import FitError
+from croco_bench.errors import FitError, SizeError
 from croco_bench.pretraining.completion import CrossViewCompletion
 from croco_bench.pretraining.masked import MaskedAutoencoder
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
@@ -43,7 +43,10 @@ def build(recipe: PretrainRecipe, seed: int) -> Objective:
         FitError: sizes don't go together.
     """
     options, size = options_for(recipe), recipe.train.image_size
-    architecture = architecture_of(recipe)
+    try:
+        architecture = architecture_of(recipe)
+    except SizeError as error:
+        raise error.for_setting() from error
     if recipe.objective == "mae" and architecture.grid[0] != architecture.grid[1]:
         raise FitError(f"MAE's files hold square images only, but train.image_size is {size[0]}x{size[1]}")
     origin = Origin(f"pre-trained with {recipe.objective}, recipe {recipe.name}", "pre-training")

@@ -39,7 +39,7 @@ from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import assumptions_of, limit
 from croco_bench.engine.evaluate import ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.engine.network import Network, spec_for
-from croco_bench.errors import CheckpointError, UsageError, unknown
+from croco_bench.errors import CheckpointError, SizeError, UsageError, unknown
 from croco_bench.registry import TaskCard
 from croco_bench.runs.builtin import changed_settings
 from croco_bench.seeding import derive
@@ -200,7 +200,18 @@ def _open(request: RunRequest, task: Task, folder: Path) -> TaskData:
 
 
 def build_network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
-    """The backbone of the checkpoint, with a decoder where the task has two views, and a new head."""
+    """The backbone of the checkpoint, with a decoder where the task has two views, and a new head.
+
+    Raises:
+        FitError: they don't go together, or the image size doesn't fit; the advice then is the setting that does.
+    """
+    try:
+        return _network(request, task, data, head_type, head_options)
+    except SizeError as error:
+        raise error.for_setting(head_type.grid_multiple if error.of_patches else 1) from error
+
+
+def _network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
     recipe = request.recipe
     facts = options_of(BackboneFacts, recipe.backbone, "[backbone]")
     # A copy of an object, because training changes it.

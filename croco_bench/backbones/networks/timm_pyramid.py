@@ -19,7 +19,7 @@ from croco_bench.backbones.networks.timm_models import make
 from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.backbones.networks.vit import check_size
 from croco_bench.contracts import Backbone, Origin
-from croco_bench.errors import FitError
+from croco_bench.errors import FitError, SizeError
 from croco_bench.types import Size
 
 # Attributes of timm's blocks that hold a layer of stochastic depth.
@@ -95,11 +95,11 @@ class TimmPyramid(Backbone):
     def _check_size(self) -> None:
         multiple = max(self.strides)
         if any(side % multiple for side in self.image_size):
-            fits = "x".join(str(max(round(side / multiple), 1) * multiple) for side in self.image_size)
-            raise FitError(
+            raise SizeError(
                 f"image size {self.image_size[0]}x{self.image_size[1]} isn't a multiple of {multiple}, the coarsest stride of "
                 f"timm:{self.network.name}",
-                f"the nearest that fits is {fits}",
+                self.image_size,
+                multiple,
             )
 
     def _try(self) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from croco_bench.backbones.networks.blocks import (
 )
 from croco_bench.backbones.networks.position_tables import sincos
 from croco_bench.contracts import Backbone, Origin
-from croco_bench.errors import FitError
+from croco_bench.errors import FitError, SizeError
 from croco_bench.types import Size
 
 
@@ -27,15 +27,12 @@ def grid_of(size: Size, patch_size: int) -> Grid:
     """Patch grid (h, w) of an image size.
 
     Raises:
-        FitError: the patches don't cover the image exactly; the message has the next size that fits.
+        SizeError: the patches don't cover the image exactly; the advice is the nearest size that fits.
     """
     height, width = size
     if height % patch_size or width % patch_size or min(height, width) <= 0:
-        fits = tuple(max(round(side / patch_size), 1) * patch_size for side in size)
-        raise FitError(
-            f"image size {height}x{width} isn't a multiple of the patch size {patch_size}",
-            f"the nearest that fits is {fits[0]}x{fits[1]}",
-        )
+        what = f"image size {height}x{width} isn't a multiple of the patch size {patch_size}"
+        raise SizeError(what, size, patch_size, of_patches=True)
     return height // patch_size, width // patch_size
 
 
