@@ -71,8 +71,19 @@ def fit_logistic(
         slope[:, :-1] += decay * weights
         return loss + decay * float((weights**2).sum()) / 2, _flatten(slope[:, :-1], slope[:, -1])
 
-    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": _SLOPE, "ftol": _DECREASE, "maxcor": 20}
-    found = minimize(objective, _flatten(*start), jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        objective,
+        _flatten(*start),
+        jac=True,
+        method="L-BFGS-B",
+        options={
+            "maxiter": max_iterations,
+            "maxfun": 2 * max_iterations,
+            "gtol": _SLOPE,
+            "ftol": _DECREASE,
+            "maxcor": 20,
+        },
+    )
     converged = bool(found.success) or float(np.abs(found.jac).max()) <= _CONVERGED_SLOPE
     return LogisticFit(*_unflatten(found.x, shape), float(found.fun), int(found.nit), converged)
 

@@ -1,6 +1,7 @@
 """Image sizes that don't fit the network: one sentence with the setting that does."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,15 +21,22 @@ from croco_bench.pretraining.build import build
     ],
 )
 def test_the_advice_is_a_setting_that_fits(task: str, size: str, setting: str, tiny_data: Path, tmp_path: Path) -> None:
-    given = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
+    given: dict[str, Any] = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
     with pytest.raises(FitError, match=rf"patch size 14; the nearest that fits is --set train\.image_size={setting}$"):
         run(task, "random:vit_small_patch14_dinov2", changes=[f"train.image_size={size}"], **given)
 
 
 def test_the_advised_setting_works(tiny_data: Path, tmp_path: Path) -> None:
     changes = ["train.image_size=28", "train.steps=1", "train.select_every=1", "optim.warmup=0"]
-    given = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu", "limit": 4}
+    given: dict[str, Any] = {
+        "recipe": "smoke",
+        "data_root": tiny_data,
+        "results": tmp_path,
+        "device": "cpu",
+        "limit": 4,
+    }
     result = run("nyuv2-depth", "random:vit_small_patch14_dinov2", changes=changes, **given)
+    assert result is not None
     assert result.settings["train"]["image_size"] == [28, 28]
 
 
