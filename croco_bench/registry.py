@@ -2,7 +2,8 @@
 
 A distribution announces what it adds by entry points, each of which names a dict of name -> card: the group
 `croco_bench.tasks` of `TaskCard`, `croco_bench.heads` of `HeadCard`, `croco_bench.backbones` of `BackboneCard`. The built-in
-tasks and heads are announced the same way. `announced` reads any such group.
+tasks and heads are announced the same way. Datasets, miniatures and objectives of pre-training have groups, too, which
+`announced` reads for the folders that they belong to.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ def load_object(target: str) -> Any:
         raise UsageError(f"{target} can't be imported: {type(error).__name__}: {error}") from error
 
 
-def announced(group: str, kind: str, points: Iterable[EntryPoint] | None = None) -> Iterator[tuple[str, str, Any]]:
+def announced(
+    group: str, kind: str, points: Iterable[EntryPoint] | None = None, *, taken: Iterable[str] = ()
+) -> Iterator[tuple[str, str, Any]]:
     """(name, distribution, object) of everything that installed distributions announce in a group of entry points.
 
     What can't be imported is reported on stderr and left out.
@@ -118,11 +121,12 @@ def announced(group: str, kind: str, points: Iterable[EntryPoint] | None = None)
         group: of entry points; each names a mapping of name -> object.
         kind: what the objects are, for messages.
         points: the entry points; default: the installed ones.
+        taken: names that this project has itself.
 
     Raises:
-        BenchError: two distributions announce the same name.
+        BenchError: two distributions announce the same name, or one announces a name that is taken.
     """
-    owners: dict[str, str] = {}
+    owners = dict.fromkeys(taken, "croco-bench")
     for point in entry_points(group=group) if points is None else points:
         distribution = point.dist.name if point.dist else "unknown distribution"
         try:

@@ -40,8 +40,8 @@ ALLOWED = {
     "data.datasets": "contracts data data.checks data.formats data.posed data.transforms errors files progress seeding types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
-    "data.catalogue": "data.checks data.datasets data.datasets.matching errors",
-    "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress"
+    "data.catalogue": "data.checks data.datasets data.datasets.matching errors registry",
+    "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
     "tasks.matching": "contracts data.transforms errors metrics tiling types",

@@ -6,11 +6,13 @@ import importlib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from croco_bench.data.checks.run_check import Finding
 from croco_bench.errors import DataError, UsageError, unknown
+from croco_bench.registry import announced
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,27 @@ class DatasetInfo:
 
 
 class Catalogue(Mapping[str, DatasetInfo]):
-    """The datasets described in a folder of TOML files, sorted by name. A file is read when its dataset is asked for."""
+    """The datasets described in a folder of TOML files, sorted by name. A file is read when its dataset is asked for.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Another distribution announces such an object (or a dict) by the entry point `croco_bench.datasets`.
+
+    Args:
+        folder: of the files.
+        others: gives descriptions of further datasets, when they are first needed.
+    """
+
+    def __init__(self, folder: Path, others: Callable[[], Mapping[str, DatasetInfo]] = dict) -> None:
+        self._folder, self._others = folder, others
 
     def __getitem__(self, name: str) -> DatasetInfo:
-        return _read(self._paths()[name])
+        path = self._paths().get(name)
+        return self._others()[name] if path is None else _read(path)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._paths()))
+        return iter(sorted([*self._paths(), *self._others()]))
 
     def __len__(self) -> int:
-        return len(self._paths())
+        return len(self._paths()) + len(self._others())
 
     def _paths(self) -> dict[str, Path]:
         return {path.stem: path for path in self._folder.glob("*.toml")}
@@ -102,7 +112,14 @@ def _read(path: Path) -> DatasetInfo:
     return DatasetInfo(name=path.stem, **content)
 
 
-CATALOGUE: Mapping[str, DatasetInfo] = Catalogue(Path(__file__).parent)
+@cache
+def _announced() -> Mapping[str, DatasetInfo]:
+    """Datasets of other distributions."""
+    own = Catalogue(Path(__file__).parent)
+    return {name: info for name, _, info in announced("croco_bench.datasets", "dataset", taken=own)}
+
+
+CATALOGUE: Mapping[str, DatasetInfo] = Catalogue(Path(__file__).parent, _announced)
 
 
 def dataset_info(name: str) -> DatasetInfo:

@@ -23,14 +23,16 @@ from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.files import exclusive_lock
 from croco_bench.progress import Bar, log
+from croco_bench.registry import announced
 
 
 def _find() -> dict[str, Miniature]:
-    """The constant `MINIATURE` of every module of this folder that has one, sorted by dataset."""
+    """The constant `MINIATURE` of every module of this folder that has one, and what others announce, sorted by dataset."""
     names = [f"{miniatures.__name__}.{module.name}" for module in pkgutil.iter_modules(miniatures.__path__)]
     modules = [importlib.import_module(name) for name in names if name != __name__]
     found = {module.MINIATURE.name: module.MINIATURE for module in modules if hasattr(module, "MINIATURE")}
-    return dict(sorted(found.items()))
+    others = {name: one for name, _, one in announced("croco_bench.miniatures", "miniature", taken=found)}
+    return dict(sorted({**found, **others}.items()))
 
 
 MINIATURES = _find()

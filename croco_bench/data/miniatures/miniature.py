@@ -21,7 +21,8 @@ Writer = Callable[[Path, Any, int, Executor, Advance], None]
 class Miniature:
     """A small rendered dataset in an official layout.
 
-    A module of this folder offers one as its constant `MINIATURE`.
+    A module of this folder offers one as its constant `MINIATURE`; another distribution announces a dict of dataset ->
+    miniature by the entry point `croco_bench.miniatures`.
 
     Attributes:
         name: folder of the dataset below the data root.
