@@ -111,15 +111,15 @@ def load_object(target: str) -> Any:
 
 
 def announced(
-    group: str, kind: str, points: Iterable[EntryPoint] | None = None, *, taken: Iterable[str] = ()
+    kind: str, *, group: str = "", points: Iterable[EntryPoint] | None = None, taken: Iterable[str] = ()
 ) -> Iterator[tuple[str, str, Any]]:
     """(name, distribution, object) of everything that installed distributions announce in a group of entry points.
 
     What can't be imported is reported on stderr and left out.
 
     Args:
-        group: of entry points; each names a mapping of name -> object.
         kind: what the objects are, for messages.
+        group: of entry points; each names a mapping of name -> object.
         points: the entry points; default: the installed ones.
         taken: names that this project has itself.
 
@@ -149,7 +149,7 @@ class Registry(Generic[Card]):
 
     def __init__(self, kind: str, points: Iterable[EntryPoint]) -> None:
         self.kind = kind
-        found = announced("", kind, points)
+        found = announced(kind, points=points)
         self._entries: dict[str, Entry[Card]] = {name: Entry(name, card, origin) for name, origin, card in found}
 
     def __getitem__(self, name: str) -> Entry[Card]:

@@ -116,7 +116,7 @@ def _read(path: Path) -> DatasetInfo:
 def _announced() -> Mapping[str, DatasetInfo]:
     """Datasets of other distributions."""
     own = Catalogue(Path(__file__).parent)
-    return {name: info for name, _, info in announced("croco_bench.datasets", "dataset", taken=own)}
+    return {name: info for name, _, info in announced("dataset", group="croco_bench.datasets", taken=own)}
 
 
 CATALOGUE: Mapping[str, DatasetInfo] = Catalogue(Path(__file__).parent, _announced)

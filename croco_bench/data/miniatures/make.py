@@ -31,7 +31,7 @@ def _find() -> dict[str, Miniature]:
     names = [f"{miniatures.__name__}.{module.name}" for module in pkgutil.iter_modules(miniatures.__path__)]
     modules = [importlib.import_module(name) for name in names if name != __name__]
     found = {module.MINIATURE.name: module.MINIATURE for module in modules if hasattr(module, "MINIATURE")}
-    others = {name: one for name, _, one in announced("croco_bench.miniatures", "miniature", taken=found)}
+    others = {name: one for name, _, one in announced("miniature", group="croco_bench.miniatures", taken=found)}
     return dict(sorted({**found, **others}.items()))
 
 
