@@ -65,6 +65,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The page of all results in a browser, which must be there: Chromium, or Chrome."""
+    prepare(session)
+    run(session, "python", "-m", "pip", "install", "--editable", ".[browser]")
+    run(session, "python", "-m", "pytest", "tests/report/in_browser.py", *session.posargs)
+
+
+@nox.session
 def smoke(session: nox.Session) -> None:
     """Every task on tiny subsets."""
     prepare(session)

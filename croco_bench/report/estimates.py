@@ -62,6 +62,8 @@ def _of_column(rows: Sequence[Row], column: Column) -> Estimates:
     known |= {label: interval for label, one in scores.items() if (interval := _interval(one)) is not None}
     missing = {label: _recorded(cell, column) for label, cell in cells.items() if label not in known}
     known |= {label: interval for label, interval in missing.items() if interval is not None}
+    if column.metric.better == "neither":
+        reason = f"no value of {column.metric.label} is better than another"
     return Estimates(known, {} if reason else _pairs(alike, scores), reason if len(alike) > 1 else "")
 
 

@@ -16,6 +16,7 @@ from croco_bench.report.anchors import Anchors
 from croco_bench.report.markup import Markup, element, escape, join, table, with_links
 from croco_bench.report.pictures import Pictures
 from croco_bench.tables.render import MISSING
+from croco_bench.tables.show import direction
 
 
 def section(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> Markup:
@@ -97,11 +98,18 @@ def _facts(words: Iterable[str]) -> Markup:
 def _metrics(metrics: Mapping[str, MetricValue]) -> Markup:
     """Every metric with its interval, and the value of the last weights beside that of the selected ones."""
     lines = [
-        [name, _number(metric), _bounds(metric), _number(metrics.get(f"last/{name}")), metric.unit, _better(metric)]
+        [
+            name,
+            _number(metric),
+            _bounds(metric),
+            _number(metrics.get(f"last/{name}")),
+            metric.unit,
+            direction(name, metric),
+        ]
         for name, metric in metrics.items()
         if not name.startswith("last/")
     ]
-    heads = ("metric", "value", "95 % interval", "last weights", "unit", "better")
+    heads = ("metric", "value", "95 % interval", "last weights", "unit", "direction")
     return element("div", table(heads, lines, class_="metrics"), class_="wide", tabindex=0)
 
 
@@ -111,10 +119,6 @@ def _number(metric: MetricValue | None) -> str:
 
 def _bounds(metric: MetricValue) -> str:
     return f"{metric.ci95[0]:.4g} to {metric.ci95[1]:.4g}" if metric.ci95 else MISSING
-
-
-def _better(metric: MetricValue) -> str:
-    return "higher" if metric.higher_is_better else "lower"
 
 
 def _breakdown(path: Path) -> Markup:

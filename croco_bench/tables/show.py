@@ -60,12 +60,12 @@ def _metrics(result: Result) -> list[str]:
         last = result.metrics.get(f"last/{name}")
         value = f"{metric.value:.4g} {metric.unit}".rstrip()
         lines.append(
-            f"{name:<24}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}  {_direction(name, metric)}".rstrip()
+            f"{name:<24}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}  {direction(name, metric)}".rstrip()
         )
     return lines
 
 
-def _direction(name: str, metric: MetricValue) -> str:
+def direction(name: str, metric: MetricValue) -> str:
     """Which values are better, in words; empty where neither is, also of older files that give a direction."""
     known = known_metrics().get(name.rpartition("/")[2])
     better = known.better if known else better_of(metric.higher_is_better)
