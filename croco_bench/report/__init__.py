@@ -48,9 +48,14 @@ def _header(tables: Sequence[Table]) -> Markup:
     runs_found = runs_of(table.grid for table in tables)
     links = [("#compare", "Compare"), ("#runs", "Runs")] if runs_found else []
     nav = element("nav", *(element("a", text, href=target) for target, text in links), aria_label="Parts of the page")
-    backbones = len({file.result.model.name for file in runs_found})
-    tasks = len({file.result.task.name for file in runs_found})
-    counts = f"{len(runs_found)} runs, {backbones} backbones, {tasks} tasks" if runs_found else "published numbers"
+    backbones = {file.result.model.name for file in runs_found}
+    tasks = {file.result.task.name for file in runs_found}
+    numbers = (("run", len(runs_found)), ("backbone", len(backbones)), ("task", len(tasks)))
+    counts = (
+        ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in numbers)
+        if runs_found
+        else "published numbers"
+    )
     skip = element("a", "Skip to the numbers", href="#content", class_="skip")
     title = element("h1", "croco-bench ", element("small", counts))
     return element("header", skip, title, nav)

@@ -90,7 +90,13 @@ def _divider(kind: str, grid: Grid) -> list[Markup]:
     if kind != "published" or not grid.measured:
         return []
     text = "Published by others, under their own protocols: not ranked with the rows above"
-    return [element("tr", element("th", text, scope="rowgroup", colspan=len(grid.columns) + 1), class_="divider")]
+    return [
+        element(
+            "tr",
+            element("th", element("span", text), scope="rowgroup", colspan=len(grid.columns) + 1),
+            class_="divider",
+        )
+    ]
 
 
 def _row(row: Row, table: Table, found: dict[str, Scale], intervals: Intervals) -> Markup:
