@@ -11,7 +11,7 @@ from pathlib import Path
 from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import MetricValue, Result
 from croco_bench.records.store import ResultFile
-from croco_bench.report import curves
+from croco_bench.report import cost, curves
 from croco_bench.report.anchors import Anchors
 from croco_bench.report.markup import Markup, element, escape, join, table, with_links
 from croco_bench.report.pictures import Pictures
@@ -44,9 +44,14 @@ def _task(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> 
         _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes))
         for file in ordered
     ]
-    cost = _cost(ordered)
     return element(
-        "details", title, cost, *runs, class_="group", data_task=first.task.name, data_recipe=first.recipe.name
+        "details",
+        title,
+        cost.section(ordered),
+        *runs,
+        class_="group",
+        data_task=first.task.name,
+        data_recipe=first.recipe.name,
     )
 
 
@@ -140,30 +145,6 @@ def _finer(text: str) -> Markup:
         return element("td", text or MISSING, data_value="")
 
 
-def _cost(files: Sequence[ResultFile]) -> Markup:
-    """What each run took, folded."""
-    heads = ("backbone", "seed", "parameters", "training", "images/s", "evaluation", "peak memory", "device")
-    lines = []
-    for file in files:
-        result, timing = file.result, file.result.timing
-        speed = f"{timing.images_per_s:.1f}" if timing.images_per_s else MISSING
-        memory = f"{timing.peak_memory_mb:,.0f} MB" if timing.peak_memory_mb else MISSING
-        parameters = f"{result.model.parameters:,}" if result.model.parameters else MISSING
-        counts = [parameters, duration(timing.train_s), speed, duration(timing.eval_s), memory]
-        lines.append([result.model.name, str(result.seed), *counts, result.environment.device])
-    content = element("div", table(heads, lines), class_="wide", tabindex=0)
-    return element("details", element("summary", "cost of these runs"), content, class_="cost")
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3.5 min` or `2.1 h`; a dash for none."""
-    if not seconds:
-        return MISSING
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _origin(result: Result) -> Markup:
     """Where the weights come from, what was scored, and on what machine."""
     model, data, env = result.model, result.dataset, result.environment
@@ -174,20 +155,12 @@ def _origin(result: Result) -> Markup:
         ("SHA-256", model.sha256 or "none: not a file"),
         ("data", f"{data.name} {data.split}, {data.images} of {data.images_available} images"),
         ("selected", f"step {chosen.step}, by {chosen.metric} on {chosen.split}" if chosen else ""),
-        ("cost", _spent(result)),
+        ("cost", cost.spent(result)),
         ("ran on", f"{env.device}, {env.precision}, processes: {env.processes}"),
         ("with", f"croco-bench {env.croco_bench}{commit}, torch {env.torch}, timm {env.timm}, Python {env.python}"),
         ("finished", f"{result.finished:%Y-%m-%d %H:%M} UTC"),
     ]
     return element("dl", *(join([element("dt", what), element("dd", said)]) for what, said in pairs if said))
-
-
-def _spent(result: Result) -> str:
-    timing = result.timing
-    return (
-        f"{result.model.parameters:,} parameters with the head; {duration(timing.train_s)} training at "
-        f"{timing.images_per_s:.1f} images/s; {duration(timing.eval_s)} evaluation; {timing.peak_memory_mb:,.0f} MB at most"
-    )
 
 
 def _settings(result: Result) -> Markup:

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from croco_bench.records.store import ResultFile, read_all
-from croco_bench.report import curves
+from croco_bench.report import cost, curves
 from croco_bench.report.anchors import anchors
+from croco_bench.report.cost import duration
 from croco_bench.report.dots import Scale, dot, scales
 from croco_bench.report.estimates import estimates
 from croco_bench.report.pictures import Pictures
-from croco_bench.report.runs import duration
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.comparison.difference import interval_of_mean, paired_difference
 from croco_bench.tables.comparison.multiple import separable_from_best
@@ -165,3 +165,13 @@ def test_anchors_are_readable_and_each_is_given_once(shelf: Any, tmp_path: Path)
 )
 def test_durations_are_short(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_cost_is_a_number_to_sort_by_or_a_dash(shelf: Any, parse: Any) -> None:
+    network = {"backbone_parameters": 86_000_000, "trained_parameters": 90_000_000, "flops": 2 * 10**9}
+    shelf.put("a", 80.0, cost={**network, "image_size": (64, 64), "eval_images_per_s": 12.5})
+    shelf.put("b", 80.0)
+    with_cost, older = (parse(cost.section([file])) for file in read_all([shelf.root])[0])
+    assert {"90000000", "2000000000", "12.5"} <= set(with_cost.values("data-value"))
+    assert list(older.values("data-value")).count("") == 3
+    assert "2 GFLOPs a forward pass at 64×64" in cost.spent(file_of(shelf).result)
