@@ -51,13 +51,9 @@ def _header(tables: Sequence[Table]) -> Markup:
     backbones = {file.result.model.name for file in runs_found}
     tasks = {file.result.task.name for file in runs_found}
     numbers = (("run", len(runs_found)), ("backbone", len(backbones)), ("task", len(tasks)))
-    counts = (
-        ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in numbers)
-        if runs_found
-        else "published numbers"
-    )
+    counts = ", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in numbers) if runs_found else ""
     skip = element("a", "Skip to the numbers", href="#content", class_="skip")
-    title = element("h1", "croco-bench ", element("small", counts))
+    title = element("h1", "croco-bench ", element("small", counts) if counts else "")
     return element("header", skip, title, nav)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import isfinite
@@ -50,6 +50,8 @@ def estimates(grid: Grid) -> dict[str, Estimates]:
 def _of_column(rows: Sequence[Row], column: Column) -> Estimates:
     cells = {row.label: row.cells[column.key] for row in rows if column.key in row.cells}
     known = {label: cell.interval for label, cell in cells.items() if cell.interval is not None}
+    if not _has_rows(cells.values(), column):
+        return Estimates(known)
     alike = [row for row in rows if not row.differences and row.label in cells and cells[row.label].runs]
     try:
         scores = _load({row.label: cells[row.label] for row in alike}, column) if alike else {}
@@ -65,6 +67,11 @@ def _of_column(rows: Sequence[Row], column: Column) -> Estimates:
     if column.metric.better == "neither":
         reason = f"no value of {column.metric.label} is better than another"
     return Estimates(known, {} if reason else _pairs(alike, scores), reason if len(alike) > 1 else "")
+
+
+def _has_rows(cells: Iterable[Cell], column: Column) -> bool:
+    """Whether the column is a metric of the results; mean ranks, scenes and classes are not."""
+    return all(column.metric.name in file.result.metrics for cell in cells for file in cell.runs)
 
 
 def _load(cells: Mapping[str, Cell], column: Column) -> dict[str, SeedScores]:

@@ -63,17 +63,23 @@ def _wide(table: Table) -> Markup:
     found = scales(grid, intervals)
     heads = [_head("backbone", ""), *(_column_head(column, found.get(column.key)) for column in grid.columns)]
     bodies = []
-    learned_first = sorted(grid.measured, key=lambda row: row.kind == "classical")
-    for kind, rows in (("measured", learned_first), ("published", list(grid.published))):
+    for rows in (_learned_first(grid.measured), list(grid.published)):
         if rows:
             lines = [_row(row, table, found, intervals) for row in rows]
-            bodies.append(element("tbody", *_divider(kind, grid), *lines, class_=kind))
+            bodies.append(element("tbody", *_divider(rows, grid), *lines, class_=_kind(rows)))
     inner = element("table", element("thead", element("tr", *heads)), *bodies, class_="sortable")
     return element("div", inner, class_="wide", tabindex=0, role="region", aria_labelledby=f"{table.id}-title")
 
 
+def _learned_first(rows: Sequence[Row]) -> list[Row]:
+    """Methods without learning, which have few numbers, after all backbones; rows that were sorted by a column stay so."""
+    by_name = sorted(rows, key=lambda row: (row.name, row.differences))
+    return sorted(rows, key=lambda row: row.kind == "classical") if by_name == list(rows) else list(rows)
+
+
 def _head(first: str, second: str, *more: str, **attributes: str) -> Markup:
-    words = [element("span", first, class_="task"), element("span", second, class_="measure")] if second else [first]
+    texts = [text for text in (first, second) if text]
+    words = [element("span", text, class_=kind) for text, kind in zip(texts, ("task", "measure"), strict=False)]
     button = element("button", *words, type="button")
     return element("th", button, *more, scope="col", **attributes)
 
@@ -85,9 +91,16 @@ def _column_head(column: Column, scale: Scale | None) -> Markup:
     return _head(column.above, column.measure, axis, data_task=column.task, data_better=column.metric.better)
 
 
-def _divider(kind: str, grid: Grid) -> list[Markup]:
+def _kind(rows: Sequence[Row]) -> str:
+    """`measured`, `published`, or `differences` of both, which stand in the place of published rows."""
+    if any(cell.is_difference for row in rows for cell in row.cells.values()):
+        return "differences"
+    return "measured" if rows[0].source is None else "published"
+
+
+def _divider(rows: Sequence[Row], grid: Grid) -> list[Markup]:
     """A line above published rows that stand below measured ones."""
-    if kind != "published" or not grid.measured:
+    if _kind(rows) != "published" or not grid.measured:
         return []
     text = "Published by others, under their own protocols: not ranked with the rows above"
     return [

@@ -11,6 +11,7 @@ import pytest
 
 from croco_bench import report, tables
 from croco_bench.records.store import ResultPaths
+from croco_bench.tables.shape import Shape
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +82,18 @@ def test_methods_without_learning_come_after_backbones(full: Any, parse: Any, pa
     rows = [str(row["data-backbone"]) for row in parse(page).named("tr", **{"data-kind": "learned"})]
     assert rows == ["a", "a", "b", full.odd]
     assert page.index('data-backbone="dis"') > page.index('data-backbone="f_')
+
+
+def test_rows_that_were_sorted_by_a_column_stay_so(parse: Any, full: Any) -> None:
+    text = tables.make([full.root], format=report.page, shape=Shape(sort="nyuv2-depth"), published="none")
+    labels = [row["data-label"] for _, row in parse(text).elements if row.get("data-kind")]
+    assert labels == ["a", "a", full.odd, "b", "dis"]
+
+
+def test_differences_from_published_numbers_are_no_published_numbers(parse: Any, full: Any) -> None:
+    text = tables.make_against([full.root], format=report.page)
+    assert [body["class"] for body in parse(text).named("tbody")] == ["differences"]
+    assert 'class="zero"' in text
 
 
 def test_heads_are_buttons_and_regions_are_reached_by_keyboard(parse: Any, page: str) -> None:

@@ -15,7 +15,7 @@ from croco_bench.report import cost, curves
 from croco_bench.report.anchors import anchors
 from croco_bench.report.cost import duration
 from croco_bench.report.dots import Scale, dot, scales
-from croco_bench.report.estimates import estimates
+from croco_bench.report.estimates import Estimates, estimates
 from croco_bench.report.pictures import Pictures
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.comparison.difference import interval_of_mean, paired_difference
@@ -65,6 +65,15 @@ def test_without_values_per_image_a_single_run_keeps_its_own_interval(shelf: Any
     found = estimates(grid_of(shelf))[KEY]
     assert found.intervals == {"a": (78.0, 82.0), "b": (68.0, 72.0)}
     assert found.pairs == {} and found.reason
+
+
+def test_columns_that_no_result_has_as_a_metric_have_no_estimates(shelf: Any) -> None:
+    for model in "ab":
+        shelf.put(model, 80.0)
+    grid = grid_of(shelf)
+    finer = replace(grid.columns[0], metric=replace(grid.columns[0].metric, name="delta1@scene 0"))
+    rows = tuple(replace(row, cells={finer.key: row.cells[KEY]}) for row in grid.measured)
+    assert estimates(replace(grid, columns=(finer,), measured=rows))[finer.key] == Estimates()
 
 
 def test_scales_hold_values_and_intervals_but_nothing_impossible(shelf: Any) -> None:
