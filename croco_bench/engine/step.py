@@ -164,7 +164,7 @@ def load_state(path: Path, key: str) -> State | None:
         return None
     fault = archive_fault(path)
     if fault:
-        raise RecordError(f"the saved state {path} is damaged: {fault}", "start over with --fresh")
+        raise RecordError(f"the saved state {path} can't be read: {fault}", "start over with --fresh")
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
