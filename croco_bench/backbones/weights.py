@@ -145,7 +145,7 @@ def _checked(state: State, path: Path) -> State:
     checked = {}
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
-            raise CheckpointError(f"{path}: {name} should be a plain tensor of real numbers", "the file is damaged")
+            raise CheckpointError(f"{path}: {name} should be a plain tensor of real numbers", "save it as one")
         if tensor.is_floating_point():
             tensor = tensor.float()
             if not torch.isfinite(tensor).all():

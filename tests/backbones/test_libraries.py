@@ -176,6 +176,35 @@ def eva_clip(state: State) -> State:
     return {**renamed(eva02(state), (r"^", "visual.")), "text.ln_final.weight": torch.ones(3)}
 
 
+def deit3(state: State) -> State:
+    return renamed(state, (r"ls(\d)\.gamma", r"gamma_\1"))
+
+
+def moco(state: State) -> State:
+    """As MoCo v3 saves them: the projector stands in place of the classifier."""
+    beside = {"module.momentum_encoder.head.0.weight": torch.ones(2, 2), "module.predictor.0.weight": torch.ones(2, 2)}
+    own = renamed(state, (r"^", "module.base_encoder."))
+    return {**own, **beside, "module.base_encoder.head.0.weight": torch.ones(2, 2)}
+
+
+def depth_anything(state: State) -> State:
+    return {**renamed(state, (r"^", "pretrained.")), "depth_head.projects.0.weight": torch.ones(2, 2)}
+
+
+def crossmae(state: State) -> State:
+    decoder = {"decoder_blocks.0.cross_attn.q.weight": torch.ones(2, 2), "mask_token": torch.ones(1, 1, 2)}
+    beside = {
+        "dec_norms.0.weight": torch.ones(64),
+        "wfm.linear.weight": torch.ones(1, 2),
+        "decoder_pred.bias": torch.ones(3),
+    }
+    return {**state, **decoder, **beside}
+
+
+def same(state: State) -> State:
+    return state
+
+
 def sam(state: State) -> State:
     decoder = {"mask_decoder.a": torch.ones(1), "prompt_encoder.b": torch.ones(1), "pixel_mean": torch.ones(3, 1, 1)}
     return {**renamed(state, (r"mlp\.fc", "mlp.lin"), (r"^", "image_encoder.")), **decoder}
@@ -216,6 +245,9 @@ FILES: list[tuple[str, Callable[[State], State], Callable[[], Any], BackboneFact
         CLIP_MEAN,
     ),
     ("OpenCLIP with timm", openclip_timm, lambda: vit(**NO_CLASS), TWO, "ViT", IMAGENET),
+    ("OpenCLIP SigLIP", openclip_timm, lambda: vit(class_token=False, global_pool="map"), TWO, "ViT", HALF),
+    ("SigLIP of timm", same, lambda: vit(class_token=False, global_pool="map"), TWO, "ViT", HALF),
+    ("DeiT III", deit3, lambda: vit(init_values=1.0, no_embed_class=True), TWO, "ViT", IMAGENET),
     ("OpenMMLab", openmmlab, vit, TWO, "ViT", IMAGENET),
     ("OpenMMLab DINOv2", openmmlab, lambda: vit(init_values=1.0), TWO, "ViT", IMAGENET),
     ("EVA-02", eva02, lambda: named("eva02_base_patch14_224"), TWO, "EVA-02", CLIP_MEAN),
@@ -265,6 +297,26 @@ def test_files_of_libraries_give_the_network_s_own_tokens(
     with torch.no_grad():
         found, expected = backbone.encode(IMAGES)[-1], tokens_of(net)
     assert torch.allclose(found, expected, atol=2e-5)
+
+
+# Name, names, network, format.
+TRAININGS: list[tuple[str, Callable[[State], State], Callable[[], Any], str]] = [
+    ("MoCo v3", moco, vit, "ViT"),
+    ("Depth Anything", depth_anything, lambda: vit(init_values=1.0), "ViT"),
+    ("CrossMAE", crossmae, lambda: vit(final_norm=False), "CrossMAE"),
+]
+
+
+@pytest.mark.parametrize(("title", "names", "make", "format"), TRAININGS, ids=[one[0] for one in TRAININGS])
+def test_files_of_trainings(
+    title: str, names: Callable[[State], State], make: Callable[[], Any], format: str, tmp_path: Path
+) -> None:
+    net = make()
+    torch.save({"epoch": 3, "state_dict": names(dict(net.state_dict()))}, tmp_path / "net.pth")
+    backbone = load_backbone(tmp_path / "net.pth", image_size=32, facts=TWO)
+    assert backbone.origin.format == format
+    with torch.no_grad():
+        assert torch.allclose(backbone.encode(IMAGES)[-1], tokens_of(net), atol=1e-5)
 
 
 def test_mae_of_transformers_is_mae(tmp_path: Path) -> None:

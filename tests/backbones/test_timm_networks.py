@@ -189,6 +189,26 @@ def test_step_and_class_token_come_from_a_trial(name: str, step: int, has_cls: b
         load_backbone(f"random:{name}", image_size=60)
 
 
+@pytest.mark.slow
+def test_sam_by_name_takes_other_image_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's weights are for images of 1024 pixels; a small stand-in for them is for 128."""
+    create = timm.create_model
+    torch.manual_seed(0)
+    torch.save(create("samvit_base_patch16", img_size=128).state_dict(), tmp_path / "released.pth")
+
+    def offline(name: str, *, pretrained: bool, **arguments: Any) -> Any:
+        arguments.setdefault("img_size", 128)
+        return create(
+            name, pretrained=pretrained, pretrained_cfg_overlay={"file": tmp_path / "released.pth"}, **arguments
+        )
+
+    monkeypatch.setattr("timm.create_model", offline)
+    backbone = load_backbone("timm:samvit_base_patch16", image_size=64)
+    assert (backbone.patch_size, backbone.final_norm) == (16, "identity")
+    whole = load_backbone(f"timm:samvit_base_patch16@{tmp_path / 'released.pth'}", image_size=64)
+    assert all(torch.equal(a, b) for a, b in zip(backbone.parameters(), whole.parameters(), strict=True))
+
+
 def test_names_that_timm_renamed_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     create = timm.create_model

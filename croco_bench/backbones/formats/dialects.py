@@ -34,6 +34,7 @@ class Dialect:
         dropped: regular expressions for the beginnings of names of parts that encode no image.
         facts: keys of `BackboneFacts` that hold for all its files.
         reshape: changes tensors that are stored in another shape than timm's.
+        needs: regular expression for the beginning of a name that they have besides the marker.
         unless: regular expression for the beginning of a name that only other libraries' files have.
     """
 
@@ -43,13 +44,16 @@ class Dialect:
     dropped: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     reshape: Callable[[State], State] = dict
+    needs: str = ""
     unless: str | None = None
 
     def matches(self, raw: RawCheckpoint) -> bool:
         """Whether a file has names of this library."""
-        if self.unless is not None and any(re.match(self.unless, name) for name in raw.state):
-            return False
-        return any(re.match(self.marker, name) for name in raw.state)
+
+        def has(pattern: str) -> bool:
+            return any(re.match(pattern, name) for name in raw.state)
+
+        return has(self.marker) and has(self.needs) and not (self.unless and has(self.unless))
 
     def translate(self, raw: RawCheckpoint) -> RawCheckpoint:
         """The file in timm's names."""

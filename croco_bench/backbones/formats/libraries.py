@@ -151,7 +151,7 @@ _OPENCLIP_TIMM = Dialect(
     "OpenCLIP",
     r"visual\.trunk\.",
     ((r"^visual\.trunk\.", ""),),
-    dropped=(*_BESIDE_VISUAL, r"visual\.head\.", r"visual\.trunk\.attn_pool\."),
+    dropped=(*_BESIDE_VISUAL, r"visual\.head\."),
 )
 
 _OPENMMLAB = Dialect(
@@ -208,6 +208,21 @@ _SAM = Dialect(
     dropped=(r"mask_decoder\.", r"prompt_encoder\.", r"image_encoder\.neck\.", r"pixel_(mean|std)$"),
 )
 
+_ATTENTION_POOLING = Dialect(
+    "timm, with attention pooling",
+    r"attn_pool\.latent$",
+    (),
+    dropped=(r"attn_pool\.",),
+    facts={"mean": HALF[0], "std": HALF[1]},  # SigLIP, and Google's other ViTs of this kind
+    unless=r"norm_pre\.",  # Perception Encoder, with rotary positions
+)
+_DEIT3 = Dialect(
+    "DeiT III",
+    r"blocks\.0\.gamma_1$",
+    ((r"\.gamma_(\d)$", r".ls\1.gamma"),),
+    unless=r"blocks\.0\.attn\.(q_bias|q_proj|relative_position)|reg_token|rel_pos_bias|rope|freqs",  # EVA, BEiT, DINOv3
+    needs=r"pos_embed$",
+)
 # The names of transformers' RADIO, which timm's own filter knows.
 _RADIO = Dialect(
     "RADIO",
@@ -228,4 +243,6 @@ DIALECTS = (
     _EVA,
     _SAM,
     _RADIO,
+    _ATTENTION_POOLING,
+    _DEIT3,
 )

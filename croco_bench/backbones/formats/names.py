@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BLOCK_PARTS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
-_BY_TIMM = "one that timm knows can be given as timm:NAME@FILE"
+_BY_TIMM = "a network that timm knows can be given as timm:NAME@FILE"
 
 
 class Names:
@@ -44,9 +44,7 @@ class Names:
         fits = len(shape) == len(expected)
         fits = fits and all(size > 0 and (axis != "1" or size == 1) for size, axis in zip(shape, expected, strict=True))
         if not fits:
-            raise CheckpointError(
-                f"{self.source}: {name} should have shape ({axes}), but has {shape}", "the file is damaged"
-            )
+            raise CheckpointError(f"{self.source}: {name} should have shape ({axes}), but has {shape}", _BY_TIMM)
         return shape
 
     def look(self, name: str) -> Tensor:
@@ -115,9 +113,7 @@ def square_grid(count: int, source: str, table: str) -> Grid:
     """The grid (n, n) of a table with `count` positions."""
     side = math.isqrt(count)
     if side * side != count or not side:
-        raise CheckpointError(
-            f"{source}: {table} has {count} positions, which is no square grid", "the file is damaged"
-        )
+        raise CheckpointError(f"{source}: {table} has {count} positions, which is no square grid", _BY_TIMM)
     return side, side
 
 

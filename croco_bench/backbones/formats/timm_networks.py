@@ -130,6 +130,7 @@ def _convert_eva_family(names: Names, family: _Eva) -> Converted:
         "scale_mlp": names.has("blocks.0.mlp.norm."),
         "scale_attn_inner": names.has("blocks.0.attn.norm."),
         "init_values": 1e-5 if names.has("blocks.0.gamma_1") else None,
+        "use_post_norm": arguments["embed_dim"] == 1792,  # EVA-02-CLIP-E, whose names are those of EVA
         "class_token": names.has("cls_token"),
         "num_reg_tokens": names.look("reg_token").shape[1] if names.has("reg_token") else 0,
         "use_abs_pos_emb": names.has("pos_embed"),
@@ -161,7 +162,7 @@ def _is_sam(raw: RawCheckpoint) -> bool:
 
 
 def _is_pre_norm(raw: RawCheckpoint) -> bool:
-    return raw.has("norm_pre.") and raw.has("blocks.0.attn.qkv.") and raw.has("pos_embed")
+    return raw.has("norm_pre.") and raw.has("blocks.0.attn.qkv.") and raw.has("pos_embed") and not raw.has("attn_pool.")
 
 
 def _is_beit(raw: RawCheckpoint) -> bool:

@@ -54,6 +54,7 @@ FAMILIES = (
         _by_timm("convnext_base"),
     ),
     Family(rf"{_ANY}layer1\.0\.conv1\.weight", "a ResNet", _by_timm("resnet50")),
+    Family(rf"{_ANY}encoder\.blocks\.0\.residual1\.", "a CAPI", "none of its networks is read yet"),
     Family(rf"{_ANY}modality_encoders\.", "a data2vec 2.0", "convert it to a ViT in timm's names"),
     Family(rf"{_ANY}(transformer\.h|h)\.0\.attn\.c_attn\.", "a language model", "give an image encoder"),
     Family(rf"{_ANY}(bert|roberta)\.encoder\.layer\.0\.", "a language model", "give an image encoder"),

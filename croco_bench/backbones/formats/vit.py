@@ -99,6 +99,11 @@ def _convert_finetuned_mae(names: Names) -> Converted:
     return convert_vit(names, "mae", "fc_norm", (_POOLED,))
 
 
+def _convert_crossmae(names: Names) -> Converted:
+    norm = "norm" if names.has("norm.") else None
+    return convert_vit(names, "mae", norm, () if norm else (_NO_NORM,))
+
+
 def _convert_multimae_export(names: Names) -> Converted:
     names.shape("pos_embed", "1, positions, width")
     if names.look("pos_embed")[0, 0].any():  # the class token of an export is a global token, without position
@@ -123,6 +128,10 @@ def _is_vit(raw: RawCheckpoint) -> bool:
 
 def _is_pretrained_mae(raw: RawCheckpoint) -> bool:
     return _is_vit(raw) and "decoder_embed.weight" in raw.state
+
+
+def _is_crossmae(raw: RawCheckpoint) -> bool:
+    return _is_vit(raw) and raw.has("decoder_blocks.0.cross_attn.") and "decoder_embed.weight" not in raw.state
 
 
 def _is_mae_encoder(raw: RawCheckpoint) -> bool:
@@ -150,12 +159,16 @@ def _is_without_norm(raw: RawCheckpoint) -> bool:
     return _is_vit(raw) and not raw.has("norm.", "fc_norm.")
 
 
+_NO_NORM = "the file has no final norm: the last block's output is used as it is"
 _POOLED = "trained with average pooling: fc_norm, meant for pooled tokens, stands for the final norm"
-_DECODER = (r"decoder_", r"mask_token$")
+_DECODER = (r"decoder_", r"discriminator_", r"mask_token$")
+# CrossMAE weights the outputs of its encoder's blocks for its decoder.
+_CROSS_DECODER = (*_DECODER, r"dec_norms\.", r"wfm\.")
 _CLASSIFIER = (r"head\.",)
 
 FORMATS = (
     Format("MAE pre-trained", _is_pretrained_mae, _convert_mae, _DECODER),
+    Format("CrossMAE", _is_crossmae, _convert_crossmae, _CROSS_DECODER),
     Format("MAE fine-tuned", _is_finetuned_mae, _convert_finetuned_mae, _CLASSIFIER),
     Format("MAE linear probe", _is_probe, _convert_mae, _CLASSIFIER),
     Format("MAE encoder", _is_mae_encoder, _convert_mae, (*_CLASSIFIER, r"mask_token$"), general=True),

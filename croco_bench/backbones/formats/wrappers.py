@@ -43,8 +43,20 @@ _ENTRIES = (
 _INSERTED = re.compile(r"(^|\.)(?:(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 # DINOv2's training keeps blocks in groups: `blocks.GROUP.NUMBER.`, numbered throughout.
 _GROUPED = re.compile(r"^((?:.*\.)?blocks)\.\d+\.(\d+)\.")
-# Attributes that hold the backbone in training code (Lightning, solo-learn, DINO, RADIO), the preferred one first.
-_PREFIXES = ("teacher.", "model.", "net.", "network.", "base_model.", "backbone.", "encoder.", "trunk.")
+# Attributes that hold the backbone in training code (Lightning, solo-learn, DINO, MoCo v3, Depth Anything), the preferred
+# one first.
+_PREFIXES = (
+    "teacher.",
+    "model.",
+    "net.",
+    "network.",
+    "base_model.",
+    "base_encoder.",
+    "backbone.",
+    "encoder.",
+    "trunk.",
+    "pretrained.",
+)
 # What may stand next to the backbone under a prefix and isn't needed to encode images.
 _BESIDE = re.compile(
     r"^(\w+_)?(heads?|cls_head|classifier|fc|neck|projector|projection_head|predictor|prototypes|decoder|decode_head"

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -57,7 +58,7 @@ def make(network: TimmNetwork, image_size: Size | None, *, pretrained: bool) -> 
     without_norm = arguments.pop("without_norm", False)
     try:
         with warnings.catch_warnings(action="ignore"):  # older names, which timm maps to the present ones
-            model = timm.create_model(network.name, pretrained=pretrained, num_classes=0, **arguments)
+            model = _create(network.name, arguments, pretrained=pretrained)
     except TypeError as error:
         raise FitError(
             f"timm:{network.name} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
@@ -66,6 +67,19 @@ def make(network: TimmNetwork, image_size: Size | None, *, pretrained: bool) -> 
         raise CheckpointError(f"timm:{network.name} can't be loaded: {hub_reason(error)}") from error
     if without_norm:
         model.norm = model.fc_norm = nn.Identity()
+    return model
+
+
+def _create(name: str, arguments: Mapping[str, Any], *, pretrained: bool) -> Any:
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
+    except RuntimeError as error:
+        if not pretrained or "size mismatch" not in str(error):
+            raise
+    # Weights of another image size, which timm's filter doesn't resample (SAM).
+    released = timm.create_model(name, pretrained=True, num_classes=0)
+    model = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+    model.load_state_dict(fit_state(model, released.state_dict(), name))
     return model
 
 
