@@ -7,7 +7,7 @@ are stacked into one, and which facts hold for all files of the library.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +57,11 @@ class Dialect:
 
     def translate(self, raw: RawCheckpoint) -> RawCheckpoint:
         """The file in timm's names."""
-        dropped = [name for name in raw.state if any(re.match(one, name) for one in self.dropped)]
-        state = {self._rename(name): tensor for name, tensor in raw.state.items() if name not in set(dropped)}
+        dropped = {name for name in raw.state if any(re.match(one, name) for one in self.dropped)}
+        kept = {name: tensor for name, tensor in raw.state.items() if name not in dropped}
+        state = {self._rename(name): tensor for name, tensor in kept.items()}
         notes = [f"names of {self.name}"]
-        if parts := sorted({name.partition(".")[0] for name in dropped}):
+        if parts := sorted(_first_parts(dropped) - _first_parts(kept)):
             notes[0] += f", without {', '.join(parts)}"
         state = self.reshape(_stacked(_with_batch_axis(state)))
         return replace(raw, state=state, facts={**raw.facts, **self.facts}, notes=(*raw.notes, *notes))
@@ -69,6 +70,10 @@ class Dialect:
         for pattern, by in self.renames:
             name = re.sub(pattern, by, name)
         return name
+
+
+def _first_parts(names: Iterable[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
 
 
 def _with_batch_axis(state: State) -> State:

@@ -47,7 +47,6 @@ _TRANSFORMERS_VIT = Dialect(
         r"(\w+_)?classifier\.",
         r"lm_head\.",
     ),
-    facts={"resampling": "bicubic"},
 )
 
 _TRANSFORMERS_DINOV3 = Dialect(
