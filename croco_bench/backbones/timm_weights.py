@@ -35,8 +35,8 @@ def weights_of_timm(model: nn.Module, name: str, raw: RawCheckpoint) -> tuple[St
     for stage in _stages(raw):
         try:
             state = fit_state(model, dict(stage.state), name)
-        except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError, TypeError):
-            continue  # names or shapes that timm's filter doesn't expect
+        except CheckpointError:
+            continue
         needed = {key: tensor for key, tensor in state.items() if key in own or not _NOT_NEEDED.match(key)}
         complaints = differences(own, needed)
         if not complaints:

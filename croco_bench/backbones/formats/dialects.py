@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from croco_bench.errors import CheckpointError
+
 if TYPE_CHECKING:
     from croco_bench.backbones.formats import RawCheckpoint
 
@@ -63,7 +65,7 @@ class Dialect:
         notes = [f"names of {self.name}"]
         if parts := sorted(_first_parts(dropped) - _first_parts(kept)):
             notes[0] += f", without {', '.join(parts)}"
-        state = self.reshape(_stacked(_with_batch_axis(state)))
+        state = self.reshape(_stacked(_with_batch_axis(state), raw.source))
         return replace(raw, state=state, facts={**raw.facts, **self.facts}, notes=(*raw.notes, *notes))
 
     def _rename(self, name: str) -> str:
@@ -79,15 +81,18 @@ def _first_parts(names: Iterable[str]) -> set[str]:
 def _with_batch_axis(state: State) -> State:
     """Tokens and position tables with the shape (1, N, C); libraries store (C,) and (N, C) too."""
     return {
-        name: tensor.reshape(1, -1, tensor.shape[-1]) if name in _TOKENS and tensor.ndim in (1, 2) else tensor
+        name: tensor[(None,) * (3 - tensor.ndim)] if name in _TOKENS and tensor.ndim in (1, 2) else tensor
         for name, tensor in state.items()
     }
 
 
-def _stacked(state: State) -> State:
+def _stacked(state: State, source: str) -> State:
     """Projections `query_weight`, `key_weight`, `value_weight` of each attention as one `qkv.weight`; biases likewise.
 
     A network without a bias of the keys gets `q_bias` and `v_bias`, as in timm.
+
+    Raises:
+        CheckpointError: the projections of an attention differ in shape.
     """
     stacked: State = {}
     projections: dict[tuple[str, str], State] = {}
@@ -97,6 +102,10 @@ def _stacked(state: State) -> State:
         else:
             stacked[name] = tensor
     for (attention, kind), own in projections.items():
+        if len({tensor.shape for tensor in own.values()}) > 1:
+            raise CheckpointError(
+                f"{source}: {kind}s of {' and '.join(sorted(own))} in {attention[:-1]} differ in shape"
+            )
         if own.keys() == {"query", "key", "value"}:
             stacked[f"{attention}qkv.{kind}"] = torch.cat([own["query"], own["key"], own["value"]])
         else:

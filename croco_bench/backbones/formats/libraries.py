@@ -78,9 +78,9 @@ def _dinov3(state: State) -> State:
     gated = any(name.endswith("mlp.w1.weight") for name in state)
     up, down = ("mlp.w2.", "mlp.w3.") if gated else ("mlp.fc1.", "mlp.fc2.")
     renamed = {name.replace("mlp.up.", up).replace("mlp.down.", down): tensor for name, tensor in state.items()}
-    for name in [name for name in renamed if name.endswith("attn.q_bias")]:
-        attention = name.removesuffix("q_bias")
-        query, value = renamed.pop(name), renamed.pop(f"{attention}v_bias")
+    attentions = [name.removesuffix("q_bias") for name in renamed if name.endswith("attn.q_bias")]
+    for attention in [one for one in attentions if f"{one}v_bias" in renamed]:
+        query, value = renamed.pop(f"{attention}q_bias"), renamed.pop(f"{attention}v_bias")
         zeros, ones = torch.zeros_like(query), torch.ones_like(query)
         renamed[f"{attention}qkv.bias"] = torch.cat([query, zeros, value])
         renamed[f"{attention}qkv.bias_mask"] = torch.cat([ones, zeros, ones])

@@ -146,6 +146,9 @@ def fit_state(model: nn.Module, state: dict[str, Tensor], name: str) -> dict[str
         model: of timm.
         state: its weights, with timm's names or with those of the authors that timm converts.
         name: timm's name of the model.
+
+    Raises:
+        CheckpointError: the filter doesn't know such names or shapes.
     """
     release = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if release is None:
@@ -155,9 +158,13 @@ def fit_state(model: nn.Module, state: dict[str, Tensor], name: str) -> dict[str
         options = {"interpolation": "bilinear", "antialias": False}
     if "base_patch16_radio_v3" in name or "huge_patch16_radio_v3" in name:
         options["align_corners"] = True
-    with warnings.catch_warnings(action="ignore"):
-        fitted: dict[str, Tensor] = release(dict(state), model, **options)
-    return _resampled_positions(fitted, model.state_dict())
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            fitted: dict[str, Tensor] = release(dict(state), model, **options)
+        return _resampled_positions(fitted, model.state_dict())
+    except Exception as error:  # filters take names and shapes for granted
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"the weights don't fit timm's {name}: {reason or type(error).__name__}") from error
 
 
 def _resampled_positions(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -166,7 +173,7 @@ def _resampled_positions(state: dict[str, Tensor], own: dict[str, Tensor]) -> di
     for name, table in state.items():
         if name not in own or table.shape == own[name].shape:
             continue
-        if name.endswith((".rel_pos_h", ".rel_pos_w")):  # (offsets, channels)
+        if name.endswith((".rel_pos_h", ".rel_pos_w")) and table.ndim == 2:  # (offsets, channels)
             resampled[name] = F.interpolate(table.T[None], size=len(own[name]), mode="linear")[0].T
         elif name == "pos_embed" and table.ndim == 4:
             resampled[name] = resample_abs_pos_embed_nhwc(table, list(own[name].shape[1:3]))
