@@ -1,4 +1,4 @@
-r"""Sheets as LaTeX tables that fit the text of an `article`. The document needs \usepackage{booktabs}, nothing else."""
+r"""Sheets as LaTeX tables that fit the text of an the article class. The document needs \usepackage{booktabs}, nothing else."""
 
 from __future__ import annotations
 
