@@ -17,8 +17,11 @@ _PARTIAL = ".partial"
 
 
 def cache_folder() -> Path:
-    """`$CROCO_BENCH_CACHE`, or `~/.cache/croco-bench`."""
-    return Path(os.environ.get("CROCO_BENCH_CACHE") or Path.home() / ".cache" / "croco-bench")
+    """`$CROCO_BENCH_CACHE`, or `croco-bench` below `$XDG_CACHE_HOME` (if that is absolute, as it should be) or `~/.cache`."""
+    if own := os.environ.get("CROCO_BENCH_CACHE"):
+        return Path(own)
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return (base if base.is_absolute() else Path.home() / ".cache") / "croco-bench"
 
 
 def fingerprint(*parts: str | bytes, length: int = 16) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from croco_bench import __version__
 from croco_bench.cli import table as table_command
+from croco_bench.cli.cache import register as register_cache
 from croco_bench.cli.compare import register as register_compare
 from croco_bench.cli.data import DataRoot, data_app
 from croco_bench.cli.process import Commands, close_output, output_failed, raise_on_signals
@@ -169,6 +170,7 @@ app.command(epilog=table_command.EXAMPLES)(table_command.table)
 
 
 register_compare(app)
+register_cache(app)
 
 
 @app.command(name="show")

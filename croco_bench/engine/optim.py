@@ -77,9 +77,14 @@ class Schedule:
     `steps` may be larger than the length of the training, which then ends before the cosine does, as CroCo's.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, min_lr: float, steps: int, warmup: int) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, min_lr: float, steps: int, warmup: int, unit: int = 1
+    ) -> None:
         if warmup >= steps:
-            raise UsageError(f"warm-up takes {warmup} of {steps} steps", "lower optim.warmup or train longer")
+            fits = steps // 10 // unit
+            raise UsageError(
+                f"warm-up takes {warmup} of {steps} steps", f"--set optim.warmup={fits} fits, or train longer"
+            )
         self._optimizer = optimizer
         self._scheduler = CosineLRScheduler(
             optimizer,

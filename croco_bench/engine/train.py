@@ -74,7 +74,9 @@ class Trainer(TrainingLoop[FineTuneJob]):
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # SyncBatchNorm needs GPUs
             nn.SyncBatchNorm.convert_sync_batchnorm(job.network)  # type: ignore[no-untyped-call]
         optimizer = build_optimizer(job.network, optim)
-        schedule = Schedule(optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit)
+        schedule = Schedule(
+            optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit, unit=plan.unit
+        )
         stepper = Stepper(
             job.network,
             optimizer,

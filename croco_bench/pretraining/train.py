@@ -143,7 +143,9 @@ def _stepper(job: PretrainJob, accelerator: Accelerator) -> Stepper:
     train, optim, plan = job.recipe.train, job.recipe.optim, job.plan
     optimizer = _adamw(job.objective, job.recipe)
     length = train.schedule or train.epochs or train.steps or 0
-    schedule = Schedule(optimizer, min_lr=optim.min_lr, steps=length * plan.unit, warmup=optim.warmup * plan.unit)
+    schedule = Schedule(
+        optimizer, min_lr=optim.min_lr, steps=length * plan.unit, warmup=optim.warmup * plan.unit, unit=plan.unit
+    )
     return Stepper(
         job.objective,
         optimizer,

@@ -123,7 +123,11 @@ class FeatureCache:
         entry.mkdir(parents=True, exist_ok=True)
         for name, (dtype, shape) in self._array_specs(evaluation).items():
             _preallocate(entry / f"{name}.npy", dtype, shape)
-        (entry / "begun").touch()
+        reader, (height, width) = evaluation.reader, self.network.backbone.image_size
+        about = (
+            f"{self.network.backbone.name}, {reader.dataset} {reader.split}, {len(reader)} images of {height}x{width}"
+        )
+        (entry / "begun").write_text(about + "\n", encoding="utf-8")
 
     def _array_specs(self, evaluation: Evaluation) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
         """Type and shape of each array, by the name of its file."""

@@ -92,4 +92,7 @@ def test_wrong_words_are_exit_code_two(words: Words, tiny_data: Path, tmp_path: 
         "2 croco-bench: the training split"
     )
     assert complaint(words(tiny_data, tmp_path, "optim.warmup=6")).startswith("2 croco-bench: warm-up takes 6 of 6")
+    assert complaint(words(tiny_data, tmp_path, "optim.warmup=200", "train.steps=20")).endswith(
+        "warm-up takes 200 of 20 steps; --set optim.warmup=2 fits, or train longer"
+    )
     assert complaint(["pretrain", "--recipe", "minny", "--out", str(tmp_path)]).endswith("did you mean mini?")

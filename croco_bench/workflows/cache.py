@@ -1,0 +1,99 @@
+"""What the cache folder holds, and its removal: downloads, kept vectors, lists of archives."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from croco_bench.errors import RecordError
+from croco_bench.files import cache_folder, exclusive_lock
+
+Kind = Literal["vectors", "archives", "downloads"]
+# Beside kept vectors: what they are of.
+ABOUT = "begun"
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One folder or file of the cache.
+
+    Attributes:
+        kind: kept vectors of a frozen backbone, the list of an archive's files, or a downloaded checkpoint.
+        path: of the folder or file.
+        about: what it is of.
+        size: in bytes.
+        age_days: since it was last written.
+    """
+
+    kind: Kind
+    path: Path
+    about: str
+    size: int
+    age_days: float
+
+
+def entries() -> list[CacheEntry]:
+    """Everything in the cache, largest first; empty where there is none."""
+    found = []
+    for kind, path in _paths():
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        facts = [file.stat() for file in files]
+        age = (time.time() - max((fact.st_mtime for fact in facts), default=0.0)) / 86400
+        found.append(CacheEntry(kind, path, _about(kind, path), sum(fact.st_size for fact in facts), max(age, 0.0)))
+    return sorted(found, key=lambda entry: -entry.size)
+
+
+def _paths() -> Iterator[tuple[Kind, Path]]:
+    root = cache_folder()
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if path.name in get_args(Kind):
+            kind: Kind = "vectors" if path.name == "vectors" else "archives"
+            yield from ((kind, entry) for entry in sorted(path.iterdir()) if not entry.name.startswith("."))
+        elif path.is_dir() and not path.name.startswith("."):
+            yield "downloads", path
+
+
+def _about(kind: Kind, path: Path) -> str:
+    if kind == "vectors":
+        about = path / ABOUT
+        return (about.read_text(encoding="utf-8").strip() if about.is_file() else "") or "vectors of an unnamed run"
+    if kind == "archives":
+        return "list of the images in an archive"
+    names = [file.name for file in path.iterdir() if file.name != "lock" and file.suffix != ".version"]
+    return ", ".join(sorted(names)) or "nothing yet"
+
+
+def clear(kinds: tuple[Kind, ...], older_than_days: float = 0.0) -> tuple[list[CacheEntry], list[CacheEntry]]:
+    """Removes entries of these kinds that were last written at least so many days ago.
+
+    Returns:
+        Those removed, and those that another process is using, which stay.
+
+    Raises:
+        RecordError: an entry can't be removed.
+    """
+    removed, used = [], []
+    for entry in entries():
+        if entry.kind in kinds and entry.age_days >= older_than_days:
+            (removed if _remove(entry) else used).append(entry)
+    return removed, used
+
+
+def _remove(entry: CacheEntry) -> bool:
+    """Whether the entry could be removed: False if another process holds its lock."""
+    path = entry.path
+    lock = path / "lock" if entry.kind == "downloads" else path.with_name(f".{path.name}.lock")
+    busy = RecordError(f"{path} is in use")
+    try:
+        with exclusive_lock(lock, busy=busy):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except RecordError:
+        return False
+    except OSError as error:
+        raise RecordError(f"can't remove {path} ({error.strerror or error})", "check its permissions") from error
+    lock.unlink(missing_ok=True)
+    return True
