@@ -75,6 +75,7 @@ class Schedule:
     """Linear warm-up from 0, then cosine to `min_lr` over `steps`. The rate depends on the step only.
 
     `steps` may be larger than the length of the training, which then ends before the cosine does, as CroCo's.
+    `unit` is the number of steps in one of the recipe's, for the advice where the warm-up is too long.
     """
 
     def __init__(

@@ -37,6 +37,7 @@ class MultimodalOptions:
         decoder_heads: attention heads of each output adapter.
         normalised_rgb: predict colours a second time, with normalised patches as targets, as in the published
             pre-training.
+        unknown_depth: value of depth files that stands for unknown depth, which isn't predicted; -1: there is none.
     """
 
     visible: PositiveInt = 98
@@ -48,6 +49,7 @@ class MultimodalOptions:
     decoder_depth: NonNegativeInt = 2
     decoder_heads: PositiveInt = 8
     normalised_rgb: bool = True
+    unknown_depth: Annotated[int, Field(ge=-1)] = 0
 
 
 # For 64x64 images in patches of 8: a sixth of the tokens and 4x4 class ids a patch, as in the original.
@@ -75,13 +77,15 @@ class MultimodalAutoencoder(Objective):
     """Masked autoencoding of colour, depth and classes through one encoder.
 
     A batch has `view1` (B, 3, H, W) normalised, `depth` (B, 1, H, W) standardised, `semseg` (B, H, W) int64 below
-    `options.classes`, and `visible` (B, K) from `sample_mask`.
+    `options.classes`, and `visible` (B, K) from `sample_mask`; where depths are unknown also `depth_known` (B, 1, H, W) bool.
     """
 
     Options: ClassVar = MultimodalOptions
     views = 1
     deviations = (
         "only matrices decay; MultiMAE's pre-training decays all weights, biases, norms, tokens and task embeddings too",
+        "depth of value multimae.unknown_depth (0) is unknown: it isn't predicted, and depths are standardised without it; "
+        "MultiMAE knows no unknown depth",
     )
 
     def __init__(self, backbone: ViT, options: MultimodalOptions | None = None) -> None:
@@ -159,7 +163,8 @@ class MultimodalAutoencoder(Objective):
     def compare(self, predictions: Tensors, batch: Tensors) -> Tensors:
         """Losses of predicted patches: squared error of colour, absolute error of depth, cross-entropy of classes.
 
-        Each is the mean over a sample's masked patches, then over the samples with masked patches.
+        Each is the mean over a sample's masked patches, then over the samples with masked patches. Pixels of unknown depth
+        don't count, nor do patches without any other.
         """
         targets, masked = self._targets(batch), self._masked(batch["visible"])
         losses = {}
@@ -167,6 +172,12 @@ class MultimodalAutoencoder(Objective):
             if name == "semseg":
                 entropy = F.cross_entropy(predicted.flatten(0, 1), targets[name].flatten(0, 1)[:, 0], reduction="none")
                 error = entropy.mean(dim=(1, 2)).view(predicted.shape[:2])
+            elif name == "depth" and "depth_known" in batch:
+                known = self._split(batch["depth_known"].float(), self._patch[name])
+                absolute = F.l1_loss(predicted, targets[name], reduction="none") * known
+                counts = known.sum(dim=(2, 3, 4))
+                error = absolute.sum(dim=(2, 3, 4)) / counts.clamp(min=1)
+                masked = {**masked, name: masked[name] & (counts > 0)}
             else:
                 loss = F.l1_loss if name == "depth" else F.mse_loss
                 error = loss(predicted, targets[name], reduction="none").mean(dim=(2, 3, 4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +112,15 @@ def _open_modalities(
         raise UsageError(f"multimae crops squares, but train.image_size is {image_size[0]}x{image_size[1]}")
     reader: Reader = MultimaeReader(_find(data.modalities, data_root), classes=objective.options.classes)
     backbone, side = objective.backbone, image_size[0]
-    crop = JointCrop(side, data.area, flip=data.flip, mean=backbone.mean, std=backbone.std)
-    center_crop = JointCrop(side, (1, 1), (1, 1), 0.0, backbone.mean, backbone.std)
+    crop = JointCrop(
+        side,
+        data.area,
+        flip=data.flip,
+        mean=backbone.mean,
+        std=backbone.std,
+        unknown=objective.options.unknown_depth,
+    )
+    center_crop = replace(crop, area=(1, 1), aspect=(1, 1), flip=0.0)
     transform = ModalityTransform(objective, crop, center_crop)
     held: list[Reader] = []
     train = [reader]

@@ -33,6 +33,8 @@ Window = tuple[int, int, int, int]  # top, left, height, width
 # The fingerprint includes the file sizes of this many images, spread over the split.
 _IMAGES_WITH_SIZES = 5
 _IMAGES_LOOKED_AT = 5
+# Known pixels without which a crop's depth can't be standardised.
+_LEAST_KNOWN = 16
 KINDS = ("rgb", "depth", "semseg")
 _ENDINGS = {"jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jpx", "jp2"}
 _MODES = {"depth": ("L", "I;16", "I;16B", "I;16L", "I"), "semseg": ("L", "P")}
@@ -234,7 +236,9 @@ def _look_at(reader: MultimaeReader, i: int) -> Finding:
     except DataError as error:
         return Finding.from_error(error, "make or unpack this image's files again")
     height, width = sample["depth"].shape
-    return Finding(True, f"{sample['id']}: {height}x{width} pixels, class ids up to {sample['semseg'].max()}")
+    zeros = float((sample["depth"] == 0).mean())
+    content = f"{height}x{width} pixels, {zeros:.0%} without depth (0), class ids up to {sample['semseg'].max()}"
+    return Finding(zeros < 1, f"{sample['id']}: {content}", "a depth map of zeros says nothing: make it again")
 
 
 @dataclass(frozen=True)
@@ -248,6 +252,7 @@ class JointCrop:
         flip: probability of mirroring.
         mean: RGB mean of the network's training images, in [0, 1].
         std: RGB standard deviation of the network's training images.
+        unknown: value of unknown depth; -1: all depths are known.
 
     Area and aspect (1, 1) with flip 0 give the largest centered square, for held-out images and pictures.
     """
@@ -258,9 +263,13 @@ class JointCrop:
     flip: float = 0.5
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    unknown: int = -1
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> dict[str, Tensor]:
-        """`view1` (3, side, side) normalised, `depth` (1, side, side) standardised, `semseg` (side, side) int64."""
+        """`view1` (3, side, side) normalised, `depth` (1, side, side) standardised, `semseg` (side, side) int64.
+
+        With a value of unknown depth also `depth_known` (1, side, side) bool; depth is 0, its mean, where it is False.
+        """
         window = self.window(sample["depth"].shape, rng)
         mirror = bool(rng.random() < self.flip)
         return self.cut(sample, window, mirror=mirror)
@@ -286,13 +295,22 @@ class JointCrop:
         depth = sample["depth"]
         wide = depth if depth.dtype == np.uint8 else depth.astype(np.int32)  # a mode that Pillow resizes bicubically
         depth = self._resized(wide, window, Image.Resampling.BICUBIC, mirror)
+        known = None if self.unknown < 0 else self._known(sample["depth"], window, mirror)
         ids = self._resized(sample["semseg"], window, Image.Resampling.NEAREST, mirror)
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return {
             "view1": (to_unit(image) - mean) / std,
-            "depth": torch.from_numpy(standardised(depth))[None],
+            "depth": torch.from_numpy(standardised(depth, known))[None],
             "semseg": torch.from_numpy(ids.astype(np.int64)),
+            **({} if known is None else {"depth_known": torch.from_numpy(known)[None]}),
         }
+
+    def _known(self, depth: Array, window: Window, mirror: bool) -> NDArray[np.bool_]:
+        """Where the resized depth (side, side) is made of known pixels only."""
+        known = (depth != self.unknown).astype(np.float32)
+        resized = self._resized(known, window, Image.Resampling.BICUBIC, mirror)
+        sure: NDArray[np.bool_] = np.abs(resized - 1) < 1e-3
+        return sure
 
     def _resized(self, values: Array, window: Window, how: Image.Resampling, mirror: bool) -> Array:
         top, left, tall, wide = window
@@ -301,11 +319,21 @@ class JointCrop:
         return np.ascontiguousarray(resized[:, ::-1] if mirror else resized)
 
 
-def standardised(depth: Array) -> NDArray[np.float32]:
+def standardised(depth: Array, known: Array | None = None) -> NDArray[np.float32]:
     """Integer depth (H, W) -> zero mean and unit variance of its middle 80 % (between the first and the last decile).
 
-    Scale and offset of the file's units cancel, except for the 1e-6 added to the variance of depth / 65536.
+    Scale and offset of the file's units cancel, except for the 1e-6 added to the variance of depth / 65536. Of pixels that
+    aren't `known` (H, W) nothing is used, and their value is 0.
     """
+    if known is None or known.all():
+        return _standardised(depth)
+    result = np.zeros(depth.shape, dtype=np.float32)
+    if known.sum() >= _LEAST_KNOWN:
+        result[known] = _standardised(depth[known])
+    return result
+
+
+def _standardised(depth: Array) -> NDArray[np.float32]:
     unit = depth / np.float64(2**16)
     first, last = int(0.1 * unit.size), int(0.9 * unit.size)
     middle = np.partition(unit.ravel(), (first, last - 1))[first:last]
