@@ -76,7 +76,7 @@ def clear(kinds: tuple[Kind, ...], older_than_days: float = 0.0) -> tuple[list[C
     Raises:
         RecordError: an entry can't be removed.
     """
-    removed, used = [], []
+    removed, used = list[CacheEntry](), list[CacheEntry]()
     for entry in entries():
         if entry.kind in kinds and entry.age_days >= older_than_days:
             (removed if _remove(entry) else used).append(entry)
