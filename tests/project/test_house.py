@@ -39,7 +39,7 @@ ALLOWED = {
     "data.checks": "contracts data errors types",
     "data.datasets": "contracts data data.checks data.formats data.posed data.transforms errors files progress seeding types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
-    "data.mixtures": "contracts data data.datasets.matching errors files seeding",
+    "data.mixtures": "contracts data data.checks data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.matching errors registry",
     "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 import cv2
 import numpy as np
 
-from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.checks.run_check import Finding, optional, run_check
 from croco_bench.data.splitting import spread_indices
+from croco_bench.errors import DataError
 from croco_bench.types import Array, Sample
 
 if TYPE_CHECKING:
@@ -26,23 +27,37 @@ _MAX_MASKED = 0.5
 
 @dataclass(frozen=True)
 class Part:
-    """A split, or a part of one: how it is opened, and its number of pairs in the release (None: unknown)."""
+    """A split, or a part of one: how it is opened, and its number of pairs in the release (None: unknown).
+
+    `optional`: runs can do without it, so it is no fault if it isn't there.
+    """
 
     title: str
     open: Callable[[], Reader]
     pairs: int | None
+    optional: bool = True
 
 
 def check_splits(
     root: Path, link: str, open_split: Callable[[Path, Split], Reader], pairs: Mapping[Split, int | None]
 ) -> list[Finding]:
-    """Findings on whole splits: `pairs` maps each to its number of pairs in the release (None: unknown)."""
-    return check_parts(root, link, [Part(split, partial(open_split, root, split), n) for split, n in pairs.items()])
+    """Findings on whole splits: `pairs` maps each to its number of pairs in the release (None: unknown).
+
+    All but the first are optional.
+    """
+    first = next(iter(pairs))
+    parts = [Part(split, partial(open_split, root, split), n, split != first) for split, n in pairs.items()]
+    return check_parts(root, link, parts)
 
 
 def check_parts(root: Path, link: str, parts: Sequence[Part]) -> list[Finding]:
-    """Findings on all parts of a dataset, up to the first that can't be read. `link`: where to get the dataset."""
-    return run_check(root, lambda _: (finding for part in parts for finding in look_at(part, link)))
+    """Findings on all parts of a dataset, each up to its first fault. `link`: where to get the dataset."""
+    looks = [(partial(_look, part=part, link=link), part.optional) for part in parts]
+    return run_check(root, *(optional(look) if can_lack else look for look, can_lack in looks))
+
+
+def _look(root: Path, *, part: Part, link: str) -> Iterator[Finding]:
+    return look_at(part, link)
 
 
 def look_at(part: Part, link: str) -> Iterator[Finding]:
@@ -54,27 +69,84 @@ def look_at(part: Part, link: str) -> Iterator[Finding]:
     reader = part.open()
     as_released = reader.miniature or part.pairs is None or len(reader) == part.pairs
     what = f"{part.title}: {len(reader)} pairs of {len(set(reader.groups))} scenes"
-    yield Finding(as_released, what, f"expected {part.pairs}; get {link}")
+    yield Finding.count(as_released, what, f"expected {part.pairs}; get {link}")
     samples = [reader[i] for i in spread_indices(len(reader), _PAIRS_LOOKED_AT)]
     for sample in samples:
         if min(sample["image1"].std(), sample["image2"].std()) < 1:
-            yield Finding(False, f"{part.title}: {sample['id']} has a blank image", f"get {link} again")
+            what = f"{part.title}: {sample['id']} has a blank image"
+            yield Finding(False, what, "nothing can be matched in it; look whether the file is whole", stops=False)
     if "valid" in samples[0]:
-        yield _look_at_truth(part, samples, link)
+        yield _look_at_truth(part, samples)
         yield from _look_at_masks(part, samples)
 
 
-def _look_at_truth(part: Part, samples: Sequence[Sample], link: str) -> Finding:
+def _look_at_truth(part: Part, samples: Sequence[Sample]) -> Finding:
     known = float(np.mean([sample["valid"].mean() for sample in samples]))
     lengths = np.concatenate([np.linalg.norm(motion_of(sample), axis=2)[sample["valid"]] for sample in samples])
     median = float(np.median(lengths)) if lengths.size else np.nan
     warped, unwarped = np.mean([differences(sample, motion_of(sample)) for sample in samples], axis=0)
+    other = better_reading(samples)
+    reason = f"they fit {other}" if other else "the truth may be of other pairs, or the images in another order"
+    if not lengths.size:
+        reason = "no pixel of these pairs has a known value"
     return Finding(
-        bool(known > 0.01 and warped <= unwarped),
+        bool(known > 0.01 and warped <= unwarped and not other),
         f"{part.title}: {known:.0%} known, {median:.1f} pixels in the median; grey values differ by {warped:.1f} along it, "
         f"by {unwarped:.1f} without",
-        f"the second view should look more like the first along the truth: they don't belong together; get {link} again",
+        f"the second view should look more like the first along the truth: {reason}",
     )
+
+
+# Other ways to read the truth, and the factors of (u, v), or their exchange.
+_OTHERWISE: dict[str, Callable[[Array], Array]] = {
+    "with the other sign, as if the truth led from the second view to the first": lambda motion: -motion,
+    "with u and v exchanged": lambda motion: motion[:, :, ::-1],
+    "with v upwards": lambda motion: motion * np.float32([1, -1]),
+}
+# Another reading is better where grey values differ by less than this share.
+_MUCH_BETTER = 0.6
+
+
+def better_reading(samples: Sequence[Sample]) -> str | None:
+    """In which other way the truth fits the images much better than as it is, if in any."""
+    as_is, unwarped = np.mean([differences(sample, motion_of(sample)) for sample in samples], axis=0)
+    if as_is < _MUCH_BETTER * unwarped:
+        return None
+    ways = {
+        name: np.mean([_difference(sample, read(motion_of(sample))) for sample in samples])
+        for name, read in _OTHERWISE.items()
+        if "disparity_px" not in samples[0] or "sign" in name
+    }
+    best = min(ways, key=lambda name: ways[name])
+    return best if ways[best] < _MUCH_BETTER * min(as_is, unwarped) else None
+
+
+def _difference(sample: Sample, motion: Array) -> float:
+    """Difference along the motion; infinite where it leads out of the image everywhere."""
+    along, unmoved = differences(sample, motion)
+    return along if along or unmoved else float("inf")
+
+
+def require_fitting(reader: Reader) -> None:
+    """Looks at a few training pairs: is their truth known anywhere, and does it fit the images as it is read?
+
+    Raises:
+        DataError: it isn't, or it doesn't, and fits if it is read in another way.
+    """
+    samples = [reader[i] for i in spread_indices(len(reader), _PAIRS_LOOKED_AT)]
+    samples = [sample for sample in samples if "valid" in sample]
+    advice = f"croco-bench data check {reader.dataset} says more"
+    if samples and not any(sample["valid"].any() for sample in samples):
+        raise DataError(
+            f"{reader.dataset}: none of the pairs {_ids(samples)} has a known value, so none can be learned", advice
+        )
+    other = better_reading(samples) if samples else None
+    if other:
+        raise DataError(f"{reader.dataset}: the truth of the pairs {_ids(samples)} fits the images {other}", advice)
+
+
+def _ids(samples: Sequence[Sample]) -> str:
+    return ", ".join(str(sample["id"]) for sample in samples)
 
 
 def _look_at_masks(part: Part, samples: Sequence[Sample]) -> Iterator[Finding]:
@@ -85,6 +157,7 @@ def _look_at_masks(part: Part, samples: Sequence[Sample]) -> Iterator[Finding]:
                 share < _MAX_MASKED,
                 f"{part.title}: {share:.1%} {key}",
                 "expected less than half; the mask may be the other way round",
+                stops=False,
             )
 
 

@@ -50,33 +50,36 @@ class Finding:
         return "BAD " if self.stops else "but "
 
 
-def run_check(root: Path, *looks: Look) -> list[Finding]:
-    """The findings of each `look(root)`, up to its first `DataError`, which becomes its last finding.
+@dataclass(frozen=True)
+class optional:
+    """A look at a part that runs can do without: where it isn't there at all, that is no fault."""
 
-    The looks are independent: an error of one doesn't end the others. Where none finds anything in order, only the first
-    finding is kept. The first finding on a miniature says that it is one.
+    look: Look
+
+    def __call__(self, root: Path) -> Iterable[Finding]:
+        """The findings of the look."""
+        return self.look(root)
+
+
+def run_check(root: Path, *looks: Look) -> list[Finding]:
+    """The findings of each `look(root)`, up to its first `DataError`; then what is absent, and what is wrong.
+
+    The looks are independent: an error of one doesn't end the others. Where none finds anything, only the first error is
+    kept. The first finding on a miniature says that it is one.
     """
     findings: list[Finding] = []
+    absent: list[Finding] = []
+    errors: list[Finding] = []
     for look in looks:
         try:
             for finding in look(root):
                 findings.append(finding)  # findings before an error are kept
         except DataError as error:
-            findings.append(Finding.from_error(error))
-    if not any(finding.ok and not finding.absent for finding in findings):
-        findings = [Finding(False, first.what, first.advice, first.stops) for first in findings[:1]]
+            can_lack = isinstance(look, optional) and isinstance(error, AbsentError)
+            (absent if can_lack else errors).append(Finding(can_lack, error.what, error.advice, absent=can_lack))
+    if not findings and (errors or absent):
+        first = (errors + absent)[0]
+        findings, absent, errors = [], [], [Finding(False, first.what, first.advice)]
     if is_miniature(root):
         findings.insert(0, Finding(True, "a miniature of rendered rooms: its counts aren't those of the real dataset"))
-    return list(dict.fromkeys(findings))
-
-
-def optional(look: Look) -> Look:
-    """A look at a part that runs can do without: where it isn't there at all, that is no fault."""
-
-    def look_if_there(root: Path) -> Iterable[Finding]:
-        try:
-            yield from look(root)
-        except AbsentError as error:
-            yield Finding(True, error.what, error.advice, absent=True)
-
-    return look_if_there
+    return [*findings, *dict.fromkeys(absent), *dict.fromkeys(errors)]

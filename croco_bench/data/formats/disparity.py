@@ -29,7 +29,7 @@ def read_kitti_disparity(path: Path) -> Disparity:
     Raises:
         DataError: it is missing, can't be decoded, or is of another kind.
     """
-    return _known(read_gray(path, np.uint16).astype(np.float32) / np.float32(_KITTI_STEPS))
+    return _known(read_gray(path, np.uint16).astype(np.float32) / np.float32(_KITTI_STEPS), path)
 
 
 def write_kitti_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
@@ -48,7 +48,7 @@ def read_crestereo_disparity(path: Path) -> Disparity:
     Raises:
         DataError: as `read_kitti_disparity`.
     """
-    return _known(read_gray(path, np.uint16).astype(np.float32) / np.float32(_CRESTEREO_STEPS))
+    return _known(read_gray(path, np.uint16).astype(np.float32) / np.float32(_CRESTEREO_STEPS), path)
 
 
 def write_crestereo_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
@@ -66,7 +66,7 @@ def read_middlebury_disparity(path: Path) -> Disparity:
     Raises:
         DataError: as `read_kitti_disparity`.
     """
-    return _known(read_gray(path, np.uint8).astype(np.float32))
+    return _known(read_gray(path, np.uint8).astype(np.float32), path)
 
 
 def read_pfm_disparity(path: Path) -> Disparity:
@@ -78,7 +78,7 @@ def read_pfm_disparity(path: Path) -> Disparity:
     values = read_pfm(path)
     if values.ndim != 2:
         raise DataError(f"{path} should have one channel, but has three", "it isn't disparity: get it again")
-    return _known(values)
+    return _known(values, path)
 
 
 def write_pfm_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
@@ -118,7 +118,7 @@ def read_npy_disparity(path: Path) -> Disparity:
     Raises:
         DataError: it is missing, truncated or holds something else.
     """
-    return _known(read_npy(path, "f").astype(np.float32))
+    return _known(read_npy(path, "f").astype(np.float32), path)
 
 
 def write_npy_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
@@ -130,10 +130,20 @@ def write_npy_disparity(path: Path, disparity_px: Array, valid: Array | None = N
     write_npy(path, _to_write(path, disparity_px, valid)[0])
 
 
-def _known(disparity: NDArray[np.float32]) -> Disparity:
-    """Disparity and its validity; unknown pixels become 0 in place."""
+def _known(disparity: NDArray[np.float32], path: Path) -> Disparity:
+    """Disparity and its validity; unknown pixels become 0 in place.
+
+    Raises:
+        DataError: all numbers are negative.
+    """
     with np.errstate(invalid="ignore"):
         valid: NDArray[np.bool_] = (disparity > 0) & (disparity < np.inf)
+        if not valid.any() and not (disparity == 0).any() and np.isfinite(disparity).any():
+            raise DataError(
+                f"all disparities of {path} are negative: this is an edition with the other sign (such as DispNet's subset of "
+                "FlyingThings)",
+                "take the absolute values, or the edition with positive disparities",
+            )
     disparity[~valid] = 0
     return disparity, valid
 

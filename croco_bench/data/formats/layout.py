@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from croco_bench.data.formats.arrays import unreadable
-from croco_bench.errors import DataError, UsageError, unknown
+from croco_bench.errors import AbsentError, DataError, UsageError, unknown
 
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found")
 
@@ -21,12 +21,12 @@ def base_of(root: Path, archives: Sequence[str], inside: str, link: str) -> Path
     """The folder that holds `inside`: `root`, or the folder in it that one of the archives unpacks to.
 
     Raises:
-        DataError: none does.
+        AbsentError: none does.
     """
     for base in (root, *(root / name for name in archives)):
         if (base / inside).is_dir():
             return base
-    raise DataError(f"{root} holds no {inside}, directly or in {' or '.join(archives)}", f"unpack {link} there")
+    raise AbsentError(f"{root} holds no {inside}, directly or in {' or '.join(archives)}", f"unpack {link} there")
 
 
 def subfolders(folder: Path, link: str) -> list[str]:
@@ -50,7 +50,7 @@ def file_names(folder: Path, prefix: str, suffix: str, link: str) -> list[str]:
     names = (entry.name for entry in _entries(folder, link))
     matching = sorted(name for name in names if name.startswith(prefix) and name.endswith(suffix))
     if not matching:
-        raise DataError(f"{folder} holds no {prefix}*{suffix}", f"get {link} again")
+        raise AbsentError(f"{folder} holds no {prefix}*{suffix}", f"get {link} again")
     return matching
 
 
@@ -129,4 +129,6 @@ def _entries(folder: Path, link: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not is_litter(entry.name)]
     except OSError as error:
-        raise unreadable(folder, error, f"get {link} again") from error
+        kind = AbsentError if isinstance(error, FileNotFoundError) else DataError
+        said = unreadable(folder, error, f"get {link} again")
+        raise kind(said.what, said.advice) from error

@@ -122,7 +122,8 @@ def test_the_result_says_which_pixels_count(tmp_path: Path, masks: str | None, n
 
 def test_the_check_says_that_there_are_no_masks(tmp_path: Path) -> None:
     said = [finding for finding in dataset_info("nyuv2").check(write_folders(tmp_path, None)) if not finding.ok]
-    assert [finding.what.partition(" (")[0] for finding in said if "mask" in finding.what] == ["there are no masks"]
+    masks = [finding.what.partition(" (")[0] for finding in said if "mask" in finding.what]
+    assert masks == ["train: there are no masks", "test: there are no masks"]
     assert not any(finding.stops for finding in said)
 
 

@@ -193,7 +193,7 @@ def check(root: Path) -> list[Finding]:
     """Findings on both cameras and directions, on CroCo's selection sequence, and on stereo where disparities are there."""
     train = partial(open_split, root, "train")
     parts = [
-        Part("train", train, PAIRS["train"]),
+        Part("train", train, PAIRS["train"], optional=False),
         Part("the sequence to select by", partial(train, scenes=SELECT_SCENES), SELECT_PAIRS),
         Part("test", partial(open_split, root, "test"), PAIRS["test"]),
     ]
