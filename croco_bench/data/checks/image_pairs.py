@@ -101,7 +101,7 @@ def _look_at_truth(part: Part, samples: Sequence[Sample]) -> Finding:
 _OTHERWISE: dict[str, Callable[[Array], Array]] = {
     "with the other sign, as if the truth led from the second view to the first": lambda motion: -motion,
     "with u and v exchanged": lambda motion: motion[:, :, ::-1],
-    "with v upwards": lambda motion: motion * np.float32([1, -1]),
+    "with v upwards": lambda motion: motion * np.array([1, -1], dtype=np.float32),
 }
 # Another reading is better where grey values differ by less than this share.
 _MUCH_BETTER = 0.6
