@@ -1,4 +1,4 @@
-r"""Sheets as LaTeX tables that fit the text of an the article class. The document needs \usepackage{booktabs}, nothing else."""
+r"""Sheets as LaTeX tables that fit the text of LaTeX's class article. The document needs \usepackage{booktabs}, nothing else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ACCENTS = {0x300: "`", 0x301: "'", 0x302: "^", 0x303: "~", 0x304: "=", 0x306: "
 _ACCENTS |= {0x30A: "r", 0x30B: "H", 0x30C: "v", 0x327: "c"}
 _STYLES = {None: "{}", "bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}", "italic": r"\textit{{{}}}"}
 
-# Width of the text of `article` at 10 pt, in pt. Per size: the width of a digit, the same in a subscript, half of the
+# Width of the text of the class article at 10 pt, in pt. Per size: the width of a digit, the same in a subscript, half of the
 # space between columns.
 _TEXT_WIDTH = 345.0
 _NAME_WIDTH = 140.0
