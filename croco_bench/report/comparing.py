@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import permutations
-from math import copysign
 
 from croco_bench.report.estimates import Estimates, Pair
 from croco_bench.report.markup import Markup, element
 from croco_bench.report.overview import Table
-from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column
-from croco_bench.tables.render import number
 
 _LEVEL = 0.05
 
@@ -51,38 +47,33 @@ def _choice(label: str, name: str, options: Sequence[Markup], *, hidden: bool = 
 
 def _payload(table: Table) -> Markup:
     """Differences of a table, as text in an attribute, which no browser runs or shows."""
-    columns = []
-    for column in table.grid.columns:
-        found = table.estimates[column.key]
-        columns.append(
-            {"title": column.title, "task": column.task, "why": found.reason, "pairs": _pairs(found, column)}
-        )
     rows = [row.label for row in table.grid.measured]
+    columns = [_column(table.estimates[column.key], column, rows) for column in table.grid.columns]
     text = json.dumps({"rows": rows, "columns": columns}, ensure_ascii=False, separators=(",", ":"))
     return element("div", hidden=True, class_="differences", data_table=table.id, data_differences=text)
 
 
-def _pairs(found: Estimates, column: Column) -> dict[str, list[object]]:
-    """`first\\nsecond` -> difference, verdict, whether one is better, and three places from -1 (second better) to 1."""
+def _column(found: Estimates, column: Column, rows: Sequence[str]) -> dict[str, object]:
+    """A column's title, why it has no differences, and its pairs by `<row>,<row>`, each in one of its two orders."""
     bounds = [abs(bound) for pair in found.pairs.values() for bound in pair.difference.ci95]
     reach = max(bounds, default=0.0) or 1.0
-    return {
-        f"{one}\n{two}": _entry(pair, column, reach, (one, two), sign)
-        for (a, b), pair in found.pairs.items()
-        for (one, two), sign in zip(permutations((a, b)), (1.0, -1.0), strict=True)
+    pairs = {
+        f"{rows.index(one)},{rows.index(two)}": _entry(pair, column, reach) for (one, two), pair in found.pairs.items()
     }
+    return {"title": column.title, "why": found.reason, "pairs": pairs}
 
 
-def _entry(pair: Pair, column: Column, reach: float, names: tuple[str, str], sign: float) -> list[object]:
-    low, high = sorted(sign * bound for bound in pair.difference.ci95)
-    value = sign * pair.difference.value
-    text = number(Cell(value, interval=(low, high), is_difference=True), column)
+def _entry(pair: Pair, column: Column, reach: float) -> list[object]:
+    """Low end, difference and high end in words, each with its sign; p-value; whether one is better; three places.
+
+    Places are those of the three numbers in a picture, from -1 (the second is better) to 1.
+    """
+    low, high = pair.difference.ci95
+    numbers = (low, pair.difference.value, high)
+    words = [f"{number * column.scale:+.{column.metric.digits}f}" for number in numbers]
     direction = 1.0 if column.metric.higher_is_better else -1.0
-    better = copysign(1.0, value * direction) > 0
-    decided = pair.p_value < _LEVEL
-    verdict = f"{names[0] if better else names[1]} is better" if decided else "can’t be told apart"
-    places = [round(direction * bound / reach, 3) for bound in (low, value, high)]
-    return [text, f"{verdict} (p {_p(pair.p_value)})", decided, *places]
+    places = [round(direction * number / reach, 3) for number in numbers]
+    return [*words, _p(pair.p_value), int(pair.p_value < _LEVEL), *places]
 
 
 def _p(value: float) -> str:

@@ -51,7 +51,7 @@ class Pictures:
         try:
             with Image.open(sheet) as opened:
                 picture, rows = opened.convert("RGB"), str(opened.info.get("rows", ""))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
             return element("p", f"The contact sheet {sheet.name} can't be read as a picture.", class_="facts")
         image = element(
             "img",

@@ -136,19 +136,34 @@
 
   function comparedTable(names, shared) {
     const heads = ["metric", ...names, "difference", "verdict"].map(text => make("th", { scope: "col" }, text));
+    const { rows } = differences(), places = names.map(name => rows.indexOf(name));
     const lines = shared.map(column => {
-      const found = column.pairs[names.join("\n")];
+      const found = difference(column.pairs, places);
       const values = column.cells.map((cell, which) => make("td", { "data-name": names[which] }, ...[...cell.childNodes].map(node => node.cloneNode(true))));
-      const told = found ? [make("td", {}, found[0], forest(found)), make("td", {}, found[1])]
+      const told = found ? [make("td", {}, `${found.value} [${found.low}, ${found.high}]`, forest(found.places)), make("td", {}, verdict(found, names))]
         : [make("td", {}, "–"), make("td", {}, column.why || "no paired test")];
-      const kind = found?.[2] ? "decided" : "undecided";
+      const kind = found?.decided ? "decided" : "undecided";
       return make("tr", { class: kind }, make("th", { scope: "row" }, column.title), ...values, ...told);
     });
     const content = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...lines));
     return make("div", { class: "wide", tabindex: 0 }, content);
   }
 
-  function forest([, , , low, value, high]) {
+  // The page holds each pair in one order; the other one has all signs turned round.
+  function difference(pairs, [first, second]) {
+    const read = ([low, value, high, p, decided, ...places]) => ({ low, value, high, p, decided, places });
+    if (pairs[`${first},${second}`]) return read(pairs[`${first},${second}`]);
+    if (!pairs[`${second},${first}`]) return null;
+    const found = read(pairs[`${second},${first}`]);
+    const turned = words => (words.startsWith("-") ? "+" : "-") + words.slice(1);
+    return { ...found, low: turned(found.high), value: turned(found.value), high: turned(found.low), places: found.places.map(place => -place) };
+  }
+
+  function verdict({ decided, p, places }, names) {
+    return `${decided ? `${names[places[1] > 0 ? 0 : 1]} is better` : "can’t be told apart"} (p ${p})`;
+  }
+
+  function forest([low, value, high]) {
     const x = place => 60 + 54 * place;
     return draw("svg", { class: "forest", width: 120, height: 14, viewBox: "0 0 120 14", "aria-hidden": "true" },
       draw("line", { class: "zero", x1: 60, x2: 60, y1: 0, y2: 14 }),
