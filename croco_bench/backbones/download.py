@@ -26,14 +26,15 @@ def download(url: str, sha256: str | None = None) -> Path:
     Raises:
         CheckpointError: the file can't be fetched or stored, is a web page, or has another checksum.
     """
-    name = re.sub(r"[^\w.-]", "_", url.split("?")[0].rstrip("/").rpartition("/")[2])[-100:].strip(".") or "checkpoint"
-    folder = cache_folder() / fingerprint(url, length=12)
-    target, partial = folder / name, folder / f"{name}.partial"
+    target = cached_path(url)
+    partial = target.with_name(f"{target.name}.partial")
     try:
-        with exclusive_lock(folder / "lock"):
+        with exclusive_lock(target.parent / "lock"):
             if not target.is_file():
                 _fetch(url, partial)
                 _verify(partial, sha256, url)
+                if sha256 is None:
+                    _record_hash(target, partial)
                 partial.replace(target)
                 _tag(partial).unlink(missing_ok=True)
     except urllib.error.HTTPError as error:
@@ -48,6 +49,26 @@ def download(url: str, sha256: str | None = None) -> Path:
             f"{target} can't be written ({error.strerror or error})", "free space or set CROCO_BENCH_CACHE"
         ) from error
     return target
+
+
+def cached_path(url: str) -> Path:
+    """Where the file of an address lies once it is downloaded."""
+    name = re.sub(r"[^\w.-]", "_", url.split("?")[0].rstrip("/").rpartition("/")[2])[-100:].strip(".") or "checkpoint"
+    return cache_folder() / fingerprint(url, length=12) / name
+
+
+def recorded_hash(target: Path) -> str | None:
+    """The SHA-256 that a downloaded file had when it arrived; None if it wasn't noted."""
+    note = target.with_name(f"{target.name}.sha256")
+    return note.read_text(encoding="ascii").split()[0] if note.is_file() else None
+
+
+def _record_hash(target: Path, arrived: Path) -> None:
+    """Notes and prints the hash of a file for which none was published, so that later changes are seen."""
+    with arrived.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    target.with_name(f"{target.name}.sha256").write_text(f"{found}  {target.name}\n", encoding="ascii")
+    log(f"{target.name} has SHA-256 {found}; croco-bench models --verify compares it later")
 
 
 def _tag(partial: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from croco_bench import __version__
+from croco_bench.cli import models as models_command
 from croco_bench.cli import table as table_command
 from croco_bench.cli.cache import register as register_cache
 from croco_bench.cli.compare import register as register_compare
@@ -195,16 +196,7 @@ def tasks() -> None:
         typer.echo(f"{entry.name:<24} {entry.card.summary}  [recipes: {recipes}; from {entry.distribution}]")
 
 
-@app.command()
-def models() -> None:
-    """List the checkpoints that are known by name: family, licence, where they come from."""
-    from croco_bench import registry
-    from croco_bench.backbones import zoo
-
-    for entry in zoo.ENTRIES:
-        typer.echo(f"{entry.name:<22} {entry.family:<9} {entry.summary}  [{entry.license}; {entry.url}]")
-    for own in registry.backbones():
-        typer.echo(f"{own.name:<22} {'code':<9} {own.card.summary}  [{own.card.license}; from {own.distribution}]")
+app.command(epilog=models_command.EXAMPLES)(models_command.models)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from croco_bench.tables.finer import finer_grids
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.layout import Grid, Kind, Row
 from croco_bench.tables.marks import Marks, ranked_cells
+from croco_bench.tables.overlaps import overlap_notes
 from croco_bench.tables.published import Source
 from croco_bench.tables.shape import USUAL, Runs, Shape, in_order, runs_of_rows, unranked_note, with_digits
 
@@ -131,7 +132,7 @@ def _section(
     if options.selection.metrics:
         measured = [row for row in measured if row.cells]
     reported, used, told = published_grids.beside(columns, measured, listed)
-    said = (*notes, *common.notes, *marks.notes(), *_odd(measured), *told, *caution)
+    said = (*notes, *common.notes, *marks.notes(), *_odd(measured), *overlap_notes(measured, columns), *told, *caution)
     behind_them = [replace(grid, measured=_without_runs(grid.measured)) for grid in grids]
     return [Grid(title, tuple(columns), tuple(measured), reported, used, said), *behind_them]
 
@@ -159,7 +160,7 @@ def _group_grid(
         tuple(filled),
         reported,
         used,
-        (*_odd(filled), *told, *notes),
+        (*_odd(filled), *overlap_notes(filled, columns), *told, *notes),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from croco_bench.tables.cells import Cell, Mark
 from croco_bench.tables.columns import Column
 from croco_bench.tables.layout import Grid, Row
+from croco_bench.tables.overlaps import overlap_of, sign_of
 from croco_bench.tables.published import Source
 from croco_bench.tables.text.latex import to_latex
 from croco_bench.tables.text.markdown import to_markdown
@@ -42,7 +43,7 @@ def entry(cell: Cell | None, column: Column) -> Entry:
         spread=text(cell.deviation, "") if cell.deviation is not None else "",
         count=cell.n if cell.deviation is not None else None,
         interval=f"[{text(cell.interval[0])}, {text(cell.interval[1])}]" if cell.interval else "",
-        sign="†" if cell.settings_differ else "",
+        sign=("†" if cell.settings_differ else "") + sign_of(cell),
         style=STYLES[cell.mark],
     )
 
@@ -93,6 +94,7 @@ def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             "place": cell.rank,
             "mark": cell.mark,
             "settings_differ": cell.settings_differ,
+            "overlap": found[0] if (found := overlap_of(cell)) else None,
             "differences": ", ".join(row.differences),
             "source": grid.sources[row.source - 1].url if row.source is not None else None,
         }
