@@ -62,7 +62,8 @@ ALLOWED = {
     "pretraining": "backbones backbones.networks config contracts data data.datasets data.mixtures data.rooms data.transforms"
     " engine errors files progress seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
-    "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed data.rooms engine errors files"
+    "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed data.rooms engine"
+    " errors files"
     " progress records registry report runs tables types",
     "cli": "backbones config data data.catalogue data.miniatures data.mining errors files pretraining progress"
     " records registry report runs tables tables.comparison workflows",
