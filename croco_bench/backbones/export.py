@@ -71,6 +71,8 @@ def _croco(backbone: ViT, pretraining: Mapping[str, Tensor]) -> dict[str, Any]:
     decoder = backbone.architecture.decoder
     if not isinstance(backbone, CroCo) or decoder is None:
         raise FitError(f"{backbone.name} has no decoder, so it can't be written as a CroCo file")
+    if decoder.memory != "fixed":
+        raise FitError(f"{backbone.name} takes both views through its decoder, which CroCo's code doesn't")
     if (backbone.mean, backbone.std) != IMAGENET:
         raise FitError(f"{backbone.name} isn't normalised as CroCo is, which a CroCo file can't say")
     state = _renamed(backbone, {"patch_embed": "patch_embed.proj", "blocks": "enc_blocks", "norm": "enc_norm"})

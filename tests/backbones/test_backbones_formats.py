@@ -156,7 +156,7 @@ def test_the_arguments_of_a_file_win_over_shapes_and_rules(tmp_path: Path) -> No
     plan = backbone.architecture
     assert plan.decoder is not None
     assert (plan.heads, plan.decoder.heads, plan.rope_base, plan.mean) == (2, 4, 50.0, (0.5, 0.5, 0.5))
-    assert "view 2" in backbone.origin.notes[0]
+    assert (plan.decoder.memory, backbone.origin.notes) == ("own", ())
 
 
 def test_safetensors_with_arguments_in_the_metadata(tmp_path: Path) -> None:

@@ -1,18 +1,31 @@
-"""Files of CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R."""
+"""Files of CroCo v1 and v2, CroCo-Flow and -Stereo; tools for those of networks that descend from CroCo."""
 
 from __future__ import annotations
 
 import ast
-import math
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.formats.names import Names, checked_heads, patch_shape, square_grid
-from croco_bench.backbones.networks.architecture import HALF, IMAGENET, Architecture, Decoder, Grid, heads_of
+from croco_bench.backbones.networks.architecture import (
+    CROCO_ROTARY,
+    IMAGENET,
+    Architecture,
+    Decoder,
+    Grid,
+    Memory,
+    Rotary,
+    heads_of,
+)
+from croco_bench.backbones.networks.facts import Channels
 from croco_bench.errors import CheckpointError
 
 _SELF_ATTENTION = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+# RoPE, its base, and maybe two image sizes: positions at the second one are scaled to those of the first (MUSt3R).
+_ROPE = re.compile(r"RoPE(\d+(?:\.\d+)?)(?:_(\d+):(\d+))?")
 _CROSS_ATTENTION = ("cross_attn.projq", "cross_attn.projk", "cross_attn.projv", "cross_attn.proj", "norm3")
 # Constructor arguments that are read; others are ignored.
 _READ = frozenset(
@@ -62,32 +75,31 @@ def parse_call(text: str, source: str) -> dict[str, Any]:
     return values
 
 
-def _positions(names: Names, kwargs: Mapping[str, Any]) -> tuple[Literal["fixed", "rope"], float, tuple[str, ...]]:
-    """Kind, rotary base, notes."""
+def _positions(names: Names, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Fields of the `Architecture` that describe positions, and notes."""
     given = kwargs.get("pos_embed", "cosine" if names.has("enc_pos_embed") else None)
     if given == "cosine":
-        return "fixed", 100.0, ()
+        return {"positions": "fixed"}, ()
     if given is None:
-        return "rope", 100.0, ("the file doesn't say its positions and has no table: RoPE100 was assumed",)
-    try:
-        base = float(str(given).removeprefix("RoPE")) if str(given).startswith("RoPE") else math.nan
-    except ValueError:
-        base = math.nan
-    if not 0 < base < math.inf:
+        return {"positions": "rope"}, ("the file doesn't say its positions and has no table: RoPE100 was assumed",)
+    match = _ROPE.fullmatch(str(given))
+    if match is None or any(value is not None and not float(value) for value in match.groups()):
         raise CheckpointError(
             f"{names.source}: pos_embed={given!r} isn't known", "expected cosine, or RoPE and a number"
         )
-    return "rope", base, ()
+    base, before, after = (None if value is None else float(value) for value in match.groups())
+    rotary = Rotary(scale=before / after) if before and after else CROCO_ROTARY
+    return {"positions": "rope", "rope_base": base, "rotary": rotary}, ()
 
 
-def _grid(names: Names, kwargs: Mapping[str, Any], patch_size: int, kind: str) -> Grid:
+def _grid(names: Names, kwargs: Mapping[str, Any], patch_size: int, *, rope: bool) -> Grid:
     """The patch grid (h, w) of pre-training."""
     given = kwargs.get("img_size", 224)
     size = (given, given) if isinstance(given, int) else tuple(given) if isinstance(given, list | tuple) else ()
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise CheckpointError(f"{names.source}: img_size={given!r} should be a whole number or a pair of them")
     grid = (size[0] // patch_size, size[1] // patch_size)
-    if kind == "rope":
+    if rope:
         return grid
     count, _ = names.shape("enc_pos_embed", "positions, width")
     return grid if count == grid[0] * grid[1] else square_grid(count, names.source, "enc_pos_embed")
@@ -103,101 +115,117 @@ def _agree(names: Names, kwargs: Mapping[str, Any], **counted: int) -> None:
             )
 
 
-def _convert(
-    names: Names, statistics: tuple[tuple[float, float, float], ...] = IMAGENET, notes: tuple[str, ...] = ()
+def convert_croco(
+    names: Names,
+    kwargs: Mapping[str, Any],
+    statistics: tuple[Channels, Channels] = IMAGENET,
+    *,
+    heads: Mapping[int, int] = MappingProxyType({}),
+    memory: Memory = "fixed",
 ) -> Converted:
-    kwargs = network_arguments(names.extras, names.source)
+    """An encoder with CroCo's names, and its decoder if there is one.
+
+    Args:
+        names: tensors of the file.
+        kwargs: constructor arguments in the file; {} if it has none.
+        statistics: mean and deviation of the images that the family was trained with.
+        heads: by width, in encoders and decoders of a file without arguments, where the family fixes them.
+        memory: see `Decoder`.
+    """
     width, patch_size = patch_shape(names, "patch_embed.proj")
-    kind, base, assumed = _positions(names, kwargs)
+    positions, notes = _positions(names, kwargs)
+    rope = positions["positions"] == "rope"
     hidden, _ = names.shape("enc_blocks.0.mlp.fc1.weight", "hidden, width")
-    grid = _grid(names, kwargs, patch_size, kind)
-    if kind == "fixed":
+    grid = _grid(names, kwargs, patch_size, rope=rope)
+    if not rope:
         names.take("enc_pos_embed", "positions")
     names.take_layer("patch_embed.proj", "patch_embed")
     depth = names.take_blocks("enc_blocks", "blocks")
     names.take_layer("enc_norm", "norm")
     _agree(names, kwargs, enc_embed_dim=width, enc_depth=depth, patch_size=patch_size)
-    # The first release has no arguments: it is a ViT-B.
-    known = heads_of(width) if not kwargs and width == 768 else None
-    heads = names.facts.pick("heads", stated=kwargs.get("enc_num_heads"), known=known, assumed=heads_of(width))
+    known = None if kwargs else heads.get(width)
+    count = names.facts.pick("heads", stated=kwargs.get("enc_num_heads"), known=known, assumed=heads_of(width))
     architecture = Architecture(
         family="croco",
         width=width,
         depth=depth,
-        heads=checked_heads(heads, width, names.source, "encoder", rope=kind == "rope"),
+        heads=checked_heads(count, width, names.source, "encoder", rope=rope),
         hidden=hidden,
         patch_size=patch_size,
         grid=grid,
         prefix_tokens=0,
-        positions=kind,
-        rope_base=base,
-        decoder=_take_decoder(names, kwargs, kind),
+        decoder=_take_decoder(names, kwargs, heads, memory, rope=rope),
         mean=names.facts.pick("mean", known=statistics[0]),
         std=names.facts.pick("std", known=statistics[1]),
+        **positions,
     )
-    return Converted(architecture, names.out, (*assumed, *notes))
+    return Converted(architecture, names.out, notes)
 
 
-def _take_decoder(names: Names, kwargs: Mapping[str, Any], kind: str) -> Decoder | None:
+def _take_decoder(
+    names: Names, kwargs: Mapping[str, Any], heads: Mapping[int, int], memory: Memory, *, rope: bool
+) -> Decoder | None:
     """The decoder; None for files of single-view networks, which hold its position table at most."""
     if not any(names.has(part) for part in ("decoder_embed.", "dec_blocks.", "dec_norm.")):
         names.drop("dec_pos_embed")
         return None
-    blocks = kwargs.get("dec_block", "cross")
-    if blocks not in ("cross", "cat"):
-        raise CheckpointError(
-            f"{names.source}: decoder blocks of kind {blocks!r} aren't known", "expected cross or cat"
-        )
+    kind = kwargs.get("dec_block", "cross")
+    if kind not in ("cross", "cat"):
+        raise CheckpointError(f"{names.source}: decoder blocks of kind {kind!r} aren't known", "expected cross or cat")
     width, _ = names.shape("decoder_embed.weight", "decoder width, encoder width")
     hidden, _ = names.shape("dec_blocks.0.mlp.fc1.weight", "hidden, width")
     norm_memory = bool(kwargs.get("norm_im2_in_dec", True))
     names.take_layer("decoder_embed", "decoder_embed")
-    parts: tuple[str, ...] = _SELF_ATTENTION
-    if blocks == "cross":
-        parts = (*_SELF_ATTENTION, *_CROSS_ATTENTION, *(["norm_y"] if norm_memory else []))
-    depth = names.take_blocks("dec_blocks", "dec_blocks", parts)
+    depth = _take_decoder_blocks(names, kind, memory, norm_memory=norm_memory)
     names.take_layer("dec_norm", "dec_norm")
-    if kind == "fixed":
+    if not rope:
         names.take("dec_pos_embed", "dec_positions")
     _agree(names, kwargs, dec_embed_dim=width, dec_depth=depth)
+    known = None if kwargs else heads.get(width)
     usual = heads_of(width, decoder=True)
-    known = usual if not kwargs and width == 512 else None
-    given = names.facts.pick("decoder_heads", stated=kwargs.get("dec_num_heads"), known=known, assumed=usual)
-    heads = checked_heads(given, width, names.source, "decoder", rope=kind == "rope")
-    return Decoder(width, depth, heads, hidden, norm_memory, blocks)
+    count = names.facts.pick("decoder_heads", stated=kwargs.get("dec_num_heads"), known=known, assumed=usual)
+    checked = checked_heads(count, width, names.source, "decoder", rope=rope)
+    return Decoder(width, depth, checked, hidden, norm_memory, kind, memory)
 
 
-def _convert_dust3r(names: Names) -> Converted:
-    # In DUSt3R, each decoder attends to the other decoder's tokens of the same depth; here, to the encoder's.
-    note = "of DUSt3R's two decoders the first is used, as CroCo's: view 2's tokens don't evolve"
-    return _convert(names, HALF, (note,))
+def _take_decoder_blocks(names: Names, kind: str, memory: Memory, *, norm_memory: bool) -> int:
+    """Takes the blocks of the decoder, and those of a second one but the last, whose output only its own head reads."""
+    parts: tuple[str, ...] = _SELF_ATTENTION
+    if kind == "cross":
+        parts = (*_SELF_ATTENTION, *_CROSS_ATTENTION, *(["norm_y"] if norm_memory else []))
+    depth = names.take_blocks("dec_blocks", "dec_blocks", parts)
+    if memory == "own":
+        names.drop(f"dec_blocks2.{depth - 1}.")
+        if depth > 1 and names.take_blocks("dec_blocks2", "dec_blocks2", parts) != depth - 1:
+            raise CheckpointError(f"{names.source}: dec_blocks2 hasn't as many blocks as dec_blocks")
+    return depth
 
 
-def _is_croco(raw: RawCheckpoint) -> bool:
+def _convert(names: Names) -> Converted:
+    return convert_croco(names, network_arguments(names.extras, names.source), heads=_FIRST_RELEASE)
+
+
+def is_croco(raw: RawCheckpoint) -> bool:
+    """Whether the encoder has CroCo's names."""
     return raw.has("enc_blocks.")
 
 
-def _is_dust3r(raw: RawCheckpoint) -> bool:
-    return _is_croco(raw) and raw.has("dec_blocks2.", "downstream_head")
-
-
 def _is_finetuned(raw: RawCheckpoint) -> bool:
-    return _is_croco(raw) and raw.has("head.", "pose_head.")
+    return is_croco(raw) and raw.has("head.")
 
 
 def _is_v1(raw: RawCheckpoint) -> bool:
-    return _is_croco(raw) and "enc_pos_embed" in raw.state
+    return is_croco(raw) and "enc_pos_embed" in raw.state
 
 
-_PRETRAINING = (r"mask_token$", r"prediction_head\.")
+PRETRAINING = (r"mask_token$", r"prediction_head\.")
+# The first release, which has no arguments, is a ViT-B with a small decoder.
+_FIRST_RELEASE = {768: 12, 512: 16}
 
-FINETUNED = Format(
-    "CroCo fine-tuned", _is_finetuned, _convert, (*_PRETRAINING, r"head\.", r"pose_head\."), general=True
-)
+FINETUNED = Format("CroCo fine-tuned", _is_finetuned, _convert, (*PRETRAINING, r"head\."), general=True)
 
 FORMATS = (
-    Format("DUSt3R", _is_dust3r, _convert_dust3r, (*_PRETRAINING, r"dec_blocks2\.", r"downstream_head\d\.")),
     FINETUNED,
-    Format("CroCo v1", _is_v1, _convert, _PRETRAINING, general=True),
-    Format("CroCo v2", _is_croco, _convert, _PRETRAINING, general=True),
+    Format("CroCo v1", _is_v1, _convert, PRETRAINING, general=True),
+    Format("CroCo v2", is_croco, _convert, PRETRAINING, general=True),
 )

@@ -38,6 +38,18 @@ class Names:
         """Leaves out all tensors with this beginning."""
         self._left = {name: tensor for name, tensor in self._left.items() if not name.startswith(beginning)}
 
+    def rename(self, beginning: str, new: str) -> None:
+        """Replaces the beginning of all names that have it."""
+        self._left = {
+            new + name.removeprefix(beginning) if name.startswith(beginning) else name: tensor
+            for name, tensor in self._left.items()
+        }
+
+    def copy(self, beginning: str, new: str) -> None:
+        """Adds all tensors whose names begin with `beginning` a second time, with another beginning."""
+        same = {name: tensor for name, tensor in self._left.items() if name.startswith(beginning)}
+        self._left |= {new + name.removeprefix(beginning): tensor for name, tensor in same.items()}
+
     def shape(self, name: str, axes: str) -> tuple[int, ...]:
         """The shape of a tensor, checked against `axes` such as "1, tokens, width"; an axis called 1 must have size 1."""
         shape, expected = tuple(self.look(name).shape), axes.split(", ")

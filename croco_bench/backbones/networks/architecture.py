@@ -13,6 +13,8 @@ from croco_bench.types import Size
 Grid = tuple[int, int]
 # Which parts of the joint projection of queries, keys and values have a bias.
 ProjectionBias = Literal["all", "no keys", "none"]
+# Which tokens of view 2 a decoder attends to; see `Decoder`.
+Memory = Literal["fixed", "shared", "own"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -38,6 +40,9 @@ class Decoder:
         hidden: width of the MLP.
         norm_memory: whether cross blocks norm the tokens of view 2.
         kind: `cross`: view 1 attends to view 2; `cat`: self-attention over the tokens of both views in one sequence.
+        memory: tokens of view 2 that cross blocks attend to: its embedded encoder output in all blocks (`fixed`: CroCo); or
+            those of the same depth, where view 2 passes the same blocks (`shared`: Reloc3r) or a second decoder (`own`:
+            DUSt3R, MASt3R), and attends to view 1 in turn.
     """
 
     width: int
@@ -46,6 +51,7 @@ class Decoder:
     hidden: int
     norm_memory: bool = True
     kind: Literal["cross", "cat"] = "cross"
+    memory: Memory = "fixed"
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,8 @@ _BASE = Decoder(width=768, depth=12, heads=12, hidden=3072)
 _MINI = Decoder(width=96, depth=3, heads=3, hidden=384)
 _MINI_ENCODER = {"patch_size": 8, "grid": (8, 8)}
 
-_DUST3R = _vit("croco", 1024, 24, positions="rope", decoder=_BASE, mean=HALF[0], std=HALF[1])
+_BOTH = replace(_BASE, memory="own")
+_DUST3R = _vit("croco", 1024, 24, positions="rope", decoder=_BOTH, mean=HALF[0], std=HALF[1])
 
 ARCHITECTURES: dict[str, Architecture] = {
     "croco-v1": _vit("croco", 768, 12, decoder=_SMALL),

@@ -1,4 +1,7 @@
-"""CroCo: one ViT encoder for both views and a decoder from view 1 to view 2 (Weinzaepfel 2022, 2023)."""
+"""CroCo: one ViT encoder for both views and a decoder from view 1 to view 2 (Weinzaepfel 2022, 2023).
+
+Decoders of networks that descend from it, DUSt3R (Wang 2024) and Reloc3r (Dong 2025), take view 2 through their blocks, too.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.errors import FitError
 from croco_bench.types import Size
 
-_DECODER_PARTS = ("decoder_embed", "dec_positions", "dec_blocks", "dec_norm")
+_DECODER_PARTS = ("decoder_embed", "dec_positions", "dec_blocks", "dec_blocks2", "dec_norm")
 
 
 class CrossView(PairBackbone):
@@ -32,6 +35,8 @@ class CrossView(PairBackbone):
         self.decoder_dim, self.decoder_depth = decoder.width, decoder.depth
         self.decoder_embed = nn.Linear(self.embed_dim, decoder.width)
         self.dec_blocks = nn.ModuleList(_decoder_block(decoder) for _ in range(decoder.depth))
+        if decoder.memory == "own":  # nothing reads view 2 after the last block
+            self.dec_blocks2 = nn.ModuleList(_decoder_block(decoder) for _ in range(decoder.depth - 1))
         self.dec_norm = layer_norm(decoder.width)
 
     def rope(self, head_dim: int) -> RopeTables | None:
@@ -48,7 +53,7 @@ class CrossView(PairBackbone):
     def decoder_layer_of(self, parameter: str) -> int | None:
         """`Backbone.layer_of` for parameters of the decoder, counted on from the encoder's last block; None for others."""
         part, _, rest = parameter.partition(".")
-        if part == "dec_blocks":
+        if part in ("dec_blocks", "dec_blocks2"):
             return self.depth + int(rest.partition(".")[0]) + 1
         if part in _DECODER_PARTS:
             return self.depth + (self.decoder_depth if part == "dec_norm" else 0)
@@ -98,12 +103,24 @@ class CrossView(PairBackbone):
         rope = self.rope(self.decoder_dim // self.decoder.heads)
         if self.decoder.kind == "cat":
             outputs = self._decode_joined(tokens, memory, rope)
-        else:
+        elif self.decoder.memory == "fixed":
             outputs = []
             for block in self.dec_blocks:
                 tokens = block(tokens, memory, rope, rope)
                 outputs.append(tokens)
+        else:
+            outputs = self._decode_mutually(tokens, memory, rope)
         outputs[-1] = self.dec_norm(outputs[-1])
+        return outputs
+
+    def _decode_mutually(self, tokens: Tensor, memory: Tensor, rope: RopeTables | None) -> list[Tensor]:
+        """Cross blocks for both views, each of which attends to the other's tokens of the same depth."""
+        second = self.dec_blocks2 if self.decoder.memory == "own" else self.dec_blocks
+        outputs = [self.dec_blocks[0](tokens, memory, rope, rope)]
+        for block, block2 in zip(self.dec_blocks[1:], second, strict=False):  # the last output of view 2 isn't needed
+            memory = block2(memory, tokens, rope, rope)
+            tokens = outputs[-1]
+            outputs.append(block(tokens, memory, rope, rope))
         return outputs
 
     def _decode_joined(self, tokens: Tensor, memory: Tensor, rope: RopeTables | None) -> list[Tensor]:
