@@ -139,14 +139,14 @@ def test_fine_tuned_files_bring_both_decoders_back(
     save_finetuned(tmp_path / "weights.safetensors", backbone, nn.Linear(1, 1), {})
     again = load_backbone(tmp_path / "weights.safetensors", image_size=SIZE)
     assert isinstance(again, CroCo)
-    assert torch.equal(backbone.encode_pair(*wave_pair.split(1))[-1], again.encode_pair(*wave_pair.split(1))[-1])
+    assert torch.equal(backbone.encode_pair(wave_pair[:1], wave_pair[1:])[-1], again.encode_pair(wave_pair[:1], wave_pair[1:])[-1])
     with pytest.raises(FitError, match="takes both views through its decoder"):
         write_official(backbone, tmp_path / "croco.pth")
 
 
 def test_every_weight_of_both_decoders_gets_a_gradient(waves: Waves, wave_pair: Tensor, tmp_path: Path) -> None:
     backbone = dust3r(waves, tmp_path)
-    backbone.encode_pair(*wave_pair.split(1))[-1].sum().backward()
+    backbone.encode_pair(wave_pair[:1], wave_pair[1:])[-1].sum().backward()
     assert not [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
     assert backbone.layer_of("dec_blocks2.1.norm1.weight") == backbone.layer_of("dec_blocks.1.norm1.weight")
     backbone.drop_decoder()
@@ -157,7 +157,7 @@ def test_every_weight_of_both_decoders_gets_a_gradient(waves: Waves, wave_pair: 
 def test_one_decoder_serves_as_both_where_a_file_has_no_second(waves: Waves, wave_pair: Tensor, tmp_path: Path) -> None:
     backbone = dust3r(waves, tmp_path, "dec_blocks")
     assert backbone.origin.notes == ("the file has one decoder, which was taken for both views",)
-    check(backbone.encode_pair(*wave_pair.split(1))[2:], RELOC3R)
+    check(backbone.encode_pair(wave_pair[:1], wave_pair[1:])[2:], RELOC3R)
 
 
 def test_a_second_decoder_with_missing_blocks_is_refused(waves: Waves, tmp_path: Path) -> None:

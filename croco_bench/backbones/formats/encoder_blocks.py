@@ -12,6 +12,19 @@ from croco_bench.backbones.networks.architecture import ProjectionBias
 from croco_bench.errors import CheckpointError
 
 
+def rotate_by_quarters(names: Names, heads: int) -> None:
+    """Reorders channels of queries and keys that were taken from DINO's order of rotary channels to CroCo's.
+
+    DINO rotates channel j of a head together with channel j + head_dim/2, by the row in the first and third quarter of the
+    channels; here, rows rotate the first two quarters. Products of queries and keys don't depend on the order.
+    """
+    for name, tensor in names.out.items():
+        if ".attn.qkv." in name:
+            parts = tensor.unflatten(0, (3, heads, 4, -1))
+            query_key = parts[:2][:, :, [0, 2, 1, 3]]
+            names.out[name] = torch.cat([query_key, parts[2:]]).reshape(tensor.shape)
+
+
 def take_encoder_blocks(names: Names, prefix: str = "blocks") -> dict[str, Any]:
     """Takes all blocks `<prefix>.<k>` of an encoder; returns fields of its `Architecture`.
 
@@ -31,7 +44,7 @@ def take_encoder_blocks(names: Names, prefix: str = "blocks") -> dict[str, Any]:
 
 
 def _qkv_bias(names: Names, block: str) -> ProjectionBias:
-    if names.has(f"{block}.attn.qkv.bias_mask"):
+    if names.has(f"{block}.attn.qkv.bias_mask") or names.has(f"{block}.attn.q_bias"):
         return "no keys"
     return "all" if names.has(f"{block}.attn.qkv.bias") else "none"
 
@@ -50,8 +63,10 @@ def _take_block(names: Names, name: str, new: str, options: dict[str, Any]) -> N
     for part in ("norm1", "norm2", "attn.proj"):
         names.take_layer(f"{name}.{part}", f"{new}.{part}")
     names.take(f"{name}.attn.qkv.weight", f"{new}.attn.qkv.weight")
-    if options["qkv_bias"] != "none":
-        _take_qkv_bias(names, f"{name}.attn.qkv", f"{new}.attn.qkv", masked=options["qkv_bias"] == "no keys")
+    if options["qkv_bias"] == "all":
+        names.take(f"{name}.attn.qkv.bias", f"{new}.attn.qkv.bias")
+    elif options["qkv_bias"] == "no keys":
+        names.out[f"{new}.attn.qkv.bias"] = _bias_without_keys(names, f"{name}.attn")
     if options["qk_norm"]:
         names.take_layer(f"{name}.attn.q_norm", f"{new}.attn.q_norm")
         names.take_layer(f"{name}.attn.k_norm", f"{new}.attn.k_norm")
@@ -61,16 +76,18 @@ def _take_block(names: Names, name: str, new: str, options: dict[str, Any]) -> N
     _take_mlp(names, f"{name}.mlp", f"{new}.mlp")
 
 
-def _take_qkv_bias(names: Names, name: str, new: str, *, masked: bool) -> None:
-    """The bias of the projection; `masked`: its mask lets those of queries and values through."""
-    bias = names.take(f"{name}.bias", f"{new}.bias")
-    if not masked:
-        return
-    mask = names.pop(f"{name}.bias_mask")
+def _bias_without_keys(names: Names, name: str) -> Tensor:
+    """The bias of the joint projection, zero for keys: from those of queries and values, or from all and their mask."""
+    if names.has(f"{name}.q_bias"):
+        query, value = names.pop(f"{name}.q_bias"), names.pop(f"{name}.v_bias")
+        return torch.cat([query, torch.zeros_like(query), value])
+    bias, mask = names.pop(f"{name}.qkv.bias"), names.pop(f"{name}.qkv.bias_mask")
     expected = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(len(bias) // 3)
     if not torch.equal(mask, expected):
-        raise CheckpointError(f"{names.source}: {name}.bias_mask should hide the biases of the keys, and only those")
-    names.out[f"{new}.bias"] = bias * mask
+        raise CheckpointError(
+            f"{names.source}: {name}.qkv.bias_mask should hide the biases of the keys, and only those"
+        )
+    return bias * mask
 
 
 def _take_mlp(names: Names, name: str, new: str) -> None:

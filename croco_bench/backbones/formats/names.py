@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -144,13 +144,19 @@ def patch_shape(names: Names, layer: str) -> tuple[int, int]:
     return width, height
 
 
-def encoder_heads(names: Names, width: int) -> int:
-    """Attention heads of an encoder whose file may have an entry `num_heads`; the usual number is an assumption.
+def encoder_heads(names: Names, width: int, known: Mapping[int, int] | None = None) -> int:
+    """Attention heads of an encoder.
+
+    Args:
+        names: tensors of the file, which may have an entry `num_heads`.
+        width: channels.
+        known: heads of the format's networks by width; for others the usual number is assumed.
 
     Raises:
         CheckpointError: the number doesn't suit the width.
     """
-    heads = names.facts.pick("heads", stated=names.extras.get("num_heads"), assumed=heads_of(width))
+    of_format = known.get(width) if known else None
+    heads = names.facts.pick("heads", stated=names.extras.get("num_heads"), known=of_format, assumed=heads_of(width))
     return checked_heads(heads, width, names.source, "encoder")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -17,12 +19,29 @@ from croco_bench.backbones.networks.position_tables import sincos
 from croco_bench.errors import CheckpointError
 
 Family = Literal["mae", "multimae", "vit"]
+_USUAL = MappingProxyType(
+    {"mean": IMAGENET[0], "std": IMAGENET[1], "norm_eps": 1e-6, "activation": "gelu", "resampling": "bicubic"}
+)
 # Tokens before the patches, in the order in which networks concatenate them.
 _PREFIX = ("cls_token", "dist_token", "reg_token", "register_tokens")
 
 
-def convert_vit(names: Names, family: Family, norm: str | None, notes: tuple[str, ...] = ()) -> Converted:
-    """A ViT in timm's names. `norm` is the name of the final norm in the file; None for a family without."""
+def convert_vit(
+    names: Names,
+    family: Family,
+    norm: str | None,
+    notes: tuple[str, ...] = (),
+    known: Mapping[str, Any] = MappingProxyType({}),
+) -> Converted:
+    """A ViT in timm's names.
+
+    Args:
+        names: tensors of the file.
+        family: what `Architecture` calls it.
+        norm: name of the final norm in the file; None for a family without.
+        notes: facts for the result.
+        known: facts that hold for all files of a format; MAE and MultiMAE fix all but the heads, other ViTs none.
+    """
     width, patch_size = patch_shape(names, "patch_embed.proj")
     _, _, columns = names.shape("pos_embed", "1, positions, width")
     if columns != width:
@@ -36,12 +55,12 @@ def convert_vit(names: Names, family: Family, norm: str | None, notes: tuple[str
     architecture = Architecture(
         family=family,
         width=width,
-        heads=encoder_heads(names, width),
+        heads=encoder_heads(names, width, known.get("heads")),
         patch_size=patch_size,
         final_norm=norm is not None,
         **positions,
         **take_encoder_blocks(names),
-        **_conventions(names, family),
+        **_conventions(names, _USUAL if family != "vit" else known),
     )
     return Converted(architecture, names.out, notes)
 
@@ -81,13 +100,9 @@ def _is_square(count: int) -> bool:
     return count > 0 and math.isqrt(count) ** 2 == count
 
 
-def _conventions(names: Names, family: Family) -> dict[str, Any]:
-    """Facts that MAE and MultiMAE fix, and that other ViTs only usually have."""
-    usual = {"mean": IMAGENET[0], "std": IMAGENET[1], "norm_eps": 1e-6, "activation": "gelu", "resampling": "bicubic"}
-    if family == "vit":
-        found = {key: names.facts.pick(key, assumed=value) for key, value in usual.items()}
-    else:
-        found = {key: names.facts.pick(key, known=value) for key, value in usual.items()}
+def _conventions(names: Names, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts that tensors don't show: those that are known, and for the others the usual values."""
+    found = {key: names.facts.pick(key, known=known.get(key), assumed=value) for key, value in _USUAL.items()}
     return {**found, "positions": "fixed"}
 
 
@@ -122,12 +137,13 @@ def _convert_plain(names: Names) -> Converted:
     return convert_vit(names, "vit", "fc_norm", (_POOLED,))
 
 
-def _is_vit(raw: RawCheckpoint) -> bool:
+def is_vit(raw: RawCheckpoint) -> bool:
+    """Whether the blocks have timm's names."""
     return raw.has("blocks.")
 
 
 def _is_pretrained_mae(raw: RawCheckpoint) -> bool:
-    return _is_vit(raw) and "decoder_embed.weight" in raw.state
+    return is_vit(raw) and "decoder_embed.weight" in raw.state
 
 
 def _is_crossmae(raw: RawCheckpoint) -> bool:
@@ -137,7 +153,7 @@ def _is_crossmae(raw: RawCheckpoint) -> bool:
 def _is_mae_encoder(raw: RawCheckpoint) -> bool:
     """MAE's released files: a plain ViT whose position table is the fixed one, with a zero row for the class token."""
     table = raw.state.get("pos_embed")
-    if not _is_vit(raw) or table is None or table.ndim != 3 or not {"cls_token", "norm.weight"} <= raw.state.keys():
+    if not is_vit(raw) or table is None or table.ndim != 3 or not {"cls_token", "norm.weight"} <= raw.state.keys():
         return False
     _, rows, width = table.shape
     if not _is_square(rows - 1) or width % 4 or table[0, 0].any():
@@ -148,15 +164,15 @@ def _is_mae_encoder(raw: RawCheckpoint) -> bool:
 
 def _is_finetuned_mae(raw: RawCheckpoint) -> bool:
     own = {"fc_norm.weight", "cls_token"} <= raw.state.keys()
-    return _is_vit(raw) and own and "norm.weight" not in raw.state and not raw.has("blocks.0.ls1.")
+    return is_vit(raw) and own and "norm.weight" not in raw.state and not raw.has("blocks.0.ls1.")
 
 
 def _is_probe(raw: RawCheckpoint) -> bool:
-    return _is_vit(raw) and "head.1.weight" in raw.state
+    return is_vit(raw) and "head.1.weight" in raw.state
 
 
 def _is_without_norm(raw: RawCheckpoint) -> bool:
-    return _is_vit(raw) and not raw.has("norm.", "fc_norm.")
+    return is_vit(raw) and not raw.has("norm.", "fc_norm.")
 
 
 _NO_NORM = "the file has no final norm: the last block's output is used as it is"
@@ -174,6 +190,6 @@ FORMATS = (
     Format("MAE encoder", _is_mae_encoder, _convert_mae, (*_CLASSIFIER, r"mask_token$"), general=True),
     Format("MultiMAE export", _is_without_norm, _convert_multimae_export, _CLASSIFIER, general=True),
     Format(
-        "ViT", _is_vit, _convert_plain, (*_CLASSIFIER, r"head_dist\.", r"mask_token$", r"masked_embed$"), general=True
+        "ViT", is_vit, _convert_plain, (*_CLASSIFIER, r"head_dist\.", r"mask_token$", r"masked_embed$"), general=True
     ),
 )
