@@ -139,14 +139,17 @@ def test_fine_tuned_files_bring_both_decoders_back(
     save_finetuned(tmp_path / "weights.safetensors", backbone, nn.Linear(1, 1), {})
     again = load_backbone(tmp_path / "weights.safetensors", image_size=SIZE)
     assert isinstance(again, CroCo)
-    assert torch.equal(backbone.encode_pair(wave_pair[:1], wave_pair[1:])[-1], again.encode_pair(wave_pair[:1], wave_pair[1:])[-1])
+    assert torch.equal(
+        backbone.encode_pair(wave_pair[:1], wave_pair[1:])[-1], again.encode_pair(wave_pair[:1], wave_pair[1:])[-1]
+    )
     with pytest.raises(FitError, match="takes both views through its decoder"):
         write_official(backbone, tmp_path / "croco.pth")
 
 
 def test_every_weight_of_both_decoders_gets_a_gradient(waves: Waves, wave_pair: Tensor, tmp_path: Path) -> None:
     backbone = dust3r(waves, tmp_path)
-    backbone.encode_pair(wave_pair[:1], wave_pair[1:])[-1].sum().backward()
+    total = backbone.encode_pair(wave_pair[:1], wave_pair[1:])[-1].sum()
+    total.backward()  # type: ignore[no-untyped-call]
     assert not [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
     assert backbone.layer_of("dec_blocks2.1.norm1.weight") == backbone.layer_of("dec_blocks.1.norm1.weight")
     backbone.drop_decoder()

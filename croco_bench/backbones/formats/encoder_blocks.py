@@ -20,7 +20,7 @@ def rotate_by_quarters(names: Names, heads: int) -> None:
     """
     for name, tensor in names.out.items():
         if ".attn.qkv." in name:
-            parts = tensor.unflatten(0, (3, heads, 4, -1))
+            parts = tensor.reshape(3, heads, 4, len(tensor) // (12 * heads), *tensor.shape[1:])
             query_key = parts[:2][:, :, [0, 2, 1, 3]]
             names.out[name] = torch.cat([query_key, parts[2:]]).reshape(tensor.shape)
 
