@@ -180,7 +180,7 @@ def test_settings_of_the_backbone_enter_the_fingerprint_where_there_are_any() ->
 
 
 def test_unknown_settings_of_the_backbone_get_suggestions() -> None:
-    with pytest.raises(UsageError, match=r"no setting of \[backbone\] is called 'head'; did you mean heads"):
+    with pytest.raises(UsageError, match=r"no setting of \[backbone\] is called 'head'; did you mean .*heads"):
         options_of(BackboneFacts, {"head": 3}, "[backbone]")
     with pytest.raises(UsageError, match=r"\[backbone\]: heads: input should be greater than 0"):
         options_of(BackboneFacts, {"heads": 0}, "[backbone]")
