@@ -147,7 +147,7 @@ def _is_pretrained_mae(raw: RawCheckpoint) -> bool:
 
 
 def _is_crossmae(raw: RawCheckpoint) -> bool:
-    return _is_vit(raw) and raw.has("decoder_blocks.0.cross_attn.") and "decoder_embed.weight" not in raw.state
+    return is_vit(raw) and raw.has("decoder_blocks.0.cross_attn.") and "decoder_embed.weight" not in raw.state
 
 
 def _is_mae_encoder(raw: RawCheckpoint) -> bool:
