@@ -223,7 +223,14 @@ FILES: list[tuple[str, Callable[[State], State], Callable[[], Any], BackboneFact
     ("transformers I-JEPA", transformers, lambda: vit(**NO_CLASS), TWO, "ViT", IMAGENET),
     ("transformers Dinov2", transformers, lambda: vit(init_values=1.0), TWO, "ViT", IMAGENET),
     ("transformers Dinov2 giant", transformers, lambda: vit(init_values=1.0, **SWIGLU), TWO, "ViT", IMAGENET),
-    ("transformers Dinov2 registers", transformers, lambda: vit(init_values=1.0, reg_tokens=4), TWO, "DINOv2", IMAGENET),
+    (
+        "transformers Dinov2 registers",
+        transformers,
+        lambda: vit(init_values=1.0, reg_tokens=4),
+        TWO,
+        "DINOv2",
+        IMAGENET,
+    ),
     ("transformers BEiT", transformers, lambda: named("beit_base_patch16_224"), BackboneFacts(), "BEiT", HALF),
     ("transformers CLIP", transformers_vision, lambda: vit(**PRE_NORM), TWO, "CLIP", CLIP_MEAN),
     (
