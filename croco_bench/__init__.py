@@ -9,14 +9,24 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from croco_bench.backbones import load_backbone
-    from croco_bench.records.store import load_results
+    from croco_bench.records.frames import load_results, load_rows
     from croco_bench.runs.runner import run
 
-_HOMES = {"load_backbone": "backbones", "run": "runs.runner", "load_results": "records.store"}
-__all__ = ["__version__", "load_backbone", "load_results", "run"]
+_HOMES = {
+    "load_backbone": "backbones",
+    "run": "runs.runner",
+    "load_results": "records.frames",
+    "load_rows": "records.frames",
+}
+__all__ = ["__version__", "load_backbone", "load_results", "load_rows", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"croco_bench.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'croco_bench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return sorted(__all__)

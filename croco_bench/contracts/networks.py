@@ -176,6 +176,13 @@ class Backbone(nn.Module, ABC):
         rows, columns = (-(-side // spec.stride_of(-1)) for side in inner)
         return last[0].reshape(*spec.grid, -1)[:rows, :columns]
 
+    def __repr__(self) -> str:
+        """One line: `VisionTransformer(mae-vitb: mae, 12 blocks, 768 channels, patches of 16, images of 224 × 224)`."""
+        height, width = self.image_size
+        blocks = f"{self.depth} blocks{' and a decoder' if self.binocular else ''}, {self.embed_dim} channels"
+        sizes = f"patches of {self.patch_size}, images of {height} × {width}"
+        return f"{type(self).__name__}({self.name}: {self.family}, {blocks}, {sizes})"
+
     @abstractmethod
     def encode(self, images: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) -> outputs (B, N, C), finest first, the last one after the final norm if any."""

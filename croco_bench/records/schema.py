@@ -173,6 +173,16 @@ class Result(_Part):
         walk(value)
         return value
 
+    def __repr__(self) -> str:
+        """One line: `Result(nyuv2-depth, croco-v1, recipe paper, seed 0: delta1 85.6 %)`."""
+        key = (
+            self.selected.metric if self.selected and self.selected.metric in self.metrics else next(iter(self.metrics))
+        )
+        number = f"{key} {self.metrics[key].value:.4g} {self.metrics[key].unit}".rstrip()
+        return f"Result({self.task.name}, {self.model.name}, recipe {self.recipe.name}, seed {self.seed}: {number})"
+
+    __str__ = __repr__
+
     @property
     def limited(self) -> bool:
         """Whether only a part of the split was scored, or trained on."""

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from glob import escape as glob_escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from croco_bench.errors import RecordError, UsageError
 from croco_bench.files import atomic, exclusive_lock, sweep
 from croco_bench.records.schema import SCHEMA_VERSION, Result
-
-if TYPE_CHECKING:
-    import pandas
-
 
 _MAX_NAME = 200
 _ENDED = "ended"
@@ -265,38 +261,3 @@ def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[R
             except (RecordError, ValueError) as error:
                 complaints.append(str(error))
     return found, complaints
-
-
-def load_results(folder: str | Path) -> pandas.DataFrame:
-    """A table with one row per metric per result below `folder`.
-
-    Columns: task, model, family, recipe, fingerprint, seed, metric, value, ci_low, ci_high, unit, higher_is_better, dataset,
-    miniature, images, images_available, path.
-
-    Raises:
-        RecordError: the folder is missing, or a file in it can't be read.
-    """
-    import pandas
-
-    found, complaints = read_all([Path(folder)])
-    if complaints:
-        raise RecordError(complaints[0])
-    return pandas.DataFrame([row for slot, result in found for row in _flat(slot, result)], columns=_COLUMNS)
-
-
-_COLUMNS = (
-    *("task", "model", "family", "recipe", "fingerprint", "seed"),
-    *("metric", "value", "ci_low", "ci_high", "unit", "higher_is_better"),
-    *("dataset", "miniature", "images", "images_available", "path"),
-)
-
-
-def _flat(slot: ResultPaths, result: Result) -> Iterator[tuple[Any, ...]]:
-    data, model = result.dataset, result.model
-    for name, metric in result.metrics.items():
-        low, high = metric.ci95 or (None, None)
-        yield (
-            *(result.task.name, model.name, model.family, result.recipe.name, result.recipe.fingerprint, result.seed),
-            *(name, metric.value, low, high, metric.unit, metric.higher_is_better),
-            *(data.name, data.miniature, data.images, data.images_available, str(slot.json)),
-        )
