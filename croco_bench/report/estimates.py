@@ -55,18 +55,23 @@ def _of_column(rows: Sequence[Row], column: Column) -> Estimates:
     alike = [row for row in rows if not row.differences and row.label in cells and cells[row.label].runs]
     try:
         scores = _load({row.label: cells[row.label] for row in alike}, column) if alike else {}
+        reason = _untested(scores.values(), column)
     except BenchError as error:
         scores, reason = {}, str(error)
-    else:
-        reason = ""
     for label in cells.keys() - scores.keys():
         scores |= _load_alone(label, cells[label], column)
     known |= {label: interval for label, one in scores.items() if (interval := _interval(one)) is not None}
     missing = {label: _recorded(cell, column) for label, cell in cells.items() if label not in known}
     known |= {label: interval for label, interval in missing.items() if interval is not None}
-    if column.metric.better == "neither":
-        reason = f"no value of {column.metric.label} is better than another"
     return Estimates(known, {} if reason else _pairs(alike, scores), reason if len(alike) > 1 else "")
+
+
+def _untested(scores: Iterable[SeedScores], column: Column) -> str:
+    """Why a column has no tests; empty where it has."""
+    if column.metric.better == "neither":
+        return f"no value of {column.metric.label} is better than another"
+    few = any(len(one.blocks) < FEWEST_IMAGES for one in scores)
+    return f"no test of fewer than {FEWEST_IMAGES} images" if few else ""
 
 
 def _has_rows(cells: Iterable[Cell], column: Column) -> bool:
@@ -108,6 +113,6 @@ def _pairs(rows: Sequence[Row], scores: Mapping[str, SeedScores]) -> dict[tuple[
         found |= {
             pair: Pair(difference, p)
             for pair, difference, p in zip(chosen, differences, adjusted, strict=True)
-            if difference.images >= FEWEST_IMAGES and all(map(isfinite, difference.ci95))
+            if all(map(isfinite, difference.ci95))
         }
     return found

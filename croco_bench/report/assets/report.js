@@ -129,7 +129,7 @@
     const result = select("result");
     if (names[0] === names[1]) return result.replaceChildren(make("p", {}, "Choose two different backbones."));
     if (!shared.length) return result.replaceChildren(make("p", {}, "These two share no task."));
-    result.replaceChildren(comparedTable(names, shared), ...shared.map(column => sideBySide(names, column)).filter(Boolean));
+    result.replaceChildren(comparedTable(names, shared), ...sideBySide(names, shared));
     const first = one("details", result);
     if (first) first.open = true;
   }
@@ -171,15 +171,20 @@
       draw("circle", { cx: x(value), cy: 7, r: 3 }));
   }
 
-  // Pictures and curves of the first run of each cell; nothing where neither has any.
-  function sideBySide(names, column) {
-    const runs = column.cells.map(cell => document.getElementById((cell.dataset.runs || "").split(" ")[0]));
+  // Pictures and curves of the first runs behind the cells, once for all metrics of a task.
+  function sideBySide(names, shared) {
+    const firstRun = cell => (cell.dataset.runs || "").split(" ")[0];
+    const pairs = new Map(shared.map(({ cells }) => [cells.map(firstRun).join(" "), cells]));
+    return [...pairs.values()].map(cells => ofRuns(names, cells[0].dataset.task, cells.map(cell => document.getElementById(firstRun(cell))))).filter(Boolean);
+  }
+
+  function ofRuns(names, task, runs) {
     if (!runs.every(Boolean)) return null;
     const images = runs.map(run => one(".sheet img", run)), charts = runs.map(run => one(".curves", run));
     const parts = [...pictures(images, names), ...(charts.every(Boolean) ? charts.map((chart, which) => named(chart.cloneNode(true), names[which])) : [])];
     if (!parts.length) return null;
     const heads = names.map(name => make("h4", {}, name));
-    return make("details", {}, make("summary", {}, column.title), make("div", { class: "side-by-side" }, ...heads, ...parts));
+    return make("details", {}, make("summary", {}, task), make("div", { class: "side-by-side" }, ...heads, ...parts));
   }
 
   // A narrow page shows the name above its part; a wide one has it as the head of a column.
