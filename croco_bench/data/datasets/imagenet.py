@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, run_check
+from croco_bench.data.datasets.imagenet_flat import KAGGLE, SUFFIXES, images_in, read_flat
 from croco_bench.data.datasets.imagenet_tars import CLASSES, LINK, TARS, Item, Split, read_tars
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import unreadable
@@ -24,7 +25,6 @@ from croco_bench.types import Sample
 
 IMAGES: dict[Split, int] = {"train": 1_281_167, "val": 50_000}
 _IMAGES_LOOKED_AT = 20
-_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 class ImageNetReader:
@@ -72,15 +72,28 @@ class ImageNetReader:
 def open_split(root: Path, split: Split) -> ImageNetReader:
     """`{train,val}/<wnid>/*.JPEG`, or the two official archives; labels are indices in the sorted list of `train`'s classes.
 
+    Validation images may also lie in `val/` itself, with a table of their classes.
+
     Raises:
         DataError: neither is there, or it is incomplete.
     """
-    if (root / "train").is_dir():
-        return _folders(root, split)
+    base = next((base for base in (root, root / KAGGLE) if (base / "train").is_dir()), None)
+    if base is not None:
+        return _folders(root, base, split)
     if (root / TARS["train"]).is_file():
         classes, items = read_tars(root, split)
         return ImageNetReader(root, split, classes, items)
-    raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}", f"get it from {LINK}")
+    raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}", _advice(root))
+
+
+def _advice(root: Path) -> str:
+    """What to do with a folder of another kind."""
+    tables = [path for ending in ("parquet", "arrow") for path in sorted(root.rglob(f"*.{ending}"))[:1]]
+    shards = [path for path in sorted(root.rglob("*.tar"))[:1] if not is_litter(path.name)]
+    if tables or shards:
+        kind = "a table of images" if tables else "an archive of images in no official form"
+        return f"{(tables + shards)[0]} is {kind}, which isn't read: write its images into class folders, train/<class>/*.JPEG"
+    return f"get it from {LINK}"
 
 
 def titles(root: Path, classes: Sequence[str]) -> list[str]:
@@ -91,36 +104,39 @@ def titles(root: Path, classes: Sequence[str]) -> list[str]:
     return [known.get(name) or name for name in classes]
 
 
-def _folders(root: Path, split: Split) -> ImageNetReader:
-    classes = _subfolders(root / "train")
-    if split == "val" and (val_classes := _subfolders(root / "val")) != classes:
+def _folders(root: Path, base: Path, split: Split) -> ImageNetReader:
+    classes = _subfolders(base / "train")
+    if split == "val" and not _class_folders(base / "val") and images_in(base / "val"):
+        return ImageNetReader(root, split, classes, read_flat(root, base / "val", classes))
+    if split == "val" and (val_classes := _subfolders(base / "val")) != classes:
         odd = min(set(val_classes) ^ set(classes))
         raise DataError(
-            f"{root / 'val'} and {root / 'train'} should have the same class folders, but only one has {odd}",
+            f"{base / 'val'} and {base / 'train'} should have the same class folders, but only one has {odd}",
             "the validation images must be sorted into class folders",
         )
-    items = [item for label, name in enumerate(classes) for item in _images(root / split / name, name, label)]
+    items = [item for label, name in enumerate(classes) for item in _images(base / split / name, name, label)]
     return ImageNetReader(root, split, classes, items)
 
 
 def _subfolders(folder: Path) -> list[str]:
-    try:
-        names = sorted(item.name for item in os.scandir(folder) if item.is_dir() and not is_litter(item.name))
-    except OSError as error:
-        raise DataError(
-            f"there is no readable {folder} ({error.strerror})", "it should hold a folder per class"
-        ) from error
+    names = _class_folders(folder)
     if len(names) < 2:
         raise DataError(f"{folder} has {len(names)} class folder(s), expected two or more", f"get them from {LINK}")
     return names
 
 
+def _class_folders(folder: Path) -> list[str]:
+    try:
+        return sorted(item.name for item in os.scandir(folder) if item.is_dir() and not is_litter(item.name))
+    except OSError as error:
+        raise unreadable(folder, error, "it should hold a folder per class") from error
+
+
 def _images(folder: Path, class_name: str, label: int) -> list[Item]:
-    images = [item for item in os.scandir(folder) if item.name.lower().endswith(_SUFFIXES) and not is_litter(item.name)]
-    sizes = sorted((item.name, item.stat().st_size) for item in images)
-    if not sizes:
-        raise DataError(f"{folder} holds no image ({', '.join(_SUFFIXES)})", "fill it or remove it")
-    return [Item(f"{class_name}/{name}", label, folder / name, 0, size) for name, size in sizes]
+    images = images_in(folder)
+    if not images:
+        raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})", "fill it or remove it")
+    return [Item(f"{class_name}/{one.name}", label, folder / one.name, 0, one.stat().st_size) for one in images]
 
 
 def check(root: Path) -> list[Finding]:

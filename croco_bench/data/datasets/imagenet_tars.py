@@ -72,7 +72,7 @@ def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
     labels = {name: label for label, name in enumerate(classes)}
     if split == "train":
         return classes, [Item(name, labels[name.partition("/")[0]], path, *rest) for name, *rest in locations]
-    names, truth = _devkit(root / DEVKIT)
+    names, truth = read_devkit(root / DEVKIT)
     if sorted(names) != classes:
         odd = min(set(names) ^ set(classes))
         raise DataError(
@@ -137,8 +137,12 @@ def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Locat
     return images
 
 
-def _devkit(path: Path) -> tuple[list[str], list[int]]:
-    """Wnids of the classes by ILSVRC number (from 1), and the number of each validation image."""
+def read_devkit(path: Path) -> tuple[list[str], list[int]]:
+    """Wnids of the classes by ILSVRC number (from 1), and the number of each validation image.
+
+    Raises:
+        DataError: it is missing, damaged, or has a label beyond the classes.
+    """
     try:
         with tarfile.open(path) as archive:
             folder = "ILSVRC2012_devkit_t12/data"

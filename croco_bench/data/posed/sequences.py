@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import read_gray
+from croco_bench.data.formats.layout import is_litter
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
 from croco_bench.types import Array, Size
@@ -20,7 +22,8 @@ SEVEN_SCENES_FOCAL = 525.0
 _SEVEN_SCENES_SIZE = (480, 640)
 _LAYOUTS = (
     "7-Scenes (<scene>/seq-01/frame-000000.color.png, .depth.png, .pose.txt) or "
-    "ScanNet (<scene>/color/0.jpg, depth/0.png, pose/0.txt, intrinsic/intrinsic_depth.txt)"
+    "ScanNet (<scene>/color/0.jpg or 000000.jpg, depth/0.png, pose/0.txt, intrinsic/intrinsic_depth.txt or "
+    "intrinsics_depth.txt)"
 )
 
 
@@ -69,6 +72,7 @@ class PosedSequence:
         depth_ending: ending of the names of depth maps.
         K: intrinsics (3, 3) of all depth maps.
         size: (H, W) of all depth maps.
+        digits: digits of the numbers in ScanNet's file names; 0 if they have no leading zeros.
     """
 
     folder: Path
@@ -80,6 +84,7 @@ class PosedSequence:
     depth_ending: str
     K: Array
     size: Size
+    digits: int = 0
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -117,7 +122,7 @@ class PosedSequence:
         return np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose in single])
 
     def _paths(self, index: int) -> tuple[Path, Path, Path]:
-        return _paths(self.folder, self.layout, self.numbers[index], self.depth_ending)
+        return _paths(self.folder, self.layout, self.numbers[index], self.depth_ending, self.digits)
 
     def fingerprint(self) -> str:
         """Hash of name, split, frame numbers, size and intrinsics; no image or pose is read."""
@@ -143,7 +148,7 @@ def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> lis
     try:
         sequences = _find(root, focal_px)
     except OSError as error:
-        raise DataError(f"{error.filename} can't be read ({error.strerror})", "check its permissions") from error
+        raise unreadable(Path(str(error.filename)), error, "the sequence is incomplete") from error
     if not sequences:
         raise DataError(f"{root} holds no posed RGB-D video", f"expected {_LAYOUTS}")
     return sorted(sequences, key=lambda sequence: sequence.name)
@@ -179,21 +184,31 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
     if depth == 0 or (folder / "pose").is_dir():
         return
     for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith((".", "seq-")):
+        if child.is_dir() and not child.name.startswith("seq-") and not is_litter(child.name):
             yield from _folders(child, depth - 1)
+
+
+# Where exporters of ScanNet put the depth camera's intrinsics: the second is that of scannet_frames_25k.
+_INTRINSICS = ("intrinsic/intrinsic_depth.txt", "intrinsics_depth.txt", "intrinsic_depth.txt")
 
 
 def _scannet(folder: Path, name: str) -> PosedSequence:
     kinds = {"image": ("color", ".jpg"), "depth map": ("depth", ".png"), "pose": ("pose", ".txt")}
-    numbers = {
-        kind: {int(path.stem) for path in (folder / subfolder).glob(f"*{ending}") if path.stem.isdecimal()}
+    stems = {
+        kind: [path.stem for path in (folder / subfolder).glob(f"*{ending}") if path.stem.isdecimal()]
         for kind, (subfolder, ending) in kinds.items()
     }
-    numbered = _complete(folder, numbers)
-    intrinsics = folder / "intrinsic" / "intrinsic_depth.txt"
-    K = read_intrinsics(intrinsics)
-    size = _png_size(_paths(folder, "ScanNet", numbered[0], ".png")[1])
-    return PosedSequence(folder, name, name, None, "ScanNet", numbered, ".png", K, size)
+    numbered = _complete(folder, {kind: {int(stem) for stem in names} for kind, names in stems.items()})
+    digits = _digits(stems["image"])
+    found = next((folder / path for path in _INTRINSICS if (folder / path).is_file()), folder / _INTRINSICS[0])
+    K = read_intrinsics(found)
+    size = _png_size(_paths(folder, "ScanNet", numbered[0], ".png", digits)[1])
+    return PosedSequence(folder, name, name, None, "ScanNet", numbered, ".png", K, size, digits)
+
+
+def _digits(stems: Sequence[str]) -> int:
+    """The length of all names if any has a leading zero: 000100; 0 for names such as 0 and 100."""
+    return len(stems[0]) if any(stem[0] == "0" and len(stem) > 1 for stem in stems) else 0
 
 
 def _seven_scenes(
@@ -217,10 +232,11 @@ def _seven_scenes(
     return PosedSequence(folder, name, scene, split, "7-Scenes", numbered, ending, K, size)
 
 
-def _paths(folder: Path, layout: str, number: int, depth_ending: str) -> tuple[Path, Path, Path]:
+def _paths(folder: Path, layout: str, number: int, depth_ending: str, digits: int = 0) -> tuple[Path, Path, Path]:
     """Image, depth map and pose of one frame."""
     if layout == "ScanNet":
-        return folder / f"color/{number}.jpg", folder / f"depth/{number}.png", folder / f"pose/{number}.txt"
+        stem = f"{number:0{digits}d}"
+        return folder / f"color/{stem}.jpg", folder / f"depth/{stem}.png", folder / f"pose/{stem}.txt"
     stem = f"frame-{number:06d}"
     return folder / f"{stem}.color.png", folder / f"{stem}{depth_ending}", folder / f"{stem}.pose.txt"
 
