@@ -59,8 +59,8 @@ the same. Quote them, so that the shell leaves them alone. A group (taskonomy) s
 for its mean rank and its tasks. Metrics are those of croco-bench show; last/... (of the
 last weights) come only where the glob begins with last/.
 
-In a terminal, a table that is too wide is turned if it fits so, and goes on in blocks
-below each other otherwise; in a pipe or file it is 120 letters wide.
+In a terminal, a table that is too wide is turned if it fits so, and otherwise goes on in
+blocks below each other; in a pipe or file it is 120 letters wide. docs/tables.md has more.
 """
 
 
@@ -98,7 +98,7 @@ def table(
         bool | None,
         typer.Option(
             "--transpose/--no-transpose",
-            help="Tasks as rows, backbones as columns. Default: in a terminal that is too narrow and wide enough then.",
+            help="Tasks as rows, backbones as columns. Default: in a terminal where the table fits only so.",
         ),
     ] = None,
     width: Annotated[

@@ -96,12 +96,12 @@ def make_published(
         RecordError: a folder is missing, or a file of published numbers isn't as it should be.
     """
     listed = sources(published_folders)
-    require_chosen(selection, (), listed)
+    absent = require_chosen(selection, (), listed)
     if like:
         grids = published_grids.as_printed(listed, like, selection)
     else:
         grids = published_grids.by_task(published_grids.chosen_sources(listed, selection))
-    return _text(in_order(with_digits(grids, shape), shape.sort), unknown_names(listed), format, layout)
+    return _text(in_order(with_digits(grids, shape), shape.sort), [*unknown_names(listed), *absent], format, layout)
 
 
 def make_against(

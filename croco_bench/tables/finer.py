@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from croco_bench.errors import RecordError, UsageError
+from croco_bench.errors import RecordError
 from croco_bench.metrics import Metric
 from croco_bench.records.selection import Selection, metric_keys, position, require_known
 from croco_bench.records.store import ResultFile
@@ -33,14 +33,9 @@ class _Part:
 
 
 def finer_grids(
-    title: str,
-    runs: Sequence[Runs],
-    columns: Sequence[Column],
-    kind: Literal["scene", "class"],
-    selection: Selection,
-    notes: Sequence[str],
-) -> list[Grid]:
-    """A grid for each metric, with a column for each scene or class.
+    title: str, runs: Sequence[Runs], columns: Sequence[Column], kind: Literal["scene", "class"], selection: Selection
+) -> tuple[list[Grid], list[str]]:
+    """A grid for each metric that results have per scene or class, with a column for each; and why others have none.
 
     Args:
         title: of the table that they belong to.
@@ -48,18 +43,14 @@ def finer_grids(
         columns: chosen metrics, of scenes.
         kind: what a column is.
         selection: its metrics are those of classes, which aren't those of results.
-        notes: what holds for all grids.
 
     Raises:
-        UsageError: no result holds such numbers.
+        UsageError: a chosen metric of classes stands for none; the message has the nearest names.
     """
     missing: dict[str, None] = {}
     parts = _of_scenes(columns, missing) if kind == "scene" else _of_classes(runs, selection)
-    grids = [grid for part in parts if (grid := _grid(f"{title}, {part.label}", runs, part)).columns]
-    if not grids:
-        reason = next(iter(missing), f"no chosen result has numbers per {kind}")
-        raise UsageError(reason, "choose others with --task and --metric; a run writes what its task can tell")
-    return [replace(grid, notes=(*missing, *notes)) for grid in grids]
+    grids = [_grid(f"{title}, {part.label}", runs, part) for part in parts]
+    return [grid for grid in grids if grid.columns], list(missing)
 
 
 def _grid(title: str, runs: Sequence[Runs], part: _Part) -> Grid:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from croco_bench.errors import UsageError
 from croco_bench.metrics.ranks import Ties
 from croco_bench.records.selection import EVERYTHING, Selection
 from croco_bench.records.store import ResultFile
@@ -59,6 +60,9 @@ def build(
         tests: whether the best of a column is marked only where a paired test separates it from the others.
         selection: which tasks, metrics and models.
         shape: what stands in rows and columns.
+
+    Raises:
+        UsageError: there is no such column to sort by, or no result has numbers per scene or class.
     """
     options = Options(published, include_limited, ties, tests, selection, shape)
     chosen = selection.results(found)
@@ -72,6 +76,8 @@ def build(
     for (recipe, mini), files in _sections(kept, shape).items():
         beside = listed if published == "beside" and not mini else ()
         grids += _section(recipe, files, notes, beside, options, miniature=mini)
+    if kept and not grids and shape.columns != "metric":
+        raise UsageError(f"no chosen result has numbers per {shape.columns}", "choose others with --task and --metric")
     if not grids and not listed:
         grids = [Grid("no results yet", (), (), notes=tuple(notes))]
     elif listed and (published == "apart" or not grids):
@@ -112,8 +118,9 @@ def _section(
     main, behind = chosen_columns(files, options.selection)
     if options.shape.columns != "metric":
         every = [*main, *(column for columns in behind.values() for column in columns)]
-        finer = finer_grids(title, runs, every, options.shape.columns, options.selection, caution)
-        return with_digits(finer, options.shape)
+        finer, missing = finer_grids(title, runs, every, options.shape.columns, options.selection)
+        said = (*notes, *common.notes, *missing, *caution)
+        return [replace(grid, notes=said) for grid in with_digits(finer, options.shape)]
     columns, marks = options.shape.with_digits(main), Marks(options.tests)
     measured = _measured(runs, columns, marks)
     grids = []

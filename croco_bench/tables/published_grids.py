@@ -109,7 +109,7 @@ def by_task(listed: Sequence[Source]) -> list[Grid]:
         ordered = sorted(found, key=lambda column: (column.task != name, column.key.count("/"), column.task))
         rows, used, notes = _collect(listed, ordered, _any, with_class=True)
         grids.append(Grid(f"published: {name}", tuple(ordered), (), rows, used, tuple(notes)))
-    return grids
+    return grids or [Grid("no such number was published", (), ())]
 
 
 def as_printed(listed: Sequence[Source], name: str, selection: Selection = EVERYTHING) -> list[Grid]:

@@ -141,8 +141,10 @@ def test_columns_are_scenes(results: Path) -> None:
     row = grid.measured[0]
     assert [row.cells[key].value for key in keys(grid)] == [75.5, 80.5, 70.5]
     assert row.cells[keys(grid)[1]].n == 2 and row.cells[keys(grid)[1]].deviation == pytest.approx(0.5**0.5)
-    with pytest.raises(UsageError, match=r"taskonomy-depth L1 ↓ of croco-a: .*seed0.npz has no per-image values"):
+    with pytest.raises(UsageError, match="no chosen result has numbers per scene"):
         grids(results, Shape(columns="scene"), tasks=["taskonomy-depth"])
+    (told,) = grids(results, Shape(columns="scene"), metrics=["delta1", "rmse"])
+    assert any(note.startswith("nyuv2-depth RMSE (m) ↓ of croco-a: ") and "per-image" in note for note in told.notes)
 
 
 def test_columns_are_classes(results: Path) -> None:
@@ -217,3 +219,8 @@ def test_published_numbers_are_chosen_by_name_or_checkpoint() -> None:
 def test_depth_and_disparity_each_have_their_rmse() -> None:
     shown = tables.make_published(format="markdown", selection=Selection(("nyuv2-depth", "stereo"), ("rmse",)))
     assert "nyuv2-depth RMSE (m) ↓" in shown and "(px)" not in shown
+
+
+def test_nothing_published_is_said() -> None:
+    text = tables.make_published(selection=Selection(("imagenet-linear",), ("delta1",)))
+    assert text.splitlines()[0] == "no such number was published"

@@ -8,6 +8,7 @@ from croco_bench import registry
 from croco_bench.errors import RecordError
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.comparison.scores import GROUP, read_rows, scenes_of
+from croco_bench.types import Array
 
 
 def values_by_scene(file: ResultFile, metric: str) -> dict[str, float]:
@@ -26,6 +27,8 @@ def values_by_scene(file: ResultFile, metric: str) -> dict[str, float]:
     if scenes is None or len(set(scenes)) == len(scenes):
         raise RecordError("no two images are of one scene", "leave it out")
     entry = next((e for e in registry.tasks() if e.name == file.result.task.name and e.card.reduction), None)
+    if entry is None and name not in rows:
+        raise RecordError(f"{file.paths.rows} has no per-image values of {metric}", "make the result again")
     named = np.array(scenes)
     numbers = {key: values for key, values in rows.items() if key != GROUP}
     found = {}
@@ -37,6 +40,11 @@ def values_by_scene(file: ResultFile, metric: str) -> dict[str, float]:
         if np.isfinite(value):
             found[_label(scene)] = float(value)
     return found
+
+
+def _mean(values: Array) -> float:
+    scored = values[~np.isnan(values)]
+    return float(scored.mean()) if scored.size else float("nan")
 
 
 def _label(scene: str) -> str:
