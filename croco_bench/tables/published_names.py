@@ -65,4 +65,4 @@ def require_chosen(
         keys |= {metric for task, _, metric in parts if selection.has_task(task)}
         require_known("metric", selection.metrics, {*keys, MEAN_RANK.name})
     there = published | {file.result.task.name for file in found}
-    return [f"{glob}: nobody has results of it" for glob, tasks in wanted.items() if not tasks & there]
+    return [f"no results of {glob}" for glob, tasks in wanted.items() if not tasks & there]
