@@ -14,6 +14,7 @@ WIDTH, HEIGHT, BOX, ROW = 1250, 660, (190, 56), 100
 # Folder -> row, middle of its box in pixels from the left, what it does.
 BOXES = {
     "cli": (0, 600, "the commands"),
+    "plots": (0, 1000, "figures of results"),
     "pretraining": (1, 220, "objectives and their loop"),
     "workflows": (1, 600, "demo, smoke"),
     "report": (1, 930, "the page of all results"),

@@ -11,6 +11,7 @@ import typer
 
 from croco_bench import __version__
 from croco_bench.cli import models as models_command
+from croco_bench.cli import plot as plot_command
 from croco_bench.cli import table as table_command
 from croco_bench.cli.cache import register as register_cache
 from croco_bench.cli.compare import register as register_compare
@@ -168,6 +169,9 @@ def pretrain_command(
 
 
 app.command(epilog=table_command.EXAMPLES)(table_command.table)
+
+
+app.command(epilog=plot_command.EXAMPLES)(plot_command.plot)
 
 
 register_compare(app)

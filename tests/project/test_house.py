@@ -65,7 +65,8 @@ ALLOWED = {
     "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed data.rooms engine"
     " errors files"
     " progress records registry report runs tables types",
-    "cli": "backbones config data data.catalogue data.miniatures data.mining errors files pretraining progress"
+    "plots": "errors files records report tables tables.comparison",
+    "cli": "backbones config data data.catalogue data.miniatures data.mining errors files plots pretraining progress"
     " records registry report runs tables tables.comparison workflows",
     "public": "backbones cli records runs",
 }
