@@ -2,8 +2,8 @@
 
 A distribution announces what it adds by entry points, each of which names a dict of name -> card: the group
 `croco_bench.tasks` of `TaskCard`, `croco_bench.heads` of `HeadCard`, `croco_bench.backbones` of `BackboneCard`. The built-in
-tasks and heads are announced the same way. Datasets, miniatures and objectives of pre-training have groups, too, which
-`announced` reads for the folders that they belong to.
+tasks and heads are announced the same way. `croco_bench.objectives` has `ObjectiveCard`s. Datasets and miniatures have groups,
+too, which `announced` reads for the folders that they belong to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from croco_bench.errors import BenchError, UsageError, unknown
 from croco_bench.metrics import Metric
@@ -76,7 +76,23 @@ class BackboneCard:
     training_data: tuple[str, ...] | None = None
 
 
-Card = TypeVar("Card", TaskCard, HeadCard, BackboneCard)
+@dataclass(frozen=True)
+class ObjectiveCard:
+    """Catalogue entry of an objective of pre-training that another distribution brings.
+
+    Attributes:
+        target: "module:Class" of a `croco_bench.pretraining.objective.Objective`, built from a backbone, a plan of a decoder and
+            the options in the recipe's table `own`.
+        summary: one line.
+        family: of the backbone that it trains, which decides tokens, positions and the format of the file.
+    """
+
+    target: str
+    summary: str
+    family: Literal["croco", "mae", "multimae"] = "mae"
+
+
+Card = TypeVar("Card", TaskCard, HeadCard, BackboneCard, ObjectiveCard)
 
 
 @dataclass(frozen=True)
@@ -202,3 +218,9 @@ def heads() -> Registry[HeadCard]:
 def backbones() -> Registry[BackboneCard]:
     """All backbones whose code an installed distribution brings."""
     return Registry[BackboneCard]("backbone", entry_points(group="croco_bench.backbones"))
+
+
+@cache
+def objectives() -> Registry[ObjectiveCard]:
+    """All objectives of pre-training that another distribution brings."""
+    return Registry[ObjectiveCard]("objective", entry_points(group="croco_bench.objectives"))

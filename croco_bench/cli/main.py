@@ -138,7 +138,9 @@ def pretrain_command(
             help="Folder or list of pairs, a name below --data-root, or rooms; may be repeated. With multimae, one folder."
         ),
     ] = None,
-    objective: Annotated[Literal["croco", "mae", "multimae"] | None, typer.Option(help="What to learn.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="What to learn: croco, mae, multimae, or one that a distribution announces.")
+    ] = None,
     decoder: Annotated[
         Literal["cross", "cat"] | None,
         typer.Option(help="How CroCo's decoder sees view 2: attention to it, or joined."),

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from croco_bench import registry
 from croco_bench.backbones.networks.architecture import Architecture, Decoder, heads_of
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.backbones.networks.vit import ViT, grid_of
@@ -32,7 +33,12 @@ def options_for(recipe: PretrainRecipe) -> Any:
     Raises:
         UsageError: unknown key, wrong type, value out of range.
     """
-    return options_of(_OBJECTIVES[recipe.objective].Options, recipe.options, f"[{recipe.objective}] of {recipe.name}")
+    table = recipe.objective if recipe.objective in _OBJECTIVES else "own"
+    return options_of(_type_of(recipe.objective).Options, recipe.options, f"[{table}] of {recipe.name}")
+
+
+def _type_of(objective: str) -> type[Objective]:
+    return _OBJECTIVES[objective] if objective in _OBJECTIVES else registry.objectives()[objective].load()
 
 
 def build(recipe: PretrainRecipe, seed: int) -> Objective:
@@ -47,12 +53,16 @@ def build(recipe: PretrainRecipe, seed: int) -> Objective:
         architecture = architecture_of(recipe)
     except SizeError as error:
         raise error.for_setting() from error
-    if recipe.objective == "mae" and architecture.grid[0] != architecture.grid[1]:
+    if recipe.family == "mae" and architecture.grid[0] != architecture.grid[1]:
         raise FitError(f"MAE's files hold square images only, but train.image_size is {size[0]}x{size[1]}")
     origin = Origin(f"pre-trained with {recipe.objective}, recipe {recipe.name}", "pre-training")
     torch.manual_seed(derive(seed, "pretraining", recipe.objective))
-    backbone = (CroCo if recipe.objective == "croco" else ViT)(architecture, size, origin, recipe.objective)
+    backbone = (CroCo if recipe.family == "croco" else ViT)(architecture, size, origin, recipe.objective)
     backbone.initialize()
+    if recipe.objective not in _OBJECTIVES:
+        kind: Any = _type_of(recipe.objective)
+        made: Objective = kind(backbone, _decoder(recipe), options)
+        return made
     if isinstance(backbone, CroCo):
         return CrossViewCompletion(backbone, options)
     if recipe.objective == "multimae":
@@ -62,9 +72,9 @@ def build(recipe: PretrainRecipe, seed: int) -> Objective:
 
 def architecture_of(recipe: PretrainRecipe) -> Architecture:
     """The encoder, and for CroCo its decoder."""
-    model, croco = recipe.model, recipe.objective == "croco"
+    model, croco = recipe.model, recipe.family == "croco"
     return Architecture(
-        family=recipe.objective,
+        family=recipe.family,
         width=model.width,
         depth=model.depth,
         heads=_heads(model.heads or heads_of(model.width), model.width, model.positions == "rope" and croco),
@@ -73,7 +83,7 @@ def architecture_of(recipe: PretrainRecipe) -> Architecture:
         grid=grid_of(recipe.train.image_size, model.patch_size),
         prefix_tokens=0 if croco else 1,
         positions="rope" if croco and model.positions == "rope" else "fixed",
-        final_norm=recipe.objective != "multimae",
+        final_norm=recipe.family != "multimae",
         decoder=_decoder(recipe) if croco else None,
     )
 
@@ -81,7 +91,7 @@ def architecture_of(recipe: PretrainRecipe) -> Architecture:
 def _decoder(recipe: PretrainRecipe) -> Decoder:
     model = recipe.model
     width = model.decoder_width
-    rope = model.positions == "rope" and recipe.objective == "croco"
+    rope = model.positions == "rope" and recipe.family == "croco"
     heads = _heads(model.decoder_heads or heads_of(width, decoder=True), width, rope)
     return Decoder(width, model.decoder_depth, heads, 4 * width, kind=recipe.decoder)
 

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from croco_bench.config.load import RecipeFolder, affecting_score, digest
 from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, Loop, OptimBase, Share, Table
-from croco_bench.errors import UsageError
+from croco_bench.errors import UsageError, unknown
+from croco_bench.registry import objectives
 
 AreaShare = Annotated[float, Field(gt=0, le=1)]
 
@@ -83,6 +92,10 @@ class PretrainLoop(Loop):
         return self
 
 
+# Objective of this project -> family of the backbone that it trains.
+OBJECTIVES: dict[str, Literal["croco", "mae", "multimae"]] = {"croco": "croco", "mae": "mae", "multimae": "multimae"}
+
+
 class PretrainOptim(OptimBase):
     """AdamW. The highest learning rate is `blr` x batch size / 256; only matrices decay."""
 
@@ -92,17 +105,29 @@ class PretrainOptim(OptimBase):
 
 
 class PretrainRecipe(BaseRecipe):
-    """One recipe. `croco`, `mae` and `multimae` hold the options of each objective, so that one recipe serves all."""
+    """One recipe. `croco`, `mae` and `multimae` hold the options of each objective, so that one recipe serves all.
 
-    objective: Literal["croco", "mae", "multimae"] = "croco"
+    `own` holds those of an objective that another distribution announces.
+    """
+
+    objective: str = "croco"
     decoder: Literal["cross", "cat"] = "cross"
     model: PretrainModel
     croco: dict[str, Any] = Field(default_factory=dict)
     mae: dict[str, Any] = Field(default_factory=dict)
     multimae: dict[str, Any] = Field(default_factory=dict)
+    own: dict[str, Any] = Field(default_factory=dict)
     data: PretrainData
     train: PretrainLoop
     optim: PretrainOptim
+
+    @field_validator("objective")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in OBJECTIVES and name not in objectives():
+            known = [*OBJECTIVES, *(entry.name for entry in objectives())]
+            raise ValueError(str(unknown("objective", name, known)))
+        return name
 
     @model_validator(mode="after")
     def _decoder_is_crocos(self) -> PretrainRecipe:
@@ -113,8 +138,13 @@ class PretrainRecipe(BaseRecipe):
     @property
     def options(self) -> dict[str, Any]:
         """Those of the chosen objective."""
-        options: dict[str, Any] = getattr(self, self.objective)
+        options: dict[str, Any] = getattr(self, self.objective if self.objective in OBJECTIVES else "own")
         return options
+
+    @property
+    def family(self) -> Literal["croco", "mae", "multimae"]:
+        """That of the backbone."""
+        return OBJECTIVES.get(self.objective) or objectives()[self.objective].card.family
 
     @property
     def lr(self) -> float:
@@ -166,7 +196,7 @@ def load(
 
 def settings_of(recipe: PretrainRecipe, options: dict[str, Any]) -> dict[str, Any]:
     """The recipe as plain JSON values; `options` are the objective's, every default filled in."""
-    settings = recipe.model_dump(mode="json", exclude={"croco", "mae", "multimae", "summary"})
+    settings = recipe.model_dump(mode="json", exclude={*OBJECTIVES, "own", "summary"})
     return {**settings, recipe.objective: options}
 
 

@@ -2,7 +2,7 @@
 
 from croco_bench.data.catalogue import DatasetInfo
 from croco_bench.metrics.definitions import TOP1
-from croco_bench.registry import BackboneCard, HeadCard, TaskCard
+from croco_bench.registry import BackboneCard, HeadCard, ObjectiveCard, TaskCard
 
 TASKS = {
     "count-shapes": TaskCard(
@@ -20,6 +20,9 @@ BACKBONES = {
         license="Apache-2.0",
         training_data=(),
     )
+}
+OBJECTIVES = {
+    "blurred": ObjectiveCard("bench_shapes.objective:BlurredAutoencoder", "masked autoencoding of blurred images")
 }
 DATASETS = {
     "shapes": DatasetInfo(

@@ -60,7 +60,7 @@ ALLOWED = {
     "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress"
     " records registry seeding types",
     "pretraining": "backbones backbones.networks config contracts data data.datasets data.mixtures data.rooms data.transforms"
-    " engine errors files progress seeding types",
+    " engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed data.rooms engine"
     " errors files"

@@ -69,6 +69,21 @@ def test_its_data_are_made_checked_and_run(installed: Path, tmp_path: Path) -> N
             *("run", "count-shapes", "--eval-only", "--recipe", "smoke", "--name", "again", *where),
             *("--ckpt", "results/smoke/count-shapes/shapes-mixer/seed0/weights.safetensors"),
         ),
+        (
+            *("pretrain", "--recipe", "mini", "--objective", "blurred", "--pairs", "rooms", "--out", "runs/blurred"),
+            *(
+                "--set",
+                "own.radius=2",
+                "--set",
+                "train.steps=2",
+                "--set",
+                "train.batch_size=2",
+                "--set",
+                "train.workers=0",
+            ),
+            *("--set", "train.check_every=2", "--set", "optim.warmup=0"),
+        ),
+        ("models", "--try", "runs/blurred/checkpoint-last.pth", "--image-size", "64"),
         ("table", "--format", "markdown"),
     ):
         done = bench(installed, tmp_path, *words)

@@ -93,14 +93,10 @@ class TimmPyramid(Backbone):
             self.final_norm = "checkpoint"
 
     def _check_size(self) -> None:
-        multiple = max(self.strides)
-        if any(side % multiple for side in self.image_size):
-            raise SizeError(
-                f"image size {self.image_size[0]}x{self.image_size[1]} isn't a multiple of {multiple}, the coarsest stride of "
-                f"timm:{self.network.name}",
-                self.image_size,
-                multiple,
-            )
+        multiple, (height, width) = max(self.strides), self.image_size
+        if height % multiple or width % multiple:
+            what = f"image size {height}x{width} isn't a multiple of {multiple}, the coarsest stride of timm:{self.network.name}"
+            raise SizeError(what, self.image_size, multiple, of_patches=True)
 
     def _try(self) -> tuple[int, ...]:
         """Removes the classifier and encodes one image; returns the channels of the outputs."""
