@@ -255,3 +255,22 @@ def test_blocks_that_lack_a_part_are_told_by_name(tmp_path: Path) -> None:
     del state["blocks.1.ls2.gamma"]
     with pytest.raises(CheckpointError, match=r"lack blocks\.1\.ls2\.gamma"):
         load(state, tmp_path, (64, 96))
+
+
+DAMAGES: list[tuple[str, Tensor, str]] = [
+    ("rope_embed.periods", torch.ones(0), r"rope_embed\.periods should have shape"),
+    ("rope_embed.periods", torch.ones(2, 8), r"rope_embed\.periods should have shape"),
+    ("rope_embed.periods", torch.ones(7), r"can't have 13 heads"),
+    ("rope_embed.periods", torch.zeros(16), r"rope_embed\.periods should be positive"),
+    ("storage_tokens", torch.ones(4, 384), r"storage_tokens should have shape"),
+    ("storage_tokens", torch.ones(1, 4, 100), r"storage_tokens should have width 384"),
+    ("blocks.0.attn.qkv.bias", torch.ones(7), r"blocks\.0\.attn\.qkv\.bias and its mask have the shapes"),
+    ("blocks.0.attn.qkv.weight", torch.ones(7, 384), r"blocks\.0\.attn\.qkv\.weight of shape \(7, 384\)"),
+    ("blocks.0.mlp.fc2.weight", torch.ones(384, 3), r"blocks\.0\.mlp\.fc2\.weight of shape \(384, 3\)"),
+]
+
+
+@pytest.mark.parametrize(("name", "tensor", "sentence"), DAMAGES)
+def test_tensors_of_other_shapes_are_refused_by_name(name: str, tensor: Tensor, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=sentence):
+        load({**official_v3(dinov3()), name: tensor}, tmp_path, (64, 96))

@@ -8,8 +8,9 @@ from torch import Tensor
 from croco_bench.backbones.formats import Converted, Format, RawCheckpoint
 from croco_bench.backbones.formats.encoder_blocks import rotate_by_quarters, take_encoder_blocks
 from croco_bench.backbones.formats.names import Names, checked_heads, encoder_heads, patch_shape
-from croco_bench.backbones.formats.vit import convert_vit, is_vit
+from croco_bench.backbones.formats.vit import convert_vit, is_vit, take_token
 from croco_bench.backbones.networks.architecture import IMAGENET, Architecture, Rotary
+from croco_bench.errors import CheckpointError
 
 _HEADS = {384: 6, 768: 12, 1024: 16, 1280: 20, 1536: 24, 4096: 32}
 _STATISTICS = {"mean": IMAGENET[0], "std": IMAGENET[1], "activation": "gelu"}
@@ -40,10 +41,10 @@ def _convert_dinov3(names: Names) -> Converted:
     """No position table: patches are rotated by their place in the image, class token and registers aren't."""
     width, patch_size = patch_shape(names, "patch_embed.proj")
     names.take_layer("patch_embed.proj", "patch_embed")
-    tokens = [names.pop(part) for part in ("cls_token", "storage_tokens") if part == "cls_token" or names.has(part)]
-    names.out["prefix"] = torch.cat(tokens, dim=1)
+    parts = ("cls_token", "storage_tokens") if names.has("storage_tokens") else ("cls_token",)
+    names.out["prefix"] = torch.cat([take_token(names, part, width) for part in parts], dim=1)
     names.take_layer("norm", "norm")
-    periods = names.pop("rope_embed.periods") if names.has("rope_embed.periods") else None
+    periods = _take_periods(names)
     heads = _heads(names, width, periods)
     blocks = take_encoder_blocks(names)
     rotate_by_quarters(names, heads)
@@ -62,6 +63,17 @@ def _convert_dinov3(names: Names) -> Converted:
         **{key: names.facts.pick(key, known=value) for key, value in facts.items()},
     )
     return Converted(architecture, names.out)
+
+
+def _take_periods(names: Names) -> Tensor | None:
+    """Periods of the rotations; None where a file holds none, as in transformers' names."""
+    if not names.has("rope_embed.periods"):
+        return None
+    names.shape("rope_embed.periods", "periods")
+    periods = names.pop("rope_embed.periods")
+    if not (periods > 0).all():
+        raise CheckpointError(f"{names.source}: rope_embed.periods should be positive")
+    return periods
 
 
 def _heads(names: Names, width: int, periods: Tensor | None) -> int:

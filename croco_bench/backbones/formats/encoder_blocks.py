@@ -19,7 +19,7 @@ def rotate_by_quarters(names: Names, heads: int) -> None:
     channels; here, rows rotate the first two quarters. Products of queries and keys don't depend on the order.
     """
     for name, tensor in names.out.items():
-        if ".attn.qkv." in name:
+        if ".attn.qkv." in name and len(tensor) % (12 * heads) == 0:
             parts = tensor.reshape(3, heads, 4, len(tensor) // (12 * heads), *tensor.shape[1:])
             query_key = parts[:2][:, :, [0, 2, 1, 3]]
             names.out[name] = torch.cat([query_key, parts[2:]]).reshape(tensor.shape)
@@ -56,7 +56,8 @@ def _mlp_options(names: Names, block: str) -> dict[str, Any]:
         return {"gated": True, "hidden": hidden}
     rows, _ = names.shape(f"{block}.mlp.fc1.weight", "hidden, width")
     _, hidden = names.shape(f"{block}.mlp.fc2.weight", "width, hidden")
-    return {"gated": rows == 2 * hidden, "hidden": hidden}
+    gated = rows == 2 * hidden
+    return {"gated": gated, "hidden": hidden if gated else rows}
 
 
 def _take_block(names: Names, name: str, new: str, options: dict[str, Any]) -> None:
@@ -82,7 +83,10 @@ def _bias_without_keys(names: Names, name: str) -> Tensor:
         query, value = names.pop(f"{name}.q_bias"), names.pop(f"{name}.v_bias")
         return torch.cat([query, torch.zeros_like(query), value])
     bias, mask = names.pop(f"{name}.qkv.bias"), names.pop(f"{name}.qkv.bias_mask")
-    expected = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(len(bias) // 3)
+    if bias.shape != mask.shape or bias.ndim != 1:
+        shapes = f"{tuple(bias.shape)} and {tuple(mask.shape)}"
+        raise CheckpointError(f"{names.source}: {name}.qkv.bias and its mask have the shapes {shapes}")
+    expected = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(len(mask) // 3)
     if not torch.equal(mask, expected):
         raise CheckpointError(
             f"{names.source}: {name}.qkv.bias_mask should hide the biases of the keys, and only those"

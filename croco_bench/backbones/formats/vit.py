@@ -72,7 +72,7 @@ def _take_positions(names: Names, width: int) -> dict[str, Any]:
     (DINOv2 with registers), or for none of them (DeiT III). Prefix tokens are stored with their positions added.
     """
     table = names.take("pos_embed", "positions")[0]
-    parts = {part: _token(names, part, width) for part in _PREFIX if names.has(part)}
+    parts = {part: take_token(names, part, width) for part in _PREFIX if names.has(part)}
     prefix = torch.cat([torch.zeros(1, 0, width), *parts.values()], dim=1)
     count, classes = prefix.shape[1], parts["cls_token"].shape[1] if "cls_token" in parts else 0
     rows = next((n for n in (count, classes, 0) if _is_square(len(table) - n)), None)
@@ -89,7 +89,8 @@ def _take_positions(names: Names, width: int) -> dict[str, Any]:
     return {"grid": grid, "prefix_tokens": count, "class_tokens": classes}
 
 
-def _token(names: Names, part: str, width: int) -> Tensor:
+def take_token(names: Names, part: str, width: int) -> Tensor:
+    """Takes prefix tokens (1, tokens, C)."""
     *_, columns = names.shape(part, "1, tokens, width")
     if columns != width:
         raise CheckpointError(f"{names.source}: {part} should have width {width}, but has {columns}")
