@@ -103,6 +103,20 @@ def test_a_missing_weight_of_a_found_network_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    "name", ["vit_base_patch16_clip_224", "beit_base_patch16_224", "eva02_tiny_patch14_224", "vit_base_patch16_dinov3"]
+)
+def test_wrong_shapes_end_in_one_sentence(name: str, tmp_path: Path) -> None:
+    state = network(name, depth=1, num_classes=0).state_dict()
+    for key, tensor in state.items():
+        for wrong in (tensor.flatten()[:-1], tensor[None], tensor[..., :0]):
+            torch.save({**state, key: wrong}, tmp_path / "net.pth")
+            with pytest.raises(BenchError) as caught:
+                load_backbone(tmp_path / "net.pth", image_size=SIDE)
+            assert "\n" not in str(caught.value), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     "name", ["vit_tiny_patch16_224", "beit_base_patch16_224", "samvit_base_patch16", "vit_tiny_r_s16_p8_224"]
 )
 def test_a_file_in_a_network_that_timm_names(name: str, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def _convert_eva_family(names: Names, family: _Eva) -> Converted:
     arguments, hidden = _common(names)
     facts = _statistics(names, family.statistics, family.eps, None)
     separate = names.has("blocks.0.mlp.fc1_g.")
-    packed = not separate and names.look("blocks.0.mlp.fc2.weight").shape[1] * 2 == hidden
+    packed = not separate and names.shape("blocks.0.mlp.fc2.weight", "width, hidden")[1] * 2 == hidden
     if packed:
         arguments["mlp_ratio"] = (hidden // 2 + 0.5) / arguments["embed_dim"]
     fused = names.has("blocks.0.attn.qkv.")
@@ -132,7 +132,7 @@ def _convert_eva_family(names: Names, family: _Eva) -> Converted:
         "init_values": 1e-5 if names.has("blocks.0.gamma_1") else None,
         "use_post_norm": arguments["embed_dim"] == 1792,  # EVA-02-CLIP-E, whose names are those of EVA
         "class_token": names.has("cls_token"),
-        "num_reg_tokens": names.look("reg_token").shape[1] if names.has("reg_token") else 0,
+        "num_reg_tokens": names.shape("reg_token", "1, tokens, width")[1] if names.has("reg_token") else 0,
         "use_abs_pos_emb": names.has("pos_embed"),
         "global_pool": "",
         "use_fc_norm": _final_norm(names),
