@@ -140,9 +140,16 @@ def recognize(raw: RawCheckpoint) -> tuple[Format, RawCheckpoint]:
     """
     try:
         for unwrapped in unwrapped_stages(raw):
-            for one in all_formats():
-                if one.matches(unwrapped):
-                    return one, unwrapped
+            if (own := _match(unwrapped, general=False)) is not None:
+                return own, unwrapped
+            if (error := unread_family(unwrapped)) is not None:
+                raise error
+            if (shared := _match(unwrapped, general=True)) is not None:
+                return shared, unwrapped
     except CheckpointError as error:  # weights outside a prefix
         raise unread_family(raw) or error from None
-    raise unread_family(raw) or unknown_network(raw, [one.name for one in all_formats()])
+    raise unknown_network(raw, [one.name for one in all_formats()])
+
+
+def _match(raw: RawCheckpoint, *, general: bool) -> Format | None:
+    return next((one for one in all_formats() if one.general == general and one.matches(raw)), None)

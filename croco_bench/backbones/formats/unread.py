@@ -31,6 +31,7 @@ def _by_timm(name: str) -> str:
     return f"give the name in timm that fits, such as timm:{name}@FILE"
 
 
+_BY_CODE = "its own code can be given as python:MODULE:NAME@FILE"
 _ANY = r"(?:[\w]+\.)*?"
 FAMILIES = (
     Family(rf"{_ANY}patch_generator\.", "a RADIO", _by_timm("vit_base_patch16_radio_v3")),
@@ -54,8 +55,8 @@ FAMILIES = (
         _by_timm("convnext_base"),
     ),
     Family(rf"{_ANY}layer1\.0\.conv1\.weight", "a ResNet", _by_timm("resnet50")),
-    Family(rf"{_ANY}encoder\.blocks\.0\.residual1\.", "a CAPI", "none of its networks is read yet"),
-    Family(rf"{_ANY}modality_encoders\.", "a data2vec 2.0", "convert it to a ViT in timm's names"),
+    Family(rf"{_ANY}encoder\.blocks\.0\.residual1\.", "a CAPI", _BY_CODE),
+    Family(rf"{_ANY}modality_encoders\.", "a data2vec 2.0", _BY_CODE),
     Family(rf"{_ANY}(transformer\.h|h)\.0\.attn\.c_attn\.", "a language model", "give an image encoder"),
     Family(rf"{_ANY}(bert|roberta)\.encoder\.layer\.0\.", "a language model", "give an image encoder"),
     Family(r"(model\.)?diffusion_model\.", "a diffusion model", "give an image encoder"),
@@ -73,7 +74,7 @@ def unread_family(raw: RawCheckpoint) -> CheckpointError | None:
     for family in FAMILIES:
         if any(re.match(family.marker, name) for name in raw.state):
             return CheckpointError(f"{raw.source} seems to hold {family.name}, which isn't read", family.advice)
-    if any(tensor.ndim == 5 for tensor in raw.state.values()):
+    if any(tensor.ndim == 5 for name, tensor in raw.state.items() if "patch" in name):
         return CheckpointError(f"{raw.source} seems to hold a network for video", "give one for single images")
     return None
 
