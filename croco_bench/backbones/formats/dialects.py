@@ -87,7 +87,7 @@ def _with_batch_axis(state: State) -> State:
 
 
 def _stacked(state: State, source: str) -> State:
-    """Projections `query_weight`, `key_weight`, `value_weight` of each attention as one `qkv.weight`; biases likewise.
+    """The weights of queries, keys and values of each attention as one, `qkv.weight`; biases likewise.
 
     A network without a bias of the keys gets `q_bias` and `v_bias`, as in timm.
 
