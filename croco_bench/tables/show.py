@@ -90,11 +90,11 @@ def _cost(result: Result) -> list[str]:
     timing, env = result.timing, result.environment
     speed = result.cost and result.cost.eval_images_per_s
     scoring = f" at {speed:.1f} images/s" if speed else ""
+    training = f"{timing.train_s:.0f} s training at {timing.images_per_s:.1f} images/s, " if timing.train_s else ""
     commit = f", commit {env.git[:10]}{' with changes' if env.dirty else ''}" if env.git else ""
     return [
         *_network(result.cost),
-        f"cost        {timing.train_s:.0f} s training at {timing.images_per_s:.1f} images/s, "
-        f"{timing.eval_s:.0f} s evaluation{scoring}, {timing.peak_memory_mb:.0f} MB at most",
+        f"cost        {training}{timing.eval_s:.0f} s evaluation{scoring}, {timing.peak_memory_mb:.0f} MB at most",
         f"ran on      {env.device}, {env.precision}, {env.processes} process(es); croco-bench {env.croco_bench}{commit}, "
         f"torch {env.torch}, timm {env.timm}, Python {env.python}",
         f"when        {result.started:%Y-%m-%d %H:%M} to {result.finished:%Y-%m-%d %H:%M} UTC",

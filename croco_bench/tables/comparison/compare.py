@@ -12,10 +12,11 @@ from typing import Literal, cast
 from croco_bench import registry
 from croco_bench.errors import RecordError, UsageError, unknown
 from croco_bench.metrics import Metric, better_of
+from croco_bench.metrics.meter import FEWEST_IMAGES
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import metric_keys, require_known, tasks_of
 from croco_bench.records.store import ResultFile, read_all
-from croco_bench.tables.comparison.alike import Runs, require_alike, runs_of_one_setting
+from croco_bench.tables.comparison.alike import Runs, condition_of, require_alike, runs_of_one_setting
 from croco_bench.tables.comparison.difference import (
     Difference,
     MeanInterval,
@@ -219,6 +220,11 @@ def _row(pair: tuple[str, str], first: Runs, second: Runs, key: str) -> Compared
             if key not in file.result.metrics:
                 name, task = file.result.model.name, file.result.task.name
                 raise RecordError(f"{name} has no {key} on {task}", "leave it out")
+    if first.result.dataset.images < 2:
+        raise RecordError(
+            f"{pair[0]} and {pair[1]} were scored on one image of {first.result.task.name}: nothing says how far others differ",
+            "score more images",
+        )
     scores = load_column(dict(zip(pair, (first.files, second.files), strict=True)), key)
     found = paired_difference(*scores.values())
     result = first.result
@@ -278,4 +284,6 @@ def _notes(pair: tuple[str, str], first: Runs, second: Runs, found: Difference) 
             seeds = ", ".join(map(str, runs.repeated))
             yield f"{name} ran seed {seeds} more than once, with other values: the newest run counts"
     if first.result.limited:
-        yield f"only {first.result.dataset.images} of {first.result.dataset.images_available} images, or limited training"
+        yield f"only a part of the data: {condition_of(first.result).part}"
+    if found.images < FEWEST_IMAGES:
+        yield f"only {found.images} images: interval and p-value suppose that their differences are normally distributed"

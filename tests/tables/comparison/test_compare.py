@@ -24,19 +24,21 @@ def put(tmp_path: Path, result_of: Any) -> Put:
     """Writes one result with per-image values around `mean`: 60 images in 12 scenes, alike for all backbones."""
     difficulty = np.random.default_rng(99).normal(0, 5, IMAGES)
 
-    def write_one(model: str, mean: float, seed: int = 0, *, named: bool = True, **changes: Any) -> None:
+    def write_one(
+        model: str, mean: float, seed: int = 0, *, named: bool = True, images: int = IMAGES, **changes: Any
+    ) -> None:
         rng = np.random.default_rng([seed, *map(ord, model)])
-        values = mean + difficulty + rng.normal(0, 0.3) + rng.normal(0, 2, IMAGES)
+        values = (mean + difficulty + rng.normal(0, 0.3) + rng.normal(0, 2, IMAGES))[:images]
         usual = {
             "model__sha256": model * 8,
-            "dataset__images": IMAGES,
+            "dataset__images": images,
             "dataset__images_available": IMAGES,
             "metrics__delta1__value": float(values.mean()),
         }
         result = result_of(model__name=model, seed=seed, **{**usual, **changes})
-        rows = {"index": np.arange(float(IMAGES)), "delta1": values}
+        rows = {"index": np.arange(float(images)), "delta1": values}
         if named:
-            rows["group"] = np.array([f"scene{index // 5}" for index in range(IMAGES)])
+            rows["group"] = np.array([f"scene{index // 5}" for index in range(images)])
         write(ResultPaths(tmp_path, result.recipe.name, result.task.name, model, seed), result, rows)
 
     return write_one
@@ -239,3 +241,15 @@ def test_the_answer_can_go_to_a_file(
     )
     assert code == 0 and not printed
     assert out.read_text(encoding="utf-8").startswith("### a is better than b")
+
+
+def test_few_images_are_told_and_one_is_refused(tmp_path: Path, put: Put) -> None:
+    for name, mean in (("a", 80.0), ("b", 81.0)):
+        put(name, mean, images=4)
+    (row,) = compare(["a", "b"], [tmp_path]).rows
+    assert "only a part of the data: 4 of 60" in row.notes
+    assert any(note.startswith("only 4 images: interval and p-value suppose") for note in row.notes)
+    for name, mean in (("a", 80.0), ("b", 81.0)):
+        put(name, mean, images=1)
+    with pytest.raises(RecordError, match="scored on one image"):
+        compare(["a", "b"], [tmp_path])
