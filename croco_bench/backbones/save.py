@@ -6,15 +6,16 @@ import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from croco_bench.backbones.formats import RawCheckpoint, State, recognize
 from croco_bench.backbones.formats.croco import FINETUNED
-from croco_bench.backbones.formats.native import OWN, PRETRAINED
+from croco_bench.backbones.formats.native import EXTRA, OWN, PRETRAINED
 from croco_bench.backbones.weights import read_checkpoint
 from croco_bench.contracts import Backbone
 from croco_bench.files import atomic
@@ -83,8 +84,16 @@ def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Ma
         save_file(tensors, temporary, metadata={**metadata, **backbone.metadata(), "format": OWN})
 
 
-def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, str]) -> None:
-    """Writes a pre-trained backbone alone, in half precision, for sharing; position tables stay in float32.
+def save_backbone(
+    path: Path, backbone: Backbone, metadata: Mapping[str, str], extra: Mapping[str, Tensor] = MappingProxyType({})
+) -> None:
+    """Writes a pre-trained backbone in half precision, for sharing; position tables stay in float32.
+
+    Args:
+        path: of the `.safetensors` file.
+        backbone: the network.
+        metadata: about its pre-training.
+        extra: weights that only pre-training needs, under official names; loading the backbone leaves them out.
 
     Raises:
         RecordError: the file can't be written; an earlier file at `path` is untouched.
@@ -93,6 +102,7 @@ def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, str]) -
         f"backbone.{name}": tensor.detach().cpu().to(torch.float32 if name.endswith("positions") else torch.float16)
         for name, tensor in backbone.state_dict().items()
     }
+    tensors |= {f"{EXTRA}{name}": tensor.detach().cpu().to(torch.float16) for name, tensor in extra.items()}
     contiguous = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         save_file(contiguous, temporary, metadata={**metadata, **backbone.metadata(), "format": PRETRAINED})

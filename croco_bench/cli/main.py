@@ -15,6 +15,7 @@ from croco_bench.cli import plot as plot_command
 from croco_bench.cli import table as table_command
 from croco_bench.cli.cache import register as register_cache
 from croco_bench.cli.compare import register as register_compare
+from croco_bench.cli.complete import register as register_complete
 from croco_bench.cli.data import DataRoot, data_app
 from croco_bench.cli.process import Commands, close_output, output_failed, raise_on_signals
 from croco_bench.errors import BenchError
@@ -145,6 +146,9 @@ def pretrain_command(
         Literal["cross", "cat"] | None,
         typer.Option(help="How CroCo's decoder sees view 2: attention to it, or joined."),
     ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Begin with the weights of this checkpoint instead of random ones.")
+    ] = None,
     data_root: DataRoot = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     changes: Annotated[
@@ -162,6 +166,7 @@ def pretrain_command(
         pairs=pairs or (),
         objective=objective,
         decoder=decoder,
+        init=init,
         data_root=data_root,
         seed=seed,
         changes=changes or (),
@@ -178,6 +183,7 @@ app.command(epilog=plot_command.EXAMPLES)(plot_command.plot)
 
 register_compare(app)
 register_cache(app)
+register_complete(app)
 
 
 @app.command(name="show")

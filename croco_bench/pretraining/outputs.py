@@ -33,7 +33,7 @@ class Output:
 
     @property
     def path(self) -> Path:
-        """The finished backbone, alone, in half precision."""
+        """The finished backbone in half precision; of CroCo with mask token and prediction head."""
         return self._folder / f"{self._folder.resolve().name}.safetensors"
 
     @contextmanager
@@ -118,7 +118,9 @@ class Output:
         facts = {**facts, "curve": curve}
         with atomic(self._folder / "facts.json") as temporary:
             temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        save_backbone(self.path, model.backbone, {"pretraining": json.dumps(facts)})
+        # Small enough to keep, and all that completion needs; the decoders of the others are for training alone.
+        extra = model.extra_state_dict() if model.views == 2 else {}
+        save_backbone(self.path, model.backbone, {"pretraining": json.dumps(facts)}, extra)
         shutil.rmtree(self._replaced, ignore_errors=True)
 
     def _write(self, which: str, model: Objective) -> None:

@@ -23,6 +23,7 @@ from croco_bench.pretraining.build import build
 from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import PretrainRecipe
 from croco_bench.pretraining.sources import PretrainSource, open_source
+from croco_bench.pretraining.start import start_from
 from croco_bench.pretraining.train import Pretrainer, PretrainJob
 from croco_bench.progress import log
 
@@ -34,6 +35,7 @@ def pretrain(
     pairs: Iterable[str] = (),
     objective: str | None = None,
     decoder: str | None = None,
+    init: str | None = None,
     data_root: str | Path | None = None,
     seed: int = 0,
     changes: Iterable[str] = (),
@@ -49,6 +51,7 @@ def pretrain(
             default: the recipe's.
         objective: `croco`, `mae` or `multimae`; default: the recipe's.
         decoder: CroCo's decoder, `cross` or `cat`; default: the recipe's.
+        init: checkpoint with the first weights, as `load_backbone` names them; default: random weights.
         data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
         seed: of weights, order, augmentation and masks.
         changes: `KEY=VALUE` strings, as `--set` takes them.
@@ -66,14 +69,14 @@ def pretrain(
     accelerator = devices.start(device, loaded.train.precision, seed)
     main = accelerator.is_main_process
     with devices.explain_errors(loaded.train), _tf32():
-        job, facts = _prepare(loaded, folder, data_root, seed, accelerator)
-        facts["command"] = _command(recipe, pairs, objective, decoder, changes, seed)
+        job, facts = _prepare(loaded, folder, data_root, seed, accelerator, init)
+        facts["command"] = _command(recipe, pairs, objective, decoder, init, changes, seed)
         devices.keep_freed_memory(accelerator.device)
         output = Output(folder)
         with output.lock() if main else nullcontext():
             if main:
                 output.prepare(fresh=fresh)
-                for note in job.source.notes:
+                for note in facts["notes"]:
                     log(f"note: {note}")
             accelerator.wait_for_everyone()
             output.refuse_finished_without_state()
@@ -83,9 +86,15 @@ def pretrain(
 
 
 def _prepare(
-    recipe: PretrainRecipe, folder: Path, data_root: str | Path | None, seed: int, accelerator: Accelerator
+    recipe: PretrainRecipe,
+    folder: Path,
+    data_root: str | Path | None,
+    seed: int,
+    accelerator: Accelerator,
+    init: str | None,
 ) -> tuple[PretrainJob, dict[str, Any]]:
     objective = build(recipe, seed)
+    start = start_from(objective, init) if init else None
     root = Path(data_root) if data_root is not None else None
     source = open_source(recipe.data, objective, recipe.train.image_size, root)
     plan = Plan.of(recipe.train, len(source.train), accelerator.num_processes)
@@ -93,6 +102,10 @@ def _prepare(
     facts["notes"] = list(source.notes)
     facts["deviations"] = [*recipe.protocol.deviations, *objective.deviations]
     identity = [facts["fingerprint"], facts["data"]["fingerprint"], seed, accelerator.num_processes]
+    if start is not None:
+        facts["init"] = asdict(start)
+        facts["notes"] += start.notes
+        identity.append(start.sha256 or start.ckpt)
     job = PretrainJob(
         recipe=recipe,
         objective=objective,
@@ -106,13 +119,20 @@ def _prepare(
 
 
 def _command(
-    recipe: str, pairs: Sequence[str], objective: str | None, decoder: str | None, changes: Sequence[str], seed: int
+    recipe: str,
+    pairs: Sequence[str],
+    objective: str | None,
+    decoder: str | None,
+    init: str | None,
+    changes: Sequence[str],
+    seed: int,
 ) -> str:
     """A command that makes the same weights from the same data."""
     words = ["croco-bench", "pretrain", "--recipe", recipe]
     words += [f"--pairs={name}" for name in pairs]
     words += [f"--objective={objective}"] if objective else []
     words += [f"--decoder={decoder}"] if decoder else []
+    words += [f"--init={init}"] if init else []
     words += [f"--set={change}" for change in changes]
     return shlex.join([*words, f"--seed={seed}"])
 

@@ -52,14 +52,14 @@ class Validation:
         with torch.inference_mode(), self._accelerator.autocast():
             batch = to_device(self._batch(range(0, min(ROWS, len(self)))), self._accelerator.device)
             reconstruction = objective.reconstruct(batch)["view1"]
-        images = {"visible": _visible_only(batch, objective.backbone.patch_size)}
+        images = {"visible": visible_only(batch, objective.backbone.patch_size)}
         if "view2" in batch:
             images["reference view"] = batch["view2"]
         # Predictions of normalised patches lack mean and contrast, which `reconstruct` takes from the target.
         normalized = getattr(objective.options, "normalise", False)
         title = "reconstruction\n(patch mean, contrast: target's)" if normalized else "reconstruction"
         images |= {title: reconstruction, "target": batch["view1"]}
-        return {name: _to_pictures(tensor, objective) for name, tensor in images.items()}
+        return {name: to_pictures(tensor, objective) for name, tensor in images.items()}
 
     def __len__(self) -> int:
         assert self._source.held_out is not None
@@ -104,7 +104,7 @@ def _indices_of_other_groups(groups: Sequence[str]) -> list[int]:
     return [other(index) for index in range(count)]
 
 
-def _visible_only(batch: Tensors, patch: int) -> torch.Tensor:
+def visible_only(batch: Tensors, patch: int) -> torch.Tensor:
     """View 1 with its hidden patches in grey, (B, 3, H, W)."""
     images = batch["view1"]
     grid = (images.shape[2] // patch, images.shape[3] // patch)
@@ -115,7 +115,7 @@ def _visible_only(batch: Tensors, patch: int) -> torch.Tensor:
     return unpatchify(patchify(images, patch) * (1 - hidden), patch, grid)
 
 
-def _to_pictures(images: torch.Tensor, objective: Objective) -> NDArray[np.float32]:
+def to_pictures(images: torch.Tensor, objective: Objective) -> NDArray[np.float32]:
     """Normalised (B, 3, H, W) -> (B, H, W, 3) in [0, 1]."""
     backbone = objective.backbone
     mean, std = (

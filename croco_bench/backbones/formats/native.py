@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,8 @@ from croco_bench.errors import CheckpointError
 # Values of `format` in the metadata.
 OWN = "croco-bench fine-tuned"
 PRETRAINED = "croco-bench pre-trained"
+# Beginning of the names of weights that only pre-training needs.
+EXTRA = "pretraining."
 
 
 def _convert_finetuned(names: Names) -> Converted:
@@ -86,5 +89,7 @@ _UNUSED = (r"head\.", r"backbone\.model\.(attn_pool|neck)\.")
 
 FORMATS = (
     Format(OWN, lambda raw: raw.extras.get("format") == OWN, _convert_finetuned, ignored=_UNUSED),
-    Format(PRETRAINED, lambda raw: raw.extras.get("format") == PRETRAINED, _convert_pretrained),
+    Format(
+        PRETRAINED, lambda raw: raw.extras.get("format") == PRETRAINED, _convert_pretrained, ignored=(re.escape(EXTRA),)
+    ),
 )
