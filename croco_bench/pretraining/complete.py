@@ -12,13 +12,13 @@ import torch
 
 from croco_bench.backbones.load import load_backbone
 from croco_bench.backbones.networks.croco import CroCo
-from croco_bench.backbones.pretraining_weights import PretrainingFile, read_pretraining
-from croco_bench.data.formats.images import read_rgb
+from croco_bench.data.pairs import FilePair
 from croco_bench.data.rooms.endless import EndlessRooms
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.engine import devices
 from croco_bench.engine.figures import draw_sheet
 from croco_bench.errors import CheckpointError, FitError
+from croco_bench.pretraining.checkpoint import PretrainingFile, read_pretraining
 from croco_bench.pretraining.completion import CrossViewCompletion, CrossViewOptions
 from croco_bench.pretraining.objective import Tensors
 from croco_bench.pretraining.start import fill_extra
@@ -72,11 +72,14 @@ def complete(
     Raises:
         BenchError: an image or the checkpoint can't be read, or the checkpoint can't complete images.
     """
-    views = [read_rgb(path) for path in images]
+    pair = FilePair(images)
+    views = [pair.image(number) for number in (1, 2)]
     file = read_pretraining(ckpt)
     size = image_size or file.image_size or _USUAL_SIZE
     objective = _objective(ckpt, file, size, mask_ratio).to(devices.start(device, "fp32", seed).device).eval()
-    other = EndlessRooms(max(size), seed=seed)[0]["pair"].image(1) if wrong is None else read_rgb(wrong)
+    other = (
+        EndlessRooms(max(size), seed=seed)[0]["pair"].image(1) if wrong is None else FilePair((wrong, wrong)).image(1)
+    )
     first, second, third = (_tensor(view, objective) for view in (*views, other))
     rows, found = [], list[Completion]()
     for number, (view, reference) in enumerate(((first, second), (second, first))):

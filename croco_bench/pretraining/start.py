@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from croco_bench.backbones.load import load_backbone
 from croco_bench.backbones.networks.architecture import Architecture
 from croco_bench.backbones.networks.vit import ViT
-from croco_bench.backbones.pretraining_weights import PretrainingFile, read_pretraining
 from croco_bench.errors import FitError
+from croco_bench.pretraining.checkpoint import PretrainingFile, read_pretraining
 from croco_bench.pretraining.objective import Objective
 
 _COMPARED = ("width", "depth", "heads", "hidden", "patch_size", "prefix_tokens", "positions", "final_norm", "decoder")

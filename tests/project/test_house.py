@@ -59,8 +59,8 @@ ALLOWED = {
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress"
     " records registry seeding types",
-    "pretraining": "backbones backbones.networks config contracts data data.datasets data.mixtures data.rooms data.transforms"
-    " engine errors files progress registry seeding types",
+    "pretraining": "backbones backbones.formats backbones.networks config contracts data data.datasets data.mixtures data.rooms"
+    " data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data.datasets data.miniatures data.posed data.rooms engine"
     " errors files"
