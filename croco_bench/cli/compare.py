@@ -51,7 +51,9 @@ def compare_command(
         list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Only results of this recipe.")] = None,
-    format: Annotated[Literal["terminal", "markdown", "json"], typer.Option(help="How to print it.")] = "terminal",
+    format: Annotated[
+        Literal["terminal", "markdown", "latex", "json"], typer.Option(help="How to print it.")
+    ] = "terminal",
     out: Annotated[Path | None, typer.Option(help="Write to a file instead.")] = None,
 ) -> None:
     """Compare backbones on the same images: difference, 95 % interval, p-value, verdict."""

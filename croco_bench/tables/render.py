@@ -165,10 +165,10 @@ def text(grids: Sequence[Grid], complaints: Sequence[str], format: str, layout: 
     """
     if format in _RECORDS:
         return _RECORDS[format](grids, complaints)
-    sheets = [sheet_of(grid) for grid in grids]
+    sheets, left_out = [sheet_of(grid) for grid in grids], [f"left out: {text}" for text in complaints]
     if layout.transpose:
         sheets = [transposed(sheet) for sheet in sheets]
     if format == "terminal":
         screen = Screen.of_output(layout.width, file=layout.file)
-        return to_terminal(sheets, complaints, screen, turn=layout.transpose is None)
-    return {"markdown": to_markdown, "latex": to_latex}[format](sheets, complaints)
+        return to_terminal(sheets, left_out, screen, turn=layout.transpose is None)
+    return {"markdown": to_markdown, "latex": to_latex}[format](sheets, left_out)

@@ -53,7 +53,7 @@ ALLOWED = {
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "config errors files registry",
     "tables.text": "",
-    "tables.comparison": "errors metrics records registry types",
+    "tables.comparison": "errors metrics records registry tables.text types",
     "tables": "backbones errors metrics records registry tables.comparison tables.text",
     "report": "engine errors files metrics records tables tables.comparison",
     "probing": "config contracts data engine errors files metrics progress seeding types",

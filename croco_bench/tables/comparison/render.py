@@ -1,12 +1,8 @@
-"""Comparisons as text: terminal, Markdown, JSON."""
+"""Comparisons as text: terminal, Markdown, LaTeX, JSON."""
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
-import sys
-import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -14,69 +10,48 @@ from typing import Any
 
 from croco_bench.tables.comparison.compare import ComparedRow, Comparison
 from croco_bench.tables.comparison.overview import Overview, sentences
+from croco_bench.tables.text.latex import to_latex as latex_of_sheets
+from croco_bench.tables.text.markdown import to_markdown as markdown_of_sheets
+from croco_bench.tables.text.sheet import Entry, Head, Line, Sheet
+from croco_bench.tables.text.terminal import Screen
+from croco_bench.tables.text.terminal import to_terminal as text_of_sheets
 
 _METHOD = (
     "difference: first minus second, means over seeds, with its 95 % interval over images (or scenes) and seeds; "
     "docs/statistics.md says how, and why"
 )
-_MIN_WIDTH = 60
 
 
 def to_terminal(comparison: Comparison) -> str:
     """A table for each pair and recipe, and one of ranks, in the width of the terminal."""
-    width = max(shutil.get_terminal_size((100, 24)).columns, _MIN_WIDTH)
-    parts = []
-    for rows in _blocks(comparison):
-        cells = [_cells(row, "\n") for row in rows]
-        heads = [head.replace("-", "-\n") for head in _heads(rows, comparison)]
-        bold = [row.verdict != "undecided" for row in rows]
-        parts.append(_table(_claim(rows[0]), heads, cells, bold, width) + _wrapped(_notes(rows, comparison), width))
-    for recipe, found in comparison.overviews:
-        ranks = [[name, text] for name, text in _ranks(found)]
-        title = f"mean ranks over {len(found.tasks)} tasks, recipe {recipe}"
-        parts.append(_table(title, ["backbone", "mean rank"], ranks, [False] * len(ranks), width))
-        parts[-1] += _wrapped(sentences(found), width)
-    left_out = [f"not compared: {reason}" for reason in comparison.left_out]
-    return "\n\n".join([*parts, *(textwrap.fill(line, width) for line in left_out)])
-
-
-def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], bold: Sequence[bool], width: int) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, head in enumerate(heads):
-        table.add_column(head, justify="left" if index in (0, len(heads) - 1) else "right", overflow="fold")
-    for row, strong in zip(rows, bold, strict=True):
-        table.add_row(*row, style="bold" if strong else "")
-    console = Console(width=width, file=io.StringIO(), force_terminal=sys.stdout.isatty(), highlight=False)
-    console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().splitlines()) + "\n"
-
-
-def _wrapped(notes: Sequence[str], width: int) -> str:
-    return "\n".join(textwrap.fill(note, width, initial_indent="  ", subsequent_indent="    ") for note in notes)
+    return text_of_sheets(_sheets(comparison), _left_out(comparison), Screen.of_output(), turn=False)
 
 
 def to_markdown(comparison: Comparison) -> str:
     """A heading, a table and notes for each pair and recipe, and for ranks."""
-    parts = []
+    return markdown_of_sheets(_sheets(comparison), _left_out(comparison))
+
+
+def to_latex(comparison: Comparison) -> str:
+    """A `table` with its notes for each pair and recipe, and for ranks."""
+    return latex_of_sheets(_sheets(comparison), _left_out(comparison))
+
+
+def _left_out(comparison: Comparison) -> list[str]:
+    return [f"not compared: {reason}" for reason in comparison.left_out]
+
+
+def _sheets(comparison: Comparison) -> list[Sheet]:
+    sheets = []
     for rows in _blocks(comparison):
-        lines = _markdown_table(_heads(rows, comparison), [_cells(row, " ") for row in rows])
-        parts.append([f"### {_claim(rows[0])}", "", *lines, "", *(f"- {note}" for note in _notes(rows, comparison))])
+        heads = tuple(Head("", head) for head in _heads(rows, comparison))
+        lines = tuple(_line(row) for row in rows)
+        sheets.append(Sheet(_claim(rows[0]), "task", heads, (lines,), tuple(_notes(rows, comparison))))
     for recipe, found in comparison.overviews:
-        lines = _markdown_table(["backbone", "mean rank"], _ranks(found))
-        title = f"### Mean ranks over {len(found.tasks)} tasks, recipe {recipe}"
-        parts.append([title, "", *lines, "", *(f"- {note}" for note in sentences(found))])
-    return "\n\n".join(["\n".join(part) for part in parts] + [f"not compared: {text}" for text in comparison.left_out])
-
-
-def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in (heads, *rows)]
-    rule = " | ".join(["---", *["---:"] * (len(heads) - 2), "---"])
-    return [f"| {line} |" for line in (lines[0], rule, *lines[1:])]
+        title = f"mean ranks over {len(found.tasks)} tasks, recipe {recipe}"
+        lines = tuple(Line(name, (entry,)) for name, entry in _ranks(found).items())
+        sheets.append(Sheet(title, "backbone", (Head("", "mean rank"),), (lines,), tuple(sentences(found))))
+    return sheets
 
 
 def to_json(comparison: Comparison) -> str:
@@ -107,27 +82,31 @@ def _claim(row: ComparedRow) -> str:
 
 def _heads(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:
     p_value = "p (Holm)" if len(comparison.rows) > 1 else "p"
-    return ["task", *rows[0].names, "difference", p_value, "verdict"]
+    return [*rows[0].names, "difference", p_value, "verdict"]
 
 
-def _cells(row: ComparedRow, newline: str) -> list[str]:
-    digits, unit = row.metric.digits, row.metric.unit
-    found, arrow = row.difference, "↑" if row.metric.higher_is_better else "↓"
-    low, high = found.ci95
+def _line(row: ComparedRow) -> Line:
+    digits, unit = row.metric.digits, f" {row.metric.unit}" if row.metric.unit else ""
+    found, (low, high) = row.difference, row.difference.ci95
     direction = {None: "equal", row.names[0]: "better", row.names[1]: "worse"}[row.better]
-    return [
-        f"{row.task}{newline}{row.metric.label}{f' ({unit})' if unit else ''} {arrow}",
-        *(f"{mean.value:.{digits}f}" for mean in row.means),
-        f"{found.value:+.{digits}f}{f' {unit}' if unit else ''} {direction}{newline}[{low:+.{digits}f}, {high:+.{digits}f}]",
-        f"{row.adjusted_p:.3f}" if row.adjusted_p >= 0.001 else "< 0.001",
-        row.verdict,
-    ]
+    label = f"{row.metric.label}{f' ({row.metric.unit})' if unit else ''} {row.metric.arrow}"
+    difference = f"{found.value:+.{digits}f}{unit} {direction}"
+    return Line(
+        f"{row.task} {label}",
+        (
+            *(Entry(f"{mean.value:.{digits}f}") for mean in row.means),
+            Entry(difference, interval=f"[{low:+.{digits}f}, {high:+.{digits}f}]"),
+            Entry(f"{row.adjusted_p:.3f}" if row.adjusted_p >= 0.001 else "< 0.001"),
+            Entry(row.verdict),
+        ),
+    )
 
 
-def _ranks(found: Overview) -> list[list[str]]:
-    return [
-        [name, f"{rank.value:.2f} [{rank.ci95[0]:.2f}, {rank.ci95[1]:.2f}]"] for name, rank in found.intervals.items()
-    ]
+def _ranks(found: Overview) -> dict[str, Entry]:
+    return {
+        name: Entry(f"{rank.value:.2f}", interval=f"[{rank.ci95[0]:.2f}, {rank.ci95[1]:.2f}]")
+        for name, rank in found.intervals.items()
+    }
 
 
 def _notes(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:
@@ -200,5 +179,6 @@ def _rank_record(recipe: str, found: Overview) -> dict[str, Any]:
 RENDERERS: dict[str, Callable[[Comparison], str]] = {
     "terminal": to_terminal,
     "markdown": to_markdown,
+    "latex": to_latex,
     "json": to_json,
 }

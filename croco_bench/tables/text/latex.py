@@ -85,7 +85,7 @@ def _letter(letter: str) -> str:
 
 def to_latex(sheets: Sequence[Sheet], left_out: Sequence[str]) -> str:
     r"""A `table` for each sheet, with its notes below, then comments that say what was left out."""
-    comments = [f"% left out: {' '.join(text.split())}" for text in left_out]
+    comments = [f"% {' '.join(text.split())}" for text in left_out]
     return "\n\n".join([r"% needs \usepackage{booktabs}", *map(_sheet, sheets), *comments])
 
 

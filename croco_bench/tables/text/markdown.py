@@ -19,7 +19,7 @@ def markdown_text(text: str) -> str:
 
 def to_markdown(sheets: Sequence[Sheet], left_out: Sequence[str]) -> str:
     """A heading, a table and notes for each sheet, then what was left out."""
-    return "\n\n".join([*map(_sheet, sheets), *(f"left out: {markdown_text(text)}" for text in left_out)])
+    return "\n\n".join([*map(_sheet, sheets), *(markdown_text(text) for text in left_out)])
 
 
 def _sheet(sheet: Sheet) -> str:

@@ -55,7 +55,7 @@ def to_terminal(sheets: Sequence[Sheet], left_out: Sequence[str], screen: Screen
         turn: whether columns become rows where a sheet is too wide, and fits so.
     """
     parts = [_sheet(sheet, screen, turn) for sheet in sheets]
-    lines = [_folded(f"left out: {text}", screen, "red") for text in left_out]
+    lines = [_folded(text, screen, "red") for text in left_out]
     return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
 
 

@@ -162,4 +162,4 @@ def test_a_sheet_without_columns_is_its_title_and_notes() -> None:
     assert printed(Sheet("no results yet", "backbone", (), (), ("3 runs are left out",)), 80) == (
         "no results yet\n\n  3 runs are left out"
     )
-    assert to_terminal([], ["a.json is damaged"], Screen(80)) == "  left out: a.json is damaged"
+    assert to_terminal([], ["left out: a.json is damaged"], Screen(80)) == "  left out: a.json is damaged"
