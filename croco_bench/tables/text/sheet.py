@@ -32,9 +32,14 @@ class Entry:
     style: Style | None = None
 
     def __str__(self) -> str:
+        return " ".join(self.parts)
+
+    @property
+    def parts(self) -> list[str]:
+        """The number with its deviation, and the interval if there is one: each on a line of its own where space is rare."""
         spread = f" ± {self.spread}" if self.spread else ""
         count = f" (n={self.count})" if self.count is not None else ""
-        return f"{self.value}{f' {self.interval}' if self.interval else ''}{spread}{count}{self.sign}"
+        return [f"{self.value}{spread}{count}{self.sign}", *([self.interval] if self.interval else [])]
 
 
 @dataclass(frozen=True)

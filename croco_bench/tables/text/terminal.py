@@ -94,14 +94,16 @@ class _Layout:
     legend: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.texts = [[self._text(entry) for entry in line.entries] for line in self.sheet.lines]
+        self.texts = [[self._parts(entry) for entry in line.entries] for line in self.sheet.lines]
         self.has_signs = any(
             entry.style is not None and not self.screen.styled for line in self.sheet.lines for entry in line.entries
         )
         longest = max(cell_len(text) for text in (self.sheet.corner, *(line.name for line in self.sheet.lines)))
         capped = min(longest, max(self.screen.width // 3, 10))
-        loose, tight = self._widths(_loose), self._widths(_tight)
-        for self.name, self.widths in ((longest, loose), (longest, tight), (capped, tight)):
+        loose, tight, split = self._widths(_loose), self._widths(_tight), self._widths(_tight, split=True)
+        shortest = min(longest, max(self.screen.width // 4, 10))
+        tries = ((longest, loose), (longest, tight), (capped, tight), (shortest, split), (capped, tight))
+        for self.name, self.widths in tries:
             if self._total(range(len(self.widths))) <= self.screen.width:
                 break
         room = self.screen.width - self.name
@@ -113,13 +115,16 @@ class _Layout:
         self.names = self._shortened([line.name for line in self.sheet.lines], lambda _: self.name, _NAME_LINES)
         self.heads = self._shortened([head.below for head in self.sheet.heads], lambda i: self.widths[i], _HEAD_LINES)
 
-    def _text(self, entry: Entry) -> str:
+    def _parts(self, entry: Entry) -> list[str]:
         """Where there are no styles, a sign before the number stands for each, so that points stay below each other."""
-        return f"{'' if self.screen.styled else _SIGNS[entry.style]}{entry}"
+        number, *interval = entry.parts
+        return [f"{'' if self.screen.styled else _SIGNS[entry.style]}{number}", *interval]
 
-    def _widths(self, of_head: Callable[[str], int]) -> list[int]:
+    def _widths(self, of_head: Callable[[str], int], *, split: bool = False) -> list[int]:
+        """Of the columns, with titles as narrow as `of_head` says; with intervals below their numbers if `split`."""
+        joined = "\n" if split else " "
         return [
-            max(of_head(head.above), of_head(head.below), *(cell_len(row[index]) for row in self.texts), 1)
+            max(of_head(head.above), of_head(head.below), 1, *(_widest(joined.join(row[index])) for row in self.texts))
             for index, head in enumerate(self.sheet.heads)
         ]
 
@@ -181,12 +186,17 @@ class _Layout:
         """Lines of one row; of several blocks, those leave it out in which it has no number."""
         if len(self.blocks) > 1 and all(line.entries[index].value == MISSING for index in columns):
             return []
-        cells = [wrapped(self.texts[number][index], self.widths[index], inside_words=False) for index in columns]
+        cells = [self._cell(self.texts[number][index], self.widths[index]) for index in columns]
         styles = [None, *(line.entries[index].style for index in columns)]
         stacks = [self.names[number], *cells]
         height = max(len(stack) for stack in stacks)
         filled = [stack + [""] * (height - len(stack)) for stack in stacks]
         return [self._line([stack[index] for stack in filled], columns, styles, line.quiet) for index in range(height)]
+
+    def _cell(self, parts: Sequence[str], width: int) -> list[str]:
+        whole = " ".join(parts)
+        lines = [whole] if cell_len(whole) <= width else parts
+        return [line for part in lines for line in wrapped(part, width, inside_words=False)]
 
     def _line(
         self, texts: Sequence[str], columns: Sequence[int], styles: Sequence[str | None] = (), quiet: bool = False
@@ -200,6 +210,10 @@ class _Layout:
             shown = self.screen.show(text, style)
             parts.append(shown + space if index == 0 else space + shown)
         return (" " * _GAP).join(parts)
+
+
+def _widest(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
 
 
 def _loose(text: str) -> int:

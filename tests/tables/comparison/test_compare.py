@@ -104,6 +104,28 @@ def test_terminal_and_markdown_say_the_same_and_fit_eighty_columns(
 
 
 @pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("width", [30, 47, 66, 120, 200])
+def test_nothing_is_cut_at_any_width(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    found = compare(["a", "b"], [tmp_path])
+    text, latex = RENDERERS["terminal"](found), RENDERERS["latex"](found)
+    assert max(map(len, text.splitlines())) <= width
+    row = found.rows[0]
+    means = [f"{mean.value:.1f}" for mean in row.means]
+    bounds = [f"{bound:+.1f}" for bound in row.difference.ci95]
+    assert all(number in text and number in latex for number in (*means, *bounds)) and "holds" in text
+
+
+@pytest.mark.usefixtures("three")
+def test_globs_choose_tasks_and_metrics(tmp_path: Path) -> None:
+    key = compare(["a", "b"], [tmp_path]).rows[0].metric.name
+    assert {row.metric.name for row in compare(["a", "b"], [tmp_path], metrics=[f"{key[:-1]}?"]).rows} == {key}
+    assert compare(["a", "b"], [tmp_path], tasks=["nyu*"]).rows
+    with pytest.raises(UsageError, match="no task is called 'nyu'; did you mean nyuv2-depth"):
+        compare(["a", "b"], [tmp_path], tasks=["nyu"])
+
+
+@pytest.mark.usefixtures("three")
 def test_three_backbones_are_compared_in_pairs_with_corrected_p_values(tmp_path: Path, put: Put) -> None:
     for seed in range(3):
         for model, mean in (("a", 85.0), ("b", 80.0), ("c", 80.0)):
