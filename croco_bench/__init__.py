@@ -23,7 +23,11 @@ __all__ = ["__version__", "load_backbone", "load_results", "load_rows", "run"]
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"croco_bench.{_HOMES[name]}"), name)
+        from croco_bench.errors import told_in_python
+
+        function = told_in_python(getattr(importlib.import_module(f"croco_bench.{_HOMES[name]}"), name))
+        globals()[name] = function  # the same object at every access, so that it can be pickled
+        return function
     raise AttributeError(f"module 'croco_bench' has no attribute {name!r}")
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
+import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class BenchError(Exception):
@@ -19,6 +25,12 @@ class BenchError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}; {self.advice}" if self.advice else self.what
+
+    def for_python(self) -> BenchError:
+        """The same error, with arguments of Python where it names options of the command line."""
+        self.what, self.advice = _arguments(self.what), _arguments(self.advice)
+        self.args = (self.what, self.advice)
+        return self
 
 
 class UsageError(BenchError):
@@ -116,3 +128,41 @@ def hub_reason(error: BaseException) -> str:
             return "the repository has no such file or revision"
         link = link.__cause__ or link.__context__
     return str(error).partition("\n")[0][:200] or type(error).__name__
+
+
+_FLAGS = ("fresh", "eval-only", "frozen")
+_VALUES = ("name", "results", "data-root", "recipe", "limit", "seed", "device", "ckpt")
+_SET = r"--set (?:'[^']+'|[^\s;)]*[^\s;),.])"
+_OPTION = re.compile(rf"({_SET}(?: {_SET})*)|--({'|'.join(_FLAGS)})(?![\w-])|--({'|'.join(_VALUES)})(?![\w-])")
+
+
+def _arguments(text: str) -> str:
+    """`--set optim.lr=3e-4` -> `changes=["optim.lr=3e-4"]`, `--fresh` -> `fresh=True`, `--name` -> `name`.
+
+    Options of a command that the text gives in full stay as they are.
+    """
+    parts = re.split(r"(;|, or |\(|\))", text)
+    return "".join(part if "croco-bench " in part else _OPTION.sub(_argument, part) for part in parts)
+
+
+def _argument(match: re.Match[str]) -> str:
+    settings, flag, value = match.groups()
+    if settings:
+        changes = [quoted or plain for quoted, plain in re.findall(r"--set (?:'([^']+)'|(\S+))", settings)]
+        named = [change for change in changes if "=" not in change]  # a setting's name, without a value
+        return " ".join(named) if named else f"changes={changes}".replace("'", '"')
+    return f"{flag.replace('-', '_')}=True" if flag else value.replace("-", "_")
+
+
+def told_in_python(function: Callable[P, T]) -> Callable[P, T]:
+    """The function for users of Python: errors name its arguments, not options of the command line."""
+
+    @functools.wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except BenchError as error:
+            raise error.for_python() from error.__cause__
+
+    told.__module__ = "croco_bench"
+    return told

@@ -68,7 +68,7 @@ ALLOWED = {
     "plots": "errors files records report tables tables.comparison",
     "cli": "backbones config data data.catalogue data.miniatures data.mining errors files plots pretraining progress"
     " records registry report runs tables tables.comparison workflows",
-    "public": "backbones cli records runs",
+    "public": "backbones cli errors records runs",
 }
 
 # The only modules that import what a string names: every such string stands in a folder that may import its target

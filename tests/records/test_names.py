@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from croco_bench import run
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.load import load_backbone
 from croco_bench.backbones.networks.vit import ViT
 from croco_bench.errors import RecordError, UsageError
 from croco_bench.records.store import ResultPaths, read_all, require_free_name, write
+from croco_bench.runs.runner import run
 
 ROWS = {"index": [0.0], "delta1": [1.0]}
 

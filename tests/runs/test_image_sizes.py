@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from croco_bench import run
 from croco_bench.errors import FitError
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
+from croco_bench.runs.runner import run
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from croco_bench import load_backbone, run
+from croco_bench import load_backbone
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.networks.architecture import Architecture, Decoder
 from croco_bench.backbones.networks.croco import CroCo
@@ -22,6 +22,7 @@ from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.engine.network import Network
 from croco_bench.errors import BenchError, CheckpointError
 from croco_bench.heads.dpt import DPT, DPTOptions
+from croco_bench.runs.runner import run
 from croco_bench.runs.setup import RunRequest, set_up
 from croco_bench.tiling import offsets, sigmoid_weight
 

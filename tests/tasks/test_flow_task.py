@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from croco_bench import run
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import Evaluation, TaskData
@@ -21,6 +20,7 @@ from croco_bench.data.mixtures.flow import open_mixture
 from croco_bench.engine.dataloading import _collate_evaluation
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.metrics.meter import stack
+from croco_bench.runs.runner import run
 from croco_bench.tasks.sintel_flow.pictures import flow_colors
 from croco_bench.tasks.sintel_flow.submission import SERVERS, SubmissionMeter
 from croco_bench.tasks.sintel_flow.task import HELD_OUT, SintelFlow, SintelFlowOptions

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from croco_bench import run
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import load_recipe, names_of
 from croco_bench.contracts import TaskData
@@ -19,6 +18,7 @@ from croco_bench.data.formats.images import write_image
 from croco_bench.data.mixtures.stereo import open_mixture, open_reported
 from croco_bench.engine.dataloading import _collate_evaluation
 from croco_bench.errors import BenchError, DataError, UsageError
+from croco_bench.runs.runner import run
 from croco_bench.tasks.stereo.classical import METHODS, filled
 from croco_bench.tasks.stereo.task import Stereo, StereoOptions
 from croco_bench.types import Sample

@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from croco_bench import run
 from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.nyuv2 import layout_of, open_split
 from croco_bench.data.datasets.nyuv2_mat import MAT, Split, official_splits, read_splits
 from croco_bench.errors import AbsentError, DataError
+from croco_bench.runs.runner import run
 from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions
 from croco_bench.types import Array
 
