@@ -49,12 +49,13 @@ def load_backbone(
     """A pre-trained backbone, in eval mode, on the CPU, in float32.
 
     Args:
-        ckpt: a file of any format below, a URL, `hf://repo/file`, `timm:NAME`, `timm:NAME@FILE` (a file's weights in a
-            network of timm), `python:MODULE:NAME[@FILE]` (code of your own, which is imported), `random:ARCH[@SEED]`, a
-            name of the zoo or of an installed backbone, or a `Backbone` that you made, which is checked and returned.
-            Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R,
-            Reloc3r, MUSt3R, MAE (pre-trained, fine-tuned, probed), MultiMAE (own format and timm export), plain ViTs, DINO,
-            DINOv2, DINOv3 and others with their names, CLIP, BEiT, EVA, and fine-tuned files of this project.
+        ckpt: a file of any format below, an index of several or a folder, a URL, `hf://OWNER/REPO[/FILE]`, `timm:NAME`,
+            `timm:NAME@FILE` (a file's weights in a network of timm), `python:MODULE:NAME[@FILE]` (code of your own, which
+            is imported), `random:ARCH[@SEED]`, a name of the zoo or of an installed backbone, or a `Backbone` that you
+            made, which is checked and returned. Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and
+            -Stereo, DUSt3R and MASt3R, Reloc3r, MUSt3R, MAE (pre-trained, fine-tuned, probed), MultiMAE (own format and
+            timm export), plain ViTs, DINO, DINOv2, DINOv3 and others with their names, CLIP, BEiT, EVA, SAM's encoder, in
+            the names of several libraries, and fine-tuned files of this project.
         image_size: of the images to encode, an int or (H, W) in pixels; position tables are resampled once for it. Default:
             224, or the size that a given `Backbone` has.
         name: the model's name in results; default: from `ckpt`.
