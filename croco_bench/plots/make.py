@@ -63,7 +63,9 @@ def make(
         drawn = _draw(kind, shown, selection.results(found), selection, cost, vary)
         for path in out:
             paper.save(drawn, path)
-    return [*dict.fromkeys(note for one in shown for note in one.notes), *(f"left out: {text}" for text in complaints)]
+    # Figures have no bold print, so that its meaning isn't told.
+    notes = dict.fromkeys(note for one in shown for note in one.notes if not note.startswith("bold"))
+    return [*notes, *(f"left out: {text}" for text in complaints)]
 
 
 def _draw(

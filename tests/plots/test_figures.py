@@ -202,6 +202,13 @@ def test_equal_results_give_equal_files_whatever_the_users_settings(
         assert not any(word in contents[0] for word in (b"CreationDate", b"<dc:date>", b"Matplotlib v"))
 
 
+def test_notes_are_those_of_the_table_but_for_its_print(shelf: Shelf, tmp_path: Path) -> None:
+    (shelf.folders[0] / "own" / "nyuv2-depth" / "mine" / "seed7.json").write_text("{")
+    notes = make("bars", shelf.folders, [tmp_path / "figure.pdf"])
+    assert any("not ranked" in note for note in notes) and not any("bold" in note for note in notes)
+    assert [note for note in notes if note.startswith("left out: ") and "seed7.json" in note]
+
+
 def test_odd_names_are_text(tmp_path: Path, result_of: Any) -> None:
     shelf = Shelf(tmp_path / "results", result_of)
     shelf.put("$x^2{a$ & <b>_%", 80.0)
