@@ -192,7 +192,8 @@ def _present(root: Path, wanted: tuple[str, ...]) -> list[str]:
     found = [scene for scene in wanted if scene in scenes_of(root, "train")]
     if not found:
         raise DataError(
-            f"{root} has none of the scenes {', '.join(wanted)}", "get all of MPI-Sintel: croco-bench data list"
+            f"{root} has none of the scenes {', '.join(wanted)}",
+            "get all of MPI-Sintel (croco-bench data list), or choose others with --set task.report=held-out, subval or all",
         )
     return found
 

@@ -141,7 +141,10 @@ def open_reported(data_root: Path, report: Report, resolution: Resolution) -> Re
         return whole
     indices = _indices_where(whole, lambda scene: scene in scenes)
     if not indices:
-        raise DataError(f"{folder} has none of the scenes {', '.join(scenes)}, which task.report={report} scores")
+        raise DataError(
+            f"{folder} has none of the scenes {', '.join(scenes)}, which task.report={report} scores",
+            f"--set task.report={report.removesuffix('-subval')} scores all that are there",
+        )
     # Each scene of both benchmarks is one pair.
     return Subset(whole, indices, f"{whole.split} ({', '.join(scenes)})", available=len(scenes))
 

@@ -113,7 +113,10 @@ def test_reports_are_whole_or_some_scenes(root: Path, monkeypatch: pytest.Monkey
     assert [len(open_reported(root, report, "F")) for report in REPORTS] == [8, 1, 6, 3]
     assert open_reported(root, "middlebury-subval", "F").split == "train (Vintage)"
     monkeypatch.setitem(SCENES, "middeval3", EVALUATION[:-1])
-    with pytest.raises(DataError, match=r"has none of the scenes Vintage, which task\.report=middlebury-subval scores"):
+    with pytest.raises(
+        DataError,
+        match=r"none of the scenes Vintage, which task\.report=middlebury-subval scores; --set task\.report=middlebury scores",
+    ):
         open_reported(root, "middlebury-subval", "F")
 
 
