@@ -82,6 +82,18 @@ def _discard(partial: Path) -> None:
     _tag(partial).unlink(missing_ok=True)
 
 
+def fetch_file(url: str, target: Path) -> None:
+    """Fetches `url` to `target`, by way of a file `.partial` beside it, from which the same call goes on.
+
+    Raises:
+        OSError: the server can't be reached, refuses, or the connection ends early.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    _fetch(url, partial)
+    partial.replace(target)
+    _tag(partial).unlink(missing_ok=True)
+
+
 def _fetch(url: str, partial: Path) -> None:
     """Appends the missing bytes of `url` to `partial`."""
     have = partial.stat().st_size if partial.is_file() else 0

@@ -28,6 +28,8 @@ def data_list() -> None:
     for info in CATALOGUE.values():
         typer.echo(f"{info.name}: {info.title}")
         typer.echo(f"  size     {info.size}\n  licence  {info.license}\n  get it   {info.link}")
+        if info.addresses():
+            typer.echo(f"  or       croco-bench data get {info.name}")
         typer.echo("\n".join(f"  | {line}" for line in info.layout.strip("\n").splitlines()) + "\n")
 
 
@@ -49,6 +51,25 @@ def data_check(
         typer.echo(f"  {finding.mark}{finding.what}{advice}")
     if any(finding.stops and not finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
+    data_root: DataRoot = None,
+    allow_http: Annotated[bool, typer.Option("--allow-http", help="Also from servers without encryption.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archives once they are unpacked.")] = False,
+) -> None:
+    """Download and unpack a dataset that is offered without a form; the same command goes on after an interruption."""
+    from croco_bench.data.catalogue import dataset_info
+    from croco_bench.workflows.get_data import get_dataset
+
+    info = dataset_info(name)
+    if data_root is None:
+        raise UsageError("where should the dataset go?", "give --data-root DIR or set CROCO_BENCH_DATA")
+    root = data_root.expanduser() / info.name
+    get_dataset(info, root, allow_http=allow_http, keep=keep)
+    typer.echo(f"{root} is there; croco-bench data check {info.name} looks whether it is whole")
 
 
 @data_app.command("make-mini")

@@ -29,6 +29,7 @@ class DatasetInfo:
         module: the module of its reader. It offers `check(root) -> list[Finding]`; where a release leaves something to its
             users, also `prepare(root) -> str`, which makes that and returns what it made, in a few words.
         check_function: the name of `check` in a module of several datasets.
+        downloads: addresses of files that are offered without a form, one a line; archives unpack into the dataset's folder.
     """
 
     name: str
@@ -39,6 +40,11 @@ class DatasetInfo:
     layout: str
     module: str
     check_function: str = "check"
+    downloads: str = ""
+
+    def addresses(self) -> list[str]:
+        """The addresses in `downloads`."""
+        return self.downloads.split()
 
     def check(self, root: Path) -> list[Finding]:
         """Looks at the files under `root`, this dataset's own folder."""
@@ -91,7 +97,7 @@ class Catalogue(Mapping[str, DatasetInfo]):
 
 
 def _read(path: Path) -> DatasetInfo:
-    """Reads one file; every key is required but `check_function`, and no other is known.
+    """Reads one file; every key is required but `check_function` and `downloads`, and no other is known.
 
     Raises:
         DataError: it is no TOML, or has a wrong key or value.
@@ -106,7 +112,7 @@ def _read(path: Path) -> DatasetInfo:
             raise DataError(f"{path}: {key} is no key of a dataset", f"known: {', '.join(known)}")
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{path}: {key} should be a text that isn't empty", f"found {value!r}")
-    missing = [key for key in known if key not in content and key != "check_function"]
+    missing = [key for key in known if key not in content and key not in ("check_function", "downloads")]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}", "add what is missing")
     return DatasetInfo(name=path.stem, **content)
