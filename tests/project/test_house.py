@@ -62,8 +62,8 @@ ALLOWED = {
     "pretraining": "backbones backbones.formats backbones.networks config contracts data data.datasets data.mixtures data.rooms"
     " data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
-    "workflows": "backbones backbones.networks config contracts data.catalogue data.datasets data.miniatures data.posed data.rooms"
-    " engine errors files progress records registry report runs tables types",
+    "workflows": "backbones backbones.networks config contracts data.catalogue data.datasets data.miniatures data.posed"
+    " data.rooms engine errors files progress records registry report runs tables types",
     "plots": "errors files records report tables tables.comparison",
     "cli": "backbones config data data.catalogue data.miniatures data.mining errors files plots pretraining progress"
     " records registry report runs tables tables.comparison workflows",
