@@ -122,7 +122,7 @@ class FoldersReader(FilesReader):
 class ListReader(FilesReader):
     """Images and depth maps that a list names; a depth called None is left out.
 
-    Depth of 16 bits is in millimetres. In lists of Kaggle's copy (.csv) depth of 8 bits is allowed, too, in 10/255 m. 0 is unknown.
+    Depth of 16 bits is in millimetres. Kaggle's tables (.csv) may have depth of 8 bits, too, in 10/255 m. 0 is unknown.
     """
 
     def __init__(self, root: Path, split: Split, listing: Path, pairs: Sequence[tuple[str, str]]) -> None:
@@ -228,7 +228,7 @@ def read_list(root: Path, split: Split) -> ListReader:
 
 
 def read_table(root: Path, split: Split) -> ListReader:
-    """Kaggle's layout: rows "<rgb>,<depth>" of `nyu2_train.csv` and `nyu2_test.csv`.
+    """Kaggle's layout: rows "<rgb>,<depth>" of nyu2_train.csv and nyu2_test.csv.
 
     Raises:
         DataError: there is no table, a row is malformed, or files are absent.
