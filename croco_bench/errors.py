@@ -99,7 +99,7 @@ class Stopped(KeyboardInterrupt):
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """An error for a name that doesn't exist, with the most similar existing names."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = nearest(given, names)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
     return UsageError(f"no {kind} is called {given!r}", hint)

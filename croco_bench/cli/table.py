@@ -24,7 +24,7 @@ All results of a folder and one recipe; a page to sort, filter and compare in
 
   croco-bench table --format html --out table.html
 
-Some tasks and backbones, in this order; other metrics and protocols:
+Some tasks, in this order, and some backbones; other metrics and protocols:
 
   croco-bench table --task nyuv2-depth --task 'taskonomy-*' --model 'croco*' --model mae-vitb
 

@@ -10,7 +10,7 @@ from croco_bench.errors import RecordError, UsageError
 from croco_bench.plots import figure as paper
 from croco_bench.plots.figure import Cost, Kind
 from croco_bench.records.selection import EVERYTHING, Selection
-from croco_bench.records.store import ResultFile, read_all
+from croco_bench.records.store import ResultFile, read_all, reasons_for_nothing
 from croco_bench.tables import grid
 from croco_bench.tables.columns import chosen_columns
 from croco_bench.tables.layout import Grid
@@ -57,7 +57,8 @@ def make(
     grids = grid.build(found, (), include_limited=include_limited, selection=selection)
     shown = [one for one in grids if one.columns and one.measured]
     if not shown and kind != "efficiency":
-        reasons = [note for one in grids for note in one.notes]
+        unseen = [] if found else complaints or reasons_for_nothing(results, recipe)
+        reasons = unseen + [note for one in grids for note in one.notes]
         raise RecordError("there is no result to draw", *(reasons[:1] or ["croco-bench run makes some"]))
     with paper.style():
         drawn = _draw(kind, shown, selection.results(found), selection, cost, vary)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from glob import escape as glob_escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from croco_bench.records.schema import SCHEMA_VERSION, Result
 
 _MAX_NAME = 200
 _ENDED = "ended"
+_LAYOUT = "*/*/*/seed*.json"  # recipe, task, model
+_OTHER_LAYOUTS = ("seed*.json", "*/seed*.json", "*/*/seed*.json", "*/*/*/*/seed*.json")
 
 
 def check_name(name: str, what: str) -> None:
@@ -255,9 +258,22 @@ def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[R
             raise RecordError(
                 f"there is no results folder {folder}", "name one with --results, or make results with croco-bench run"
             )
-        for path in sorted(folder.glob(f"{recipe or '*'}/*/*/seed*.json")):
+        for path in sorted(folder.glob(_LAYOUT)):
+            if not fnmatchcase(path.parts[-4], recipe or "*"):
+                continue
             try:
                 found.append(ResultFile(ResultPaths.of(path), read(path)))
             except (RecordError, ValueError) as error:
                 complaints.append(str(error))
     return found, complaints
+
+
+def reasons_for_nothing(folders: Iterable[Path], recipe: str | None = None) -> list[str]:
+    """Why `read_all` finds no result in folders that hold some: of other recipes, or a folder too high or too low."""
+    reasons = []
+    for folder in folders:
+        if recipes := sorted({path.parts[-4] for path in folder.glob(_LAYOUT)}):
+            reasons.append(f"all results in {folder} are of {', '.join(recipes)}, none of {recipe}")
+        elif odd := next(iter(sorted(path for glob in _OTHER_LAYOUTS for path in folder.glob(glob))), None):
+            reasons.append(f"{odd} should be RECIPE/TASK/MODEL/seedN.json below {folder}: name the folder that fits")
+    return reasons

@@ -8,7 +8,7 @@ from typing import Literal
 
 from croco_bench.metrics.ranks import Ties
 from croco_bench.records.selection import EVERYTHING, Selection
-from croco_bench.records.store import read_all
+from croco_bench.records.store import read_all, reasons_for_nothing
 from croco_bench.tables import grid, published_grids, render
 from croco_bench.tables.layout import Grid
 from croco_bench.tables.published import sources
@@ -69,7 +69,8 @@ def make(
         selection=selection,
         shape=shape,
     )
-    return _text(grids, [*complaints, *unknown_names(listed), *absent], format, layout)
+    unseen = [] if found or complaints else reasons_for_nothing(results, recipe)
+    return _text(grids, [*unseen, *complaints, *unknown_names(listed), *absent], format, layout)
 
 
 def make_published(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +48,14 @@ def entry(cell: Cell | None, column: Column) -> Entry:
     )
 
 
-def sheet_of(grid: Grid) -> Sheet:
-    """A grid in words and rounded numbers."""
+def sheet_of(grid: Grid, told: Collection[str] = ()) -> Sheet:
+    """A grid in words and rounded numbers; sources that are `told` by name below another sheet are only named."""
     rows = [tuple(_line(row, grid.columns) for row in part) for part in (grid.measured, grid.published)]
     heads = tuple(Head(column.above, column.measure) for column in grid.columns)
     across = "part" if any(column.part for column in grid.columns) else "task"
-    return Sheet(grid.title, "backbone", heads, tuple(part for part in rows if part), tuple(footnotes(grid)), across)
+    return Sheet(
+        grid.title, "backbone", heads, tuple(part for part in rows if part), tuple(footnotes(grid, told)), across
+    )
 
 
 def _line(row: Row, columns: Sequence[Column]) -> Line:
@@ -66,10 +68,12 @@ def row_name(row: Row) -> str:
     return row.label if row.source is None else f"{row.label} [{row.source}]"
 
 
-def footnotes(grid: Grid) -> list[str]:
-    """What must be told below a grid: notes, then sources."""
+def footnotes(grid: Grid, told: Collection[str] = ()) -> list[str]:
+    """What must be told below a grid: notes, then sources; of those that are `told` elsewhere, by name, only the address."""
     listed = [
-        f"[{index}] {source.authors} {source.year}, {source.title}, {source.where} ({source.status}); {source.url}. "
+        f"[{index}] {source.short}, {source.url}: described below an earlier table"
+        if source.name in told
+        else f"[{index}] {source.authors} {source.year}, {source.title}, {source.where} ({source.status}); {source.url}. "
         f"{source.protocol}"
         for index, source in enumerate(grid.sources, start=1)
     ]
@@ -165,10 +169,21 @@ def text(grids: Sequence[Grid], complaints: Sequence[str], format: str, layout: 
     """
     if format in _RECORDS:
         return _RECORDS[format](grids, complaints)
-    sheets, left_out = [sheet_of(grid) for grid in grids], [f"left out: {text}" for text in complaints]
+    sheets = _sheets_of_terminal(grids) if format == "terminal" else [sheet_of(grid) for grid in grids]
+    left_out = [f"left out: {text}" for text in complaints]
     if layout.transpose:
         sheets = [transposed(sheet) for sheet in sheets]
     if format == "terminal":
         screen = Screen.of_output(layout.width, file=layout.file)
         return to_terminal(sheets, left_out, screen, turn=layout.transpose is None)
     return {"markdown": to_markdown, "latex": to_latex}[format](sheets, left_out)
+
+
+def _sheets_of_terminal(grids: Sequence[Grid]) -> list[Sheet]:
+    """Sheets that are read from top to bottom: each source is described once."""
+    told: set[str] = set()
+    sheets = []
+    for grid in grids:
+        sheets.append(sheet_of(grid, told))
+        told |= {source.name for source in grid.sources}
+    return sheets

@@ -52,16 +52,16 @@ def show(path: Path) -> str:
 
 def _metrics(result: Result) -> list[str]:
     """One line per metric, protocols apart, each with the value of the last weights beside it."""
-    lines = [f"{'metric':<24}{'value':>12}  {'95 % interval':<24}{'last':>12}"]
+    wide = max(24, *(len(name) + 2 for name in result.metrics if not name.startswith("last/")))
+    lines = [f"{'metric':<{wide}}{'value':>12}  {'95 % interval':<24}{'last':>12}"]
     for name, metric in result.metrics.items():
         if name.startswith("last/"):
             continue
         interval = f"[{metric.ci95[0]:.4g}, {metric.ci95[1]:.4g}]" if metric.ci95 else ""
         last = result.metrics.get(f"last/{name}")
         value = f"{metric.value:.4g} {metric.unit}".rstrip()
-        lines.append(
-            f"{name:<24}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}  {direction(name, metric)}".rstrip()
-        )
+        left = f"{name:<{wide}}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}"
+        lines.append(f"{left}  {direction(name, metric)}".rstrip())
     return lines
 
 

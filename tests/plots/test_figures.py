@@ -209,6 +209,14 @@ def test_notes_are_those_of_the_table_but_for_its_print(shelf: Shelf, tmp_path: 
     assert [note for note in notes if note.startswith("left out: ") and "seed7.json" in note]
 
 
+def test_damaged_results_alone_are_named(tmp_path: Path) -> None:
+    broken = tmp_path / "paper" / "nyuv2-depth" / "mine" / "seed0.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{", encoding="utf-8")
+    with pytest.raises(RecordError, match=r"no result to draw.*seed0\.json isn't a result"):
+        make("bars", [tmp_path], [tmp_path / "figure.pdf"])
+
+
 def test_odd_names_are_text(tmp_path: Path, result_of: Any) -> None:
     shelf = Shelf(tmp_path / "results", result_of)
     shelf.put("$x^2{a$ & <b>_%", 80.0)
@@ -229,6 +237,7 @@ def test_backbones_keep_apart_beyond_the_colors() -> None:
         (["--out", "figure.txt"], "end its name with"),
         (["--model", "mime"], "mine"),
         (["--recipe", "none"], "there is no result to draw"),
+        (["--recipe", "absent"], ", none of absent"),
     ],
 )
 def test_wrong_words_are_one_sentence(words: list[str], said: str, shelf: Shelf, tmp_path: Path) -> None:

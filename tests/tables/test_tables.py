@@ -120,6 +120,37 @@ def test_no_results_still_show_what_was_published(tmp_path: Path) -> None:
     assert "79.6" in tables.make([tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("given", "odd"), [("paper", "paper/nyuv2-depth/a/seed0.json"), (".", "x/paper/nyuv2-depth/a/seed0.json")]
+)
+def test_a_folder_that_is_too_low_or_too_high_is_told(
+    tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch, given: str, odd: str
+) -> None:
+    monkeypatch.chdir(results)
+    if given == ".":
+        (results / "x").mkdir()
+        for folder in [path for path in results.iterdir() if path.name != "x"]:
+            folder.rename(results / "x" / folder.name)
+    assert f"left out: {odd} should be RECIPE/TASK/MODEL/seedN.json" in tables.make([Path(given)], format="markdown")
+
+
+def test_columns_of_show_stay_below_each_other_with_long_names(results: Path) -> None:
+    path = find("paper/nyuv2-depth/a/seed0", results)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["metrics"]["clean/epe_of_a_very_long_name"] = content["metrics"]["delta1"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    lines = [line for line in show(path).splitlines() if "[84, 86]" in line]
+    assert len(lines) == 2 and len({line.index("[84, 86]") for line in lines}) == 1
+
+
+def test_a_source_is_described_once_in_a_terminal_and_below_each_table_elsewhere() -> None:
+    screen, paper = (tables.make_published("croco", format=format) for format in ("terminal", "markdown"))
+    screen = " ".join(screen.split())
+    assert screen.count("Self-Supervised Pre-training") == 1
+    assert screen.count("described below an earlier table") == 3
+    assert paper.count("Self-Supervised Pre-training") == 4
+
+
 def test_show_finds_and_explains(results: Path) -> None:
     text = show(find("paper/nyuv2-depth/a/seed0", results))
     assert all(

@@ -77,7 +77,7 @@ def _blocks(comparison: Comparison) -> list[list[ComparedRow]]:
 
 def _claim(row: ComparedRow) -> str:
     data = ", miniature of rendered rooms" if row.miniature else ""
-    return f"{row.names[0]} is better than {row.names[1]} (recipe {row.recipe}{data})"
+    return f"claim: {row.names[0]} is better than {row.names[1]} (recipe {row.recipe}{data})"
 
 
 def _heads(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:

@@ -97,7 +97,7 @@ def test_terminal_and_markdown_say_the_same_and_fit_eighty_columns(
     terminal, markdown = RENDERERS["terminal"](found), RENDERERS["markdown"](found)
     assert max(map(len, terminal.splitlines())) <= 80
     for text in (terminal, markdown):
-        assert "a is better than b (recipe paper)" in text
+        assert "claim: a is better than b (recipe paper)" in text
         assert "% better" in text and "< 0.001" in text and "holds" in text
         assert "3 and 3 seeds, 60 images in 12 scenes" in text
     assert markdown.splitlines()[2].count("|") == markdown.splitlines()[4].count("|") == 7
@@ -262,7 +262,7 @@ def test_the_answer_can_go_to_a_file(
         capsys, monkeypatch, "a", "b", "--results", str(tmp_path), "--format", "markdown", "--out", str(out)
     )
     assert code == 0 and not printed
-    assert out.read_text(encoding="utf-8").startswith("### a is better than b")
+    assert out.read_text(encoding="utf-8").startswith("### claim: a is better than b")
 
 
 def test_few_images_are_told_and_one_is_refused(tmp_path: Path, put: Put) -> None:
