@@ -150,7 +150,8 @@ def _checked(state: State, path: Path) -> State:
             tensor = tensor.float()
             if not torch.isfinite(tensor).all():
                 raise CheckpointError(
-                    f"{path}: {name} holds NaN or infinite values", "the training that wrote it diverged"
+                    f"{path}: {name} holds NaN or infinite values",
+                    "the training that wrote it diverged, or a conversion to half precision overflowed",
                 )
         checked[name] = tensor
     matrices = [tensor for tensor in checked.values() if tensor.ndim > 1]

@@ -135,6 +135,7 @@ def test_scalars_of_both_numpy_generations(tmp_path: Path) -> None:
         (3, "of type int"),
         ({}, "no tensors"),
         ({"model": None}, "no tensors"),
+        ({"optimizer": {"state": {0: {"exp_avg": torch.zeros(1)}}}}, "no tensors of a network"),
     ],
 )
 def test_torch_files_without_weights(content: object, sentence: str, tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ def unpack(content: Any, path: Path, entry: str | None = None) -> tuple[dict[str
     if chosen is None:
         if not (state := _tensors(content)):
             found = f", but has {', '.join(states)}: name one with backbone.state" if states else ""
-            raise CheckpointError(f"{path} holds no tensors", f"expected a state dict, or one under 'model'{found}")
+            raise CheckpointError(
+                f"{path} holds no tensors of a network", f"expected a state dict, or one under 'model'{found}"
+            )
         return state, {}, []
     extras = {key: value for key, value in content.items() if key != chosen}
     others = [key for key in states if key != chosen and key in _ENTRIES]
