@@ -64,7 +64,10 @@ def facts_of(backbone: Backbone) -> list[tuple[str, str]]:
         ("outputs", f"{len(blocks)} (h x w x channels): {', '.join(_shortened(blocks))}"),
         ("class token", "yes" if backbone.has_cls else "no"),
         ("two views", "yes, a decoder" if backbone.binocular else "no"),
-        ("last norm", {"checkpoint": "from the file", "identity": "none"}.get(backbone.final_norm, "initial values")),
+        (
+            "last norm",
+            {"checkpoint": "of the checkpoint", "identity": "none"}.get(backbone.final_norm, "initial values"),
+        ),
         ("mean", _numbers(backbone.mean)),
         ("deviation", _numbers(backbone.std)),
         ("layers", f"{backbone.layers} with a learning rate each" if backbone.has_layers else "not told apart"),

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from croco_bench.backbones import zoo
+from croco_bench.backbones import load_backbone, zoo
 from croco_bench.backbones.download import cached_path, download, recorded_hash
 from croco_bench.cli.main import app
 from croco_bench.errors import BenchError, DataError, UsageError
-from croco_bench.workflows.try_backbone import principal_colors, try_backbone
+from croco_bench.workflows.try_backbone import facts_of, principal_colors, try_backbone
 
 
 def models(*words: str) -> tuple[int, str]:
@@ -39,6 +39,14 @@ def test_a_report_has_every_fact_and_a_picture(tmp_path: Path) -> None:
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.size == (2 * 70 + 4, 50)
         assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 10
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "norm"),
+    [("mini-mae", "of the checkpoint"), ("random:mini-mae", "initial values"), ("mini-multimae", "none")],
+)
+def test_the_origin_of_the_last_norm(ckpt: str, norm: str) -> None:
+    assert dict(facts_of(load_backbone(ckpt, image_size=64)))["last norm"] == norm
 
 
 @pytest.mark.slow

@@ -21,7 +21,6 @@ from croco_bench.data.formats.arrays import (
     read_numbers,
     write_bytes,
     write_hdf5,
-    write_npy,
 )
 from croco_bench.data.formats.images import read_any, write_image
 from croco_bench.errors import DataError
@@ -184,16 +183,6 @@ def read_npy_flow(path: Path) -> Flow:
         DataError: it is missing, truncated or holds something else.
     """
     return known_flow(read_npy(path, "f", (2,)).astype(np.float32))
-
-
-def write_npy_flow(path: Path, flow_px: Array, valid: Array | None = None) -> None:
-    """Writes TartanAir's flow; unknown is NaN.
-
-    Raises:
-        DataError: as `write_flo`.
-    """
-    flow, known = _to_write(path, flow_px, valid)
-    write_npy(path, np.where(known[:, :, None], flow, np.float32(np.nan)))
 
 
 def known_flow(flow: NDArray[np.float32]) -> Flow:
