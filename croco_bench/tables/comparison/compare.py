@@ -15,7 +15,7 @@ from croco_bench.metrics import Metric, better_of
 from croco_bench.metrics.meter import FEWEST_IMAGES
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import metric_keys, require_known, tasks_of
-from croco_bench.records.store import ResultFile, read_all
+from croco_bench.records.store import ResultFile, read_all, reasons_for_nothing
 from croco_bench.tables.comparison.alike import Runs, condition_of, require_alike, runs_of_one_setting
 from croco_bench.tables.comparison.difference import (
     Difference,
@@ -96,8 +96,11 @@ def compare(
     if len(names) < 2:
         raise UsageError(f"{' '.join(names) or 'nothing'} can't be compared with itself", "name two backbones")
     found, complaints = read_all(results, recipe)
+    if not found:
+        reasons = complaints or reasons_for_nothing(results, recipe) or ["croco-bench run makes some"]
+        raise RecordError(f"there are no results{f' of recipe {recipe}' if recipe else ''}", reasons[0])
     wanted = tasks_of(tasks, found) or {"": {file.result.task.name for file in found}}
-    _check_names(names, found, recipe)
+    _check_names(names, found)
     by_place = _by_place(found, names, set().union(*wanted.values()))
     files = [file for by_name in by_place.values() for several in by_name.values() for file in several]
     require_known("metric", metrics, {key for file in files for key in file.result.metrics})
@@ -177,12 +180,8 @@ def _overviews(names: Sequence[str], places: Places, metrics: Sequence[str]) -> 
     return tuple((recipe, overview(rows, higher)) for recipe, rows in scores.items() if len(rows) > 1)
 
 
-def _check_names(names: Sequence[str], found: Sequence[ResultFile], recipe: str | None) -> None:
+def _check_names(names: Sequence[str], found: Sequence[ResultFile]) -> None:
     known = {file.result.model.name for file in found}
-    if not found:
-        raise RecordError(
-            f"there are no results{f' of recipe {recipe}' if recipe else ''}", "croco-bench run makes some"
-        )
     for name in names:
         if name not in known:
             raise unknown("backbone", name, known)

@@ -233,7 +233,7 @@ def test_tasks_that_one_backbone_lacks_are_told(tmp_path: Path, put: Put) -> Non
         (UsageError, "can't be compared with itself", {"names": ["a", "a"]}),
         (UsageError, "did you mean nyuv2-depth", {"tasks": ["nyuv2-dept"]}),
         (UsageError, "did you mean delta1", {"metrics": ["delta11"]}),
-        (RecordError, "there are no results of recipe mini", {"recipe": "mini"}),
+        (RecordError, "there are no results of recipe mini; all results in ", {"recipe": "mini"}),
         (RecordError, "no results folder", {"results": [Path("nowhere")]}),
         (RecordError, "a and b have no results of sintel-flow", {"tasks": ["sintel-flow"]}),
     ],
