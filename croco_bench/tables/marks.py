@@ -127,12 +127,14 @@ class Marks:
         return separable_from_best(scores, higher_is_better=column.metric.higher_is_better).tied
 
     def _load(self, column: Column, cells: Mapping[str, Cell]) -> Scores:
+        from croco_bench.metrics.meter import FEWEST_IMAGES
         from croco_bench.tables.comparison.scores import load_column
 
         if column.key not in self._scores:
-            self._scores[column.key] = load_column(
-                {name: cell.runs for name, cell in cells.items()}, column.metric.name
-            )
+            scores = load_column({name: cell.runs for name, cell in cells.items()}, column.metric.name)
+            if any(len(one.blocks) < FEWEST_IMAGES for one in scores.values()):
+                raise BenchError(f"fewer than {FEWEST_IMAGES} images are too few for a test")
+            self._scores[column.key] = scores
         return self._scores[column.key]
 
 

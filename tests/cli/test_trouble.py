@@ -93,7 +93,7 @@ def test_damaged_and_foreign_states_are_refused(
         smoke(tiny_data, tmp_path, changes=["optim.lr=1e-5"])
     state = ResultPaths(tmp_path, "smoke", "nyuv2-depth", "random-mini-croco", 0).folder / "last.pt"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(RecordError, match="--fresh"):
+    with pytest.raises(RecordError, match="fresh=True"):
         smoke(tiny_data, tmp_path)
     assert smoke(tiny_data, tmp_path, fresh=True)
 

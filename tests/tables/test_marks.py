@@ -95,6 +95,16 @@ def test_one_seed_is_said(folder: Folder) -> None:
     assert note.startswith("one seed: a;")
 
 
+def test_a_few_images_give_no_test(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Folder.put.__globals__, "IMAGES", 9)
+    folder._difficulty = folder._difficulty[:9]
+    folder.put("a", 70.0)
+    folder.put("b", 60.0)
+    (grid,) = folder.grids()
+    assert set(marks(grid).values()) == {None}
+    assert "nothing is marked in nyuv2-depth δ1 (%) ↑: fewer than 10 images are too few for a test" in grid.notes
+
+
 def test_without_per_image_values_nothing_is_marked_and_it_is_said(folder: Folder) -> None:
     folder.put("a", 70.0)
     folder.put("b", 60.0)
