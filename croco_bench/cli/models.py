@@ -38,6 +38,8 @@ def models(
         from croco_bench.workflows.try_backbone import try_backbone
 
         typer.echo(try_backbone(ckpt, _size(image_size), image, out))
+    elif image is not None or out is not None:
+        raise UsageError("--image and --out belong to --try", "name a checkpoint: --try CKPT")
     elif verify:
         _verify()
     else:

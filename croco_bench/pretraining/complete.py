@@ -17,7 +17,7 @@ from croco_bench.data.rooms.endless import EndlessRooms
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.engine import devices
 from croco_bench.engine.figures import draw_sheet
-from croco_bench.errors import CheckpointError, FitError
+from croco_bench.errors import CheckpointError, DataError, FitError
 from croco_bench.pretraining.checkpoint import PretrainingFile, read_pretraining
 from croco_bench.pretraining.completion import CrossViewCompletion, CrossViewOptions
 from croco_bench.pretraining.objective import Tensors
@@ -72,6 +72,9 @@ def complete(
     Raises:
         BenchError: an image or the checkpoint can't be read, or the checkpoint can't complete images.
     """
+    for path in (*images, *([wrong] if wrong else [])):
+        if not path.is_file():
+            raise DataError(f"there is no image {path}", "check the path")
     pair = FilePair(images)
     views = [pair.image(number) for number in (1, 2)]
     file = read_pretraining(ckpt)
