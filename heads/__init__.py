@@ -12,6 +12,9 @@ CATALOGUE = {
         "croco_bench.heads.convnext:ConvNeXt", "ConvNeXt blocks on a finer map, as in MultiMAE (Bachmann 2022)"
     ),
     "dpt": HeadCard("croco_bench.heads.dpt:DPT", "dense prediction transformer on four block outputs (Ranftl 2021)"),
+    "dpt-probe": HeadCard(
+        "croco_bench.heads.dpt_probe:DPTProbe", "DPT head of evaluations of frozen features, as in Pixio (Yang 2025)"
+    ),
     "linear": HeadCard(
         "croco_bench.heads.linear:Linear", "batch norm and linear classifier on one pooled vector (He 2022)"
     ),

@@ -119,6 +119,7 @@ class DPT(Head):
     Options = DPTOptions
     grid_multiple = 2
     hooks: tuple[int, ...]
+    before: nn.Module
 
     def __init__(self, spec: FeatureSpec, out_channels: int, options: DPTOptions) -> None:
         super().__init__(spec, out_channels, options)
@@ -182,12 +183,16 @@ class DPT(Head):
             raise CheckpointError(f"the file's DPT head has {lacking[0]}, which this one has not")
         self.load_state_dict(renamed)
 
+    def tokens_of(self, features: Features, hook: int) -> Tensor:
+        """Tokens (B, N, C) of a block, as the head reads them."""
+        return features.tokens[hook]
+
     def forward(self, features: Features) -> Tensor:
         """See `Head.forward`."""
         maps = []
         for hook, embed, resize, project in zip(self.hooks, self.embed, self.resize, self.project, strict=True):
             # A view with channels last in memory, the layout that convolutions need: no copies.
-            tokens = features.tokens[hook]
+            tokens = self.tokens_of(features, hook)
             image = tokens.view(len(tokens), *features.grid_of(hook), -1).movedim(-1, 1)
             maps.append(project(resize(embed(image))))
         fused: Tensor | None = None

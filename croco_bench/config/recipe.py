@@ -7,9 +7,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
 
 from croco_bench.config.load import RecipeFolder, affecting_score, digest
 from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, Loop, OptimBase, Protocol, Share, Table
@@ -32,14 +42,22 @@ class HeadChoice(Table):
         return value
 
 
+def _frozen_part(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """One sentence where the parts of a union would each have one."""
+    try:
+        return read(value)
+    except ValidationError:
+        raise ValueError("should be true, false or encoder") from None
+
+
 class Train(Loop):
     """Length and data of a fine-tuning. `select_every` and `optim.warmup` count in the unit of the length.
 
-    `frozen`: the backbone isn't trained.
+    `frozen`: the backbone isn't trained; with "encoder", of a backbone for two views its decoder alone is.
     """
 
     select_every: PositiveInt = 1
-    frozen: bool = False
+    frozen: Annotated[bool | Literal["encoder"], WrapValidator(_frozen_part)] = False
 
 
 class Optim(OptimBase):
@@ -52,11 +70,21 @@ class Optim(OptimBase):
 
 
 class FreshDecoder(Table):
-    """The decoder that tasks with two views give to backbones without one; default: that of CroCo's small models."""
+    """The decoder that tasks with two views give to backbones without one; default: that of CroCo's small models.
+
+    `replaces`: it takes the place of a backbone's own decoder, too.
+    """
 
     width: Annotated[int, Field(ge=4, multiple_of=4)] = 512
     depth: PositiveInt = 8
     heads: PositiveInt = 16
+    replaces: bool = False
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `replaces` where it is false, so that fingerprints from before this key stay."""
+        values: dict[str, Any] = dump(self)
+        return values if self.replaces else {key: value for key, value in values.items() if key != "replaces"}
 
 
 class Probe(Table):

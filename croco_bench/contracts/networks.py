@@ -257,6 +257,17 @@ class PairBackbone(Backbone):
     def decode_pair(self, tokens1: Tensor, tokens2: Tensor) -> list[Tensor]:
         """The second half of `encode_pair`: last block outputs of both views -> decoder blocks (B, N, Cdec)."""
 
+    def in_decoder(self, name: str) -> bool:
+        """Whether a module or parameter of this network belongs to the decoder, by its name.
+
+        Raises:
+            FitError: the network doesn't say (the default), so that its encoder can't be frozen alone.
+        """
+        raise FitError(
+            f"{self.name} doesn't say which parameters are its decoder's, which train.frozen=encoder needs",
+            "implement in_decoder, or take train.frozen=true",
+        )
+
     def pair_spec(self) -> FeatureSpec:
         """Sizes of the features of `encode_pair`."""
         widths = (self.embed_dim,) * self.depth + (self.decoder_dim,) * self.decoder_depth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from croco_bench.errors import FitError
 from croco_bench.types import Batch
 
 Outputs = list[tuple[float, Tensor]]
+Frozen = bool | Literal["encoder"]
 
 
 def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
@@ -36,7 +38,7 @@ class Network(nn.Module):
         backbone: without its decoder where there is one view.
         head: built for the backbone's features.
         views: number of images per sample.
-        frozen: the backbone stays in eval mode and gets no gradient.
+        frozen: the backbone stays in eval mode and gets no gradient; with "encoder" that holds for its encoder alone.
         symmetric: in training mode, two views give outputs (2B, ...) for (view 1, view 2), then for (view 2, view 1); each
             image is encoded once.
         grid: patch grid (h, w).
@@ -47,7 +49,7 @@ class Network(nn.Module):
     std: Tensor
 
     def __init__(
-        self, backbone: Backbone, head: Head, *, views: int = 1, frozen: bool = False, symmetric: bool = False
+        self, backbone: Backbone, head: Head, *, views: int = 1, frozen: Frozen = False, symmetric: bool = False
     ) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
@@ -59,14 +61,24 @@ class Network(nn.Module):
         self.grids = tuple(spec.grid_of(block) for block in range(len(spec.widths))) if spec.is_pyramid else ()
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
-        if frozen:
-            backbone.requires_grad_(False)
+        for name, parameter in backbone.named_parameters():
+            if self._is_frozen(name):
+                parameter.requires_grad_(False)
+
+    def _is_frozen(self, name: str) -> bool:
+        """Whether a module or parameter of the backbone, by its name, is frozen."""
+        if self.frozen != "encoder":
+            return self.frozen
+        return not isinstance(self.backbone, PairBackbone) or not self.backbone.in_decoder(name)
 
     def train(self, mode: bool = True) -> Network:
-        """As `nn.Module.train`, but a frozen backbone stays in eval mode."""
+        """As `nn.Module.train`, but frozen parts of the backbone stay in eval mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
+        if self.frozen == "encoder":
+            for name, module in self.backbone.named_modules():
+                module.training = mode and not self._is_frozen(name)
         return self
 
     def forward(self, *images: Tensor) -> Tensor | Outputs:
@@ -82,7 +94,7 @@ class Network(nn.Module):
     def features(self, *images: Tensor) -> Features:
         """The head's input for these images."""
         views = [(image - self.mean) / self.std for image in images]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen is not True):
             return self._encode(views)
 
     def pairs(self, images: Tensor, first: Sequence[int], second: Sequence[int], *, at_once: int) -> Tensor:

@@ -29,7 +29,7 @@ def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
     Raises:
         FitError: layer-wise rates for a trained backbone that doesn't tell its layers apart.
     """
-    if optim.layer_decay != 1 and not network.frozen and not network.backbone.has_layers:
+    if optim.layer_decay != 1 and network.frozen is not True and not network.backbone.has_layers:
         raise FitError(
             f"{network.backbone.name} doesn't say which layer a parameter is in, which "
             f"optim.layer_decay={optim.layer_decay:g} needs",

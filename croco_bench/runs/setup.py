@@ -17,7 +17,7 @@ from croco_bench.backbones import load_backbone
 from croco_bench.backbones.locate import weight_file
 from croco_bench.backbones.networks.architecture import Decoder
 from croco_bench.backbones.networks.facts import BackboneFacts
-from croco_bench.backbones.networks.paired import with_decoder
+from croco_bench.backbones.networks.paired import with_decoder, without_decoder
 from croco_bench.backbones.save import read_finetuned
 from croco_bench.backbones.weights import fill
 from croco_bench.config import recipe as recipes
@@ -39,7 +39,7 @@ from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import assumptions_of, limit
 from croco_bench.engine.evaluate import ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.engine.network import Network, spec_for
-from croco_bench.errors import CheckpointError, SizeError, UsageError, unknown
+from croco_bench.errors import CheckpointError, FitError, SizeError, UsageError, unknown
 from croco_bench.registry import TaskCard
 from croco_bench.runs.builtin import changed_settings
 from croco_bench.seeding import derive
@@ -218,14 +218,31 @@ def _network(request: RunRequest, task: Task, data: TaskData, head_type: type[He
     given = request.ckpt if request.backbone is None else deepcopy(request.backbone)
     backbone = load_backbone(given, image_size=recipe.train.image_size, name=request.name, facts=facts).cpu().float()
     if task.views == 2:
-        backbone = _paired(backbone, recipe.decoder or FreshDecoder(), request.seed)
+        backbone = _paired(backbone, request)
+    elif recipe.train.frozen == "encoder":
+        raise UsageError(
+            f"train.frozen=encoder leaves a decoder to train, but {request.task} has one view", "take train.frozen=true"
+        )
     torch.manual_seed(derive(request.seed, "head"))
     head = head_type(spec_for(backbone, task.views), task.out_channels(data), head_options)
     return Network(backbone, head, views=task.views, frozen=recipe.train.frozen, symmetric=task.symmetric)
 
 
-def _paired(backbone: Backbone, fresh: FreshDecoder, seed: int) -> PairBackbone:
-    torch.manual_seed(derive(seed, "decoder"))
+def _paired(backbone: Backbone, request: RunRequest) -> PairBackbone:
+    """The backbone with its own decoder, or a fresh one where it has none or the recipe replaces it.
+
+    Raises:
+        FitError: the recipe freezes the decoder, but the backbone has none.
+    """
+    fresh, frozen = request.recipe.decoder or FreshDecoder(), request.recipe.train.frozen
+    if request.learns and fresh.replaces:
+        backbone = without_decoder(backbone)
+    if frozen is True and not backbone.binocular:
+        raise FitError(
+            f"{backbone.name} has no decoder, and one with random weights must not be frozen",
+            "take --recipe frozen-encoder, or --set train.frozen=encoder, which trains a new decoder",
+        )
+    torch.manual_seed(derive(request.seed, "decoder"))
     return with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
 
 

@@ -22,7 +22,15 @@ from croco_bench.errors import BenchError, RecordError
 # How a number was made, as far as it decides which others it may stand beside. `dedicated`: a network that was built and
 # trained for this task alone. `server`: by a test server, on its hidden truth.
 ProtocolClass = Literal[
-    "finetuned", "frozen-linear", "frozen-dpt", "frozen-attentive", "frozen", "zero-shot", "server", "dedicated"
+    "finetuned",
+    "frozen-linear",
+    "frozen-dpt",
+    "frozen-attentive",
+    "frozen-encoder",
+    "frozen",
+    "zero-shot",
+    "server",
+    "dedicated",
 ]
 # `read in source`: in the authors' own file. `transcribed`: in other texts that repeat it. `contradicted`: a text gives it
 # that other texts contradict.

@@ -23,9 +23,10 @@ Wanted = Callable[[Source, PublishedRow, Column], bool]
 
 def class_of_run(result: Result) -> ProtocolClass:
     """The protocol class of a measured number, from its settings."""
-    if not result.settings.get("train", {}).get("frozen"):
-        return "finetuned"
-    by_head: dict[str, ProtocolClass] = {"linear": "frozen-linear", "dpt": "frozen-dpt"}
+    frozen = result.settings.get("train", {}).get("frozen")
+    if frozen in (None, False, "encoder"):
+        return "frozen-encoder" if frozen else "finetuned"
+    by_head: dict[str, ProtocolClass] = {"linear": "frozen-linear", "dpt": "frozen-dpt", "dpt-probe": "frozen-dpt"}
     return by_head.get(result.settings.get("head", {}).get("name", ""), "frozen")
 
 

@@ -19,6 +19,12 @@ class TestDPT(HeadContract):
     unfit = ((80, 96), (96, 96))
 
 
+class TestDPTProbe(HeadContract):
+    name = "dpt-probe"
+    options: ClassVar = {"layer_widths": (8, 8, 8, 8), "features": 8}
+    unfit = ((80, 96), (96, 96))
+
+
 class TestLinear(HeadContract):
     name = "linear"
 

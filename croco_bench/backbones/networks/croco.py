@@ -50,6 +50,10 @@ class CrossView(PairBackbone):
                 delattr(self, part)
         self.binocular = False
 
+    def in_decoder(self, name: str) -> bool:
+        """See `PairBackbone.in_decoder`."""
+        return name.partition(".")[0] in _DECODER_PARTS
+
     def decoder_layer_of(self, parameter: str) -> int | None:
         """`Backbone.layer_of` for parameters of the decoder, counted on from the encoder's last block; None for others."""
         part, _, rest = parameter.partition(".")

@@ -45,6 +45,15 @@ class TimmPair(TimmViT, CrossView):
         return {**super().metadata(), "decoder": json.dumps(vars(self.decoder))}
 
 
+def without_decoder(backbone: Backbone) -> Backbone:
+    """Takes the decoder off, in place, and notes that in the origin; a backbone without one is returned as it is."""
+    if isinstance(backbone, PairBackbone) and backbone.binocular:
+        backbone.drop_decoder()
+        note = "the checkpoint's own decoder was left out"
+        backbone.origin = replace(backbone.origin, notes=(*backbone.origin.notes, note))
+    return backbone
+
+
 def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
     """Adds a decoder with random weights, noted in the origin; a backbone with a decoder is returned as it is.
 
@@ -55,7 +64,8 @@ def with_decoder(backbone: Backbone, decoder: Decoder) -> PairBackbone:
     """
     if isinstance(backbone, PairBackbone) and backbone.binocular:
         return backbone
-    note = f"no decoder was pre-trained: one of {decoder.depth} blocks, {decoder.width} wide, began with random weights"
+    what = f"one of {decoder.depth} blocks, {decoder.width} wide, began with random weights"
+    note = f"a new decoder: {what}" if isinstance(backbone, PairBackbone) else f"no decoder was pre-trained: {what}"
     origin = replace(backbone.origin, notes=(*backbone.origin.notes, note))
     if isinstance(backbone, TimmViT):
         network = replace(backbone.network, decoder=decoder)
