@@ -11,6 +11,9 @@ CATALOGUE = {
     "convnext": HeadCard(
         "croco_bench.heads.convnext:ConvNeXt", "ConvNeXt blocks on a finer map, as in MultiMAE (Bachmann 2022)"
     ),
+    "dense-linear": HeadCard(
+        "croco_bench.heads.dense_linear:DenseLinear", "batch norm and 1x1 convolution on the patch grid (Siméoni 2025)"
+    ),
     "dpt": HeadCard("croco_bench.heads.dpt:DPT", "dense prediction transformer on four block outputs (Ranftl 2021)"),
     "dpt-probe": HeadCard(
         "croco_bench.heads.dpt_probe:DPTProbe", "DPT head of evaluations of frozen features, as in Pixio (Yang 2025)"

@@ -23,6 +23,7 @@ from croco_bench.data.transforms.color import ColorJitter, to_gray, to_uint8, to
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import DataError
 from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
+from croco_bench.tasks.depth_losses import binned, log_gradients, scale_invariant
 from croco_bench.tiling import slide
 from croco_bench.types import Array, Batch, Sample, Size
 
@@ -33,6 +34,8 @@ _JITTER = ColorJitter(brightness=(0.8745, 1.1255), contrast=(0.6, 1.4), saturati
 _PNG_PER_M, _MULTIMAE_MEAN, _MULTIMAE_STD = 6553.6, 2070.7764, 777.5723
 # Eigen's crop: first and last row, first and last column, of a 480x640 image; scaled for other sizes.
 _FULL, _EIGEN = (480, 480, 640, 640), (45, 471, 41, 601)
+# Number of bins of the target `bins`; weight of the gradient loss beside the scale-invariant one, as in DINOv2.
+_BINS, _GRADIENT_WEIGHT = 256, 0.5
 # Size of the random part of the test split that MultiMAE's code evaluates by default.
 _HUNDRED = 100
 # Training images that are read for mean and deviation at most, and first batches that are checked against these.
@@ -46,9 +49,11 @@ class NYUv2DepthOptions:
     """Settings of the task.
 
     Attributes:
-        loss: reverse Huber (berHu) or mean absolute error, over valid pixels.
+        loss: over valid pixels: reverse Huber (berHu), mean absolute error, or the scale-invariant logarithmic loss of AdaBins
+            (`silog`), with half of the gradient loss of MegaDepth (`silog_gradient`), as DINOv3 and DINOv2 probe depth.
         target: unit of the network's output: depth standardised by mean and deviation of the training split, metres, or
-            depth standardised by MultiMAE's constants (only to compare with its code).
+            depth standardised by MultiMAE's constants (only to compare with its code); `bins`: metres, as a weighted mean of
+            256 depths spaced evenly up to `max_depth_m` (AdaBins; DINOv2, DINOv3).
         validity: scored pixels, if the layout has both: those measured by the sensor, or all. The result says which these are.
         layout: layout of the files; `auto` detects it.
         select_fraction: share of the training images, in whole scenes, that selects the weights.
@@ -58,8 +63,8 @@ class NYUv2DepthOptions:
         hundred: also score the 100 test images that MultiMAE's code evaluates by default.
     """
 
-    loss: Literal["berhu", "l1"] = "berhu"
-    target: Literal["standardised", "metres", "multimae"] = "standardised"
+    loss: Literal["berhu", "l1", "silog", "silog_gradient"] = "berhu"
+    target: Literal["standardised", "metres", "multimae", "bins"] = "standardised"
     validity: Literal["raw", "all"] = "raw"
     layout: Layout | Literal["auto"] = field(default="auto", metadata={"affects_score": False})
     select_fraction: float = 0.1
@@ -70,7 +75,7 @@ class NYUv2DepthOptions:
 
 
 class NYUv2Depth(Task):
-    """One output channel: depth, in metres after `to_meters`."""
+    """One output channel after `decode`: depth, in metres after `to_meters`."""
 
     Options = NYUv2DepthOptions
     views = 1
@@ -83,8 +88,14 @@ class NYUv2Depth(Task):
         self._batches_to_check = _CHECKED_BATCHES
 
     def out_channels(self, data: TaskData) -> int:
-        """Depth."""
-        return 1
+        """Depth, or a weight of each bin."""
+        return _BINS if self.options.target == "bins" else 1
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Weights of the bins (B, 256, h, w) -> depth in metres (B, 1, h, w); other targets stay as they are."""
+        if self.options.target != "bins":
+            return output
+        return binned(output.float(), MIN_DEPTH_M, self.options.max_depth_m)
 
     @property
     def selection_metric(self) -> str:
@@ -142,8 +153,10 @@ class NYUv2Depth(Task):
         return {**moved, "image": to_unit(moved["image"])}
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Mean over all valid pixels of the batch; berHu is quadratic above a fifth of the batch's largest error."""
+        """Over all valid pixels of the batch; berHu is quadratic above a fifth of the batch's largest error."""
         valid = batch["valid"]
+        if self.options.loss.startswith("silog"):
+            return self._silog(self.to_meters(output)[:, 0], batch["depth_m"], valid)
         target = (batch["depth_m"][valid] - self.state["mean_m"]) / self.state["std_m"]
         self._guard(target)
         error: Tensor = (output[:, 0][valid] - target).abs()
@@ -154,9 +167,19 @@ class NYUv2Depth(Task):
         corner = (0.2 * error.detach().max()).clamp(min=1e-5)
         return torch.where(error < corner, error, (error**2 + corner**2) / (2 * corner)).mean()
 
+    def _silog(self, depth: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+        """Losses of logarithms of depth (B, H, W) in metres."""
+        if int(valid.sum()) < 2:  # a deviation needs two; a zero gradient, or distributed training would stall
+            return depth.sum() * 0.0
+        depth = depth.clamp(min=MIN_DEPTH_M)
+        loss = scale_invariant(depth[valid], truth[valid])
+        if self.options.loss == "silog_gradient":
+            loss = loss + _GRADIENT_WEIGHT * log_gradients(depth, truth, valid)
+        return loss
+
     def _guard(self, target: Tensor) -> None:
         """Warns if standardised targets of the first batches are far from mean 0 and deviation 1."""
-        if not self._batches_to_check or self.options.target == "metres" or target.numel() < 2:
+        if not self._batches_to_check or self.options.target in ("metres", "bins") or target.numel() < 2:
             return
         self._batches_to_check -= 1
         mean, deviation = float(target.mean()), float(target.std())

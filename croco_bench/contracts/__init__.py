@@ -4,14 +4,13 @@ Shapes: B batch, N tokens, C channels, H W pixels, h w patch grid. A size is alw
 Units: depth in metres (`depth_m`), flow in pixels (`flow_px`), angles in degrees (`rotation_deg`).
 """
 
+from croco_bench.contracts.heads import GridHead, Head, PooledHead
 from croco_bench.contracts.networks import (
     Backbone,
     Features,
     FeatureSpec,
-    Head,
     Origin,
     PairBackbone,
-    PooledHead,
 )
 from croco_bench.contracts.tasks import (
     NETWORKS_ONLY,
@@ -30,6 +29,7 @@ __all__ = [
     "Evaluation",
     "FeatureSpec",
     "Features",
+    "GridHead",
     "Head",
     "Origin",
     "PairBackbone",

@@ -1,18 +1,18 @@
-"""Backbones and heads, and the features between them."""
+"""Backbones and their features."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from croco_bench.contracts.images import Fit, fit_to, to_rgb
-from croco_bench.errors import CheckpointError, FitError
+from croco_bench.errors import FitError
 from croco_bench.types import Size
 
 
@@ -272,76 +272,3 @@ class PairBackbone(Backbone):
         """Sizes of the features of `encode_pair`."""
         widths = (self.embed_dim,) * self.depth + (self.decoder_dim,) * self.decoder_depth
         return FeatureSpec(widths, self.depth, self.patch_size, self.image_size)
-
-
-class Head(nn.Module, ABC):
-    """A module on backbone features, built from a `FeatureSpec` and an output width only.
-
-    Attributes:
-        Options: frozen dataclass of the settings in a recipe's [head] table.
-        dense: one output per pixel; otherwise one per image (or pair).
-        hooks: indices of the `Features.tokens` that the head reads; None: it may read all.
-        grid_multiple: sides of the patch grid must be multiples of this.
-    """
-
-    Options: ClassVar[type]
-    dense: ClassVar[bool] = True
-    grid_multiple: ClassVar[int] = 1
-    hooks: tuple[int, ...] | None = None
-
-    @abstractmethod
-    def __init__(self, spec: FeatureSpec, out_channels: int, options: Any) -> None:
-        """One head for one image size.
-
-        Raises:
-            FitError: the features or the options don't fit; the advice names the next image size that does.
-        """
-        super().__init__()
-
-    @abstractmethod
-    def forward(self, features: Features) -> Tensor:
-        """(B, out_channels, H, W) for dense heads, (B, out_channels) for global ones."""
-
-    def load_released(self, state: Mapping[str, Tensor]) -> None:
-        """Loads head weights under the names of their authors' code; they must be complete.
-
-        Raises:
-            CheckpointError: there are no released weights for this kind of head, or these don't fit.
-        """
-        raise CheckpointError(f"the head {type(self).__name__} can't take the weights of a released file")
-
-    def auxiliary(self, features: Features) -> Sequence[tuple[float, Tensor]]:
-        """Auxiliary outputs with their loss weights, computed in training only."""
-        return ()
-
-    def resolved(self) -> dict[str, Any]:
-        """Values derived from spec and options, such as hooks, stored in the result."""
-        return {}
-
-
-class PooledHead(Head):
-    """A linear classifier on one pooled and standardised vector per image, which can be trained on cached vectors.
-
-    Attributes:
-        poolings: names of the poolings that the features allow.
-        norm: standardises vectors.
-        linear: classifies them.
-    """
-
-    dense = False
-    poolings: tuple[str, ...]
-    norm: nn.Module
-    linear: nn.Linear
-
-    @property
-    @abstractmethod
-    def pooling(self) -> str:
-        """The pooling in use; part of the state dict."""
-
-    @abstractmethod
-    def pooled(self, features: Features, how: str) -> Tensor:
-        """Vectors (B, C) by the pooling `how`."""
-
-    @abstractmethod
-    def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
-        """Loads a trained probe: pooling, mean and variance (C,) of the vectors, weight (K, C) and bias (K,)."""

@@ -191,13 +191,28 @@ class Task(ABC):
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A raw sample -> a training sample of tensors (`image` in [0, 1], (3, H, W)), all randomness from `rng`."""
 
+    def decode(self, output: Tensor) -> Tensor:
+        """Head outputs (B, out_channels, ...) -> network outputs, which `loss` and `predict` take: unchanged by default.
+
+        A `GridHead`'s outputs are decoded on its grid and resized after that, those of other heads at the size of the image.
+        """
+        return output
+
     @abstractmethod
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Network output (B, out_channels, ...) and targets -> scalar."""
+        """Network output (as of `decode`) and targets -> scalar."""
 
     @abstractmethod
     def selection(self, reader: Reader) -> Evaluation:
         """The evaluation that is repeated on the selection split during training."""
+
+    def single_pass(self, reader: Reader) -> Evaluation:
+        """The evaluation whose `prepare` makes samples for probes on kept features: `selection` by default.
+
+        A prepared sample is one image of the network's size, with the targets that `loss` takes, each of one shape for all
+        images; `predict` calls the network once, on the batch's images. Override it where `selection` isn't so.
+        """
+        return self.selection(reader)
 
     @property
     @abstractmethod

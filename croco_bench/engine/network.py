@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from croco_bench.contracts import Backbone, Features, FeatureSpec, Head, PairBackbone
+from croco_bench.contracts import Backbone, Features, FeatureSpec, GridHead, Head, PairBackbone
 from croco_bench.errors import FitError
 from croco_bench.types import Batch
 
@@ -31,6 +31,10 @@ def spec_for(backbone: Backbone, views: int) -> FeatureSpec:
     return backbone.pair_spec()
 
 
+def _unchanged(output: Tensor) -> Tensor:
+    return output
+
+
 class Network(nn.Module):
     """Backbone, then head. Takes images in [0, 1] and applies the backbone's normalisation.
 
@@ -39,6 +43,7 @@ class Network(nn.Module):
         head: built for the backbone's features.
         views: number of images per sample.
         frozen: the backbone stays in eval mode and gets no gradient; with "encoder" that holds for its encoder alone.
+        decode: makes the network's outputs of the head's; see `Task.decode`.
         symmetric: in training mode, two views give outputs (2B, ...) for (view 1, view 2), then for (view 2, view 1); each
             image is encoded once.
         grid: patch grid (h, w).
@@ -49,10 +54,17 @@ class Network(nn.Module):
     std: Tensor
 
     def __init__(
-        self, backbone: Backbone, head: Head, *, views: int = 1, frozen: Frozen = False, symmetric: bool = False
+        self,
+        backbone: Backbone,
+        head: Head,
+        *,
+        views: int = 1,
+        frozen: Frozen = False,
+        symmetric: bool = False,
+        decode: Callable[[Tensor], Tensor] = _unchanged,
     ) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self._decode = backbone, head, decode
         self.views, self.frozen, self.symmetric = views, frozen, symmetric
         if views == 1:
             backbone.drop_decoder()
@@ -82,14 +94,20 @@ class Network(nn.Module):
         return self
 
     def forward(self, *images: Tensor) -> Tensor | Outputs:
-        """One image (B, 3, H, W) in [0, 1] per view -> the head's output.
+        """One image (B, 3, H, W) in [0, 1] per view -> the head's output, decoded.
 
         In training mode, if the head has auxiliary outputs: pairs (loss weight, output), the main output first.
         """
-        features = self.features(*images)
-        output: Tensor = self.head(features)
-        others = self.head.auxiliary(features) if self.training else ()
-        return [(1.0, output), *others] if others else output
+        return self.predictions(self.head, self.features(*images))
+
+    def predictions(self, head: Head, features: Features) -> Tensor | Outputs:
+        """The decoded output of a head; if the head is in training mode and has auxiliary outputs, pairs as of `forward`."""
+        if isinstance(head, GridHead):
+            output = head.resized(self._decode(head.on_grid(features)))
+        else:
+            output = self._decode(head(features))
+        others = head.auxiliary(features) if head.training else ()
+        return [(1.0, output), *((weight, self._decode(other)) for weight, other in others)] if others else output
 
     def features(self, *images: Tensor) -> Features:
         """The head's input for these images."""
@@ -114,7 +132,7 @@ class Network(nn.Module):
             views = [list(index[start : start + at_once]) for index in (first, second)]
             tokens = [block[views[0]] for block in blocks]
             tokens += self.backbone.decode_pair(tokens[-1], blocks[-1][views[1]])
-            outputs.append(self.head(Features(tokens, self.grid)))
+            outputs.append(self._decode(self.head(Features(tokens, self.grid))))
         return torch.cat(outputs)
 
     def _encode_blocks(self, images: Tensor) -> list[Tensor]:

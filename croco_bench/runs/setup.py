@@ -225,7 +225,14 @@ def _network(request: RunRequest, task: Task, data: TaskData, head_type: type[He
         )
     torch.manual_seed(derive(request.seed, "head"))
     head = head_type(spec_for(backbone, task.views), task.out_channels(data), head_options)
-    return Network(backbone, head, views=task.views, frozen=recipe.train.frozen, symmetric=task.symmetric)
+    return Network(
+        backbone,
+        head,
+        views=task.views,
+        frozen=recipe.train.frozen,
+        symmetric=task.symmetric,
+        decode=task.decode,
+    )
 
 
 def _paired(backbone: Backbone, request: RunRequest) -> PairBackbone:

@@ -26,7 +26,12 @@ def class_of_run(result: Result) -> ProtocolClass:
     frozen = result.settings.get("train", {}).get("frozen")
     if frozen in (None, False, "encoder"):
         return "frozen-encoder" if frozen else "finetuned"
-    by_head: dict[str, ProtocolClass] = {"linear": "frozen-linear", "dpt": "frozen-dpt", "dpt-probe": "frozen-dpt"}
+    by_head: dict[str, ProtocolClass] = {
+        "linear": "frozen-linear",
+        "dense-linear": "frozen-linear",
+        "dpt": "frozen-dpt",
+        "dpt-probe": "frozen-dpt",
+    }
     return by_head.get(result.settings.get("head", {}).get("name", ""), "frozen")
 
 

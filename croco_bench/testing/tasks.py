@@ -169,7 +169,7 @@ class TaskContract:
         head = (_DenseHead if task.dense else _GlobalHead)(
             spec_for(backbone, task.views), task.out_channels(data), None
         )
-        return Network(backbone, head, views=task.views, symmetric=task.symmetric).eval()
+        return Network(backbone, head, views=task.views, symmetric=task.symmetric, decode=task.decode).eval()
 
     def test_panels_are_pictures_of_one_size(self, data_root: Path) -> None:
         """(H, W, 3) uint8 with titles, of the headline protocol."""
