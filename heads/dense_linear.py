@@ -96,7 +96,7 @@ class DenseLinear(GridHead):
         finest = max(grids)
         maps = []
         for block, grid in zip(self.hooks or (), grids, strict=True):
-            tokens = features.tokens[block].transpose(1, 2).unflatten(2, grid)
+            tokens = features.tokens[block].transpose(1, 2).reshape(len(features.tokens[block]), -1, *grid)
             maps.append(tokens if grid == finest else _resized(tokens, finest))
         if self._with_cls:
             assert features.cls is not None, "a backbone with spec.has_cls returns the token"

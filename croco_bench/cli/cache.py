@@ -1,4 +1,4 @@
-"""The `cache` command: what downloads and kept vectors take, and their removal."""
+"""The `cache` command: what downloads and kept features take, and their removal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ Examples:
 
   croco-bench cache --clear vectors --older-than 30       kept vectors that weren't written for 30 days
 
+  croco-bench cache --clear tokens                        those of dense probes, the largest
+
   croco-bench cache --clear all
 
 The cache is $CROCO_BENCH_CACHE, or croco-bench below $XDG_CACHE_HOME (default: ~/.cache). Whatever is removed is made or
@@ -22,8 +24,10 @@ downloaded again when it is needed.
 
 def cache_command(
     kind: Annotated[
-        Literal["vectors", "archives", "downloads", "all"] | None,
-        typer.Option("--clear", help="Remove kept vectors of frozen backbones, lists of archives, downloads, or all."),
+        Literal["vectors", "tokens", "archives", "downloads", "all"] | None,
+        typer.Option(
+            "--clear", help="Remove kept vectors or tokens of frozen backbones, lists of archives, downloads, or all."
+        ),
     ] = None,
     older_than: Annotated[
         float, typer.Option(min=0, help="With --clear: only what is at least so many days old.")
@@ -40,7 +44,7 @@ def cache_command(
             typer.echo(f"{size:>12}  {entry.kind:<9}  {entry.age_days:4.0f} days  {entry.path.name}  {entry.about}")
         typer.echo(f"{sum(entry.size for entry in found) / 1e6:>9.1f} MB  in {cache_folder()}")
         return
-    removed, used = clear(("vectors", "archives", "downloads") if kind == "all" else (kind,), older_than)
+    removed, used = clear(("vectors", "tokens", "archives", "downloads") if kind == "all" else (kind,), older_than)
     for entry in used:
         typer.echo(f"in use, kept: {entry.path}", err=True)
     typer.echo(

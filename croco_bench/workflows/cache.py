@@ -1,4 +1,4 @@
-"""What the cache folder holds, and its removal: downloads, kept vectors, lists of archives."""
+"""What the cache folder holds, and its removal: downloads, kept vectors and tokens, lists of archives."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Literal, get_args
 from croco_bench.errors import RecordError
 from croco_bench.files import cache_folder, exclusive_lock
 
-Kind = Literal["vectors", "archives", "downloads"]
-# Beside kept vectors: what they are of.
+Kind = Literal["vectors", "tokens", "archives", "downloads"]
+# Beside kept features: what they are of.
 ABOUT = "begun"
 
 
@@ -22,7 +22,7 @@ class CacheEntry:
     """One folder or file of the cache.
 
     Attributes:
-        kind: kept vectors of a frozen backbone, the list of an archive's files, or a downloaded checkpoint.
+        kind: kept vectors or tokens of a frozen backbone, the list of an archive's files, or a downloaded checkpoint.
         path: of the folder or file.
         about: what it is of.
         size: in bytes.
@@ -51,16 +51,16 @@ def _paths() -> Iterator[tuple[Kind, Path]]:
     root = cache_folder()
     for path in sorted(root.iterdir()) if root.is_dir() else []:
         if path.name in get_args(Kind):
-            kind: Kind = "vectors" if path.name == "vectors" else "archives"
+            kind: Kind = path.name  # type: ignore[assignment]  # one of them
             yield from ((kind, entry) for entry in sorted(path.iterdir()) if not entry.name.startswith("."))
         elif path.is_dir() and not path.name.startswith("."):
             yield "downloads", path
 
 
 def _about(kind: Kind, path: Path) -> str:
-    if kind == "vectors":
+    if kind in ("vectors", "tokens"):
         about = path / ABOUT
-        return (about.read_text(encoding="utf-8").strip() if about.is_file() else "") or "vectors of an unnamed run"
+        return (about.read_text(encoding="utf-8").strip() if about.is_file() else "") or f"{kind} of an unnamed run"
     if kind == "archives":
         return "list of the images in an archive"
     names = [file.name for file in path.iterdir() if file.name != "lock" and file.suffix != ".version"]
