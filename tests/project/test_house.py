@@ -37,7 +37,9 @@ ALLOWED = {
     "data.posed": "data data.formats errors files seeding types",
     "data.mining": "data data.formats data.posed errors files progress seeding types",
     "data.checks": "contracts data errors types",
-    "data.datasets": "contracts data data.checks data.formats data.posed data.transforms errors files progress seeding types",
+    "data.datasets.imagenet_files": "data.formats errors files progress",
+    "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed data.transforms errors"
+    " files seeding types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.checks data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.matching errors registry",

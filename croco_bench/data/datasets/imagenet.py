@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, run_check
-from croco_bench.data.datasets.imagenet_flat import KAGGLE, SUFFIXES, images_in, read_flat
-from croco_bench.data.datasets.imagenet_tars import CLASSES, LINK, TARS, Item, Split, read_tars
+from croco_bench.data.datasets.imagenet_files.archives import CLASSES, TARS, read_tars
+from croco_bench.data.datasets.imagenet_files.flat import KAGGLE, SUFFIXES, images_in, read_flat
+from croco_bench.data.datasets.imagenet_files.items import LINK, Item, Split
+from croco_bench.data.datasets.imagenet_files.shards import find_shards, read_shards, shard_files
+from croco_bench.data.datasets.imagenet_files.tables import parquet_image
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import decode_pillow
@@ -49,50 +52,72 @@ class ImageNetReader:
         """The images' names: each is a group of its own."""
         return [item.name for item in self._items]
 
+    @property
+    def larger_files(self) -> list[Path]:
+        """The files that hold several images, sorted; empty where each image is a file."""
+        return sorted({item.file for item in self._items if not _is_image(item.file)})
+
     def fingerprint(self) -> str:
         """Hash of the names, classes and sizes of all files."""
         return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
         item = self._items[index]
-        where = item.file if not item.offset else f"{item.name} in {item.file}"
+        where = item.file if _is_image(item.file) else f"{item.name} in {item.file}"
         try:
-            with item.file.open("rb") as stream:
-                stream.seek(item.offset)
-                content = stream.read(item.size)
             # A few files are CMYK, grey, or PNG.
-            image = decode_pillow(content).convert("RGB")
-        except OSError as error:
-            raise unreadable(item.file, error) from error
+            image = decode_pillow(_content(item)).convert("RGB")
         except ValueError as error:
             raise DataError(f"{where} can't be decoded as an image ({error})", f"get it again from {LINK}") from error
         return {"image": np.asarray(image), "label": item.label, "id": item.name}
 
 
-def open_split(root: Path, split: Split) -> ImageNetReader:
-    """`{train,val}/<wnid>/*.JPEG`, or the two official archives; labels are indices in the sorted list of `train`'s classes.
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
-    Validation images may also lie in `val/` itself, with a table of their classes.
+
+def _content(item: Item) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        DataError: they can't be read.
+    """
+    if item.file.suffix == ".parquet":
+        return parquet_image(item.file, item.offset)
+    try:
+        with item.file.open("rb") as stream:
+            stream.seek(item.offset)
+            return stream.read(item.size)
+    except OSError as error:
+        raise unreadable(item.file, error) from error
+
+
+def open_split(root: Path, split: Split) -> ImageNetReader:
+    """`{train,val}/<wnid>/*.JPEG`, the two official archives, or shards (Parquet, Arrow, WebDataset).
+
+    Labels are indices in the sorted list of `train`'s classes. Validation images may also lie in `val/` itself, with a table
+    of their classes.
 
     Raises:
         DataError: neither is there, or it is incomplete.
     """
-    base = next((base for base in (root, root / KAGGLE) if (base / "train").is_dir()), None)
+    bases = [base for base in (root, root / KAGGLE) if (base / "train").is_dir()]
+    base = next((base for base in bases if _class_folders(base / "train")), None)
     if base is not None:
         return _folders(root, base, split)
     if (root / TARS["train"]).is_file():
-        classes, items = read_tars(root, split)
-        return ImageNetReader(root, split, classes, items)
+        return ImageNetReader(root, split, *read_tars(root, split))
+    if root.is_dir() and (shards := find_shards(root)):
+        return ImageNetReader(root, split, *read_shards(shards, split))
+    if bases:
+        return _folders(root, bases[0], split)
     raise DataError(f"{root} has neither train/<class>/ nor {TARS['train']}", _advice(root))
 
 
 def _advice(root: Path) -> str:
     """What to do with a folder of another kind."""
-    tables = [path for ending in ("parquet", "arrow") for path in sorted(root.rglob(f"*.{ending}"))[:1]]
-    shards = [path for path in sorted(root.rglob("*.tar"))[:1] if not is_litter(path.name)]
-    if tables or shards:
-        kind = "a table of images" if tables else "an archive of images in no official form"
-        return f"{(tables + shards)[0]} is {kind}, which isn't read: write its images into class folders, train/<class>/*.JPEG"
+    if root.is_dir() and (shard := next(shard_files(root), None)):
+        return f"files such as {shard} are read where their names or those of their folders say train and validation"
     return f"get it from {LINK}"
 
 
@@ -152,5 +177,8 @@ def _look_at(root: Path, split: Split) -> Iterator[Finding]:
         f"{split}: {len(reader)} images of {len(reader.classes)} classes",
         f"ImageNet-1K has {IMAGES[split]} of {CLASSES}; get {LINK} again",
     )
+    if files := reader.larger_files:
+        where = f"{len(files)} file{'s' if len(files) > 1 else ''} such as {files[0].name}"
+        yield Finding(True, f"{split}: read in place from {where}, classes {reader.classes[0]} to {reader.classes[-1]}")
     sides = [min(reader[i]["image"].shape[:2]) for i in spread_indices(len(reader), _IMAGES_LOOKED_AT)]
     yield Finding(True, f"{split}: shorter sides of {len(sides)} images are {min(sides)} to {max(sides)} pixels")

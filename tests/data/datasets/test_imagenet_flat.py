@@ -98,11 +98,3 @@ def test_a_table_of_other_images_is_named(sorted_root: Path, flat: Path) -> None
     (flat / "LOC_val_solution.csv").write_text(text.replace(name, "n99999999"))
     with pytest.raises(DataError, match="the class n99999999, but train/ has no folder of that name"):
         open_split(flat, "val")
-
-
-@pytest.mark.parametrize("name", ["data/train-00000-of-00294.parquet", "imagenet1k-train-0000.tar", "train.arrow"])
-def test_other_forms_are_refused_by_name(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DataError, match=r"which isn't read: write its images into class folders"):
-        open_split(tmp_path, "val")

@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from croco_bench.data.datasets.imagenet_tars import DEVKIT, LINK, Item, read_devkit
+from croco_bench.data.datasets.imagenet_files.archives import DEVKIT, read_devkit
+from croco_bench.data.datasets.imagenet_files.items import LINK, Item
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.layout import is_litter
 from croco_bench.errors import DataError

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO
 
 import scipy.io
 
-from croco_bench.data.formats.arrays import unreadable
-from croco_bench.data.formats.layout import is_litter
+from croco_bench.data.datasets.imagenet_files.items import LINK, UNLABELED, Item, Located, Split, remembered
+from croco_bench.data.datasets.imagenet_files.tar_members import files_in
 from croco_bench.errors import DataError
-from croco_bench.files import atomic, cache_folder, fingerprint
+from croco_bench.files import cache_folder
 from croco_bench.progress import log
 
-Split = Literal["train", "val"]
-LINK = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
 TARS: dict[Split, str] = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 CLASSES = 1000
-Location = tuple[str, int, int]  # name, offset, bytes
-
-
-class Item(NamedTuple):
-    """One image: name, class index, and where its bytes are: `size` bytes of `file` from `offset` on."""
-
-    name: str
-    label: int
-    file: Path
-    offset: int
-    size: int
 
 
 class _Window(io.RawIOBase):
@@ -67,11 +52,13 @@ def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
         DataError: an archive is missing, truncated or inconsistent with the others.
     """
     path = root / TARS["train"]
-    locations = _index(path, nested=True)
-    classes = sorted({name.partition("/")[0] for name, _, _ in locations})
+    images = _index(path, nested=True)
+    classes = sorted({image.name.partition("/")[0] for image in images})
     labels = {name: label for label, name in enumerate(classes)}
     if split == "train":
-        return classes, [Item(name, labels[name.partition("/")[0]], path, *rest) for name, *rest in locations]
+        return classes, [
+            Item(name, labels[name.partition("/")[0]], path, offset, size) for name, _, offset, size in images
+        ]
     names, truth = read_devkit(root / DEVKIT)
     if sorted(names) != classes:
         odd = min(set(names) ^ set(classes))
@@ -79,62 +66,51 @@ def read_tars(root: Path, split: Split) -> tuple[list[str], list[Item]]:
             f"{path} and {DEVKIT} should have the same classes, but only one has {odd}", f"get both from {LINK}"
         )
     path = root / TARS["val"]
-    locations = _index(path, nested=False)
-    if len(locations) != len(truth):
+    images = _index(path, nested=False)
+    if len(images) != len(truth):
         raise DataError(
-            f"{path} holds {len(locations)} images, but {DEVKIT} has {len(truth)} labels", f"get both from {LINK}"
+            f"{path} holds {len(images)} images, but {DEVKIT} has {len(truth)} labels", f"get both from {LINK}"
         )
     return classes, [
         Item(f"{names[number - 1]}/{name}", labels[names[number - 1]], path, offset, size)
-        for (name, offset, size), number in zip(locations, truth, strict=True)
+        for (name, _, offset, size), number in zip(images, truth, strict=True)
     ]
 
 
-def _index(path: Path, *, nested: bool) -> list[Location]:
+def _index(path: Path, *, nested: bool) -> list[Located]:
     """Where the images lie, sorted by name; from the cache if the archive is the one that was looked through."""
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise unreadable(path, error, f"get it from {LINK}") from error
-    key = fingerprint(f"{path.absolute()}:{facts.st_size}:{facts.st_mtime_ns}")
-    kept = cache_folder() / "archives" / f"{key}.json"
-    if kept.is_file():
-        with contextlib.suppress(ValueError, TypeError):  # a damaged list is replaced
-            return [(name, offset, size) for name, offset, size in json.loads(kept.read_text(encoding="utf-8"))]
-    log(f"looking through {path}, once; the list is kept in {kept.parent}")
+    return remembered(path, "nested" if nested else "flat", lambda: _look_through(path, nested=nested))
+
+
+def _look_through(path: Path, *, nested: bool) -> list[Located]:
+    log(f"looking through {path}, once; the list is kept in {cache_folder() / 'archives'}")
     try:
         with path.open("rb") as stream:
-            locations = sorted(_nested(stream) if nested else _images(stream, 0, facts.st_size, ""))
+            images = sorted(_nested(stream) if nested else _images(stream, 0, path.stat().st_size, ""))
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{path} is truncated or isn't a tar archive ({error})", f"get it again from {LINK}") from error
-    if not locations:
+    if not images:
         raise DataError(f"{path} holds no image", f"get it again from {LINK}")
-    with atomic(kept) as temporary:
-        temporary.write_text(json.dumps(locations), encoding="utf-8")
-    return locations
+    return images
 
 
-def _nested(stream: BinaryIO) -> list[Location]:
+def _nested(stream: BinaryIO) -> list[Located]:
     """The training archive: one archive per class."""
-    locations: list[Location] = []
+    images: list[Located] = []
     with tarfile.open(fileobj=stream, mode="r:") as outer:
-        for member in outer:
-            if member.isfile() and member.name.endswith(".tar") and not is_litter(Path(member.name).name):
-                locations += _images(stream, member.offset_data, member.size, Path(member.name).stem + "/")
-    return locations
+        for member in files_in(outer):
+            if member.name.endswith(".tar"):
+                images += _images(stream, member.offset_data, member.size, Path(member.name).stem + "/")
+    return images
 
 
-def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Location]:
+def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Located]:
     window = io.BufferedReader(_Window(stream, offset, size))
     with tarfile.open(fileobj=window, mode="r:") as archive:
-        images = [
-            (prefix + Path(member.name).name, offset + member.offset_data, member.size)
-            for member in archive
-            if member.isfile() and not is_litter(Path(member.name).name)
+        return [
+            Located(prefix + Path(member.name).name, UNLABELED, offset + member.offset_data, member.size)
+            for member in files_in(archive)
         ]
-    if images and max(start + length for _, start, length in images) > offset + size:
-        raise tarfile.ReadError("the last image is cut off")
-    return images
 
 
 def read_devkit(path: Path) -> tuple[list[str], list[int]]:
