@@ -13,6 +13,7 @@ import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.datasets.imagenet_files.archives import CLASSES, TARS, read_tars
+from croco_bench.data.datasets.imagenet_files.class_folders import MAPPING, same_classes, words_of
 from croco_bench.data.datasets.imagenet_files.flat import KAGGLE, SUFFIXES, images_in, read_flat
 from croco_bench.data.datasets.imagenet_files.items import LINK, Item, Split
 from croco_bench.data.datasets.imagenet_files.shards import find_shards, read_shards, shard_files
@@ -28,6 +29,8 @@ from croco_bench.types import Sample
 
 IMAGES: dict[Split, int] = {"train": 1_281_167, "val": 50_000}
 _IMAGES_LOOKED_AT = 20
+# Names of the folder of validation images.
+_VAL = ("val", "validation", "valid")
 
 
 class ImageNetReader:
@@ -123,24 +126,41 @@ def _advice(root: Path) -> str:
 
 def titles(root: Path, classes: Sequence[str]) -> list[str]:
     """Readable titles of the classes from `LOC_synset_mapping.txt`; without that file, their names."""
-    path = root / "LOC_synset_mapping.txt"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    known = {name: words.partition(",")[0].strip() for name, _, words in (line.partition(" ") for line in lines)}
+    known = {name: words.partition(",")[0].strip() for name, words in words_of(root).items()}
     return [known.get(name) or name for name in classes]
 
 
 def _folders(root: Path, base: Path, split: Split) -> ImageNetReader:
     classes = _subfolders(base / "train")
-    if split == "val" and not _class_folders(base / "val") and images_in(base / "val"):
-        return ImageNetReader(root, split, classes, read_flat(root, base / "val", classes))
-    if split == "val" and (val_classes := _subfolders(base / "val")) != classes:
+    if split == "train":
+        folders = {name: base / split / name for name in classes}
+    else:
+        val = next((base / name for name in _VAL if (base / name).is_dir()), base / "val")
+        if not _class_folders(val) and images_in(val):
+            return ImageNetReader(root, split, classes, read_flat(root, val, classes))
+        folders = _same_folders(root, base / "train", val)
+    items = [item for label, name in enumerate(classes) for item in _images(folders[name], name, label)]
+    return ImageNetReader(root, split, classes, items)
+
+
+def _same_folders(root: Path, train: Path, val: Path) -> dict[str, Path]:
+    """Class folder of `train` -> the folder of that class in `val`.
+
+    Raises:
+        DataError: they are of different classes.
+    """
+    classes, val_classes = _subfolders(train), _subfolders(val)
+    same = (
+        dict(zip(classes, classes, strict=True)) if classes == val_classes else same_classes(root, classes, val_classes)
+    )
+    if same is None:
         odd = min(set(val_classes) ^ set(classes))
         raise DataError(
-            f"{base / 'val'} and {base / 'train'} should have the same class folders, but only one has {odd}",
-            "the validation images must be sorted into class folders",
+            f"{val} and {train} should have the same class folders, but only one has {odd}",
+            f"sort the images into class folders of equal names, or put {MAPPING} (of Kaggle's archive) with their words into "
+            f"{root}",
         )
-    items = [item for label, name in enumerate(classes) for item in _images(base / split / name, name, label)]
-    return ImageNetReader(root, split, classes, items)
+    return {name: val / folder for name, folder in same.items()}
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -162,6 +162,35 @@ def test_classes_are_called_what_people_call_them(root: Path) -> None:
     assert titles(root / "train", ["n1"]) == ["n1"]
 
 
+@pytest.mark.parametrize("names", [["ball", "bed", "box"], ["ball, toy", "BED", "Box"], ["0", "1", "2"]])
+def test_class_folders_may_have_other_names_in_each_split(root: Path, names: list[str]) -> None:
+    before = [open_split(root, split).fingerprint() for split in ("train", "val")]
+    wnids = open_split(root, "train").classes
+    words = ("ball, toy", "bed", "box, case")
+    lines = [f"{wnid} {text}\n" for wnid, text in zip(wnids, words, strict=True)]
+    (root / "LOC_synset_mapping.txt").write_text("".join(lines))
+    for wnid, name in zip(wnids, names, strict=True):
+        (root / "val" / wnid).rename(root / "val" / name)
+    assert [open_split(root, split).fingerprint() for split in ("train", "val")] == before
+    (root / "val").rename(root / "validation")
+    assert open_split(root, "val").fingerprint() == before[1]
+
+
+def test_words_of_imagenet_1k_need_no_list(root: Path) -> None:
+    """Without a list in the folder the words are timm's; folders by number need all 1000."""
+    (root / "LOC_synset_mapping.txt").unlink()
+    for split, names in {
+        "train": ("n01440764", "n01443537", "n02123045"),
+        "val": ("tench", "goldfish", "tabby"),
+    }.items():
+        for folder, name in zip(sorted((root / split).iterdir()), names, strict=True):
+            folder.rename(folder.with_name(name))
+    assert open_split(root, "val").classes == ["n01440764", "n01443537", "n02123045"]
+    (root / "val/tabby").rename(root / "val/crane")  # a bird, and a machine
+    with pytest.raises(DataError, match=r"only one has crane; .* or put LOC_synset_mapping\.txt"):
+        open_split(root, "val")
+
+
 def test_the_checker_counts(root: Path) -> None:
     findings = dataset_info("imagenet").check(root)
     assert all(finding.ok for finding in findings)

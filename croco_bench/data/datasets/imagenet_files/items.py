@@ -52,7 +52,7 @@ def remembered(path: Path, form: str, look: Callable[[], Iterable[Located]]) -> 
     kept = _list_of(path, form)
     if kept.is_file():
         with contextlib.suppress(ValueError, TypeError):  # a damaged list is replaced
-            return [Located(*map(_same, row, (str, int, int, int))) for row in json.loads(kept.read_text("utf-8"))]
+            return [_checked(*row) for row in json.loads(kept.read_text(encoding="utf-8"))]
     images = list(look())
     with atomic(kept) as temporary:
         temporary.write_text(json.dumps(images), encoding="utf-8")
@@ -78,7 +78,7 @@ def _list_of(path: Path, form: str) -> Path:
     return cache_folder() / "archives" / f"{key}.json"
 
 
-def _same(value: object, kind: type) -> object:
-    if not isinstance(value, kind):
-        raise TypeError(f"{value!r} is no {kind.__name__}")
-    return value
+def _checked(name: object, label: object, offset: object, size: object) -> Located:
+    if isinstance(name, str) and isinstance(label, int) and isinstance(offset, int) and isinstance(size, int):
+        return Located(name, label, offset, size)
+    raise TypeError(f"{name!r} is located by {label!r}, {offset!r}, {size!r}")

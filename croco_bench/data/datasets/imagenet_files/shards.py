@@ -23,7 +23,7 @@ _LOOKS: Mapping[str, Callable[[Path], Iterable[Located]]] = {
     ".tar": look_at_tar,
     ".parquet": tables.look_at_parquet,
 }
-_SPLITS: Mapping[str, Split | None] = {
+_SPLITS: dict[str, Split | None] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -44,8 +44,7 @@ def find_shards(root: Path) -> Shards | None:
     """
     found: dict[tuple[str, Split], list[Path]] = {}
     for path in shard_files(root):
-        split = _split_of(path.relative_to(root))
-        if split is not None:
+        if split := _split_of(path.relative_to(root)):
             found.setdefault((path.suffix, split), []).append(path)
     kind = next((kind for kind in _LOOKS if (kind, "train") in found), None)
     if kind is None:

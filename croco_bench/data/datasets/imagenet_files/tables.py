@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -119,7 +118,7 @@ def _group(path: Path, group: int) -> Any:
     return _bytes_of(path, table.column(0).combine_chunks())
 
 
-def _pyarrow(path: Path) -> ModuleType:
+def _pyarrow(path: Path) -> Any:
     try:
         import pyarrow
     except ImportError as error:
@@ -129,7 +128,7 @@ def _pyarrow(path: Path) -> ModuleType:
     return pyarrow
 
 
-def _parquet(path: Path) -> ModuleType:
+def _parquet(path: Path) -> Any:
     _pyarrow(path)
     import pyarrow.parquet
 
@@ -146,12 +145,12 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is truncated, or no file of its ending ({reason})", "get it again") from error
 
 
-def _open(arrow: ModuleType, whole: Any) -> Any:
+def _open(arrow: Any, whole: Any) -> Any:
     """A stream of batches, as `datasets` writes, or a file of them."""
     return arrow.ipc.open_file(whole) if whole[:6].to_pybytes() == b"ARROW1" else arrow.ipc.open_stream(whole)
 
 
-def _batches(arrow: ModuleType, whole: Any) -> Iterator[Any]:
+def _batches(arrow: Any, whole: Any) -> Iterator[Any]:
     opened = _open(arrow, whole)
     if hasattr(opened, "num_record_batches"):
         yield from (opened.get_batch(index) for index in range(opened.num_record_batches))
