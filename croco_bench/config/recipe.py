@@ -22,7 +22,16 @@ from pydantic import (
 )
 
 from croco_bench.config.load import RecipeFolder, affecting_score, digest
-from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, Loop, OptimBase, Protocol, Share, Table
+from croco_bench.config.tables import (
+    NOT_IN_FINGERPRINT,
+    BaseRecipe,
+    DataChecks,
+    Loop,
+    OptimBase,
+    Protocol,
+    Share,
+    Table,
+)
 from croco_bench.registry import tasks
 
 
@@ -122,6 +131,7 @@ class Recipe(BaseRecipe):
     head: HeadChoice
     task: dict[str, Any] = Field(default_factory=dict)
     backbone: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[DataChecks, NOT_IN_FINGERPRINT] = DataChecks()
     train: Train
     optim: Optim
     decoder: FreshDecoder | None = None
@@ -149,6 +159,7 @@ def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, A
         "head": {"name": recipe.head.name, **_plain(head_options)},
         "task": _plain(task_options),
         "backbone": recipe.backbone or None,
+        "data": recipe.data if recipe.data.accepts else None,
         "train": recipe.train,
         "optim": recipe.optim,
         "decoder": recipe.decoder,

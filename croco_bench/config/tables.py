@@ -67,6 +67,19 @@ class OptimBase(Table):
     clip_grad: NonNegativeFloat = 0.0
 
 
+class DataChecks(Table):
+    """Checks of data before training. `unusual`: values that a format can't mean (depth in another unit, poses that aren't
+    rigid) end a run, or are noted in its result.
+    """
+
+    unusual: Annotated[Literal["refuse", "note"], NOT_IN_FINGERPRINT] = "refuse"
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a run goes on with unusual values."""
+        return self.unusual == "note"
+
+
 class Protocol(Table):
     """The publication that a recipe follows, and each deviation from it."""
 

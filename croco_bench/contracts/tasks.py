@@ -23,7 +23,9 @@ class Reader(Protocol):
 
     A reader can be pickled, for data-loading workers. `available` is the size of the full split before any limit;
     where the files are only a part of a release, the size of the split in the release. A reader may have `assumptions`,
-    sentences about what its files don't say (the origin of validity masks) or what it leaves out; results list them.
+    sentences about what its files don't say (the origin of validity masks) or what it leaves out; results list them. It may
+    have `usual`, a range of the median of valid values by key of a sample, such as {"depth_m": (0.8, 8.0)}: a run refuses
+    files with another median, as of another unit, unless `data.unusual=note`. One that joins readers has them in `readers`.
     """
 
     dataset: str

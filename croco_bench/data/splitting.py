@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Subset:
         self.dataset, self.split, self.miniature = reader.dataset, split, reader.miniature
         self.available = reader.available if available is None else available
         self.assumptions: Sequence[str] = getattr(reader, "assumptions", ())
+        self.usual: Mapping[str, tuple[float, float]] = getattr(reader, "usual", {})
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from croco_bench.config.load import RecipeFolder, affecting_score, digest
-from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, Loop, OptimBase, Share, Table
+from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, DataChecks, Loop, OptimBase, Share, Table
 from croco_bench.errors import UsageError, unknown
 from croco_bench.registry import objectives
 
@@ -40,7 +40,7 @@ class PretrainModel(Table):
     decoder_heads: NonNegativeInt = 0
 
 
-class PretrainData(Table):
+class PretrainData(DataChecks):
     """Training data. `pairs` and `weights` belong together: a set of weight 2 comes up twice an epoch.
 
     `holdout` pairs, of scenes that are never trained on, measure progress. `resize`, `color`, `homography` and

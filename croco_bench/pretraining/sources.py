@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.contracts import Reader
+from croco_bench.data.checks.values import require_usual
 from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader
 from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.data.pairs import SCENES, PairList, open_pairs
@@ -52,6 +53,7 @@ def open_source(data: PretrainData, objective: Objective, image_size: Size, data
     if isinstance(objective, MultimodalAutoencoder):
         return _open_modalities(data, objective, image_size, data_root)
     readers = opened = [_open(name, data, image_size, data_root) for name in data.pairs]
+    unusual = require_usual([one for one in opened if isinstance(one, PairList)], accept=data.accepts)
     held: list[Reader] = []
     if data.holdout:
         share = data.holdout // len(readers)
@@ -62,7 +64,7 @@ def open_source(data: PretrainData, objective: Objective, image_size: Size, data
     transform = PairTransform(objective, augmentation)
     held_out = None if not held else held[0] if len(held) == 1 else Mixture(held, [1.0] * len(held), seed=0)
     notes = _notes(opened, held_out, pairs=objective.views == 2)
-    return PretrainSource(train, held_out, transform.train, transform.val, notes)
+    return PretrainSource(train, held_out, transform.train, transform.val, (*notes, *unusual))
 
 
 def _notes(opened: list[Reader], held_out: Reader | None, *, pairs: bool) -> tuple[str, ...]:
@@ -111,6 +113,7 @@ def _open_modalities(
     if image_size[0] != image_size[1]:
         raise UsageError(f"multimae crops squares, but train.image_size is {image_size[0]}x{image_size[1]}")
     reader: Reader = MultimaeReader(_find(data.modalities, data_root), classes=objective.options.classes)
+    unusual = require_usual([reader], accept=data.accepts)
     backbone, side = objective.backbone, image_size[0]
     crop = JointCrop(
         side,
@@ -127,7 +130,7 @@ def _open_modalities(
     if data.holdout:
         train, held = _hold_out(train, data.holdout)
     notes = () if held else (_NOTHING_HELD_OUT,)
-    return PretrainSource(train[0], held[0] if held else None, transform.train, transform.val, notes)
+    return PretrainSource(train[0], held[0] if held else None, transform.train, transform.val, (*notes, *unusual))
 
 
 def _unit(reader: Reader) -> str:

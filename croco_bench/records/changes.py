@@ -116,7 +116,7 @@ def _declared(result: Result) -> dict[str, Any]:
 
 def _can_change_a_number(key: str) -> bool:
     table, _, name = key.partition(".")
-    return not name or name in affecting_score({table: {name: None}}, Recipe)[table]
+    return not name or name in affecting_score({table: {name: None}}, Recipe).get(table, {})
 
 
 def _covered(key: str, declared: Mapping[str, Any]) -> bool:

@@ -31,10 +31,12 @@ from croco_bench.contracts import (
     Origin,
     PairBackbone,
     PooledHead,
+    Reader,
     Task,
     TaskData,
     TrainingSplits,
 )
+from croco_bench.data.checks.values import require_usual
 from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import assumptions_of, limit
 from croco_bench.engine.evaluate import ClassicalPredictor, NetworkPredictor, Predictor
@@ -100,6 +102,7 @@ class RunSetup:
         predictor: what is scored.
         evaluations: of the test split, headline protocol first.
         settings: recipe and options as JSON values, every default filled in; of a classical method only those that it uses.
+        unusual: notes on unusual values in the data, which the settings accept.
         changed: those of `settings` that differ from the built-in recipe of the same name; None if there is no such recipe.
         fingerprint: of the settings that affect scores.
         key: equal only for runs with equal settings, data, weights and number of processes.
@@ -113,6 +116,7 @@ class RunSetup:
     predictor: Predictor
     evaluations: Sequence[Evaluation]
     settings: Mapping[str, Any]
+    unusual: tuple[str, ...]
     changed: Mapping[str, Any] | None
     fingerprint: str
     key: str
@@ -121,8 +125,8 @@ class RunSetup:
     def assumptions(self) -> tuple[str, ...]:
         """What the readers assume about their files, or leave out."""
         training = self.data.training
-        opened = [self.data.test, *([training.train, training.select] if training else []), *self.data.further.values()]
-        return assumptions_of(*opened)
+        selecting = [training.select] if training else []
+        return (*assumptions_of(*_opened(self.data), *selecting), *self.unusual)
 
     @property
     def network(self) -> Network:
@@ -145,6 +149,7 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
     settings = recipes.resolve(recipe, task_options, head_options)
     task = task_type(task_options, recipe.train.image_size)
     data = _open(request, task, data_folder(request.data_root, entry.card.dataset))
+    unusual = require_usual(_opened(data), classes=len(data.class_names) or None, accept=recipe.data.accepts)
     if request.classical_method is None:
         network = build_network(request, task, data, head_type, head_options)
         data = replace(data, notes=(*data.notes, *_prepare_weights(request, task, data, network)))
@@ -168,6 +173,7 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         predictor=predictor,
         evaluations=[predictor.adapt(evaluation) for evaluation in task.evaluations(data)],
         settings=settings,
+        unusual=unusual,
         changed=changed,
         fingerprint=fingerprint,
         key=_key(request, data, model, [fingerprint, entry.card.version], processes),
@@ -197,6 +203,11 @@ def _open(request: RunRequest, task: Task, folder: Path) -> TaskData:
     limited = partial(limit, count=request.limit, seed=request.seed)
     training = data.training and TrainingSplits(limited(data.training.train), limited(data.training.select))
     return replace(data, test=limited(data.test), training=training)
+
+
+def _opened(data: TaskData) -> list[Reader]:
+    """The readers of a task's data, without that of the selection split, which is a part of the training split."""
+    return [data.test, *([data.train] if data.training else []), *data.further.values()]
 
 
 def build_network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:

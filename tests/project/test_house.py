@@ -36,12 +36,12 @@ ALLOWED = {
     "data": "contracts data.formats errors files seeding",
     "data.posed": "data data.formats errors files seeding types",
     "data.mining": "data data.formats data.posed errors files progress seeding types",
-    "data.checks": "contracts data errors types",
+    "data.checks": "contracts data data.posed errors types",
     "data.datasets.imagenet_files": "data.formats errors files progress",
     "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed data.transforms errors"
     " files seeding types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
-    "data.mixtures": "contracts data data.checks data.datasets.matching errors files seeding",
+    "data.mixtures": "contracts data data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.matching errors registry",
     "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",
@@ -59,10 +59,10 @@ ALLOWED = {
     "tables": "backbones errors metrics records registry tables.comparison tables.text",
     "report": "engine errors files metrics records tables tables.comparison",
     "probing": "config contracts data engine errors files metrics progress seeding types",
-    "runs": "backbones backbones.networks config contracts data engine errors files metrics probing progress"
+    "runs": "backbones backbones.networks config contracts data data.checks engine errors files metrics probing progress"
     " records registry seeding types",
-    "pretraining": "backbones backbones.formats backbones.networks config contracts data data.datasets data.mixtures data.rooms"
-    " data.transforms engine errors files progress registry seeding types",
+    "pretraining": "backbones backbones.formats backbones.networks config contracts data data.checks data.datasets"
+    " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data.catalogue data.datasets data.miniatures data.posed"
     " data.rooms engine errors files progress records registry report runs tables types",

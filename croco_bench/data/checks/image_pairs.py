@@ -13,7 +13,6 @@ import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, optional, run_check
 from croco_bench.data.splitting import spread_indices
-from croco_bench.errors import DataError
 from croco_bench.types import Array, Sample
 
 if TYPE_CHECKING:
@@ -125,28 +124,6 @@ def _difference(sample: Sample, motion: Array) -> float:
     """Difference along the motion; infinite where it leads out of the image everywhere."""
     along, unmoved = differences(sample, motion)
     return along if along or unmoved else float("inf")
-
-
-def require_fitting(reader: Reader) -> None:
-    """Looks at a few training pairs: is their truth known anywhere, and does it fit the images as it is read?
-
-    Raises:
-        DataError: it isn't, or it doesn't, and fits if it is read in another way.
-    """
-    samples = [reader[i] for i in spread_indices(len(reader), _PAIRS_LOOKED_AT)]
-    samples = [sample for sample in samples if "valid" in sample]
-    advice = f"croco-bench data check {reader.dataset} says more"
-    if samples and not any(sample["valid"].any() for sample in samples):
-        raise DataError(
-            f"{reader.dataset}: none of the pairs {_ids(samples)} has a known value, so none can be learned", advice
-        )
-    other = better_reading(samples) if samples else None
-    if other:
-        raise DataError(f"{reader.dataset}: the truth of the pairs {_ids(samples)} fits the images {other}", advice)
-
-
-def _ids(samples: Sequence[Sample]) -> str:
-    return ", ".join(str(sample["id"]) for sample in samples)
 
 
 def _look_at_masks(part: Part, samples: Sequence[Sample]) -> Iterator[Finding]:

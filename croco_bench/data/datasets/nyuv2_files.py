@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class FilesReader:
     split: str
     groups: Sequence[str]
     assumptions: tuple[str, ...] = ()
+    # The official images have 2.5 m.
+    usual: ClassVar = {"depth_m": (0.8, 8.0)}
 
     def __init__(self, root: Path, split: Split, ids: Sequence[str], groups: Sequence[str]) -> None:
         if not ids:

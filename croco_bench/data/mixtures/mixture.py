@@ -21,10 +21,13 @@ class Mixture:
     """A reader over several readers. One pass shows each item of a reader as often as the reader's weight.
 
     A fractional weight repeats a fixed random subset once more: 1.5 shows all items once and half of them twice.
+
+    Attributes:
+        readers: what is mixed.
     """
 
     def __init__(self, readers: Sequence[Reader], weights: Sequence[float], seed: int, *, split: str = "train") -> None:
-        self._readers, self.split = list(readers), split
+        self.readers, self.split = list(readers), split
         self.dataset = "+".join(
             reader.dataset if weight == 1 else f"{weight:g}*{reader.dataset}"
             for reader, weight in zip(readers, weights, strict=True)
@@ -42,7 +45,7 @@ class Mixture:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         i, item = self._locate(index)
-        return self._readers[i][item]
+        return self.readers[i][item]
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Index of the reader, and of the item within it."""
@@ -54,13 +57,13 @@ class Mixture:
     @property
     def groups(self) -> Sequence[str]:
         """For every item: index of its reader, and its group there."""
-        groups = [reader.groups for reader in self._readers]
+        groups = [reader.groups for reader in self.readers]
         located = (self._locate(index) for index in range(len(self)))
         return [f"{i}/{groups[i][item]}" for i, item in located]
 
     def fingerprint(self) -> str:
         """Hash of all readers' fingerprints and the weights."""
-        return fingerprint(",".join([*(reader.fingerprint() for reader in self._readers), *map(str, self._ends)]))
+        return fingerprint(",".join([*(reader.fingerprint() for reader in self.readers), *map(str, self._ends)]))
 
 
 def check_weights(weights: Mapping[str, float], known: Iterable[str], what: str, example: str) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from croco_bench.contracts import Reader
-from croco_bench.data.checks.image_pairs import require_fitting
 from croco_bench.data.datasets.matching import booster, crestereo, eth3d, kitti, middlebury, sceneflow, spring
 from croco_bench.data.mixtures import mixture
 from croco_bench.data.mixtures.mixture import HELD_OUT, Mixture, folder_for
@@ -158,7 +157,7 @@ def open_mixture(
     dataset has such scenes, a few scenes of the first dataset are held out instead.
 
     Raises:
-        DataError: a dataset is missing, has no scene left to train on, or truth that doesn't fit its images.
+        DataError: a dataset is missing, or has no scene left to train on.
     """
     known, reported = training_sets(resolution), _reported_locations(data_root, report, resolution)
     readers: dict[str, Reader] = {}
@@ -166,7 +165,6 @@ def open_mixture(
     for name in weights:
         folder = folder_for(data_root, known[name].folder, name, weights)
         readers[name], part = _split(known[name], folder, reported, name, weights)
-        require_fitting(readers[name])
         selection += [part] if part else []
     if not selection:
         first = next(iter(readers))

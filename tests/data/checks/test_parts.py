@@ -9,7 +9,8 @@ import typer.testing
 
 from croco_bench.cli.main import app
 from croco_bench.data.catalogue import dataset_info
-from croco_bench.data.checks.image_pairs import better_reading, require_fitting
+from croco_bench.data.checks.image_pairs import better_reading
+from croco_bench.data.checks.values import require_usual
 from croco_bench.data.datasets.matching import crestereo, kitti, sintel
 from croco_bench.data.formats.disparity import read_pfm_disparity, write_kitti_disparity
 from croco_bench.data.formats.flow import read_flo, write_flo, write_pfm
@@ -81,11 +82,11 @@ def test_training_on_exchanged_flow_stops_before_it_begins(tiny_data: Path, tmp_
     root = Path(shutil.copytree(tiny_data, tmp_path / "data", ignore=shutil.ignore_patterns("[0-9]*", "[a-eg-z]*")))
     scenes = sintel.scenes_of(tiny_data / "sintel", "train")
     shutil.copytree(tiny_data / "sintel", root / "sintel")
-    open_mixture(root, {"sintel": 1.0}, sintel_scenes=scenes, seed=0)
+    require_usual([open_mixture(root, {"sintel": 1.0}, sintel_scenes=scenes, seed=0)[0]])
     for path in (root / "sintel/training/flow").rglob("*.flo"):
         write_flo(path, -read_flo(path)[0])
     with pytest.raises(DataError, match=r"sintel: the truth of the pairs .* fits the images with the other sign"):
-        open_mixture(root, {"sintel": 1.0}, sintel_scenes=scenes, seed=0)
+        require_usual([open_mixture(root, {"sintel": 1.0}, sintel_scenes=scenes, seed=0)[0]])
 
 
 def test_disparities_of_the_other_sign_are_named(tmp_path: Path) -> None:
@@ -105,10 +106,10 @@ def test_disparities_of_the_other_sign_are_named(tmp_path: Path) -> None:
 
 def test_truth_that_is_known_nowhere_is_named(tiny_data: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(tiny_data / "crestereo", tmp_path / "crestereo"))
-    require_fitting(crestereo.open_split(root))
+    require_usual([crestereo.open_split(root)])
     for path in root.rglob("*.disp.png"):
         write_image(path, np.zeros(crestereo.open_split(root)[0]["image1"].shape[:2], np.uint16))
     with pytest.raises(DataError, match=r"crestereo: none of the pairs .* has a known value"):
-        require_fitting(crestereo.open_split(root))
+        require_usual([crestereo.open_split(root)])
     wrong = [finding for finding in dataset_info("crestereo").check(root) if not finding.ok]
     assert [finding.advice.rpartition(": ")[2] for finding in wrong] == ["no pixel of these pairs has a known value"]

@@ -99,6 +99,11 @@ class BothPasses:
             self.available = max(len(clean), pairs_in_release(split, wanted))
         self.split = f"{split} ({', '.join(scenes)})" if scenes else split
 
+    @property
+    def readers(self) -> tuple[MatchingReader, ...]:
+        """One of each pass."""
+        return tuple(self._readers.values())
+
     def __len__(self) -> int:
         return len(self._readers[PASSES[0]])
 
