@@ -22,12 +22,12 @@ DataRoot = Annotated[
 
 @data_app.command("list")
 def data_list() -> None:
-    """Show layout, size, licence and link of every dataset."""
+    """Show layout, size, license and link of every dataset."""
     from croco_bench.data.catalogue import CATALOGUE
 
     for info in CATALOGUE.values():
         typer.echo(f"{info.name}: {info.title}")
-        typer.echo(f"  size     {info.size}\n  licence  {info.license}\n  get it   {info.link}")
+        typer.echo(f"  size     {info.size}\n  license  {info.license}\n  get it   {info.link}")
         if info.addresses():
             typer.echo(f"  or       croco-bench data get {info.name}")
         typer.echo("\n".join(f"  | {line}" for line in info.layout.strip("\n").splitlines()) + "\n")

@@ -33,7 +33,7 @@ def models(
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare downloaded files with their checksums.")] = False,
 ) -> None:
-    """List the checkpoints that are known by name: family, training data, licence, where they come from."""
+    """List the checkpoints that are known by name: family, training data, license, where they come from."""
     if ckpt is not None:
         from croco_bench.workflows.try_backbone import try_backbone
 

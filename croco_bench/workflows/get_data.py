@@ -44,7 +44,7 @@ def get_dataset(info: DatasetInfo, root: Path, *, allow_http: bool = False, keep
         raise UsageError(f"{plain[0]} isn't encrypted", "--allow-http fetches it all the same")
     work = root / _WORK
     missing = [url for url in addresses if not _mark(work, url).is_file()]
-    log(f"{info.title}\nlicence: {info.license}")
+    log(f"{info.title}\nlicense: {info.license}")
     try:
         work.mkdir(parents=True, exist_ok=True)
         _require_space(root, missing)

@@ -57,7 +57,7 @@ def facts_of(backbone: Backbone) -> list[tuple[str, str]]:
         ("family", backbone.family),
         ("weights", f"{origin.source} (format: {origin.format})"),
         ("SHA-256", origin.sha256 or "none: there is no file"),
-        ("licence", origin.license or "unknown: neither the file nor the list of models says it"),
+        ("license", origin.license or "unknown: neither the file nor the list of models says it"),
         ("saw", "unknown data" if saw is None else ", ".join(saw) or "no data"),
         ("parameters", f"{sum(one.numel() for one in backbone.parameters()):,}"),
         ("image", f"{backbone.image_size[0]}x{backbone.image_size[1]} px, patches of {backbone.patch_size} px"),
