@@ -114,22 +114,6 @@ def nearest(given: str, names: Sequence[str], count: int = 3) -> list[str]:
     return list(dict.fromkeys([*holding, *alike]))[:count]
 
 
-def hub_reason(error: BaseException) -> str:
-    """Why the Hugging Face hub gave no file, in a few words; its own messages are paragraphs."""
-    from huggingface_hub import errors
-
-    link: BaseException | None = error
-    while link:
-        if isinstance(link, errors.LocalEntryNotFoundError | ConnectionError) or "Connect" in type(link).__name__:
-            return "it isn't on this machine, and the Hugging Face hub can't be reached; connect once, or give a file"
-        if isinstance(link, errors.RepositoryNotFoundError):
-            return "the Hugging Face hub has no such repository, or it is private (log in with huggingface-cli)"
-        if isinstance(link, errors.EntryNotFoundError | errors.RevisionNotFoundError):
-            return "the repository has no such file or revision"
-        link = link.__cause__ or link.__context__
-    return str(error).partition("\n")[0][:200] or type(error).__name__
-
-
 _FLAGS = ("fresh", "eval-only", "frozen")
 _VALUES = ("name", "results", "data-root", "recipe", "limit", "seed", "device", "ckpt")
 _SET = r"--set (?:'[^']+'|[^\s;)]*[^\s;),.])"

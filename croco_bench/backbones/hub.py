@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from croco_bench.backbones.neighbors import FILES
+from croco_bench.backbones.networks.hub_errors import hub_errors
 from croco_bench.backbones.parts import USUAL, looks_like_weights, names_in
-from croco_bench.errors import CheckpointError, hub_reason
+from croco_bench.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def fetch(name: HubName) -> Path:
     Raises:
         CheckpointError: the hub can't be reached, or has no such file.
     """
-    try:
+    where = f"hf://{name.repo}" + (f"/{name.file}" if name.file else "")
+    with hub_errors(f"{where} can't be fetched"):
         file = name.file or _usual(name)
         path = _download(name, file)
         parts = names_in(path) if file.endswith(".index.json") else []
@@ -52,9 +54,6 @@ def fetch(name: HubName) -> Path:
             with suppress(OSError, ValueError, RuntimeError):  # no such file
                 _download(name, _beside(file, described))
         return path
-    except (OSError, ValueError, RuntimeError) as error:
-        where = f"hf://{name.repo}" + (f"/{name.file}" if name.file else "")
-        raise CheckpointError(f"{where} can't be fetched: {hub_reason(error)}") from error
 
 
 def _download(name: HubName, file: str) -> Path:
@@ -71,7 +70,7 @@ def _usual(name: HubName) -> str:
         files = HfApi().list_repo_files(name.repo, revision=name.revision)
     except errors.RepositoryNotFoundError:
         raise
-    except (OSError, RuntimeError, ValueError):
+    except Exception:  # no connection: what is raised depends on the client's HTTP library
         cached = [
             file for file in USUAL if isinstance(try_to_load_from_cache(name.repo, file, revision=name.revision), str)
         ]

@@ -17,7 +17,7 @@ from croco_bench.data.rooms.endless import EndlessRooms
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.engine import devices
 from croco_bench.engine.figures import draw_sheet
-from croco_bench.errors import CheckpointError, DataError, FitError
+from croco_bench.errors import CheckpointError, DataError, FitError, UsageError
 from croco_bench.pretraining.checkpoint import PretrainingFile, read_pretraining
 from croco_bench.pretraining.completion import CrossViewCompletion, CrossViewOptions
 from croco_bench.pretraining.objective import Tensors
@@ -75,14 +75,16 @@ def complete(
     for path in (*images, *([wrong] if wrong else [])):
         if not path.is_file():
             raise DataError(f"there is no image {path}", "check the path")
+    if not 0 < mask_ratio < 1:
+        raise UsageError(f"a mask ratio of {mask_ratio:g} hides all patches or none", "give one between 0 and 1")
+    place = devices.start(device, "fp32", seed).device
     pair = FilePair(images)
     views = [pair.image(number) for number in (1, 2)]
+    other = None if wrong is None else FilePair((wrong, wrong)).image(1)
     file = read_pretraining(ckpt)
     size = image_size or file.image_size or _USUAL_SIZE
-    objective = _objective(ckpt, file, size, mask_ratio).to(devices.start(device, "fp32", seed).device).eval()
-    other = (
-        EndlessRooms(max(size), seed=seed)[0]["pair"].image(1) if wrong is None else FilePair((wrong, wrong)).image(1)
-    )
+    objective = _objective(ckpt, file, size, mask_ratio).to(place).eval()
+    other = EndlessRooms(max(size), seed=seed)[0]["pair"].image(1) if other is None else other
     first, second, third = (_tensor(view, objective) for view in (*views, other))
     rows, found = [], list[Completion]()
     for number, (view, reference) in enumerate(((first, second), (second, first))):

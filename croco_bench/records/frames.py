@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def load_results(folder: str | Path) -> pandas.DataFrame:
         folder: of results, or one result file.
 
     Raises:
-        RecordError: the folder is missing, or a file in it can't be read.
+        RecordError: the folder is missing, or no file in it can be read; a warning names one among others that can't.
     """
     import pandas
 
@@ -64,7 +65,7 @@ def load_rows(
 
     Raises:
         UsageError: a name or glob stands for nothing; the message has the nearest names.
-        RecordError: the folder is missing, or a file in it can't be read.
+        RecordError: the folder is missing, or no file in it can be read; a warning names one among others that can't.
     """
     import pandas
 
@@ -88,8 +89,10 @@ def _read(folder: str | Path) -> list[ResultFile]:
         full = path.resolve()
         return [ResultFile(ResultPaths.of(full), read(full))]
     found, complaints = read_all([path])
-    if complaints:
+    if complaints and not found:
         raise RecordError(complaints[0])
+    for complaint in complaints:
+        warnings.warn(f"left out: {complaint}", stacklevel=3)
     return found
 
 

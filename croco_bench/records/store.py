@@ -254,6 +254,11 @@ def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[R
     found: list[ResultFile] = []
     complaints: list[str] = []
     for folder in folders:
+        if folder.is_file():
+            raise RecordError(
+                f"{folder} is a file, not a folder of results",
+                f"croco-bench show {folder} prints one result; --results takes the folder that holds RECIPE/TASK/MODEL/seedN.json",
+            )
         if not folder.is_dir():
             raise RecordError(
                 f"there is no results folder {folder}", "name one with --results, or make results with croco-bench run"

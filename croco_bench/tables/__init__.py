@@ -98,7 +98,7 @@ def make_published(
     """
     listed = sources(published_folders)
     absent = require_chosen(selection, (), listed)
-    if like:
+    if like is not None:
         grids = published_grids.as_printed(listed, like, selection)
     else:
         grids = published_grids.by_task(published_grids.chosen_sources(listed, selection))

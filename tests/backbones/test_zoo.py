@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -18,8 +19,9 @@ from croco_bench.backbones.download import download
 from croco_bench.backbones.export import write_official
 from croco_bench.backbones.locate import locate, parse_source
 from croco_bench.backbones.networks.architecture import ARCHITECTURES
+from croco_bench.backbones.networks.hub_errors import hub_errors, hub_reason
 from croco_bench.backbones.networks.vit import ViT
-from croco_bench.errors import CheckpointError, hub_reason
+from croco_bench.errors import CheckpointError
 from croco_bench.files import cache_folder
 
 
@@ -304,3 +306,15 @@ def test_timm_networks_that_cannot_serve(ckpt: str) -> None:
     with pytest.raises(Exception, match=r"timm|empty") as caught:
         load_backbone(ckpt)
     assert type(caught.value).__module__ == "croco_bench.errors"
+
+
+def test_warnings_of_the_hub_become_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    hub = logging.getLogger("huggingface_hub.utils._http")
+    before = logging.getLogger("huggingface_hub").handlers[:]
+    with pytest.raises(CheckpointError, match=r"^x can't be fetched: 'no luck'$"), hub_errors("x can't be fetched"):
+        for number in (1, 2):
+            hub.warning("Retrying in 1s [Retry %d/5].", number)
+        raise KeyError("no luck")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "trying again" in said
+    assert logging.getLogger("huggingface_hub").handlers == before

@@ -37,6 +37,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
         (2, "no head is called", [*RUN, "--ckpt", "random:mini-croco", "--set", "head=dtp"]),
         (1, "there is no file", [*RUN, "--ckpt", "nothere.pth"]),
         (1, "no results folder", ["table", "--results", "nowhere"]),
+        (2, "no source of published numbers is called ''", ["table", "--like", ""]),
         (2, "did you mean nyuv2", ["data", "check", "nyuv3"]),
         (2, "did you mean nyuv2", ["data", "make-mini", "x", "--only", "nyuv3"]),
         (2, "expected a whole number", ["data", "make-mini", "x", "--set", "nyuv2.train=many"]),

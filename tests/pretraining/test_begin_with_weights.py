@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from croco_bench import load_backbone
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.cli.main import app
 from croco_bench.data.formats.images import read_rgb
-from croco_bench.errors import CheckpointError, DataError, FitError
+from croco_bench.errors import CheckpointError, DataError, FitError, UsageError
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.checkpoint import read_pretraining
@@ -78,6 +79,21 @@ def test_what_a_file_cant_do_is_one_sentence(
     with pytest.raises(error, match=words) as caught:
         complete(photos, ckpt, tmp_path / "x.png", image_size=(64, 64), device="cpu")
     assert "\n" not in str(caught.value) and not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"mask_ratio": 1.5}, "mask ratio of 1.5"),
+        ({"mask_ratio": float("nan")}, "mask ratio"),
+        ({"device": "gpu"}, "gpu"),
+    ],
+)
+def test_settings_are_looked_at_before_the_checkpoint(
+    given: dict[str, Any], words: str, photos: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        complete(photos, "nowhere.pth", tmp_path / "x.png", **given)
 
 
 def test_the_command_says_where_the_picture_is(made: Path, photos: tuple[Path, Path], tmp_path: Path) -> None:

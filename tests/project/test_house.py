@@ -27,7 +27,7 @@ ALLOWED = {
     "registry": "errors metrics progress",
     "config": "errors files registry",
     "heads": "contracts errors registry",
-    "backbones.networks": "contracts errors types",
+    "backbones.networks": "contracts errors progress types",
     "backbones.formats": "backbones.networks errors",
     "backbones": "backbones.formats backbones.networks contracts errors files progress registry seeding types",
     "data.formats": "errors types",

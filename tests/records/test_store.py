@@ -57,6 +57,10 @@ def test_broken_files_are_one_sentence(tmp_path: Path, result_of: Any, text: str
     assert "\n" not in str(caught.value)
     found, complaints = read_all([tmp_path])
     assert len(found) == len(complaints) == 1
+    with pytest.warns(UserWarning, match="left out: .*seed1") as warned:
+        assert set(load_results(tmp_path)["seed"]) == {0}
+    assert Path(warned[0].filename) == Path(__file__)
+    slot.json.unlink()
     with pytest.raises(RecordError):
         load_results(tmp_path)
 
@@ -185,3 +189,6 @@ def test_the_frame_has_a_row_per_metric(tmp_path: Path, result_of: Any) -> None:
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no results folder"):
         read_all([tmp_path / "gone"])
+    (tmp_path / "seed0.json").touch()
+    with pytest.raises(RecordError, match="is a file, not a folder of results; croco-bench show"):
+        read_all([tmp_path / "seed0.json"])

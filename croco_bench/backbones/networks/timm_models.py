@@ -18,7 +18,8 @@ from timm.layers import resample_abs_pos_embed_nhwc
 from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import TimmNetwork
-from croco_bench.errors import CheckpointError, FitError, hub_reason
+from croco_bench.backbones.networks.hub_errors import hub_errors
+from croco_bench.errors import CheckpointError, FitError
 from croco_bench.types import Size
 
 # A multiple of all patch sizes in use: 8, 12, 14, 16, 28, 32.
@@ -57,14 +58,13 @@ def make(network: TimmNetwork, image_size: Size | None, *, pretrained: bool) -> 
         arguments["norm_layer"] = partial(nn.LayerNorm, eps=eps)
     without_norm = arguments.pop("without_norm", False)
     try:
-        with warnings.catch_warnings(action="ignore"):  # older names, which timm maps to the present ones
+        # Warnings are of older names, which timm maps to the present ones.
+        with warnings.catch_warnings(action="ignore"), hub_errors(f"timm:{network.name} can't be loaded"):
             model = _create(network.name, arguments, pretrained=pretrained)
     except TypeError as error:
         raise FitError(
             f"timm:{network.name} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
         ) from error
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        raise CheckpointError(f"timm:{network.name} can't be loaded: {hub_reason(error)}") from error
     if without_norm:
         model.norm = model.fc_norm = nn.Identity()
     return model

@@ -92,9 +92,13 @@ def compare(
         UsageError: a name is unknown.
         RecordError: nothing can be compared, or a task that was asked for can't; the sentence says why.
     """
-    names = list(dict.fromkeys(names))
+    given, names = len(names), list(dict.fromkeys(names))
+    if given > 1 == len(names):
+        raise UsageError(f"{names[0]} can't be compared with itself", "name two backbones")
     if len(names) < 2:
-        raise UsageError(f"{' '.join(names) or 'nothing'} can't be compared with itself", "name two backbones")
+        raise UsageError(
+            f"a comparison needs two backbones, but {names[0] if names else 'none'} is named", "name another"
+        )
     found, complaints = read_all(results, recipe)
     if not found:
         reasons = complaints or reasons_for_nothing(results, recipe) or ["croco-bench run makes some"]

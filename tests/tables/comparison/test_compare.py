@@ -231,6 +231,7 @@ def test_tasks_that_one_backbone_lacks_are_told(tmp_path: Path, put: Put) -> Non
     [
         (UsageError, "no backbone is called 'aa'; did you mean a", {"names": ["aa", "b"]}),
         (UsageError, "can't be compared with itself", {"names": ["a", "a"]}),
+        (UsageError, "a comparison needs two backbones, but a is named", {"names": ["a"]}),
         (UsageError, "did you mean nyuv2-depth", {"tasks": ["nyuv2-dept"]}),
         (UsageError, "did you mean delta1", {"metrics": ["delta11"]}),
         (RecordError, "there are no results of recipe mini; all results in ", {"recipe": "mini"}),
