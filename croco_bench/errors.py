@@ -67,18 +67,23 @@ class SizeError(FitError):
         self.size, self.multiple, self.of_patches = size, multiple, of_patches
         self._round = math.ceil if up else round
         self._lead = f"the {'next' if up else 'nearest'} that fits is"
-        super().__init__(what, f"{self._lead} {'x'.join(map(str, self._fitting(1)))}")
+        super().__init__(what, f"{self._lead} {'x'.join(map(str, self.fitting()))}")
 
     def for_setting(self, factor: int = 1) -> FitError:
         """The same for users of commands: the advice is a setting, of sides that are multiples of `factor * multiple`."""
-        height, width = self._fitting(factor)
-        value = str(height) if height == width else f"[{height},{width}]"
-        return FitError(self.what, f"{self._lead} --set train.image_size={value}")
+        return FitError(self.what, f"{self._lead} --set train.image_size={size_text(self.fitting(factor))}")
 
-    def _fitting(self, factor: int) -> tuple[int, int]:
+    def fitting(self, factor: int = 1) -> tuple[int, int]:
+        """The size that the advice names, of sides that are multiples of `factor * multiple`."""
         step = factor * self.multiple
         height, width = (max(self._round(side / step), 1) * step for side in self.size)
         return height, width
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """A size (H, W) as a setting gives it: one number for a square."""
+    height, width = size
+    return str(height) if height == width else f"[{height},{width}]"
 
 
 class DivergedError(BenchError):

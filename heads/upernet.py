@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import Features, FeatureSpec, Head
-from croco_bench.errors import FitError
+from croco_bench.errors import FitError, SizeError
 from croco_bench.heads.levels import check_levels, coarsest_levels
 
 
@@ -161,11 +161,13 @@ class UPerNet(Head):
         if spec.is_pyramid:
             check_levels(spec, self.hooks)
         elif min(spec.grid) < 2:
-            fits = "x".join(str(max(side, 2 * spec.patch_size)) for side in spec.image_size)
-            raise FitError(
+            height, width = (max(side, 2 * spec.patch_size) for side in spec.image_size)
+            raise SizeError(
                 f"the UPerNet head needs at least two patches of {spec.patch_size} along each side, but "
                 f"train.image_size is {'x'.join(map(str, spec.image_size))}",
-                f"the next that fits is {fits}",
+                (height, width),
+                spec.patch_size,
+                up=True,
             )
 
     def resolved(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, Table
+from croco_bench.config.tables import AUTO, NOT_IN_FINGERPRINT, BaseRecipe, Table
 from croco_bench.errors import UsageError, unknown
 from croco_bench.files import fingerprint
 
@@ -115,6 +115,10 @@ class Draft(Generic[R]):
             table = tables[first] = {"name": table}
         if not isinstance(table, dict):
             raise UsageError(f"{key} can't be set: {first} has no keys of its own", f"write --set {first}=VALUE")
+        if key == "train.image_size":
+            table["nearest_size"] = value == AUTO
+            if value == AUTO and second in table:  # the size that is given stays the one to be near to
+                return
         table[second] = value
         table.pop(_OTHER_LENGTH.get(key, ""), None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -27,6 +28,11 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
+# `train.image_size` as the nearest that fits; from where it starts in a recipe that says no other size.
+AUTO: Final = "auto"
+_USUAL_SIZE = 224
+
+
 def _as_size(value: object) -> object:
     return (value, value) if isinstance(value, int) else value
 
@@ -34,10 +40,12 @@ def _as_size(value: object) -> object:
 class Loop(Table):
     """Length of a training, and how it runs. Exactly one of `epochs` and `steps` is given.
 
-    `batch_size` is global: over processes and accumulation.
+    `batch_size` is global: over processes and accumulation. `image_size` may be given as "auto": the recipe's size, or the
+    nearest that fits the network and its head (`nearest_size`).
     """
 
     image_size: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
+    nearest_size: Annotated[bool, Field(exclude=True), NOT_IN_FINGERPRINT] = False
     batch_size: PositiveInt
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
@@ -46,6 +54,17 @@ class Loop(Table):
     workers: Annotated[NonNegativeInt, NOT_IN_FINGERPRINT] = 4
     save_seconds: Annotated[NonNegativeFloat, NOT_IN_FINGERPRINT] = 120.0
     tracker: Annotated[Literal["none", "tensorboard"], NOT_IN_FINGERPRINT] = "none"
+
+    def at_size(self, size: tuple[int, int]) -> Self:
+        """The same with images of this size."""
+        return self.model_copy(update={"image_size": size, "nearest_size": False})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto(cls, value: object) -> object:
+        if isinstance(value, Mapping) and value.get("image_size") == AUTO:
+            return {**value, "image_size": _USUAL_SIZE, "nearest_size": True}
+        return value
 
     @model_validator(mode="after")
     def _one_length(self) -> Loop:

@@ -41,6 +41,18 @@ def _type_of(objective: str) -> type[Objective]:
     return _OBJECTIVES[objective] if objective in _OBJECTIVES else registry.objectives()[objective].load()
 
 
+def at_fitting_size(recipe: PretrainRecipe) -> PretrainRecipe:
+    """The recipe, with `train.image_size=auto` at the nearest size that its patches fit."""
+    if not recipe.train.nearest_size:
+        return recipe
+    size = recipe.train.image_size
+    try:
+        grid_of(size, recipe.model.patch_size)
+    except SizeError as error:
+        size = error.fitting()
+    return recipe.model_copy(update={"train": recipe.train.at_size(size)})
+
+
 def build(recipe: PretrainRecipe, seed: int) -> Objective:
     """An objective with random weights, which are a function of `seed`.
 

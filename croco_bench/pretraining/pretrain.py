@@ -17,9 +17,10 @@ from accelerate import Accelerator
 from croco_bench import __version__
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
+from croco_bench.errors import size_text
 from croco_bench.files import fingerprint
 from croco_bench.pretraining import recipe as recipes
-from croco_bench.pretraining.build import build
+from croco_bench.pretraining.build import at_fitting_size, build
 from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import PretrainRecipe
 from croco_bench.pretraining.sources import PretrainSource, open_source
@@ -67,7 +68,11 @@ def pretrain(
     pairs, changes, folder = list(pairs), list(changes), Path(out)
     loaded = recipes.load(recipe, changes, pairs=pairs, objective=objective, decoder=decoder)
     accelerator = devices.start(device, loaded.train.precision, seed)
-    main = accelerator.is_main_process
+    main, wanted = accelerator.is_main_process, loaded.train.image_size
+    loaded = at_fitting_size(loaded)
+    if main and loaded.train.image_size != wanted:
+        chosen, given = size_text(loaded.train.image_size), size_text(wanted)
+        log(f"train.image_size=auto: {chosen}, the nearest to {given} that fits")
     with devices.explain_errors(loaded.train), _tf32():
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator, init)
         facts["command"] = _command(recipe, pairs, objective, decoder, init, changes, seed)

@@ -257,7 +257,8 @@ def read_all(folders: Iterable[Path], recipe: str | None = None) -> tuple[list[R
         if folder.is_file():
             raise RecordError(
                 f"{folder} is a file, not a folder of results",
-                f"croco-bench show {folder} prints one result; --results takes the folder that holds RECIPE/TASK/MODEL/seedN.json",
+                f"croco-bench show {folder} prints one result; --results takes the folder that holds "
+                "RECIPE/TASK/MODEL/seedN.json",
             )
         if not folder.is_dir():
             raise RecordError(

@@ -21,7 +21,7 @@ from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
 from croco_bench.engine.train import FineTuneJob, Trainer, TrainResult
-from croco_bench.errors import RecordError
+from croco_bench.errors import RecordError, size_text
 from croco_bench.files import atomic, cache_folder
 from croco_bench.probing.feature_cache import FeatureCache
 from croco_bench.probing.linear_probe import probe
@@ -105,6 +105,12 @@ def execute(request: RunRequest) -> Result | None:
     main = accelerator.is_main_process
     with devices.explain_errors(recipe.train):
         setup = set_up(request, accelerator.num_processes)
+        if main and recipe.train.nearest_size:
+            chosen, wanted = (size_text(one.train.image_size) for one in (setup.request.recipe, recipe))
+            log(
+                f"train.image_size=auto: {chosen}"
+                + (f", the nearest to {wanted} that fits" if chosen != wanted else "")
+            )
         devices.keep_freed_memory(accelerator.device)
         paths = ResultPaths(request.results, recipe.name, request.task, setup.model.name, request.seed)
         if request.name is None:

@@ -21,8 +21,9 @@ from croco_bench.backbones.networks.paired import with_decoder, without_decoder
 from croco_bench.backbones.save import read_finetuned
 from croco_bench.backbones.weights import fill
 from croco_bench.config import recipe as recipes
-from croco_bench.config.load import options_of
+from croco_bench.config.load import options_of, parse_set
 from croco_bench.config.recipe import FreshDecoder, Recipe
+from croco_bench.config.tables import AUTO
 from croco_bench.contracts import (
     Backbone,
     ClassicalMethod,
@@ -41,10 +42,15 @@ from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import assumptions_of, limit
 from croco_bench.engine.evaluate import ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.engine.network import Network, spec_for
-from croco_bench.errors import CheckpointError, FitError, SizeError, UsageError, unknown
+from croco_bench.errors import CheckpointError, FitError, SizeError, UsageError, size_text, unknown
 from croco_bench.registry import TaskCard
 from croco_bench.runs.builtin import changed_settings
 from croco_bench.seeding import derive
+from croco_bench.types import Size
+
+# Patches and head may each ask for another size.
+_SIZES_TRIED = 3
+_SIZE_SETTINGS = ("train.image_size", "train.nearest_size")
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,17 @@ class RunRequest:
         """NAME of `--ckpt classical:NAME`; None for a checkpoint."""
         prefix, colon, name = self.ckpt.partition(":")
         return name if colon and prefix == "classical" else None
+
+    def at_size(self, size: Size) -> RunRequest:
+        """The same with images of a size that `train.image_size=auto` stands for; otherwise this request."""
+        if not self.recipe.train.nearest_size:
+            return self
+        made = [change for change in self.changes if change.partition("=")[0].strip() not in _SIZE_SETTINGS]
+        sizes = {parse_set(change)[1] for change in self.changes if change not in made} - {AUTO, True}
+        as_recipe = size == self.recipe.train.image_size and not sizes
+        named = [] if as_recipe else [f"train.image_size={size_text(size)}"]
+        recipe = self.recipe.model_copy(update={"train": self.recipe.train.at_size(size)})
+        return replace(self, recipe=recipe, changes=(*made, *named))
 
     @property
     def learns(self) -> bool:
@@ -146,12 +163,13 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
     head_type = _head_type(request.task, task_type, recipe)
     task_options = options_of(task_type.Options, recipe.task, f"[task] of {request.task}")
     head_options = options_of(head_type.Options, recipe.head.options, f"[head] of {recipe.head.name}")
-    settings = recipes.resolve(recipe, task_options, head_options)
     task = task_type(task_options, recipe.train.image_size)
     data = _open(request, task, data_folder(request.data_root, entry.card.dataset))
     unusual = require_usual(_opened(data), classes=len(data.class_names) or None, accept=recipe.data.accepts)
     if request.classical_method is None:
-        network = build_network(request, task, data, head_type, head_options)
+        request, network = build_network(request, task, data, head_type, head_options)
+        if request.recipe is not recipe:
+            task = task_type(task_options, request.recipe.train.image_size)
         data = replace(data, notes=(*data.notes, *_prepare_weights(request, task, data, network)))
         predictor: Predictor = NetworkPredictor(network)
         model = ModelIdentity(network.backbone.name, network.backbone.family, network.backbone.origin)
@@ -159,6 +177,7 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         predictor = ClassicalPredictor(_classical_method(request.classical_method, request.task, task))
         origin = Origin(request.ckpt, "classical")
         model = ModelIdentity(request.name or request.classical_method, "classical", origin)
+    settings = recipes.resolve(request.recipe, task_options, head_options)
     fingerprint = recipes.fingerprint(settings, task_options)
     changed = changed_settings(request.task, recipe.name, settings)
     if request.classical_method is not None:
@@ -210,16 +229,27 @@ def _opened(data: TaskData) -> list[Reader]:
     return [data.test, *([data.train] if data.training else []), *data.further.values()]
 
 
-def build_network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
+def build_network(
+    request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any
+) -> tuple[RunRequest, Network]:
     """The backbone of the checkpoint, with a decoder where the task has two views, and a new head.
+
+    With `train.image_size=auto`, at the nearest size that fits; the request that is returned names the size.
 
     Raises:
         FitError: they don't go together, or the image size doesn't fit; the advice then is the setting that does.
     """
-    try:
-        return _network(request, task, data, head_type, head_options)
-    except SizeError as error:
-        raise error.for_setting(head_type.grid_multiple if error.of_patches else 1) from error
+    size = request.recipe.train.image_size
+    for _ in range(_SIZES_TRIED if request.recipe.train.nearest_size else 1):
+        tried = request.at_size(size)
+        try:
+            network = _network(tried, task, data, head_type, head_options)
+        except SizeError as error:
+            factor = head_type.grid_multiple if error.of_patches else 1
+            refused, size = error.for_setting(factor), error.fitting(factor)
+        else:
+            return tried, network
+    raise refused
 
 
 def _network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
