@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from croco_bench.errors import UsageError
+from croco_bench.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from croco_bench.data.catalogue.loader import DatasetInfo
+    from croco_bench.data.checks.run_check import Finding
 
 data_app = typer.Typer(
     help="Datasets: what there is, what is wrong, and miniatures to try things on.", no_args_is_help=True
@@ -37,8 +42,17 @@ def data_list() -> None:
 def data_check(
     name: Annotated[str, typer.Argument(help="A name from `croco-bench data list`.")],
     data_root: DataRoot = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Draw so many samples of each part into --out. Default with --out: 2.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG file of samples. Default with --samples: NAME-samples.png.")
+    ] = None,
 ) -> None:
-    """Check the files of a dataset: layout, counts, ranges, a look at samples."""
+    """Check the files of a dataset: what a run uses, what is left out and why; exit code 1 where a run would fail.
+
+    With --samples or --out, also a contact sheet of samples: images, targets in colors, and which pixels count.
+    """
     from croco_bench.data.catalogue import dataset_info
     from croco_bench.data.folders import data_folder, is_miniature
 
@@ -49,8 +63,21 @@ def data_check(
     for finding in findings:
         advice = f"\n      {finding.advice}" if finding.advice and (finding.absent or not finding.ok) else ""
         typer.echo(f"  {finding.mark}{finding.what}{advice}")
+    if samples is not None or out is not None:
+        _draw_samples(info, findings, samples or 2, out or Path(f"{name}-samples.png"))
     if any(finding.stops and not finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _draw_samples(info: DatasetInfo, findings: Sequence[Finding], count: int, out: Path) -> None:
+    """Draws samples of the parts that the findings name."""
+    from croco_bench.workflows.data_samples import draw_samples
+
+    readers = [finding.reader for finding in findings if finding.reader is not None]
+    if not readers:
+        raise DataError(f"no part of {info.name} can be opened, so there is no sample to draw", "see what is BAD above")
+    rows = draw_samples(readers, count, out, f"{info.title}: samples as they are read")
+    typer.echo(f"wrote {out}: {rows} samples")
 
 
 @data_app.command("get")

@@ -36,7 +36,7 @@ ALLOWED = {
     "data": "contracts data.formats errors files seeding",
     "data.posed": "data data.formats errors files seeding types",
     "data.mining": "data data.formats data.posed errors files progress seeding types",
-    "data.checks": "contracts data data.posed errors types",
+    "data.checks": "contracts data data.posed data.transforms errors types",
     "data.datasets.imagenet_files": "data.formats errors files progress",
     "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed data.transforms errors"
     " files seeding types",
@@ -64,10 +64,10 @@ ALLOWED = {
     "pretraining": "backbones backbones.formats backbones.networks config contracts data data.checks data.datasets"
     " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
-    "workflows": "backbones backbones.networks config contracts data.catalogue data.datasets data.miniatures data.posed"
-    " data.rooms engine errors files progress records registry report runs tables types",
+    "workflows": "backbones backbones.networks config contracts data data.catalogue data.checks data.datasets"
+    " data.miniatures data.posed data.rooms engine errors files progress records registry report runs tables types",
     "plots": "errors files records report tables tables.comparison",
-    "cli": "backbones config data data.catalogue data.miniatures data.mining errors files plots pretraining progress"
+    "cli": "backbones config data data.catalogue data.checks data.miniatures data.mining errors files plots pretraining progress"
     " records registry report runs tables tables.comparison workflows",
     "public": "backbones cli errors records runs",
 }

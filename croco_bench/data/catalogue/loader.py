@@ -47,9 +47,12 @@ class DatasetInfo:
         return self.downloads.split()
 
     def check(self, root: Path) -> list[Finding]:
-        """Looks at the files under `root`, this dataset's own folder."""
+        """Looks at the files under `root`, this dataset's own folder, and at the values of the parts that it has."""
+        from croco_bench.data.checks.values import look_at_values  # numpy and OpenCV
+
         function: Callable[[Path], list[Finding]] = getattr(self._import(), self.check_function)
-        return function(root)
+        findings = function(root)
+        return [*findings, *look_at_values(findings)]
 
     def preparer(self) -> Callable[[Path], str]:
         """The module's `prepare`.

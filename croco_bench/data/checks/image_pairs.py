@@ -68,12 +68,12 @@ def look_at(part: Part, link: str) -> Iterator[Finding]:
     reader = part.open()
     as_released = reader.miniature or part.pairs is None or len(reader) == part.pairs
     what = f"{part.title}: {len(reader)} pairs of {len(set(reader.groups))} scenes"
-    yield Finding.count(as_released, what, f"expected {part.pairs}; get {link}")
+    yield Finding.count(as_released, what, f"expected {part.pairs}; get {link}", reader)
     samples = [reader[i] for i in spread_indices(len(reader), _PAIRS_LOOKED_AT)]
     for sample in samples:
         if min(sample["image1"].std(), sample["image2"].std()) < 1:
             what = f"{part.title}: {sample['id']} has a blank image"
-            yield Finding(False, what, "nothing can be matched in it; look whether the file is whole", stops=False)
+            yield Finding(False, what, "nothing can be matched in it", stops=False)
     if "valid" in samples[0]:
         yield _look_at_truth(part, samples)
         yield from _look_at_masks(part, samples)
@@ -93,6 +93,7 @@ def _look_at_truth(part: Part, samples: Sequence[Sample]) -> Finding:
         f"{part.title}: {known:.0%} known, {median:.1f} pixels in the median; grey values differ by {warped:.1f} along it, "
         f"by {unwarped:.1f} without",
         f"the second view should look more like the first along the truth: {reason}",
+        stops=bool(other) or not lengths.size,
     )
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from croco_bench.data.folders import is_miniature
 from croco_bench.errors import AbsentError, BenchError, DataError
+
+if TYPE_CHECKING:
+    from croco_bench.contracts import Reader
 
 Look = Callable[[Path], Iterable["Finding"]]
 
@@ -22,6 +26,7 @@ class Finding:
         advice: what to do if it isn't.
         stops: whether a run would fail. A number of images that isn't the release's is noted in results, but stops no run.
         absent: whether it is a part that isn't there and that runs can do without.
+        reader: of the part that was examined, so that its values can be looked at.
     """
 
     ok: bool
@@ -29,6 +34,7 @@ class Finding:
     advice: str = ""
     stops: bool = field(default=True, compare=False)
     absent: bool = field(default=False, compare=False)
+    reader: Reader | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_error(cls, error: BenchError, advice: str = "") -> Finding:
@@ -36,9 +42,9 @@ class Finding:
         return cls(False, str(error), advice) if advice else cls(False, error.what, error.advice)
 
     @classmethod
-    def count(cls, ok: bool, what: str, advice: str) -> Finding:
+    def count(cls, ok: bool, what: str, advice: str, reader: Reader | None = None) -> Finding:
         """A count, compared with the release's. Runs go on with fewer images, and their results say how many."""
-        return cls(ok, what, advice, stops=False)
+        return cls(ok, what, advice, stops=False, reader=reader)
 
     @property
     def mark(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from croco_bench.data.checks.image_pairs import better_reading
+from croco_bench.data.checks.run_check import Finding
 from croco_bench.data.posed.sequences import is_rigid
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
@@ -80,6 +81,22 @@ def require_usual(readers: Iterable[Reader], *, classes: int | None = None, acce
                 raise DataError(one.what, one.advice)
             notes.append(f"{one.what} (accepted by data.unusual=note)")
     return tuple(dict.fromkeys(notes))
+
+
+def look_at_values(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings on unusual values in the parts that other findings name: runs refuse them."""
+    found: list[Finding] = []
+    for finding in findings:
+        if finding.reader is None:
+            continue
+        try:
+            said = unusual_values(finding.reader)
+        except DataError as error:
+            found.append(Finding.from_error(error))
+        else:
+            found += [Finding(False, one.what, one.advice) for one in said]
+    known = {finding.what for finding in findings if not finding.ok}
+    return [one for one in dict.fromkeys(found) if one.what not in known]
 
 
 def unit_of(median: float, usual: tuple[float, float]) -> str:

@@ -153,18 +153,19 @@ def _look_at(root: Path, split: Split) -> Iterator[Finding]:
     reader = ADE20KReader(root, split)
     as_released = reader.miniature or len(reader) == IMAGES[split]
     what = f"{reader.split}: {len(reader)} images and annotations"
-    yield Finding(as_released, what, f"expected {IMAGES[split]}; get {LINK}")
+    yield Finding.count(as_released, what, f"the release ({LINK}) has {IMAGES[split]}", reader)
     areas = np.zeros(UNLABELED + 1, dtype=np.int64)
     indices = spread_indices(len(reader), _IMAGES_LOOKED_AT)
     for i in indices:
         sample = reader[i]
         areas += np.bincount(sample["label"].ravel(), minlength=len(areas))
         if sample["image"].std() < 1:
-            yield Finding(False, f"{sample['id']} is a blank image", f"get {LINK} again")
+            yield Finding(False, f"{sample['id']} is a blank image", "look at it", stops=False)
     classes, labeled = areas[: len(NAMES)], 1 - areas[UNLABELED] / areas.sum()
     common = ", ".join(NAMES[k] for k in classes.argsort()[::-1][:3] if classes[k])
     yield Finding(
         bool(labeled > 0.5),
         f"{reader.split}: {labeled:.0%} of {len(indices)} annotations labelled, mostly {common or 'nothing'}",
         "annotations should count classes from 1 and label nearly every pixel",
+        stops=False,
     )

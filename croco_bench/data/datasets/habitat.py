@@ -144,7 +144,8 @@ def _look(root: Path) -> Iterator[Finding]:
         where = f"line {wrong[0]}" if wrong else "the file"
         raise DataError(f"{listing}: {where} should hold two paths", "one pair a line, separated by a space")
     as_released = is_miniature(root) or len(pairs) == PAIRS
-    yield Finding(as_released, f"pairs.txt: {len(pairs)} pairs", f"the release has {PAIRS} for training")
+    what = f"pairs.txt: {len(pairs)} pairs"
+    yield Finding.count(as_released, what, f"the release has {PAIRS} for training", open_pairs(root))
     for i in spread_indices(len(pairs), _PAIRS_LOOKED_AT):
         yield _look_at(root, pairs[i])
 
@@ -154,4 +155,5 @@ def _look_at(root: Path, pair: Sequence[str]) -> Finding:
         sizes = [read_rgb(root / path).shape[:2] for path in pair]
     except DataError as error:
         return Finding.from_error(error, "unpack the archives again")
-    return Finding(sizes[0] == sizes[1], f"{pair[0]}: {sizes[0]} and {sizes[1]} pixels", "expected two equal sizes")
+    what = f"{pair[0]}: {sizes[0]} and {sizes[1]} pixels"
+    return Finding(sizes[0] == sizes[1], what, "expected two equal sizes", stops=False)

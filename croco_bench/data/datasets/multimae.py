@@ -225,7 +225,7 @@ def _look(root: Path) -> Iterator[Finding]:
     except DataError as error:
         yield Finding.from_error(error, "croco-bench data list says what the folder should hold")
         return
-    yield Finding(True, f"{len(reader)} images of the training split, each with depth and classes")
+    yield Finding(True, f"{len(reader)} images of the training split, each with depth and classes", reader=reader)
     for i in spread_indices(len(reader), _IMAGES_LOOKED_AT):
         yield _look_at(reader, i)
 
@@ -238,7 +238,7 @@ def _look_at(reader: MultimaeReader, i: int) -> Finding:
     height, width = sample["depth"].shape
     zeros = float((sample["depth"] == 0).mean())
     content = f"{height}x{width} pixels, {zeros:.0%} without depth (0), class ids up to {sample['semseg'].max()}"
-    return Finding(zeros < 1, f"{sample['id']}: {content}", "a depth map of zeros says nothing: make it again")
+    return Finding(zeros < 1, f"{sample['id']}: {content}", "a depth map of zeros says nothing", stops=False)
 
 
 @dataclass(frozen=True)

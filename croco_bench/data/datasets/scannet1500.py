@@ -91,8 +91,9 @@ def _look(root: Path) -> Iterator[Finding]:
         yield Finding.from_error(error, "unpack LoFTR's scannet_test_1500 beside its test.npz")
         return
     scenes = len(reader.scenes)
-    yield Finding(reader.miniature or len(reader) == PAIRS, f"test.npz: {len(reader)} pairs", f"the list has {PAIRS}")
-    yield Finding(reader.miniature or scenes == SCENES, f"{scenes} scenes", f"the list has {SCENES}")
+    as_listed = reader.miniature or len(reader) == PAIRS
+    yield Finding.count(as_listed, f"test.npz: {len(reader)} pairs", f"LoFTR's list has {PAIRS}", reader)
+    yield Finding.count(reader.miniature or scenes == SCENES, f"{scenes} scenes", f"LoFTR's list has {SCENES}")
     missing = [name for name in reader.views.names if not (root / name).is_file()]
     what = f"images: {len(missing)} of {len(reader.views)} are missing" + (f", such as {missing[0]}" if missing else "")
     yield Finding(not missing, what, "unpack the archive again")
@@ -107,4 +108,5 @@ def _look_at(root: Path, reader: PoseReader, i: int) -> Finding:
         return Finding.from_error(error, "unpack the archive again")
     # 1296x968 and 640x480 are about 4 to 3.
     expected = all(abs(width * 3 - height * 4) <= 16 for height, width, _ in shapes)
-    return Finding(expected, f"pair {i}: images of {shapes[0]} and {shapes[1]}", "sides should be as 4 to 3")
+    what = f"pair {i}: images of {shapes[0]} and {shapes[1]}"
+    return Finding(expected, what, "ScanNet's own are as 4 to 3", stops=False)

@@ -179,10 +179,10 @@ def _official_counts(sequences: Sequence[PosedSequence]) -> Iterator[Finding]:
     for scene, (train, test) in FRAMES.items():
         counts = tuple(_count(sequences, split, scene) for split in ("train", "test"))
         what = f"{scene}: {counts[0]} training and {counts[1]} test frames"
-        yield Finding(counts == (train, test), what, f"the release has {train} and {test}; {_UNPACK}")
+        yield Finding.count(counts == (train, test), what, f"the release has {train} and {test}; {_UNPACK}")
     for i, split in enumerate(("train", "test")):
         count, total = _count(sequences, split), sum(counts[i] for counts in FRAMES.values())
-        yield Finding(count == total, f"{split}: {count} frames", f"the release has {total}; {_UNPACK}")
+        yield Finding.count(count == total, f"{split}: {count} frames", f"the release has {total}; {_UNPACK}")
 
 
 def _mini_counts(sequences: Sequence[PosedSequence]) -> Iterator[Finding]:
@@ -203,7 +203,7 @@ def _look_at(sequence: PosedSequence) -> Finding:
     except DataError as error:
         return Finding.from_error(error, "unpack this sequence again")
     what = f"{sequence.name}: {len(sequence)} frames, depth known in {known:.0%} of the middle one"
-    return Finding(known > 0.2, what, "depth should be in 16-bit millimetres")
+    return Finding(known > 0.2, what, "pairs can be mined where depth is known", stops=False)
 
 
 def _look_at_lists(root: Path) -> Finding:
@@ -211,4 +211,4 @@ def _look_at_lists(root: Path) -> Finding:
         queries = open_seven_scenes(root).queries()
     except BenchError as error:
         return Finding.from_error(error, "relative-pose needs lists; croco-bench data prepare 7scenes makes some")
-    return Finding(True, f"{len(queries)} test frames; {queries.notes[0]}")
+    return Finding(True, f"{len(queries)} test frames; {queries.notes[0]}", reader=queries)

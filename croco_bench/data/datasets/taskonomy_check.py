@@ -69,5 +69,7 @@ def _look_at_views(reader: TaskonomyReader, title: str) -> Finding:
     return Finding(
         varied and share > 0.2,
         f"{title}: {share:.0%} valid, mean {known.mean() if known.size else float('nan'):.3f}",
-        "expected more than 20 % valid pixels and a target that varies; these files hold something else",
+        "expected more than 20 % valid pixels and a target that varies; these files may hold something else",
+        stops=False,
+        reader=reader,
     )

@@ -92,8 +92,8 @@ def compare(
         UsageError: a name is unknown.
         RecordError: nothing can be compared, or a task that was asked for can't; the sentence says why.
     """
-    given, names = len(names), list(dict.fromkeys(names))
-    if given > 1 == len(names):
+    count, names = len(names), list(dict.fromkeys(names))
+    if count > 1 == len(names):
         raise UsageError(f"{names[0]} can't be compared with itself", "name two backbones")
     if len(names) < 2:
         raise UsageError(
