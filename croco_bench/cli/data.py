@@ -76,7 +76,7 @@ def _draw_samples(info: DatasetInfo, findings: Sequence[Finding], count: int, ou
     readers = [finding.reader for finding in findings if finding.reader is not None]
     if not readers:
         raise DataError(f"no part of {info.name} can be opened, so there is no sample to draw", "see what is BAD above")
-    rows = draw_samples(readers, count, out, f"{info.title}: samples as they are read")
+    rows = draw_samples(readers, count, out, f"{info.name}: samples as they are read")
     typer.echo(f"wrote {out}: {rows} samples")
 
 
