@@ -28,6 +28,8 @@ def main() -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     data = options.data.resolve() if options.data else make_data(folder / "data")
+    if options.warm:
+        import_everything()
     with serve({"archive.zip": archive(), "weights.safetensors": _weights(folder)}) as server:
         bench = Bench(
             folder=folder,
@@ -36,6 +38,7 @@ def main() -> None:
             rng=random.Random(options.seed),
             until=time.monotonic() + 60 * options.minutes,
             keep=options.keep,
+            warm=options.warm,
         )
         names = [name for name in COMMANDS if not options.only or any(part in name for part in options.only)]
         parts: dict[str, Callable[[], None]] = {
@@ -66,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="only commands with this text in their names; may be repeated")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     parser.add_argument("--data", type=Path, help="miniatures of an earlier session")
+    parser.add_argument("--warm", action="store_true", help="fork commands from this process: they begin at once")
     parser.add_argument("--keep", action="store_true", help="keep all folders")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(_PARTS):
@@ -80,6 +84,18 @@ def make_data(folder: Path) -> Path:
     make_mini(folder, datasets=MINIATURES.keys() - {"imagenet"}, tiny=True, workers=2)
     make_mini(folder, datasets=["imagenet"], tiny=True, changes=["imagenet.train=60"], workers=2)
     return folder
+
+
+def import_everything() -> None:
+    """Imports what any command needs, in this process."""
+    from importlib import import_module
+
+    from croco_bench import registry
+
+    for name in ("runs.runner", "runs.group", "pretraining.pretrain", "data.mining.mine", "data.miniatures.make"):
+        import_module(f"croco_bench.{name}")
+    for entry in [*registry.tasks(), *registry.heads()]:
+        import_module(entry.card.target.partition(":")[0])
 
 
 def _weights(folder: Path) -> bytes:

@@ -60,6 +60,7 @@ class Bench:
         rng: all random choices.
         until: `time.monotonic()` after which nothing new is begun.
         keep: keep places without a fault, too.
+        warm: fork commands from this process.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Bench:
     rng: random.Random
     until: float
     keep: bool = False
+    warm: bool = False
     faults: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     _references: dict[str, Reference] = field(default_factory=dict)
@@ -87,7 +89,8 @@ class Bench:
         """A new, empty place; `{folder}` in a variable is its folder."""
         self._places += 1
         folder = self.folder / re.sub(r"[^\w.-]+", "-", f"{self._places:03d} {name}", flags=re.ASCII)
-        return Place(folder, {key: value.format(folder=folder) for key, value in (environment or {}).items()})
+        environment = {key: value.format(folder=folder) for key, value in (environment or {}).items()}
+        return Place(folder, environment, self.warm)
 
     def line(self, name: str, *more: str) -> list[str]:
         """The command line of an entry of `COMMANDS`."""
@@ -97,16 +100,15 @@ class Bench:
         """The undisturbed end of a command; made once."""
         if name not in self._references:
             place, began = self.place(f"{name}-undisturbed"), time.monotonic()
-            process = place.start(self.line(name))
-            while process.poll() is None and not place.has_begun():
+            child = place.start(self.line(name))
+            while child.poll() is None and not place.has_begun():
                 time.sleep(0.01)
-            quiet_s = time.monotonic() - began
-            out, err = process.communicate()
-            if process.returncode:
-                raise SystemExit(f"{name} fails undisturbed:\n{out}\n{err}")
+            quiet_s, ended = time.monotonic() - began, child.end()
+            if ended.code:
+                raise SystemExit(f"{name} fails undisturbed:\n{ended.out}\n{ended.err}")
             files = [path for path in place.end.rglob("*") if path.is_file()]
             size = sum(path.stat().st_size for path in files)
-            self._references[name] = Reference(end_of(place.end), size, time.monotonic() - began, quiet_s)
+            self._references[name] = Reference(end_of(place.end), size, ended.seconds, quiet_s)
             self.done_with(place)
         return self._references[name]
 

@@ -13,7 +13,6 @@ from typing import Any
 from benchmarks.faults.bench import Bench, Table
 from benchmarks.faults.commands import DISTRIBUTED
 from benchmarks.faults.ends import differences, end_of
-from benchmarks.faults.processes import ended
 
 _TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 # Images per evaluation; None: all.
@@ -41,8 +40,7 @@ def _evaluate(bench: Bench, table: Table, name: str) -> None:
     place.run(bench.line(name))
     weights = next(place.end.rglob("weights.safetensors"))
     for limit in _LIMITS:
-        more = ("--eval-only", "--name", "scored", "--ckpt", str(weights))
-        more += ("--limit", str(limit)) if limit else ()
+        more = ("--eval-only", "--name", "scored", "--ckpt", str(weights), *(("--limit", str(limit)) if limit else ()))
         found = []
         for processes in (1, 2):
             here, line = bench.place(f"{name} on {processes}"), bench.line(name, *more)
@@ -73,14 +71,13 @@ def _kill(bench: Bench, table: Table, name: str, rank: int) -> None:
     line = two(bench.line(name))
     calm, place = bench.place(f"{name} on 2"), bench.place(f"{name} on 2 rank {rank}")
     done = calm.run(line)
-    process, began = place.start(line), time.monotonic()
-    moment = began + bench.rng.uniform(0.5, 0.95) * done.seconds
-    while process.poll() is None and time.monotonic() < moment:
+    child, moment = place.start(line), time.monotonic() + bench.rng.uniform(0.5, 0.95) * done.seconds
+    while child.poll() is None and time.monotonic() < moment:
         time.sleep(0.01)
     for number in place.alive(f"RANK={rank}"):
         os.kill(number, signal.SIGKILL)
         table.count(name, "killed")
-    ended(process, began)
+    child.end()
     last = place.run(line)
     if left := place.helpers():
         bench.fault(place, f"{name} leaves processes {left}")

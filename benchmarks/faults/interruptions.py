@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 
 from benchmarks.faults.bench import Bench, Table
-from benchmarks.faults.processes import Ended, Place, ended
+from benchmarks.faults.processes import Child, Ended, Place
 
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGUSR1": signal.SIGUSR1}
 _MOST_KILLS = 3
@@ -33,9 +32,9 @@ def _chain(bench: Bench, table: Table, name: str, kills: int) -> int:
         kind = "SIGKILL" if bench.rng.random() < 0.5 else bench.rng.choice(list(SIGNALS))
         earliest = reference.quiet_s if bench.rng.random() < 0.75 else 0.0
         moment = bench.rng.uniform(earliest, 0.95 * reference.seconds)
-        process, began = place.start(bench.line(name)), time.monotonic()
-        hit = strike(place, process, began + moment, SIGNALS[kind], aimed=bench.rng.random() < 0.4)
-        over = ended(process, began)
+        child = place.start(bench.line(name))
+        hit = strike(place, child, time.monotonic() + moment, SIGNALS[kind], aimed=bench.rng.random() < 0.4)
+        over = child.end()
         if not hit:
             break
         sent += 1
@@ -55,21 +54,19 @@ def _chain(bench: Bench, table: Table, name: str, kills: int) -> int:
     return sent
 
 
-def strike(
-    place: Place, process: subprocess.Popen[str], moment: float, number: signal.Signals, *, aimed: bool = False
-) -> bool:
+def strike(place: Place, child: Child, moment: float, number: signal.Signals, *, aimed: bool = False) -> bool:
     """Sends a signal at a moment of `time.monotonic()`; an aimed one waits a little for a temporary file.
 
     Returns:
         Whether the process was still at work.
     """
-    while process.poll() is None and time.monotonic() < moment:
+    while child.poll() is None and time.monotonic() < moment:
         time.sleep(0.002)
-    while process.poll() is None and aimed and time.monotonic() < moment + 2.0 and not place.temporary_files():
+    while child.poll() is None and aimed and time.monotonic() < moment + 2.0 and not place.temporary_files():
         time.sleep(0.001)
-    if process.poll() is not None:
+    if child.poll() is not None:
         return False
-    process.send_signal(number)
+    child.send(number)
     return True
 
 

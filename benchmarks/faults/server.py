@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import threading
+import multiprocessing
 import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,7 @@ def archive(files: int = 20, size: int = 100_000) -> bytes:
     return stream.getvalue()
 
 
-@contextmanager
-def serve(files: dict[str, bytes]) -> Iterator[str]:
-    """The address of a server that offers `files`, each by its name."""
-
+def _handler(files: dict[str, bytes]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             """Silence."""
@@ -70,10 +68,22 @@ def serve(files: dict[str, bytes]) -> Iterator[str]:
             except OSError:  # the other side was killed
                 self.close_connection = True
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return Handler
+
+
+def _answer_all(files: dict[str, bytes], address: Connection) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(files))
+    address.send(f"http://127.0.0.1:{server.server_port}")
+    server.serve_forever()
+
+
+@contextmanager
+def serve(files: dict[str, bytes]) -> Iterator[str]:
+    """The address of a server that offers `files`, each by its name; in a process of its own, as forks need a single thread."""
+    here, there = multiprocessing.Pipe()
+    server = multiprocessing.get_context("fork").Process(target=_answer_all, args=(files, there), daemon=True)
+    server.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield here.recv()
     finally:
-        server.shutdown()
-        server.server_close()
+        server.terminate()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from benchmarks.faults.bench import Bench, Table
 from benchmarks.faults.ends import differences, end_of
-from benchmarks.faults.processes import ended
 
 _RUN = "run nyuv2-depth"
 _BUSY = ("another run is at work", "another process is writing", "another pre-training is at work")
@@ -36,15 +34,14 @@ def _seeds(bench: Bench, table: Table, processes: int) -> None:
     """Each of several runs at once has the end that it has alone."""
     row, place, alone = f"{_RUN}, seeds", bench.place("seeds at once"), bench.place("seeds one by one")
     lines = [bench.line(_RUN, "--seed", str(seed)) for seed in range(processes)]
-    began = time.monotonic()
     started = [place.start(line) for line in lines]
-    while any(process.poll() is None for process in started):
+    while any(child.poll() is None for child in started):
         read = place.run([sys.executable, "-m", "croco_bench", "table", "--results", "results", "--format", "json"])
         table.count(row, "tables read")
         if read.code not in (0, 1) or "Traceback" in read.err or "schema" in read.err:
             bench.fault(place, "table fails while results are being written", read)
-    for process in started:
-        over = ended(process, began)
+    for child in started:
+        over = child.end()
         table.count(row, "processes")
         table.count(row, "else" if over.code else "done")
         if over.code:
@@ -61,9 +58,9 @@ def _seeds(bench: Bench, table: Table, processes: int) -> None:
 
 def _twins(bench: Bench, table: Table, name: str, processes: int) -> None:
     """Of identical commands one works; the others wait, or say in one sentence who is at work."""
-    place, began = bench.place(f"{name} twins"), time.monotonic()
-    for process in [place.start(bench.line(name)) for _ in range(processes)]:
-        over = ended(process, began)
+    place = bench.place(f"{name} twins")
+    for child in [place.start(bench.line(name)) for _ in range(processes)]:
+        over = child.end()
         busy = over.is_sentence and any(text in over.err for text in _BUSY)
         table.count(name, "processes")
         table.count(name, "done" if over.code == 0 else "told to wait" if busy else "else")

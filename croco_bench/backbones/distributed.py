@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint import filesystem, metadata
 
+from croco_bench.backbones.parts import METADATA
 from croco_bench.errors import CheckpointError
-
-METADATA = ".metadata"
 
 # Classes in `.metadata`: plain records, and functions of torch that look up a constant by its name.
 _ALLOWED: dict[str, Any] = {

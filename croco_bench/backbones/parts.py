@@ -17,6 +17,8 @@ USUAL = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
+# The file that makes a folder a distributed checkpoint of torch.
+METADATA = ".metadata"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _PART = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.\w+)")
 

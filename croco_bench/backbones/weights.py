@@ -13,10 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from croco_bench.backbones.distributed import METADATA, files_of, read_distributed
 from croco_bench.backbones.formats import RawCheckpoint, State
 from croco_bench.backbones.formats.wrappers import unpack
-from croco_bench.backbones.parts import check_whole, parts_of, weights_in
+from croco_bench.backbones.parts import METADATA, check_whole, parts_of, weights_in
 from croco_bench.backbones.pickles import read_torch
 from croco_bench.errors import CheckpointError, UsageError
 
@@ -53,6 +52,9 @@ def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
 
 
 def _read_distributed(folder: Path, entry: str | None) -> RawCheckpoint:
+    # torch's own module takes a second to import, and few checkpoints need it.
+    from croco_bench.backbones.distributed import files_of, read_distributed
+
     state, _, notes = unpack(read_distributed(folder), folder, entry)
     digest = hashlib.sha256()
     for path in files_of(folder):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from croco_bench.types import Array
@@ -62,6 +61,9 @@ def fit_logistic(
         start: weights (classes, C) and bias (classes,) to begin with.
         max_iterations: of the solver.
     """
+    # Imported by every run, but needed by few.
+    from scipy.optimize import minimize
+
     shape = start[0].shape
     decay = (2 if shape[0] == 2 else 1) / (cost * len(vectors))
 
