@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import Any
 
 from croco_bench.errors import CheckpointError
 from croco_bench.files import cache_folder, exclusive_lock, fingerprint
@@ -31,6 +32,8 @@ def download(url: str, sha256: str | None = None) -> Path:
     try:
         with exclusive_lock(target.parent / "lock"):
             if not target.is_file():
+                if not url.startswith("https:"):
+                    log(f"{url} isn't encrypted: anybody on the way could change the file; compare its SHA-256")
                 _fetch(url, partial)
                 _verify(partial, sha256, url)
                 if sha256 is None:
@@ -94,6 +97,29 @@ def fetch_file(url: str, target: Path) -> None:
     _tag(partial).unlink(missing_ok=True)
 
 
+def open_url(request: urllib.request.Request) -> HTTPResponse:
+    """The answer to a request. No redirect is followed from an encrypted address to one without encryption.
+
+    Raises:
+        OSError: the server can't be reached, refuses, or leads to an address without encryption.
+    """
+    response: HTTPResponse = urllib.request.build_opener(Redirects).open(request, timeout=60)
+    return response
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects that leave https, and those that leave http and https."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        """The request to follow a redirect with."""
+        allowed = ("https:",) if req.full_url.startswith("https:") else ("https:", "http:")
+        if not newurl.startswith(allowed):
+            raise urllib.error.URLError(f"it leads to {newurl}, which isn't encrypted")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _fetch(url: str, partial: Path) -> None:
     """Appends the missing bytes of `url` to `partial`."""
     have = partial.stat().st_size if partial.is_file() else 0
@@ -101,7 +127,7 @@ def _fetch(url: str, partial: Path) -> None:
     if have and _tag(partial).is_file():
         headers["If-Range"] = _tag(partial).read_text(encoding="utf-8")
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60)
+        response = open_url(urllib.request.Request(url, headers=headers))
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise

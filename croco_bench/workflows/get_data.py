@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
 import tempfile
@@ -11,13 +12,15 @@ import zipfile
 from http.client import HTTPException
 from pathlib import Path
 
-from croco_bench.backbones.download import fetch_file
+from croco_bench.backbones.download import fetch_file, open_url
 from croco_bench.data.catalogue import DatasetInfo
 from croco_bench.errors import DataError, UsageError
+from croco_bench.files import atomic, exclusive_lock, sweep
 from croco_bench.progress import log
 
 # Archives, what is half unpacked, and marks of what is done; hidden, so that no reader lists it.
 _WORK = ".downloads"
+_UNPACKING = "unpacking-"
 _GIB = 1024**3
 
 
@@ -43,13 +46,16 @@ def get_dataset(info: DatasetInfo, root: Path, *, allow_http: bool = False, keep
     if plain and not allow_http:
         raise UsageError(f"{plain[0]} isn't encrypted", "--allow-http fetches it all the same")
     work = root / _WORK
-    missing = [url for url in addresses if not _mark(work, url).is_file()]
     log(f"{info.title}\nlicense: {info.license}")
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        _require_space(root, missing)
-        for url in missing:
-            _get(url, root, work, keep=keep)
+        with exclusive_lock(work / "lock", waiting=f"another process is downloading to {root}; waiting for it"):
+            for leftover in work.glob(f"{_UNPACKING}*"):  # of killed processes
+                shutil.rmtree(leftover)
+            sweep(work, "*.done")
+            missing = [url for url in addresses if not _mark(work, url).is_file()]
+            _require_space(root, missing)
+            for url in missing:
+                _get(url, root, work, keep=keep)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         why = f"the server says {error.code} {error.reason}" if isinstance(error, urllib.error.HTTPError) else error
         raise DataError(f"the download stopped ({why})", "the same command goes on from what has arrived") from error
@@ -60,7 +66,7 @@ def get_dataset(info: DatasetInfo, root: Path, *, allow_http: bool = False, keep
 
 
 def _mark(work: Path, url: str) -> Path:
-    """The file that says that an archive is unpacked."""
+    """The file that says that an archive is unpacked, with its SHA-256 and its address."""
     return work / f"{_name(url)}.done"
 
 
@@ -83,7 +89,7 @@ def _require_space(root: Path, addresses: list[str]) -> None:
 
 def _size(url: str) -> int:
     """Bytes of the file at `url`; 0 where the server doesn't say."""
-    with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=60) as response:
+    with open_url(urllib.request.Request(url, method="HEAD")) as response:
         return int(response.headers.get("Content-Length") or 0)
 
 
@@ -91,8 +97,11 @@ def _get(url: str, root: Path, work: Path, *, keep: bool) -> None:
     archive = work / _name(url)
     if not archive.is_file():
         fetch_file(url, archive)
+    with archive.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    log(f"{archive.name} has SHA-256 {found}")
     if zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
-        with tempfile.TemporaryDirectory(dir=work, prefix="unpacking-") as folder:
+        with tempfile.TemporaryDirectory(dir=work, prefix=_UNPACKING) as folder:
             _unpack(archive, Path(folder), url)
             _move(Path(folder), root)
         if not keep:
@@ -104,7 +113,8 @@ def _get(url: str, root: Path, work: Path, *, keep: bool) -> None:
         )
     else:
         archive.replace(root / archive.name)
-    _mark(work, url).write_text(url, encoding="utf-8")
+    with atomic(_mark(work, url)) as temporary:
+        temporary.write_text(f"{found}  {url}\n", encoding="utf-8")
 
 
 def _unpack(archive: Path, folder: Path, url: str) -> None:

@@ -1,8 +1,11 @@
 """Downloads of datasets from a local server: resumed, verified, unpacked, refused."""
 
+import hashlib
 import io
 import tarfile
 import threading
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from croco_bench.backbones import download
 from croco_bench.data.catalogue import CATALOGUE, DatasetInfo
 from croco_bench.errors import DataError, UsageError
 from croco_bench.workflows import get_data
@@ -129,10 +134,49 @@ def test_what_arrives_damaged_is_removed_and_nothing_is_unpacked(server: Server,
     server.files["a.zip"] = bytes(content) if change == "flip" else b"<html>sign in</html>"
     with pytest.raises(DataError, match=r"damaged as it arrived|no archive"):
         get_dataset(info(server, "a.zip"), tmp_path, allow_http=True)
-    assert [path.name for path in tmp_path.rglob("*")] == [".downloads"]
+    assert [path.name for path in tmp_path.rglob("*")] == [".downloads", "lock"]
     server.files["a.zip"] = zipped(**{"a.txt": b"x" * 500})
     get_dataset(info(server, "a.zip"), tmp_path, allow_http=True)
     assert (tmp_path / "a.txt").is_file()
+
+
+def test_hashes_are_shown_and_kept(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.files["a.zip"] = zipped(**{"a.txt": b"x"})
+    found = hashlib.sha256(server.files["a.zip"]).hexdigest()
+    get_dataset(info(server, "a.zip"), tmp_path, allow_http=True)
+    assert f"a.zip has SHA-256 {found}" in capsys.readouterr().err
+    assert (tmp_path / ".downloads/a.zip.done").read_text() == f"{found}  {server.address}/a.zip\n"
+
+
+def test_of_two_calls_one_waits_and_finds_the_work_done(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.files["a.zip"] = zipped(**{"a.txt": b"x"})
+    (tmp_path / ".downloads/unpacking-left").mkdir(parents=True)  # of a killed process
+    lock = FileLock(tmp_path / ".downloads/lock")
+    with lock.acquire():
+        other = threading.Thread(
+            target=get_dataset, args=(info(server, "a.zip"), tmp_path), kwargs={"allow_http": True}
+        )
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not (tmp_path / "a.txt").exists()
+    other.join(30)
+    assert (tmp_path / "a.txt").read_bytes() == b"x"
+    assert "another process is downloading" in capsys.readouterr().err
+    assert not list((tmp_path / ".downloads").glob("unpacking-*"))
+
+
+@pytest.mark.parametrize(
+    ("url", "to"),
+    [("https://a.org/x", "http://a.org/x"), ("https://a.org/x", "ftp://a.org/x"), ("http://a.org/x", "ftp://b/x")],
+)
+def test_no_redirect_leaves_encryption(url: str, to: str) -> None:
+    request = urllib.request.Request(url)
+    with pytest.raises(urllib.error.URLError, match="isn't encrypted"):
+        download.Redirects().redirect_request(request, None, 302, "Found", {}, to)
+    followed = download.Redirects().redirect_request(request, None, 302, "Found", {}, "https://b.org/y")
+    assert followed.full_url == "https://b.org/y"
 
 
 def test_refusals(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,11 @@ ODD = 'a\\b{c}d~e^f#g$h%i&j_k<l>m|n"o--p\nq\tr é ł δ ≥ 目 — … × ’'
 
 
 def compiled(text: str, folder: Path) -> str:
-    """The log of pdflatex, where there is one (optional: see the README)."""
-    compiler = shutil.which("pdflatex")
-    if compiler is None:
+    """The log of pdflatex, where there is one with the package booktabs (optional: see the README)."""
+    compiler, finder = shutil.which("pdflatex"), shutil.which("kpsewhich")
+    if compiler is None or finder is None:
+        return ""
+    if subprocess.run([finder, "booktabs.sty"], capture_output=True, check=False).returncode:
         return ""
     document = folder / "table.tex"
     document.write_text(
