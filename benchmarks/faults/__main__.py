@@ -30,7 +30,11 @@ def main() -> None:
     data = options.data.resolve() if options.data else make_data(folder / "data")
     if options.warm:
         import_everything()
-    with serve({"archive.zip": archive(), "weights.safetensors": _weights(folder)}) as server:
+    offered = folder / "offered"
+    offered.mkdir(exist_ok=True)
+    (offered / "archive.zip").write_bytes(archive())
+    write_weights(offered / "weights.safetensors")
+    with serve(offered) as server:
         bench = Bench(
             folder=folder,
             data=data,
@@ -98,14 +102,12 @@ def import_everything() -> None:
         import_module(entry.card.target.partition(":")[0])
 
 
-def _weights(folder: Path) -> bytes:
+def write_weights(path: Path) -> None:
     """A checkpoint file: the encoder of a small network with random weights."""
     from croco_bench import load_backbone
     from croco_bench.backbones.save import save_backbone
 
-    path = folder / "weights.safetensors"
     save_backbone(path, load_backbone("random:mini-mae", image_size=64), {})
-    return path.read_bytes()
 
 
 if __name__ == "__main__":

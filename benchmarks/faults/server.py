@@ -1,15 +1,15 @@
-"""A local server of two files that answers slowly, with ranges, so that a download can be stopped half-way."""
+"""A local server of a folder of files that answers slowly, with ranges, so that a download can be stopped half-way."""
 
 from __future__ import annotations
 
 import io
-import multiprocessing
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ def archive(files: int = 20, size: int = 100_000) -> bytes:
     return stream.getvalue()
 
 
-def _handler(files: dict[str, bytes]) -> type[BaseHTTPRequestHandler]:
+def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             """Silence."""
@@ -40,10 +40,7 @@ def _handler(files: dict[str, bytes]) -> type[BaseHTTPRequestHandler]:
             self._answer(body=True)
 
         def _answer(self, *, body: bool) -> None:
-            content = files.get(Path(self.path).name)
-            if content is None:
-                self.send_error(404)
-                return
+            content = (folder / Path(self.path).name).read_bytes()
             asked = self.headers.get("Range")
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
             if asked and start >= len(content):
@@ -71,19 +68,19 @@ def _handler(files: dict[str, bytes]) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _answer_all(files: dict[str, bytes], address: Connection) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(files))
-    address.send(f"http://127.0.0.1:{server.server_port}")
-    server.serve_forever()
-
-
 @contextmanager
-def serve(files: dict[str, bytes]) -> Iterator[str]:
-    """The address of a server that offers `files`, each by its name; in a process of its own, as forks need a single thread."""
-    here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("fork").Process(target=_answer_all, args=(files, there), daemon=True)
-    server.start()
-    try:
-        yield here.recv()
-    finally:
-        server.terminate()
+def serve(folder: Path) -> Iterator[str]:
+    """The address of a server that offers the files of a folder; a process of its own, as forks need a single thread."""
+    command = [sys.executable, "-m", "benchmarks.faults.server", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+if __name__ == "__main__":
+    running = ThreadingHTTPServer(("127.0.0.1", 0), _handler(Path(sys.argv[1])))
+    print(f"http://127.0.0.1:{running.server_port}", flush=True)
+    running.serve_forever()
