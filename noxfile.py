@@ -12,6 +12,7 @@ nox.options.default_venv_backend = "none"
 
 HOME = Path(os.environ.get("CROCO_BENCH_VENV", Path(".nox") / "shared")).absolute()
 LOWEST = Path(".nox").absolute() / "lowest-versions"
+AUDIT = Path(".nox").absolute() / "audit"
 
 
 def prepare(session: nox.Session) -> None:
@@ -89,6 +90,29 @@ def lowest(session: nox.Session) -> None:
     install = ["--python", python, "--resolution", "lowest-direct", "--only-binary", ":all:", "--editable", ".[dev]"]
     run(session, "uv", "pip", "install", *install, environment=LOWEST)
     pytest(session, LOWEST)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Crash tests: commands killed, disks filled, processes at once; every end must equal an undisturbed one."""
+    prepare(session)
+    run(session, "python", "-m", "benchmarks.faults", *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of what the shared environment holds; needs a connection to PyPI."""
+    prepare(session)
+    if not bin_of(AUDIT).is_dir():
+        session.run(sys.executable, "-m", "venv", str(AUDIT), external=True)
+        run(session, "python", "-m", "pip", "install", "pip-audit", environment=AUDIT)
+    python = str(bin_of(HOME) / "python")
+    installed = session.run(python, "-m", "pip", "freeze", "--exclude-editable", external=True, silent=True)
+    listing = AUDIT / "installed.txt"
+    listing.write_text(str(installed), encoding="utf-8")
+    # Strict: a package that couldn't be looked up is no good news.
+    options = ["--strict", "--no-deps", "--disable-pip", "--requirement", str(listing)]
+    run(session, "pip-audit", *options, environment=AUDIT)
 
 
 @nox.session

@@ -22,7 +22,7 @@ def fill(bench: Bench, names: Sequence[str], sizes: int) -> None:
         for name in names:
             if bench.has_time:
                 _try(bench, table, name, bench.rng.random())
-    print(f"full disks by {'tmpfs' if _can_mount() else 'a limit on the size of files'}", flush=True)
+    print(f"full disks by {'tmpfs' if can_mount() else 'a limit on the size of files'}", flush=True)
 
 
 def _try(bench: Bench, table: Table, name: str, share: float) -> None:
@@ -52,7 +52,7 @@ def _try(bench: Bench, table: Table, name: str, share: float) -> None:
 @contextmanager
 def _disk(place: Place, size: int) -> Iterator[tuple[Callable[[], object] | None, Callable[[], None]]]:
     """A place on a small disk: what limits a process, if the disk itself doesn't, and what makes the disk large."""
-    if not _can_mount():
+    if not can_mount():
         yield (lambda: _limit_files(size // 4)), lambda: None
         return
     # One file system for results and cache; temporary files of the system are elsewhere.
@@ -70,7 +70,7 @@ def _mount(*words: str) -> None:
     subprocess.run(["mount", *words], check=True)
 
 
-def _can_mount() -> bool:
+def can_mount() -> bool:
     """Whether this process may mount a tmpfs: root outside of most containers."""
     if os.geteuid() != 0:
         return False

@@ -72,7 +72,7 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
 def serve(folder: Path) -> Iterator[str]:
     """The address of a server that offers the files of a folder; a process of its own, as forks need a single thread."""
     command = [sys.executable, "-m", "benchmarks.faults.server", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             yield server.stdout.readline().strip()

@@ -7,6 +7,7 @@ import sys
 from benchmarks.faults.bench import Bench, Table
 from benchmarks.faults.ends import differences, end_of
 
+COLUMNS = ("processes", "done", "told to wait", "else", "tables read", "equal end")
 _RUN = "run nyuv2-depth"
 _BUSY = ("another run is at work", "another process is writing", "another pre-training is at work")
 # What the second of two identical commands does: says who is at work, or waits and finds the work done.
@@ -23,11 +24,11 @@ _TWINS = (
 
 def start_together(bench: Bench, processes: int) -> None:
     """Runs of several seeds in one folder, read by `table` meanwhile; then identical commands."""
-    table = bench.table("Processes at once", "processes", "done", "told to wait", "else", "tables read", "equal end")
+    table = bench.table("Processes at once", *COLUMNS)
     _seeds(bench, table, processes)
     for name in _TWINS:
         if bench.has_time:
-            _twins(bench, table, name, 2 if name != _RUN else processes)
+            start_twins(bench, table, name, 2 if name != _RUN else processes)
 
 
 def _seeds(bench: Bench, table: Table, processes: int) -> None:
@@ -56,7 +57,7 @@ def _seeds(bench: Bench, table: Table, processes: int) -> None:
     bench.done_with(alone)
 
 
-def _twins(bench: Bench, table: Table, name: str, processes: int) -> None:
+def start_twins(bench: Bench, table: Table, name: str, processes: int) -> None:
     """Of identical commands one works; the others wait, or say in one sentence who is at work."""
     place = bench.place(f"{name} twins")
     for child in [place.start(bench.line(name)) for _ in range(processes)]:

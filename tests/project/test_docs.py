@@ -39,8 +39,25 @@ def test_workflows_run_sessions_that_exist() -> None:
             matrix = job.get("strategy", {}).get("matrix", {})
             called |= {*matrix.get("session", ()), *(one["session"] for one in matrix.get("include", ()))}
             called |= {name for step in job["steps"] for name in re.findall(r"--session (\w+)", step.get("run", ""))}
-            assert all(re.search(r"@v\d+$", step["uses"]) for step in job["steps"] if "uses" in step)
     assert called == sessions - {"demo"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.stem)
+def test_workflows_read_only_and_pin_their_actions_to_commits(path: Path) -> None:
+    workflow = parsed(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in workflow["jobs"].values())
+    lines = re.findall(r"uses: .*", path.read_text(encoding="utf-8"))
+    assert lines and all(re.fullmatch(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in lines)
+    checkouts = [
+        step for job in workflow["jobs"].values() for step in job["steps"] if "checkout" in step.get("uses", "")
+    ]
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_actions_and_dependencies_are_updated() -> None:
+    kinds = {update["package-ecosystem"] for update in parsed(ROOT / ".github/dependabot.yml")["updates"]}
+    assert kinds == {"github-actions", "pip"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*-*.yml")), ids=lambda path: path.stem)
