@@ -92,7 +92,9 @@ COMMANDS: dict[str, Command] = {
             *("--split", "all", "--covisibility", "0.2", "0.95", "--workers", "2"),
         )
     ),
-    "data get": Command(("data", "get", "toy", "--data-root", "root", "--allow-http", "{server}"), prefix=("-c", _GET)),
+    "data get": Command(
+        ("data", "get", "toy", "--data-root", "root", "--allow-http"), prefix=("-c", _GET, "{server}/archive.zip")
+    ),
     "checkpoint by URL": Command(("models", "--try", "{server}/weights.safetensors")),
 }
 # Commands that torchrun can start on several processes, with equal scores.
