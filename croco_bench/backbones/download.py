@@ -38,8 +38,7 @@ def download(url: str, sha256: str | None = None) -> Path:
                 _verify(partial, sha256, url)
                 if sha256 is None:
                     _record_hash(target, partial)
-                partial.replace(target)
-                _tag(partial).unlink(missing_ok=True)
+                _finish(partial, target)
     except urllib.error.HTTPError as error:
         raise CheckpointError(f"{url} can't be downloaded: the server says {error.code} {error.reason}") from error
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
@@ -93,8 +92,13 @@ def fetch_file(url: str, target: Path) -> None:
     """
     partial = target.with_name(f"{target.name}.partial")
     _fetch(url, partial)
-    partial.replace(target)
+    _finish(partial, target)
+
+
+def _finish(partial: Path, target: Path) -> None:
+    """Gives a whole file its name. Its version mark goes first: a killed process leaves no mark without a partial file."""
     _tag(partial).unlink(missing_ok=True)
+    partial.replace(target)
 
 
 def open_url(request: urllib.request.Request) -> HTTPResponse:

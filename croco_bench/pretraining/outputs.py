@@ -59,32 +59,35 @@ class Output:
         """
         sweep(self._folder, "last.pt", "checkpoint-*.pth", "log.jsonl", "facts.json", self.path.name)
         sweep(self._folder / "sheets", "*")
+        finished = (self._folder / "facts.json").is_file()
+        if finished and (self._folder / "last.pt").is_file():  # of a process that was killed when it had ended
+            shutil.rmtree(self._replaced, ignore_errors=True)
         if not fresh:
             return
-        finished = (self._folder / "facts.json").is_file()
         if finished:
-            shutil.rmtree(self._replaced, ignore_errors=True)
-            self._replaced.mkdir()
+            self._replaced.mkdir(exist_ok=True)  # a killed process may have begun
             log(f"the finished pre-training is kept in {self._replaced} until the new one has ended")
         for item in self._own_files():
             if finished:
+                _remove(self._replaced / item.name)
                 item.rename(self._replaced / item.name)
-            elif item.is_dir() and not item.is_symlink():
-                shutil.rmtree(item)
             else:
-                item.unlink()
+                _remove(item)
 
     @property
     def _replaced(self) -> Path:
         return self._folder / "replaced"
 
     def _own_files(self) -> list[Path]:
-        """The files and folders of an earlier pre-training, and no others; `facts.json`, which says finished, last."""
+        """The files and folders of an earlier pre-training, and no others; the state first, `facts.json`, which says finished,
+        last: a finished pre-training that is being moved away has no state.
+        """
         numbered = [
             path for path in self._folder.glob("checkpoint-*.pth") if path.stem.removeprefix("checkpoint-").isdecimal()
         ]
-        names = ("last.pt", "checkpoint-last.pth", "log.jsonl", "sheets", "tensorboard", self.path.name, "facts.json")
-        return [*numbered, *(self._folder / name for name in names if (self._folder / name).exists())]
+        names = ("checkpoint-last.pth", "log.jsonl", "sheets", "tensorboard", self.path.name, "facts.json")
+        files = [self._folder / "last.pt", *numbered, *(self._folder / name for name in names)]
+        return [path for path in files if path.exists()]
 
     def refuse_finished_without_state(self) -> None:
         """Protects a finished pre-training from being trained over after its state was deleted to save space.
@@ -125,3 +128,11 @@ class Output:
 
     def _write(self, which: str, model: Objective) -> None:
         write_official(model.backbone, self._folder / f"checkpoint-{which}.pth", model.extra_state_dict())
+
+
+def _remove(item: Path) -> None:
+    """Removes a file, or a folder with all its content. Links are removed, not followed."""
+    if item.is_dir() and not item.is_symlink():
+        shutil.rmtree(item)
+    else:
+        item.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.network import Network
 from croco_bench.errors import DivergedError
-from croco_bench.files import exclusive_lock, fingerprint
+from croco_bench.files import exclusive_lock, fingerprint, sweep
 from croco_bench.probing.contents import BlockTokens, Content, PooledVectors, name_of, target_name
 from croco_bench.probing.entry_files import (
     Progress,
@@ -151,6 +151,7 @@ class FeatureCache:
         )
         with lock if main else nullcontext():
             if main:
+                sweep(entry, "*")
                 self._prepare(entry, evaluation, content)
             self.accelerator.wait_for_everyone()
             if missing := _missing(entry, content.specs):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from croco_bench.backbones.export import write_official
+from croco_bench.errors import RecordError
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import load
@@ -40,6 +41,36 @@ def test_fresh_again_before_the_next_has_ended_keeps_it_still(folder: Path) -> N
     (folder / "last.pt").write_text("unfinished")
     Output(folder).prepare(fresh=True)
     assert content(folder / "replaced") == kept and not (folder / "last.pt").exists()
+
+
+def test_a_process_killed_while_it_moves_a_finished_pretraining_loses_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, moved = content(folder), list[str]()
+    rename = Path.rename
+
+    def stop(self: Path, target: Path) -> Path:
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        moved.append(self.name)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Output(folder).prepare(fresh=True)
+    assert moved[0] == "last.pt"
+    with pytest.raises(RecordError, match="without its state"):
+        Output(folder).refuse_finished_without_state()
+    Output(folder).prepare(fresh=True)
+    assert content(folder) | content(folder / "replaced") == before
+
+
+def test_a_process_killed_at_its_end_leaves_nothing_for_long(folder: Path) -> None:
+    (folder / "replaced").mkdir()
+    (folder / "replaced/last.pt").touch()
+    Output(folder).prepare(fresh=False)
+    assert not (folder / "replaced").exists() and (folder / "last.pt").is_file()
 
 
 def test_without_fresh_only_leftovers_go(folder: Path) -> None:

@@ -212,8 +212,7 @@ def _prepare(out: Path, facts: dict[str, Any], overwrite: bool) -> None:
     if path.is_file():
         earlier = _read_settings(path)
         if earlier == facts:
-            for leftover in out.rglob(".*.partial"):  # of a killed call
-                leftover.unlink()
+            _remove_leftovers(out)
             return
         if not overwrite:
             raise DataError(
@@ -223,7 +222,14 @@ def _prepare(out: Path, facts: dict[str, Any], overwrite: bool) -> None:
         _clear(out)
     elif any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise DataError(f"{out} exists and holds something else", "choose another folder for the pairs")
+    _remove_leftovers(out)
     _write(path, json.dumps(facts, indent=2) + "\n")
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Removes temporary files of killed calls; with the lock held, none of them is alive."""
+    for leftover in out.rglob(".*.partial"):
+        leftover.unlink()
 
 
 def _read_settings(path: Path) -> object:
