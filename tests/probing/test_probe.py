@@ -80,7 +80,10 @@ def test_an_extraction_goes_on_where_it_was_killed(
     monkeypatch.setattr(Network, "features", counted)
     with pytest.raises(KeyboardInterrupt):
         cache.extract_or_load(evaluation)
+    leftover = next(cache.folder.glob("*/begun")).with_name(".done.json.x.partial")
+    leftover.touch()
     kept = cache.extract_or_load(evaluation)
+    assert not leftover.exists()
     assert seen == [5, 5, 5, 5, 2]  # the third time, what was kept is looked at
     assert np.array_equal(kept.vectors["mean"], whole.vectors["mean"])
     assert np.array_equal(kept.labels, whole.labels)

@@ -9,7 +9,8 @@ import torch
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from croco_bench.backbones.distributed import METADATA, read_distributed
+from croco_bench.backbones.distributed import read_distributed
+from croco_bench.backbones.parts import METADATA
 from croco_bench.backbones.weights import read_checkpoint
 from croco_bench.errors import CheckpointError
 
