@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 # Clock times, speeds, the state of the checkout and the number of workers; everything else must be equal.
 _TIMES = {"seconds", "cpu_seconds", "images_per_s", "eval_images_per_s", "timing", "started", "finished"}
-_LEFT_OUT = _TIMES | {"dirty", "workers", "command"}
+_LEFT_OUT = _TIMES | {"git", "dirty", "workers", "command"}
 
 
 def end_of(folder: Path) -> dict[str, str]:
