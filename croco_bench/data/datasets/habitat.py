@@ -14,7 +14,7 @@ from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.pairs import open_pairs
-from croco_bench.data.posed.sequences import is_rigid
+from croco_bench.data.posed.matrices import is_rigid
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import atomic

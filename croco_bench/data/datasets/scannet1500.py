@@ -11,8 +11,8 @@ import numpy as np
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
+from croco_bench.data.posed.matrices import read_intrinsics, read_pose
 from croco_bench.data.posed.reader import PosedViews, PoseReader
-from croco_bench.data.posed.sequences import read_intrinsics, read_pose
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 

@@ -12,7 +12,8 @@ from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.posed.overlap import OverlapCriteria, sample_pairs
 from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.data.posed.retrieval_lists import find_lists, retrieved_rows
-from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
+from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, open_posed
+from croco_bench.data.posed.video import PosedSequence
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import make_rng
 from croco_bench.types import Array

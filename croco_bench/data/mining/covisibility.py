@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from croco_bench.data.posed.sequences import PosedFrame
+from croco_bench.data.posed.video import PosedFrame
 from croco_bench.types import Array
 
 # Additive steps of the R2 low-discrepancy sequence: 1/p and 1/p^2, p the real root of p^3 = p + 1.

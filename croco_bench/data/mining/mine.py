@@ -21,7 +21,8 @@ from croco_bench.data.mining.report import draw_report, in_words, no_pairs, summ
 from croco_bench.data.mining.selection import PairCriteria
 from croco_bench.data.mining.sequence import MiningSettings, Split, mine_sequence
 from croco_bench.data.pairs import SCENES
-from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, PosedSequence, open_posed
+from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, open_posed
+from croco_bench.data.posed.video import PosedSequence
 from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.files import atomic, exclusive_lock, fingerprint

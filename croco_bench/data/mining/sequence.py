@@ -12,7 +12,7 @@ import numpy as np
 
 from croco_bench.data.mining.covisibility import Matching, Surface, surface_of
 from croco_bench.data.mining.selection import PairCriteria, select_pairs
-from croco_bench.data.posed.sequences import PosedFrame, PosedSequence
+from croco_bench.data.posed.video import PosedFrame, PosedSequence
 from croco_bench.errors import DataError
 from croco_bench.files import atomic
 from croco_bench.seeding import make_rng

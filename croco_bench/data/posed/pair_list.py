@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from croco_bench.data.posed.matrices import is_rigid
 from croco_bench.data.posed.reader import PosedViews, PoseReader
-from croco_bench.data.posed.sequences import is_rigid
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 

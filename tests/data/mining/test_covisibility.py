@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from croco_bench.data.mining.covisibility import Matching, Surface, frame_covisibility, surface_covisibility, surface_of
-from croco_bench.data.posed.sequences import PosedFrame, seven_scenes_intrinsics
+from croco_bench.data.posed.sequences import seven_scenes_intrinsics
+from croco_bench.data.posed.video import PosedFrame
 from croco_bench.data.rooms import render
 from croco_bench.data.rooms.camera import Camera, has_free_sight, nudge, sample_camera
 from croco_bench.data.rooms.generator import make_scene
