@@ -34,6 +34,10 @@ _MODELS = {
 _LARGEST_SHIFT = 2 / 640
 
 
+# A camera as it is stored: model, (H, W), parameters.
+_Model = tuple[str, Size, Sequence[float]]
+
+
 class Camera(NamedTuple):
     """A pinhole camera: intrinsics (3, 3), with (0, 0) in the centre of the first pixel, and the size (H, W) of its images."""
 
@@ -67,10 +71,10 @@ def read_colmap(folder: Path) -> list[View]:
     try:
         if binary:
             with paths[0].open("rb") as cameras, paths[1].open("rb") as images:
-                known = {number: rest for number, *rest in _binary_cameras(cameras)}
+                known = dict(_binary_cameras(cameras))
                 views = list(_binary_images(images))
         else:
-            known = {number: rest for number, *rest in _text_cameras(_lines(paths[0]))}
+            known = dict(_text_cameras(_lines(paths[0])))
             views = list(_text_images(_lines(paths[1])))
         used = {number: _pinhole(paths[0], number, *known[number]) for number in {view[1] for view in views}}
     except OSError as error:
@@ -173,12 +177,12 @@ def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
 
-def _text_cameras(lines: Sequence[str]) -> Iterator[tuple[int, str, Size, list[float]]]:
+def _text_cameras(lines: Sequence[str]) -> Iterator[tuple[int, _Model]]:
     for line in lines:
         if words := line.split():
             number, model, width, height, *parameters = words
             _require_parameters(model, len(parameters))
-            yield int(number), model, (int(height), int(width)), [float(word) for word in parameters]
+            yield int(number), (model, (int(height), int(width)), [float(word) for word in parameters])
 
 
 def _text_images(lines: Sequence[str]) -> Iterator[tuple[str, int, list[float]]]:
@@ -194,17 +198,13 @@ def _require_parameters(model: str, count: int) -> None:
         raise ValueError(f"a camera of the model {model} with {count} parameters")
 
 
-def _binary_cameras(stream: BinaryIO) -> Iterator[tuple[int, str, Size, list[float]]]:
+def _binary_cameras(stream: BinaryIO) -> Iterator[tuple[int, _Model]]:
     names = list(_MODELS)
     for _ in range(int(_unpack(stream, "<Q")[0])):
         number, model, width, height = _unpack(stream, "<iiQQ")
         name = names[int(model)]
-        yield (
-            int(number),
-            name,
-            (int(height), int(width)),
-            [float(one) for one in _unpack(stream, f"<{_MODELS[name]}d")],
-        )
+        parameters = [float(one) for one in _unpack(stream, f"<{_MODELS[name]}d")]
+        yield int(number), (name, (int(height), int(width)), parameters)
 
 
 def _binary_images(stream: BinaryIO) -> Iterator[tuple[str, int, list[float]]]:
