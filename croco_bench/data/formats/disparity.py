@@ -75,10 +75,25 @@ def read_pfm_disparity(path: Path) -> Disparity:
     Raises:
         DataError: as `read_pfm`, or it has three channels.
     """
+    return _known(_one_channel(path), path)
+
+
+def read_signed_pfm_disparity(path: Path) -> Disparity:
+    """A .pfm of FlowNet 2.0's subset of FlyingThings, which stores motion to the right: minus the disparity of the left view.
+
+    Absolute values are taken: users often write them back.
+
+    Raises:
+        DataError: as `read_pfm_disparity`.
+    """
+    return _known(np.abs(_one_channel(path)), path)
+
+
+def _one_channel(path: Path) -> NDArray[np.float32]:
     values = read_pfm(path)
     if values.ndim != 2:
         raise DataError(f"{path} should have one channel, but has three", "it isn't disparity: get it again")
-    return _known(values, path)
+    return values
 
 
 def write_pfm_disparity(path: Path, disparity_px: Array, valid: Array | None = None) -> None:
@@ -140,9 +155,9 @@ def _known(disparity: NDArray[np.float32], path: Path) -> Disparity:
         valid: NDArray[np.bool_] = (disparity > 0) & (disparity < np.inf)
         if not valid.any() and not (disparity == 0).any() and np.isfinite(disparity).any():
             raise DataError(
-                f"all disparities of {path} are negative: this is an edition with the other sign (such as DispNet's subset of "
-                "FlyingThings)",
-                "take the absolute values, or the edition with positive disparities",
+                f"all disparities of {path} are negative: this is an edition with the other sign (such as FlowNet 2.0's "
+                "subset of FlyingThings)",
+                "take the absolute values, or leave the subset in its own folders, train/disparity/left/0000000.pfm",
             )
     disparity[~valid] = 0
     return disparity, valid

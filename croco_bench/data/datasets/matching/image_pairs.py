@@ -51,7 +51,7 @@ ReadTruth = Callable[[Path, PairPaths], Sample]
 class MatchingReader:
     """The pairs of one split; `read_truth` is called with `base` and a pair that has truth.
 
-    `released` is the number of pairs in the release, if it is known; a miniature is whole, whatever its size.
+    `assumptions` are what the result should say about the files. `released` is the number of pairs in the release, if it is known; a miniature is whole, whatever its size.
 
     Raises:
         DataError: there are no pairs.
@@ -75,6 +75,7 @@ class MatchingReader:
         self.dataset, self.split, self.miniature = dataset, split, miniature
         self.available = len(pairs) if miniature else max(len(pairs), released)
         self.base, self.pairs, self.read_truth = base, list(pairs), read_truth
+        self.assumptions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -141,10 +141,17 @@ def check_2015(root: Path) -> list[Finding]:
 
 def _check(root: Path, year: Year) -> list[Finding]:
     edition = EDITIONS[year]
-    parts = [Part(split, partial(open_flow, root, split, year=year), n) for split, n in edition.pairs.items()]
-    if any((root / folder / PARTS["train"] / edition.right).is_dir() for folder in (".", edition.archive)):
+    parts = []
+    if _holds(root, edition, "flow_occ") or not _holds(root, edition, edition.disparity[0]):
+        parts += [Part(split, partial(open_flow, root, split, year=year), n) for split, n in edition.pairs.items()]
+    if _holds(root, edition, edition.right):
         parts += [
             Part(f"{split}, stereo", partial(open_stereo, root, split, year=year), n)
             for split, n in edition.pairs.items()
         ]
     return check_parts(root, edition.link, parts)
+
+
+def _holds(root: Path, edition: Edition, folder: str) -> bool:
+    """Whether the training part has this folder: flow and stereo are complete without each other."""
+    return any((root / base / PARTS["train"] / folder).is_dir() for base in (".", edition.archive))

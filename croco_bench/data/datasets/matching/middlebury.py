@@ -17,7 +17,7 @@ from croco_bench.data.formats.disparity import read_middlebury_disparity, read_p
 from croco_bench.data.formats.images import read_gray
 from croco_bench.data.formats.layout import file_names, require, subfolders
 from croco_bench.errors import DataError
-from croco_bench.types import Sample
+from croco_bench.types import Array, Sample
 
 Edition = Literal["2005", "2006", "2014", "2021"]
 Split = Literal["train", "test"]
@@ -39,6 +39,8 @@ _FOLDERS: dict[Edition, tuple[str, ...]] = {
 # Pairs of each year, and of each split of the evaluation.
 PAIRS: dict[Edition, int] = {"2005": 54, "2006": 189, "2014": 138, "2021": 355}
 EVALUATION_PAIRS = 15
+# Rows of the scenes of 2005 and 2006 in half and third size (1110 in full size) -> by what disparities are to be divided.
+_REDUCED = {555: 2, 370: 3}
 # The value of non-occluded pixels in mask0nocc.png.
 _NOT_OCCLUDED = 255
 
@@ -46,7 +48,7 @@ _NOT_OCCLUDED = 255
 def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = None) -> MatchingReader:
     """All pairs of one year's scenes, or of some: every light and exposure that both views have.
 
-    2005 and 2006: full size, view 1 is the left and view 5 the right one. 2014: the left view is im0, the right one im1, im1E
+    2005 and 2006: full, half or third size; view 1 is the left and view 5 the right one. 2014: the left view is im0, the right one im1, im1E
     (other exposure) or im1L (other light). 2021: both are from `ambient`; im0 beside that folder repeats one of them and isn't
     used.
 
@@ -58,7 +60,7 @@ def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = 
     require(base, scenes or (), present, LINK)
     find = _FINDERS[edition]
     pairs = [pair for scene in (present if scenes is None else scenes) for pair in find(base, scene)]
-    truth = read_middlebury_disparity if edition in ("2005", "2006") else read_pfm_disparity
+    truth = _read_of_2005 if edition in ("2005", "2006") else read_pfm_disparity
     read_truth = partial(read_truth_file, "disparity_px", truth)
     return _reader(root, base, f"{edition} train", pairs, read_truth, released=PAIRS[edition] if scenes is None else 0)
 
@@ -115,6 +117,12 @@ def _first(root: Path, folders: Sequence[str]) -> str:
         if (root / folder).is_dir():
             return folder
     raise DataError(f"{root} holds no folder {' or '.join(folders)}", f"get {LINK}")
+
+
+def _read_of_2005(path: Path) -> tuple[Array, Array]:
+    """Disparity in pixels of the image: files of half and third size hold that of full size."""
+    disparity, valid = read_middlebury_disparity(path)
+    return disparity / np.float32(_REDUCED.get(disparity.shape[0], 1)), valid
 
 
 def _of_2005(base: Path, scene: str) -> Iterator[PairPaths]:

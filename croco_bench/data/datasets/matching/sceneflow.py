@@ -1,6 +1,7 @@
 """SceneFlow's stereo: Driving, Monkaa and FlyingThings, rendered in two passes.
 
-Its folder `sceneflow` holds Driving, Monkaa and FlyingThings; the latter may be a link to `../flyingthings`, where flow is read.
+Its folder `sceneflow` holds Driving, Monkaa and FlyingThings; the latter may be a link to `../flyingthings`, where flow is read,
+or FlowNet 2.0's subset of it, which has folders of its own and disparities of the other sign.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import Literal
 
 from croco_bench.data.checks.image_pairs import Part, check_parts
 from croco_bench.data.checks.run_check import Finding
+from croco_bench.data.datasets.matching.flyingthings import SUBSET_PARTS, subset_groups
 from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths, read_truth_file
 from croco_bench.data.folders import is_miniature
-from croco_bench.data.formats.disparity import read_pfm_disparity
-from croco_bench.data.formats.layout import check_choice, file_names, require_exactly, subfolders
+from croco_bench.data.formats.disparity import read_pfm_disparity, read_signed_pfm_disparity
+from croco_bench.data.formats.layout import check_choice, file_names, numbered, require, require_exactly, subfolders
 from croco_bench.errors import DataError
+from croco_bench.types import Sample
 
 Split = Literal["train", "test", "test1of100"]
 LINK = "https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html"
 PASSES = ("clean", "final")
-_THINGS = ("FlyingThings", "FlyingThings3D")
+_THINGS = ("FlyingThings", "FlyingThings3D", "FlyingThings3D_subset")
 # How many folders lie between a pass and its cameras.
 _DEPTHS = {"Driving": 3, "Monkaa": 1}
 # Pairs of one pass.
@@ -39,23 +42,64 @@ def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> M
     pairs: list[PairPaths] = []
     for name in passes:
         in_pass = [pair for part, scene in _scenes(root, split, name) for pair in _pairs(root, part, name, scene)]
+        in_pass += _subset_pairs(root, split, name)
         pairs += in_pass[::100] if split == "test1of100" else in_pass
-    read_truth = partial(read_truth_file, "disparity_px", read_pfm_disparity)
-    return MatchingReader("sceneflow", split, root, pairs, read_truth, miniature=is_miniature(root))
+    return MatchingReader("sceneflow", split, root, pairs, _truth, miniature=is_miniature(root))
 
 
 def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
     """(part of the dataset, folder of a scene in it) for all scenes of the split."""
-    things = next((part for part in _THINGS if (root / part).is_dir()), None)
-    if things is None:
-        raise DataError(f"{root} holds no {' or '.join(_THINGS)}", f"unpack {LINK} there")
+    things, subset = _things(root)
     scenes: list[tuple[str, str]] = []
     if split == "train":
         for part, depth in _DEPTHS.items():
             scenes += [(part, scene) for scene in _below(root / part / f"frames_{name}pass", depth)]
+    if subset:
+        return scenes
     side = "TRAIN" if split == "train" else "TEST"
     things_scenes = _below(root / things / f"frames_{name}pass" / side, 2)
     return scenes + [(things, f"{side}/{scene}") for scene in things_scenes]
+
+
+def _things(root: Path) -> tuple[str, bool]:
+    """The folder of FlyingThings, and whether it is FlowNet 2.0's subset, which has folders of its own.
+
+    Raises:
+        DataError: there is none.
+    """
+    things = next((part for part in _THINGS if (root / part).is_dir()), None)
+    if things is None:
+        raise DataError(f"{root} holds no {' or '.join(_THINGS)}", f"unpack {LINK} there")
+    return things, (root / things / "train/disparity").is_dir()
+
+
+def _subset_pairs(root: Path, split: Split, name: str) -> Iterator[PairPaths]:
+    """The pairs of FlowNet 2.0's subset of FlyingThings, if that is what is there."""
+    things, subset = _things(root)
+    if not subset:
+        return
+    base = f"{things}/{SUBSET_PARTS['train' if split == 'train' else 'test']}"
+    images, truths = f"{base}/image_{name}", f"{base}/disparity/left"
+    numbers = numbered(root / truths, "", ".pfm", LINK)
+    for camera in ("left", "right"):
+        present = set(file_names(root / images / camera, "", ".png", LINK))
+        require(root / images / camera, (f"{number:07d}.png" for number in numbers), present, LINK)
+    groups = subset_groups(numbers)
+    for number in numbers:
+        yield PairPaths(
+            id=f"{name}pass/{base}/{number:07d}",
+            group=f"{things}/{groups[number]}",
+            image1=f"{images}/left/{number:07d}.png",
+            image2=f"{images}/right/{number:07d}.png",
+            truth=f"{truths}/{number:07d}.pfm",
+        )
+
+
+def _truth(base: Path, pair: PairPaths) -> Sample:
+    """Disparity from a .pfm; the subset's has the other sign."""
+    of_subset = Path(str(pair.truth)).parts[-3:-1] == ("disparity", "left")
+    read = read_signed_pfm_disparity if of_subset else read_pfm_disparity
+    return read_truth_file("disparity_px", read, base, pair)
 
 
 def _below(folder: Path, depth: int) -> list[str]:
@@ -82,8 +126,9 @@ def _pairs(root: Path, part: str, name: str, scene: str) -> Iterator[PairPaths]:
 
 def check(root: Path) -> list[Finding]:
     """Findings on both passes of both splits."""
+    subset = any((root / things / "train/disparity").is_dir() for things in _THINGS)
     parts = [
-        Part(f"{split}, {name}", partial(open_split, root, split, passes=(name,)), pairs)
+        Part(f"{split}, {name}", partial(open_split, root, split, passes=(name,)), None if subset else pairs)
         for split, pairs in PAIRS.items()
         for name in PASSES
     ]

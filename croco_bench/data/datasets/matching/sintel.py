@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from croco_bench.data.formats.layout import (
     require_exactly,
     subfolders,
 )
+from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
 from croco_bench.types import Sample
 
@@ -38,6 +40,10 @@ PARTS: dict[Split, str] = {"train": "training", "test": "test"}
 # Pairs of one pass, and of the training scenes that don't have 50 frames.
 PAIRS: dict[Split, int] = {"train": 1041, "test": 552}
 SELECT_PAIRS = 98
+_OTHER_MASKS = (
+    "training/occlusions has masks of all frames: they are those of the stereo part, unpacked over those of flow; matched and "
+    "unmatched pixels aren't told apart"
+)
 _PAIRS_OF = {"ambush_2": 20, "ambush_4": 32, "ambush_6": 19, "market_6": 39}
 
 
@@ -46,7 +52,8 @@ def open_split(
 ) -> MatchingReader:
     """All pairs of the passes, one after the other, or those of some scenes. `test` has no flow: it is for submissions.
 
-    `occluded` and `invalid` are read where their folders are there.
+    `occluded` and `invalid` are read where their folders are there. The stereo part of the release has a folder `occlusions`, too:
+    its masks, of all frames, are of the right camera, and aren't read.
 
     Raises:
         DataError: files are missing.
@@ -63,7 +70,7 @@ def open_split(
         for scene in (present if scenes is None else scenes)
         for pair in _pairs(base, PARTS[split], name, scene)
     ]
-    return MatchingReader(
+    reader = MatchingReader(
         "sintel",
         split,
         base,
@@ -72,6 +79,9 @@ def open_split(
         miniature=is_miniature(root),
         released=len(passes) * pairs_in_release(split, scenes),
     )
+    if (base / PARTS[split] / "occlusions").is_dir() and any(pair.occluded is None for pair in pairs):
+        reader.assumptions = (_OTHER_MASKS,)
+    return reader
 
 
 def pairs_in_release(split: Split, scenes: Sequence[str] | None = None) -> int:
@@ -95,6 +105,7 @@ class BothPasses:
         self._readers = {name: open_split(root, split, passes=(name,), scenes=scenes) for name in PASSES}
         clean = self._readers[PASSES[0]]
         self.dataset, self.miniature, self.available = clean.dataset, clean.miniature, clean.available
+        self.assumptions = clean.assumptions
         if wanted is not None and not self.miniature:
             self.available = max(len(clean), pairs_in_release(split, wanted))
         self.split = f"{split} ({', '.join(scenes)})" if scenes else split
@@ -141,6 +152,8 @@ def _pairs(base: Path, part: str, name: str, scene: str) -> Iterator[PairPaths]:
     starts = frames_with_successor(base / folder, "frame_", ".png", LINK)
     kinds = {"flow": ".flo", "occlusions": ".png", "invalid": ".png"} if part == "training" else {}
     kinds = {kind: suffix for kind, suffix in kinds.items() if kind == "flow" or (base / part / kind).is_dir()}
+    if (base / part / "occlusions" / scene / f"frame_{starts[-1] + 1:04d}.png").is_file():
+        del kinds["occlusions"]
     for kind, suffix in kinds.items():
         kind_folder = base / part / kind / scene
         present = set(file_names(kind_folder, "frame_", suffix, LINK))
@@ -171,4 +184,8 @@ def check(root: Path) -> list[Finding]:
     ]
     select = partial(open_split, root, "train", passes=PASSES[:1], scenes=SELECT_SCENES)
     parts.insert(len(PASSES), Part("the scenes to select by", select, SELECT_PAIRS))
-    return check_parts(root, LINK, parts)
+    findings = check_parts(root, LINK, parts)
+    with suppress(DataError):
+        said = open_split(root, "train", passes=PASSES[:1]).assumptions
+        findings += [Finding(False, text, f"unpack {LINK} again, beside the stereo part", stops=False) for text in said]
+    return findings
