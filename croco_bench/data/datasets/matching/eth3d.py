@@ -39,14 +39,17 @@ def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None)
         raise DataError(f"{root} holds no folder {' or '.join(_FOLDERS[split])}", f"get {LINK}")
     present = subfolders(root / folder, LINK)
     require(root / folder, scenes or (), present, LINK)
-    # Both archives hold the scenes' folders alone: unpacked in one place, images and truth are together.
-    truths = next((name for name in (f"{folder}_gt", folder) if (root / name).is_dir()), folder)
-    pairs = [
-        evaluation_pair(root, folder, truths if split == "train" else None, scene, LINK)
-        for scene in (present if scenes is None else scenes)
-    ]
+    chosen = present if scenes is None else scenes
+    pairs = [evaluation_pair(root, folder, _truths(root, folder, split), scene, LINK) for scene in chosen]
     mini, released = is_miniature(root), PAIRS[split] if scenes is None else len(scenes)
     return MatchingReader("eth3d", split, root, pairs, read_masked_truth, miniature=mini, released=released)
+
+
+def _truths(root: Path, folder: str, split: Split) -> str | None:
+    """The folder of truth. Both archives hold the scenes' folders alone: unpacked in one place, images and truth are together."""
+    if split == "test":
+        return None
+    return f"{folder}_gt" if (root / f"{folder}_gt").is_dir() else folder
 
 
 def check(root: Path) -> list[Finding]:

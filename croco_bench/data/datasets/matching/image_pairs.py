@@ -51,7 +51,9 @@ ReadTruth = Callable[[Path, PairPaths], Sample]
 class MatchingReader:
     """The pairs of one split; `read_truth` is called with `base` and a pair that has truth.
 
-    `assumptions` are what the result should say about the files. `released` is the number of pairs in the release, if it is known; a miniature is whole, whatever its size.
+    `assumptions` are what results should say about the files.
+
+    `released` is the number of pairs in the release, if it is known; a miniature is whole, whatever its size.
 
     Raises:
         DataError: there are no pairs.

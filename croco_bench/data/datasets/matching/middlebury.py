@@ -48,9 +48,9 @@ _NOT_OCCLUDED = 255
 def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = None) -> MatchingReader:
     """All pairs of one year's scenes, or of some: every light and exposure that both views have.
 
-    2005 and 2006: full, half or third size; view 1 is the left and view 5 the right one. 2014: the left view is im0, the right one im1, im1E
-    (other exposure) or im1L (other light). 2021: both are from `ambient`; im0 beside that folder repeats one of them and isn't
-    used.
+    2005 and 2006: full, half or third size; view 1 is the left and view 5 the right one. 2014: the left view is im0, the right
+    one im1, im1E (other exposure) or im1L (other light). 2021: both are from `ambient`; im0 beside that folder repeats one of
+    them and isn't used.
 
     Raises:
         DataError: files are missing.

@@ -52,8 +52,8 @@ def open_split(
 ) -> MatchingReader:
     """All pairs of the passes, one after the other, or those of some scenes. `test` has no flow: it is for submissions.
 
-    `occluded` and `invalid` are read where their folders are there. The stereo part of the release has a folder `occlusions`, too:
-    its masks, of all frames, are of the right camera, and aren't read.
+    `occluded` and `invalid` are read where their folders are there. The stereo part of the release has a folder `occlusions`
+    too: its masks are of all frames, say what the right camera doesn't see, and aren't read.
 
     Raises:
         DataError: files are missing.
