@@ -11,7 +11,7 @@ _OFFICIAL = re.compile(r"n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8}")
 
 
 def wnid_in(name: str) -> str | None:
-    """The only class that a name contains: n01440764 of `n01440764_10026_n01440764.JPEG`; None if there is none, or two."""
+    """The only class that a name such as n01440764_10026_n01440764.JPEG contains; None if there is none, or two."""
     found = set(_WNID.findall(name))
     return found.pop() if len(found) == 1 else None
 
