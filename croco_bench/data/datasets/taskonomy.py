@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from croco_bench.data.datasets.taskonomy_files import (
     layout_of,
     mask_source,
 )
+from croco_bench.data.datasets.taskonomy_gaps import truncated_files
 from croco_bench.data.datasets.taskonomy_lists import VIEWS, Row, Split, read_list
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.images import read_any, read_rgb
@@ -131,50 +132,65 @@ class TaskonomyReader:
         lines = [self.split, self._domain.folder, *masks, *sizes, *(f"{a},{b},{c}" for a, b, c in self._rows)]
         return fingerprint("\n".join(lines))
 
-    def absent_files(self) -> list[tuple[Row, Path]]:
-        """Missing files of the split; lists folders rather than asking for every file."""
-        listed: dict[Path, set[str]] = {}
-        absent: dict[Path, Row] = {}
-        kinds: tuple[Callable[[Row], Path], ...] = (
+    def _files_of(self) -> dict[Path, Row]:
+        """Every file of the split, with its view."""
+        folders: tuple[Callable[[Row], Path], ...] = (
             lambda row: self._files.path(row, IMAGE),
             lambda row: self._files.path(row, self._domain.folder),
             self._files.mask,
         )
-        for path_of in kinds:
-            for row in self._rows:
-                path = path_of(row)
-                parent = path.parent
-                if parent not in listed:
-                    listed[parent] = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
-                if path.name not in listed[parent]:
-                    absent[path] = row
-        return [(row, path) for path, row in absent.items()]
+        return {path_of(row): row for path_of in folders for row in self._rows}
 
-    def without_absent(self, allow_missing: float) -> TaskonomyReader:
-        """This reader, or one without the views that lack a file, up to a share of `allow_missing`.
+    def absent_files(self) -> dict[Path, Row]:
+        """Missing files of the split; lists folders rather than asking for every file."""
+        listed: dict[Path, set[str]] = {}
+        for parent in {path.parent for path in self._files_of()}:
+            listed[parent] = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
+        return {path: row for path, row in self._files_of().items() if path.name not in listed[path.parent]}
+
+    def without_gaps(self, allow_missing: float) -> TaskonomyReader:
+        """This reader, or one without the views that lack a file or have a truncated one, up to a share of `allow_missing`.
 
         Raises:
-            DataError: more views lack a file.
+            DataError: there are more of these views.
         """
         absent = self.absent_files()
-        rows = {row for row, _ in absent}
+        there = {path: row for path, row in self._files_of().items() if path not in absent}
+        damaged = {path: there[path] for path in truncated_files(list(there))}
+        rows = {*absent.values(), *damaged.values()}
         if len(rows) > allow_missing * len(self):
-            raise DataError(
-                f"there is no {absent[0][1]}, and {len(absent)} of {3 * len(self)} files of the {self.split} split are absent",
-                self._advice(absent[0][1], len(rows) / len(self)),
-            )
+            self._refuse(list(absent), list(damaged), len(rows) / len(self))
         if not rows:
             return self
         kept = TaskonomyReader(
             self._files, self._split, self._name, [row for row in self._rows if row not in rows], self.available
         )
-        names = ", ".join(_id(row) for row in sorted(rows)[:_NAMED])
-        more = ", …" if len(rows) > _NAMED else ""
         kept.assumptions = (
             *self.assumptions,
-            f"{len(rows)} of {len(self)} views of the {self.split} split lack a file and are left out ({names}{more})",
+            *self._left_out("lack a file", absent),
+            *self._left_out("have a truncated or damaged file", damaged),
         )
         return kept
+
+    def _left_out(self, why: str, files: Mapping[Path, Row]) -> list[str]:
+        """A note on views that are left out, if there are any."""
+        rows = sorted(set(files.values()))
+        names, more = ", ".join(_id(row) for row in rows[:_NAMED]), ", …" if len(rows) > _NAMED else ""
+        text = f"{len(rows)} of {len(self)} views of the {self.split} split {why} and are left out ({names}{more})"
+        return [text] if rows else []
+
+    def _refuse(self, absent: Sequence[Path], damaged: Sequence[Path], share: float) -> NoReturn:
+        total, split = 3 * len(self), self.split
+        if not absent:
+            raise DataError(
+                f"{damaged[0]} is truncated or damaged, as are {len(damaged)} of {total} files of the {split} split in all",
+                self._advice(damaged[0], share),
+            )
+        rest = f", {len(damaged)} truncated or damaged" if damaged else ""
+        raise DataError(
+            f"there is no {absent[0]}, and {len(absent)} of {total} files of the {split} split are absent{rest}",
+            self._advice(absent[0], share),
+        )
 
     def _advice(self, path: Path, share: float) -> str:
         """Where to get a missing file, and how to do without."""
@@ -255,7 +271,7 @@ def open_split(
 ) -> TaskonomyReader:
     """A split with the targets of one domain; the first `rows` rows of its list (MultiMAE's 800 and 200), or all.
 
-    Views that lack a file are left out and noted, up to a share of `allow_missing`.
+    Views that lack a file, or have a truncated one, are left out and noted, up to a share of `allow_missing`.
 
     Raises:
         DataError: no list, a list that can't be read, or files that aren't there.
@@ -269,7 +285,7 @@ def open_split(
     files = Files(root, known_layout, mask_source(root, known_layout) if masks == "auto" else masks)
     listed = read_list(root, split, known_layout)
     available = size_of_release(root, len(listed), VIEWS[split])
-    return TaskonomyReader(files, split, domain, listed[:rows], available).without_absent(allow_missing)
+    return TaskonomyReader(files, split, domain, listed[:rows], available).without_gaps(allow_missing)
 
 
 def block_dilated(valid: Array) -> Array:

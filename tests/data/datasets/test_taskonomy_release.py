@@ -102,6 +102,34 @@ def test_a_few_gaps_are_left_out_by_name(released: Path) -> None:
     assert len(open_split(released, "test", domain="depth")) == 6
 
 
+@pytest.mark.parametrize("left", [0, 7, 200, -1])
+def test_truncated_files_are_left_out_by_name_too(released: Path, left: int) -> None:
+    paths = sorted((released / "normal" / "roomtest0000").iterdir())
+    paths[0].write_bytes(paths[0].read_bytes()[:left])
+    with pytest.raises(
+        DataError, match=r"_normal\.png is truncated or damaged, as are 1 of 18 files .*task\.allow_missing=0\.167 "
+    ):
+        open_split(released, "test", domain="normals")
+    reader = open_split(released, "test", domain="normals", allow_missing=0.167)
+    name = "roomtest0000/" + paths[0].name.removesuffix("_domain_normal.png")
+    assert reader.assumptions[1:] == (
+        f"1 of 6 views of the test split have a truncated or damaged file and are left out ({name})",
+    )
+    assert name not in [reader[index]["id"] for index in range(len(reader))]
+    paths[1].unlink()
+    with pytest.raises(DataError, match="1 of 18 files of the test split are absent, 1 truncated or damaged"):
+        open_split(released, "test", domain="normals", allow_missing=0.167)
+    assert len(open_split(released, "test", domain="normals", allow_missing=0.34).assumptions) == 3
+
+
+def test_sound_files_are_never_called_damaged(released: Path) -> None:
+    paths = sorted((released / "rgb" / "roomtest0000").iterdir())
+    paths[0].write_bytes(paths[0].read_bytes() + b"appended by a camera")
+    assert cv2.imwrite(f"{paths[1]}.jpg", read_any(paths[1]))
+    Path(f"{paths[1]}.jpg").rename(paths[1])
+    assert len(open_split(released, "test", domain="normals", allow_missing=0)) == 6
+
+
 def test_missing_masks_are_no_fault_of_the_release(masked: Path) -> None:
     next((masked / "mask_valid" / "roomtest0000").iterdir()).unlink()
     with pytest.raises(DataError, match=r"masks aren't part of Taskonomy's release: .* task\.masks=depth"):
