@@ -12,7 +12,7 @@ from croco_bench.data.datasets.matching.image_pairs import MatchingReader
 from croco_bench.data.datasets.matching.middlebury import evaluation_pair, read_masked_truth
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.layout import require, subfolders
-from croco_bench.errors import DataError
+from croco_bench.errors import AbsentError
 
 Split = Literal["train", "test"]
 LINK = "https://www.eth3d.net/datasets"
@@ -36,7 +36,7 @@ def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None)
     """
     folder = next((name for name in _FOLDERS[split] if (root / name).is_dir()), None)
     if folder is None:
-        raise DataError(f"{root} holds no folder {' or '.join(_FOLDERS[split])}", f"get {LINK}")
+        raise AbsentError(f"{root} holds no folder {' or '.join(_FOLDERS[split])}", f"get {LINK}")
     present = subfolders(root / folder, LINK)
     require(root / folder, scenes or (), present, LINK)
     chosen = present if scenes is None else scenes

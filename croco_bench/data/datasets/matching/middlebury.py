@@ -16,7 +16,7 @@ from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_middlebury_disparity, read_pfm_disparity
 from croco_bench.data.formats.images import read_gray
 from croco_bench.data.formats.layout import file_names, require, subfolders
-from croco_bench.errors import DataError
+from croco_bench.errors import AbsentError
 from croco_bench.types import Array, Sample
 
 Edition = Literal["2005", "2006", "2014", "2021"]
@@ -116,7 +116,7 @@ def _first(root: Path, folders: Sequence[str]) -> str:
     for folder in folders:
         if (root / folder).is_dir():
             return folder
-    raise DataError(f"{root} holds no folder {' or '.join(folders)}", f"get {LINK}")
+    raise AbsentError(f"{root} holds no folder {' or '.join(folders)}", f"get {LINK}")
 
 
 def _read_of_2005(path: Path) -> tuple[Array, Array]:

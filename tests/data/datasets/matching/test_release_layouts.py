@@ -111,16 +111,22 @@ def test_stereo_of_the_subset_beside_driving_and_monkaa(tmp_path: Path) -> None:
 
 def write_sintel(root: Path, *, stereo: bool) -> None:
     """The flow part; `stereo`: the stereo part is unpacked over it, as its archive has the same folder `training`."""
-    training = root / "training"
     for number in range(1, 5):
-        for folder in ("clean", "final"):
-            image(training / folder / f"alley_1/frame_{number:04d}.png", frame(number))
-        if number < 4:
-            flow(training / f"flow/alley_1/frame_{number:04d}.flo", SHIFT)
-            image(training / f"occlusions/alley_1/frame_{number:04d}.png", np.zeros((HEIGHT, WIDTH), np.uint8))
-        image(training / f"invalid/alley_1/frame_{number:04d}.png", np.zeros((HEIGHT, WIDTH), np.uint8))
-        for folder in ("clean_left", "clean_right", "disparities", "occlusions", "outofframe") if stereo else ():
-            image(training / folder / f"alley_1/frame_{number:04d}.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
+        for scene_name in sintel.SELECT_SCENES:
+            write_sintel_frame(root / "training", scene_name, number, stereo=stereo)
+
+
+def write_sintel_frame(training: Path, name: str, number: int, *, stereo: bool) -> None:
+    nothing, everything = np.zeros((HEIGHT, WIDTH), np.uint8), np.full((HEIGHT, WIDTH), 255, np.uint8)
+    file = f"{name}/frame_{number:04d}"
+    for folder in ("clean", "final"):
+        image(training / folder / f"{file}.png", frame(number))
+    if number < 4:
+        flow(training / f"flow/{file}.flo", SHIFT)
+        image(training / f"occlusions/{file}.png", nothing)
+    image(training / f"invalid/{file}.png", nothing)
+    for folder in ("clean_left", "clean_right", "disparities", "occlusions", "outofframe") if stereo else ():
+        image(training / folder / f"{file}.png", everything)
 
 
 def test_sintel_alone_has_masks_of_flow(tmp_path: Path) -> None:
@@ -133,7 +139,7 @@ def test_sintel_alone_has_masks_of_flow(tmp_path: Path) -> None:
 def test_masks_of_sintels_stereo_part_are_not_taken_for_those_of_flow(tmp_path: Path) -> None:
     write_sintel(tmp_path, stereo=True)
     reader = sintel.open_split(tmp_path, "train", passes=("clean",))
-    assert len(reader) == 3 and "occluded" not in reader[0] and not reader[0]["invalid"].any()
+    assert len(reader) == 6 and "occluded" not in reader[0] and not reader[0]["invalid"].any()
     (said,) = reader.assumptions
     assert said.startswith("training/occlusions has masks of all frames: they are those of the stereo part")
     assert sintel.BothPasses(tmp_path, "train").assumptions == reader.assumptions
