@@ -134,7 +134,9 @@ Examples:
 
 @data_app.command("make-pairs", epilog=_PAIRS_EXAMPLES)
 def data_make_pairs(
-    source: Annotated[Path, typer.Argument(help="Posed RGB-D video in the layout of 7-Scenes or ScanNet.")],
+    source: Annotated[
+        Path, typer.Argument(help="Posed RGB-D video of 7-Scenes, ScanNet, ScanNet++ or with a COLMAP model.")
+    ],
     out: Annotated[Path, typer.Option(help="Where pairs.txt, the report and crops go.")],
     every: Annotated[int, typer.Option(min=1, help="Look at every so many frames only.")] = 10,
     covisibility: Annotated[

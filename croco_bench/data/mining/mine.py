@@ -57,7 +57,7 @@ def make_pairs(
     sequence. An interrupted call is resumed. The result doesn't depend on the number of workers.
 
     Args:
-        source: posed RGB-D video in the layout of 7-Scenes or ScanNet.
+        source: posed RGB-D video of 7-Scenes, ScanNet, ScanNet++ or with a COLMAP model.
         out: a new folder, or the folder of an earlier call.
         every: use every n-th frame.
         covisibility: range of the smaller share of co-visible pixels: of the central squares with `crop`, else of whole
