@@ -102,7 +102,7 @@ def test_a_few_gaps_are_left_out_by_name(released: Path) -> None:
     assert len(open_split(released, "test", domain="depth")) == 6
 
 
-@pytest.mark.parametrize("left", [0, 7, 200, -1])
+@pytest.mark.parametrize("left", [0, 7, 200, -40])
 def test_truncated_files_are_left_out_by_name_too(released: Path, left: int) -> None:
     paths = sorted((released / "normal" / "roomtest0000").iterdir())
     paths[0].write_bytes(paths[0].read_bytes()[:left])
