@@ -14,7 +14,7 @@ import numpy as np
 
 from croco_bench.data.checks.image_pairs import better_reading
 from croco_bench.data.checks.run_check import Finding
-from croco_bench.data.posed.sequences import is_rigid
+from croco_bench.data.posed.matrices import is_rigid
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.types import Array, Sample
