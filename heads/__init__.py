@@ -8,6 +8,9 @@ if __name__ != "croco_bench.heads":
 from croco_bench.registry import HeadCard
 
 CATALOGUE = {
+    "attentive": HeadCard(
+        "croco_bench.heads.attentive:Attentive", "one query attends to the last block's tokens (CAPI, AIM, V-JEPA)"
+    ),
     "convnext": HeadCard(
         "croco_bench.heads.convnext:ConvNeXt", "ConvNeXt blocks on a finer map, as in MultiMAE (Bachmann 2022)"
     ),
@@ -23,6 +26,9 @@ CATALOGUE = {
     ),
     "pose": HeadCard(
         "croco_bench.heads.pose:Pose", "residual blocks per token, mean, MLP: a pose per pair (Dong 2024)"
+    ),
+    "retrieval": HeadCard(
+        "croco_bench.heads.retrieval:Retrieval", "classes of the nearest training patches, untrained (Balazevic 2023)"
     ),
     "upernet": HeadCard("croco_bench.heads.upernet:UPerNet", "pyramid of four block outputs with pooling (Xiao 2018)"),
 }

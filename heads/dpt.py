@@ -187,8 +187,8 @@ class DPT(Head):
         """Tokens (B, N, C) of a block, as the head reads them."""
         return features.tokens[hook]
 
-    def forward(self, features: Features) -> Tensor:
-        """See `Head.forward`."""
+    def fused(self, features: Features) -> Tensor:
+        """The fused map (B, features, 8h, 8w) of the four blocks."""
         maps = []
         for hook, embed, resize, project in zip(self.hooks, self.embed, self.resize, self.project, strict=True):
             # A view with channels last in memory, the layout that convolutions need: no copies.
@@ -199,8 +199,14 @@ class DPT(Head):
         for level in (3, 2, 1, 0):
             fused = self.fuse[level](fused, maps[level])
         assert fused is not None
+        return fused
+
+    def forward(self, features: Features) -> Tensor:
+        """See `Head.forward`."""
         # Twice the size for patches of 16; for smaller patches directly the image's size, to save memory.
-        full = F.interpolate(self.before(fused), size=self.image_size, mode="bilinear", align_corners=True)
+        full = F.interpolate(
+            self.before(self.fused(features)), size=self.image_size, mode="bilinear", align_corners=True
+        )
         output: Tensor = self.after(full)
         return output
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.contracts import Features, FeatureSpec, GridHead, Head
 from croco_bench.heads.dpt import DPT, DPTOptions
 
 
@@ -26,7 +26,7 @@ class DPTProbeOptions(DPTOptions):
     norm: bool = True
 
 
-class DPTProbe(DPT):
+class DPTProbe(DPT, GridHead):
     """Tokens of four blocks -> (B, out_channels, H, W), no activation; the fusion is that of `DPT`.
 
     A 3x3 and a 1x1 convolution predict at eight times the grid, and the prediction is resized; `DPT` has 32 channels at full
@@ -46,6 +46,15 @@ class DPTProbe(DPT):
             nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, out_channels, 1)
         )
         self.after = nn.Sequential()
+
+    def on_grid(self, features: Features) -> Tensor:
+        """See `GridHead.on_grid`."""
+        output: Tensor = self.before(self.fused(features))
+        return output
+
+    def resized(self, maps: Tensor) -> Tensor:
+        """See `GridHead.resized`; corners aligned, as in Pixio."""
+        return F.interpolate(maps, size=self.image_size, mode="bilinear", align_corners=True)
 
     def tokens_of(self, features: Features, hook: int) -> Tensor:
         """See `DPT.tokens_of`."""

@@ -50,6 +50,7 @@ class ADE20KSeg(Task):
 
     Options = ADE20KSegOptions
     views = 1
+    unlabeled = UNLABELED
 
     def __init__(self, options: ADE20KSegOptions, image_size: Size) -> None:
         self.options, self.image_size, self.state = options, image_size, {}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
@@ -111,6 +112,17 @@ class Probe(Table):
     temperature: PositiveFloat = 0.07
 
 
+class Grid(Table):
+    """Copies of the head, one for each pair of rate (for 256 images a batch) and weight decay.
+
+    They start with the same weights and are trained together on the same features of a frozen backbone; the best on the
+    selection split is reported. `optim.lr` and `optim.weight_decay` are not used.
+    """
+
+    rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    weight_decays: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0,)
+
+
 class TaskProtocol(Protocol):
     """The publication that a recipe of a task follows, and each deviation from it.
 
@@ -136,7 +148,19 @@ class Recipe(BaseRecipe):
     optim: Optim
     decoder: FreshDecoder | None = None
     probe: Probe | None = None
+    grid: Grid | None = None
     protocol: TaskProtocol
+
+    @model_validator(mode="after")
+    def _grid_fits(self) -> Recipe:
+        """Copies that are trained together must not change each other."""
+        if self.grid is None:
+            return self
+        if self.probe is not None or self.train.frozen is not True:
+            raise ValueError("[grid] needs train.frozen=true, and no [probe]")
+        if self.optim.clip_grad or self.train.precision == "fp16":
+            raise ValueError("[grid] needs optim.clip_grad=0 and another train.precision than fp16")
+        return self
 
 
 def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
@@ -164,6 +188,7 @@ def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, A
         "optim": recipe.optim,
         "decoder": recipe.decoder,
         "probe": recipe.probe,
+        "grid": recipe.grid,
     }
     return {
         key: value.model_dump(mode="json") if isinstance(value, Table) else value

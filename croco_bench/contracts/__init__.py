@@ -4,7 +4,7 @@ Shapes: B batch, N tokens, C channels, H W pixels, h w patch grid. A size is alw
 Units: depth in metres (`depth_m`), flow in pixels (`flow_px`), angles in degrees (`rotation_deg`).
 """
 
-from croco_bench.contracts.heads import GridHead, Head, PooledHead
+from croco_bench.contracts.heads import BankHead, GridHead, Head, PooledHead
 from croco_bench.contracts.networks import (
     Backbone,
     Features,
@@ -25,6 +25,7 @@ from croco_bench.contracts.tasks import (
 __all__ = [
     "NETWORKS_ONLY",
     "Backbone",
+    "BankHead",
     "ClassicalMethod",
     "Evaluation",
     "FeatureSpec",

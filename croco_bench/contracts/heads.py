@@ -111,3 +111,31 @@ class PooledHead(Head):
     @abstractmethod
     def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
         """Loads a trained probe: pooling, mean and variance (C,) of the vectors, weight (K, C) and bias (K,)."""
+
+
+class BankHead(Head):
+    """A dense head that isn't trained: it keeps tokens of training images, with the classes that their patches show.
+
+    Attributes:
+        capacity: largest number of tokens that it keeps.
+    """
+
+    capacity: int
+
+    @abstractmethod
+    def sample(self, features: Features, labels: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Chooses tokens of some images.
+
+        Args:
+            features: of B images.
+            labels: class of each pixel (B, H, W), int64; -1 where it is unknown.
+            count: number of tokens per image, at most the number of patches N.
+            noise: uniform in [0, 1), (B, N): the random part of the choice.
+
+        Returns:
+            Tokens (B * count, C), and the share of each class in their patches (B * count, out_channels).
+        """
+
+    @abstractmethod
+    def fill(self, tokens: Tensor, shares: Tensor) -> None:
+        """Keeps these tokens (M, C) and class shares (M, out_channels) instead of any others; M is at most `capacity`."""

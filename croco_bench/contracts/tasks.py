@@ -135,6 +135,7 @@ class Task(ABC):
     be evaluated without the training data.
 
     `dense`: the task needs a head with one output per pixel; otherwise one with one output per image (or pair).
+    `unlabeled`: of tasks that classify pixels, the value of `label` where no class is known; None for all others.
     `symmetric`: in training, the network predicts both orders of two views, and `loss` gets outputs (2B, ...): those of
     (image1, image2), then those of (image2, image1).
     """
@@ -142,6 +143,7 @@ class Task(ABC):
     Options: ClassVar[type]
     views: ClassVar[Literal[1, 2]] = 1
     dense: ClassVar[bool] = True
+    unlabeled: ClassVar[int | None] = None
     symmetric: ClassVar[bool] = False
     state: dict[str, float]
 

@@ -64,7 +64,7 @@ class Network(nn.Module):
         decode: Callable[[Tensor], Tensor] = _unchanged,
     ) -> None:
         super().__init__()
-        self.backbone, self.head, self._decode = backbone, head, decode
+        self.backbone, self.head, self.decode = backbone, head, decode
         self.views, self.frozen, self.symmetric = views, frozen, symmetric
         if views == 1:
             backbone.drop_decoder()
@@ -103,11 +103,11 @@ class Network(nn.Module):
     def predictions(self, head: Head, features: Features) -> Tensor | Outputs:
         """The decoded output of a head; if the head is in training mode and has auxiliary outputs, pairs as of `forward`."""
         if isinstance(head, GridHead):
-            output = head.resized(self._decode(head.on_grid(features)))
+            output = head.resized(self.decode(head.on_grid(features)))
         else:
-            output = self._decode(head(features))
+            output = self.decode(head(features))
         others = head.auxiliary(features) if head.training else ()
-        return [(1.0, output), *((weight, self._decode(other)) for weight, other in others)] if others else output
+        return [(1.0, output), *((weight, self.decode(other)) for weight, other in others)] if others else output
 
     def features(self, *images: Tensor) -> Features:
         """The head's input for these images."""
@@ -132,7 +132,7 @@ class Network(nn.Module):
             views = [list(index[start : start + at_once]) for index in (first, second)]
             tokens = [block[views[0]] for block in blocks]
             tokens += self.backbone.decode_pair(tokens[-1], blocks[-1][views[1]])
-            outputs.append(self._decode(self.head(Features(tokens, self.grid))))
+            outputs.append(self.decode(self.head(Features(tokens, self.grid))))
         return torch.cat(outputs)
 
     def _encode_blocks(self, images: Tensor) -> list[Tensor]:

@@ -53,10 +53,12 @@ def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
     ]
 
 
-def build_optimizer(network: Network, optim: Optim) -> torch.optim.Optimizer:
-    """The timm optimiser called `optim.name` over the network's groups."""
+def build_optimizer(
+    network: Network, optim: Optim, groups: list[dict[str, Any]] | None = None
+) -> torch.optim.Optimizer:
+    """The timm optimiser called `optim.name` over `parameter_groups`, or over other groups of the network's parameters."""
     arguments: dict[str, Any] = {"betas": optim.betas} if "adam" in optim.name.lower() else {"momentum": optim.betas[0]}
-    groups = parameter_groups(network, optim)
+    groups = parameter_groups(network, optim) if groups is None else groups
     if optim.name.lower() == "lars":
         # As in MAE: rates are scaled by the norms of matrices, with or without decay, but not by those of vectors.
         groups = [{**group, "always_adapt": all(one.ndim > 1 for one in group["params"])} for group in groups]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from croco_bench.config.recipe import Recipe
 from croco_bench.contracts import Task, TrainingSplits
 from croco_bench.engine.dataloading import Plan
-from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
+from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, Scores, evaluate
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
 from croco_bench.engine.network import Network, Outputs, inputs
-from croco_bench.engine.optim import Schedule, build_optimizer
+from croco_bench.engine.optim import Schedule, build_optimizer, parameter_groups
 from croco_bench.engine.step import State, Stepper
 from croco_bench.types import Batch
 
@@ -73,7 +73,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
         optim, plan = job.recipe.optim, job.plan
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # SyncBatchNorm needs GPUs
             nn.SyncBatchNorm.convert_sync_batchnorm(job.network)  # type: ignore[no-untyped-call]
-        optimizer = build_optimizer(job.network, optim)
+        optimizer = build_optimizer(job.network, optim, self.groups(job))
         schedule = Schedule(
             optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit, unit=plan.unit
         )
@@ -81,7 +81,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
             job.network,
             optimizer,
             schedule,
-            self._loss,
+            self.loss_of,
             accelerator,
             accumulate=plan.accumulate,
             clip_grad=optim.clip_grad,
@@ -89,6 +89,10 @@ class Trainer(TrainingLoop[FineTuneJob]):
         )
         super().__init__(job, accelerator, stepper, reader=job.splits.train, transform=job.task.augment)
         self.best: State = {}
+
+    def groups(self, job: FineTuneJob) -> list[dict[str, Any]]:
+        """Parameter groups of the optimiser."""
+        return parameter_groups(job.network, job.recipe.optim)
 
     def run(self) -> TrainResult:
         """Trains to the end; weights are selected during the training.
@@ -113,7 +117,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
         """See `TrainingLoop.after_step`."""
         plan = self.job.plan
         if done % (self.job.recipe.train.select_every * plan.unit) == 0 or done == plan.steps:
-            self._select(done)
+            self.select(done)
             self.save_soon = True
         self.log_step(done, loss=loss, lr=rate)
 
@@ -130,25 +134,37 @@ class Trainer(TrainingLoop[FineTuneJob]):
         """See `TrainingLoop.restore`."""
         self.best = state["best"]
 
-    def _loss(self, wrapped: nn.Module, batch: Batch) -> Tensor:
+    def loss_of(self, wrapped: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch, the sum over the network's outputs."""
+        return self.losses_of(wrapped, batch).sum()
+
+    def losses_of(self, wrapped: nn.Module, batch: Batch) -> Tensor:
+        """Weighted losses of the network's outputs, the main output first."""
         outputs = wrapped(*inputs(batch, self.job.task.views))
         weighted: Outputs = outputs if isinstance(outputs, list) else [(1.0, outputs)]
         # In float32: squares and logarithms overflow in half precision.
         with torch.autocast(weighted[0][1].device.type, enabled=False):
-            parts = [weight * self.job.task.loss(output.float(), batch) for weight, output in weighted]
-        return torch.stack(parts).sum()
+            return torch.stack([weight * self.job.task.loss(output.float(), batch) for weight, output in weighted])
 
-    def _select(self, done: int) -> None:
+    def select(self, done: int) -> None:
         """Scores the selection split; keeps the weights if they are better than all before."""
-        task = self.job.task
-        evaluation = task.selection(self.job.splits.select)
-        predictor, workers = NetworkPredictor(self.job.network), self.job.recipe.train.workers
-        scores = evaluate(predictor, evaluation, self.accelerator, workers=workers)
-        value = scores.value_of(task.selection_metric)
-        metric = next(metric for metric in evaluation.meter.metrics if metric.name == task.selection_metric)
-        sign = 1.0 if metric.higher_is_better else -1.0
-        if not self.best or sign * value > sign * self.best["value"]:
+        scores = self.selection_scores()
+        value = scores.value_of(self.job.task.selection_metric)
+        if not self.best or self.sign * value > self.sign * self.best["value"]:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.job.network.state_dict().items()}
             self.best = {"step": done, "value": value, "weights": weights}
         if self.log:
             self.log.add(done - 1, **{f"select/{name}": number for name, number in scores.metrics.items()})
+
+    def selection_scores(self) -> Scores:
+        """Scores of the network on the selection split."""
+        evaluation = self.job.task.selection(self.job.splits.select)
+        predictor, workers = NetworkPredictor(self.job.network), self.job.recipe.train.workers
+        return evaluate(predictor, evaluation, self.accelerator, workers=workers)
+
+    @property
+    def sign(self) -> float:
+        """1 if a higher value of the metric that selects is better, otherwise -1."""
+        name = self.job.task.selection_metric
+        meter = self.job.task.selection(self.job.splits.select).meter
+        return 1.0 if next(one for one in meter.metrics if one.name == name).higher_is_better else -1.0

@@ -16,14 +16,16 @@ from accelerate import Accelerator
 from croco_bench.backbones import own_code
 from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.recipe import load_recipe
-from croco_bench.contracts import Backbone
+from croco_bench.contracts import Backbone, BankHead
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
 from croco_bench.engine.train import FineTuneJob, Trainer, TrainResult
 from croco_bench.errors import RecordError, size_text
 from croco_bench.files import atomic, cache_folder
+from croco_bench.probing.bank import fill_bank
 from croco_bench.probing.feature_cache import FeatureCache
+from croco_bench.probing.head_grid import GridTrainer
 from croco_bench.probing.linear_probe import probe
 from croco_bench.progress import Bar, log
 from croco_bench.records.changes import recipe_label
@@ -163,7 +165,7 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
 
 
 def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> TrainResult:
-    """Fine-tunes, or fits a linear probe on cached features."""
+    """Fine-tunes, fills a bank, or fits a linear probe on cached features."""
     request, training = setup.request, setup.data.training
     assert training is not None
     plan = Plan.of(request.recipe.train, len(training.train), accelerator.num_processes)
@@ -177,8 +179,11 @@ def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Tra
         folder=paths.folder,
         key=setup.key,
     )
+    if isinstance(setup.network.head, BankHead):
+        setup.predictor.prepare(accelerator)
+        return fill_bank(job, accelerator)
     if request.recipe.probe is None:
-        return Trainer(job, accelerator).run()
+        return (Trainer if request.recipe.grid is None else GridTrainer)(job, accelerator).run()
     setup.predictor.prepare(accelerator)
     cache = FeatureCache(
         folder=cache_folder() / "vectors",

@@ -26,6 +26,7 @@ from croco_bench.config.recipe import FreshDecoder, Recipe
 from croco_bench.config.tables import AUTO
 from croco_bench.contracts import (
     Backbone,
+    BankHead,
     ClassicalMethod,
     Evaluation,
     Head,
@@ -210,6 +211,11 @@ def _head_type(task: str, task_type: type[Task], recipe: Recipe) -> type[Head]:
         )
     if recipe.probe and not (recipe.train.frozen and issubclass(head_type, PooledHead)):
         raise UsageError("a recipe with [probe] needs train.frozen=true and a head on pooled vectors, such as linear")
+    if issubclass(head_type, BankHead) and (recipe.train.frozen is not True or task_type.unlabeled is None):
+        raise UsageError(
+            f"the head {recipe.head.name} isn't trained: it needs train.frozen=true and a task that classifies pixels, "
+            "such as ade20k-seg"
+        )
     return head_type
 
 

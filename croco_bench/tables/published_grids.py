@@ -27,10 +27,11 @@ def class_of_run(result: Result) -> ProtocolClass:
     if frozen in (None, False, "encoder"):
         return "frozen-encoder" if frozen else "finetuned"
     by_head: dict[str, ProtocolClass] = {
-        "linear": "frozen-linear",
+        "attentive": "frozen-attentive",
         "dense-linear": "frozen-linear",
         "dpt": "frozen-dpt",
         "dpt-probe": "frozen-dpt",
+        "linear": "frozen-linear",
     }
     return by_head.get(result.settings.get("head", {}).get("name", ""), "frozen")
 

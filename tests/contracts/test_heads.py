@@ -3,9 +3,16 @@
 from typing import ClassVar
 
 import pytest
+import torch
 
 from croco_bench import registry
+from croco_bench.contracts import BankHead, FeatureSpec, Head
 from croco_bench.testing import HeadContract
+
+
+class TestAttentive(HeadContract):
+    name = "attentive"
+    options: ClassVar = {"head_width": 4, "norm": "layer", "residual": True}
 
 
 class TestConvNeXt(HeadContract):
@@ -32,6 +39,20 @@ class TestLinear(HeadContract):
 class TestPose(HeadContract):
     name = "pose"
     options: ClassVar = {"width": 16}
+
+
+class TestRetrieval(HeadContract):
+    name = "retrieval"
+    options: ClassVar = {"bank": 40, "neighbours": 3}
+
+    def build(self, spec: FeatureSpec, out_channels: int = 3) -> Head:
+        """A head with a bank of random tokens and classes."""
+        head = super().build(spec, out_channels)
+        assert isinstance(head, BankHead)
+        generator = torch.Generator().manual_seed(2)
+        tokens = torch.randn(30, spec.widths[-1], generator=generator)
+        head.fill(tokens, torch.rand(30, out_channels, generator=generator))
+        return head
 
 
 class TestUPerNet(HeadContract):
