@@ -102,10 +102,8 @@ class Network(nn.Module):
 
     def predictions(self, head: Head, features: Features) -> Tensor | Outputs:
         """The decoded output of a head; if the head is in training mode and has auxiliary outputs, pairs as of `forward`."""
-        if isinstance(head, GridHead):
-            output = head.resized(self.decode(head.on_grid(features)))
-        else:
-            output = self.decode(head(features))
+        on_grid = isinstance(head, GridHead)
+        output = head.resized(self.decode(head.on_grid(features))) if on_grid else self.decode(head(features))
         others = head.auxiliary(features) if head.training else ()
         return [(1.0, output), *((weight, self.decode(other)) for weight, other in others)] if others else output
 

@@ -110,6 +110,10 @@ class GridTrainer(Trainer):
         """See `TrainingLoop.after_step`; the loss is the mean over the copies."""
         super().after_step(done, loss / len(self.cells), rate)
 
+    def status(self, loss: float) -> str:
+        """See `TrainingLoop.status`; the loss is the mean over the copies."""
+        return super().status(loss / len(self.cells))
+
     def select(self, done: int) -> None:
         """Scores all copies on the selection split; keeps the weights of the best if they are better than all before."""
         name, found = self.job.task.selection_metric, {}
