@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
 from croco_bench.data.datasets.imagenet import open_split, titles
+from croco_bench.data.datasets.imagenet_c import CORRUPTIONS, ImageNetCReader, open_corrupted
 from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.metrics.classification import ClassificationMeter
+from croco_bench.metrics.corruption import CorruptionMeter
 from croco_bench.types import Array, Batch, Sample, Size
 
 # Images predicted at once; results don't depend on it.
@@ -31,9 +33,11 @@ class ImageNetLinearOptions:
 
     Attributes:
         select_fraction: share of the training images, drawn by a hash of their names, that selects weights and rates.
+        corrupted: also score ImageNet-C, a folder `imagenet_c` beside `imagenet`.
     """
 
     select_fraction: float = 0.02
+    corrupted: bool = field(default=False, metadata={"affects_score": False})
 
 
 class ImageNetLinear(Task):
@@ -58,7 +62,10 @@ class ImageNetLinear(Task):
         """See `Task.open`; the validation images are the test split and select nothing."""
         whole, test = open_split(root, "train"), open_split(root, "val")
         training = TrainingSplits(*split_by_group(whole, self.options.select_fraction, seed=seed))
-        return TaskData(test, training, class_names=tuple(titles(root, whole.classes)))
+        further = {}
+        if self.options.corrupted:
+            further["corrupted"] = open_corrupted(root.parent / "imagenet_c", whole.classes)
+        return TaskData(test, training, further, class_names=tuple(titles(root, whole.classes)))
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """As MAE's linear probe: a random box, drawn without rejection as in TensorFlow, resized (bicubic); a flip."""
@@ -92,8 +99,34 @@ class ImageNetLinear(Task):
         return self._center(reader, ClassificationMeter())
 
     def evaluations(self, data: TaskData) -> list[Evaluation]:
-        """Centre crops of all validation images."""
-        return [self._center(data.test, ClassificationMeter(len(data.class_names)))]
+        """Centre crops of all validation images; ImageNet-C on request."""
+        whole = [self._center(data.test, ClassificationMeter(len(data.class_names)))]
+        return [*whole, *(self._corrupted(reader) for reader in data.further.values())]
+
+    def _corrupted(self, reader: Reader) -> Evaluation:
+        there = len(reader.corruptions) if isinstance(reader, ImageNetCReader) else len(CORRUPTIONS)
+        lacking = (
+            () if there == len(CORRUPTIONS) else (f"means are over {there} of the {len(CORRUPTIONS)} corruptions",)
+        )
+        return Evaluation(
+            prefix="corrupted",
+            reader=reader,
+            meter=CorruptionMeter(CORRUPTIONS),
+            prepare=self._prepare_corrupted,
+            predict=self._predict,
+            batch_size=_EVAL_BATCH,
+            citation="ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261): errors relative to AlexNet's, means "
+            "over five severities, then over corruptions",
+            deviations=lacking,
+        )
+
+    def _prepare_corrupted(self, sample: Sample) -> Sample:
+        """The files hold centre crops already; they are resized (bicubic) only where the network has another size."""
+        image = Image.fromarray(sample["image"])
+        if image.size != self.image_size[::-1]:
+            image = image.resize(self.image_size[::-1], Image.Resampling.BICUBIC)
+        kept = {name: sample[name] for name in ("label", "corruption", "severity")}
+        return {"image": to_unit(np.array(image)), **kept}
 
     def _center(self, reader: Reader, meter: ClassificationMeter) -> Evaluation:
         return Evaluation(

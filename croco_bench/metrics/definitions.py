@@ -15,6 +15,11 @@ TOP1 = Metric("top1", "top-1", "%", "higher", "image", 1, "100 * mean[the true c
 TOP5 = Metric("top5", "top-5", "%", "higher", "image", 1, "100 * mean[fewer than five classes score higher]")
 CLASSIFICATION = (TOP1, TOP5)
 
+# Classification under corruptions (Hendrycks 2019), relative to AlexNet's published errors.
+MCE = Metric("mce", "mCE", "%", "lower", "image", 1, "100 * mean_c[mean_s[error] / mean_s[error of AlexNet]]")
+CORRUPTIONS = Metric("corruptions", "corruptions", "", "neither", "image", 0, "#{c}, those that mCE is a mean of")
+CORRUPTED = (MCE, TOP1, CORRUPTIONS)
+
 # Regression of dense maps.
 L1 = Metric("l1", "L1", "", "lower", "image", 4, "mean over valid pixels and channels of |p - t|")
 DENSE = (L1,)

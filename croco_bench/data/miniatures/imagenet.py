@@ -87,25 +87,25 @@ def write_imagenet(folder: Path, spec: ImageNetMini, seed: int, pool: Executor, 
 
 
 def _write_image(job: _Job) -> None:
-    write_image(job.path, _image(job))
+    write_image(job.path, picture(job.class_name, job.seed, job.side))
 
 
-def _image(job: _Job) -> NDArray[Any]:
+def picture(class_name: str, seed: int, side: int) -> NDArray[Any]:
     """An image (side, side, 3) uint8 around a piece of the class; rooms are tried until one shows it large enough."""
-    rng = make_rng(job.seed, "picture")
+    rng = make_rng(seed, "picture")
     for attempt in range(_ATTEMPTS):
-        scene = make_scene(room_seed(job.seed, attempt))
-        if ID[job.class_name] not in scene.semantic:
+        scene = make_scene(room_seed(seed, attempt))
+        if ID[class_name] not in scene.semantic:
             continue
         for _ in range(4):
             camera = sample_camera(scene, _RENDERED, rng)
-            if not _shows(scene, camera, job.class_name):
+            if not _shows(scene, camera, class_name):
                 continue
-            square = _crop_around(render(scene, camera), job.class_name, rng)
+            square = _crop_around(render(scene, camera), class_name, rng)
             if square is not None:
-                image: NDArray[Any] = cv2.resize(square, (job.side, job.side), interpolation=cv2.INTER_AREA)
+                image: NDArray[Any] = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
                 return image
-    raise DataError(f"no picture of a {job.class_name} was found in {_ATTEMPTS} rooms")
+    raise DataError(f"no picture of a {class_name} was found in {_ATTEMPTS} rooms")
 
 
 def _shows(scene: Scene, camera: Camera, class_name: str) -> bool:
