@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from croco_bench.contracts import Reader
-from croco_bench.data.datasets import imagenet, multimae, nyuv2, seven_scenes, taskonomy
+from croco_bench.data.datasets import imagenet, imagenet_c, multimae, nyuv2, seven_scenes, taskonomy
 from croco_bench.data.datasets.ade20k import ADE20KReader
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
@@ -73,6 +73,7 @@ def open_queries(root: Path) -> Reader:
 NYUV2 = {"image": COLOR, "depth_m": "float32 H W", "valid": KNOWN, "id": "str"}
 NORMALS = {"image": COLOR, "target": "float32 H W 3", "valid": KNOWN, "id": "str"}
 LABELS, CLASS = {"image": COLOR, "label": GRAY, "id": "str"}, {"image": COLOR, "label": "int", "id": "str"}
+CORRUPTED = {"corruption": "int", "severity": "int"}
 MULTIMAE = {"image": COLOR, "depth": "uint16 H W", "semseg": GRAY, "id": "str"}
 READERS = {
     "nyuv2": Case("nyuv2", partial(nyuv2.open_split, split="train"), NYUV2, "nyu_depth_v2_labeled.mat"),
@@ -81,6 +82,7 @@ READERS = {
         "taskonomy", partial(taskonomy.open_split, split="val", domain="normals"), NORMALS, "normal/*/*.png"
     ),
     "imagenet": Case("imagenet", partial(imagenet.open_split, split="val"), CLASS, "val/*/*"),
+    "imagenet_c": Case("imagenet_c", imagenet_c.open_corrupted, CLASS | CORRUPTED, "*/1/*/*"),
     "multimae": Case("multimae", multimae.MultimaeReader, MULTIMAE, "train/depth/*/*.png"),
     "pairs": Case("habitat_release", open_pairs, {"pair": "FilePair"}, "pairs.txt"),
     "habitat": Case("habitat_release", HabitatPoses, POSES, "pairs.txt"),

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, run_check
-from croco_bench.data.datasets.imagenet_flat import images_in
-from croco_bench.data.datasets.imagenet_tars import CLASSES
+from croco_bench.data.datasets.imagenet_files.archives import CLASSES
+from croco_bench.data.datasets.imagenet_files.class_folders import same_classes
+from croco_bench.data.datasets.imagenet_files.flat import images_in
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_pillow
 from croco_bench.data.formats.layout import is_litter
@@ -53,6 +54,7 @@ class _Item:
     label: int
     corruption: int
     severity: int
+    size: int
 
 
 class ImageNetCReader:
@@ -66,7 +68,7 @@ class ImageNetCReader:
         self.miniature = is_miniature(root)
         whole = len(CORRUPTIONS) * len(SEVERITIES) * IMAGES
         self.available = len(items) if self.miniature or len(self.classes) != CLASSES else max(whole, len(items))
-        self._fingerprint = fingerprint("\n".join([*self.classes, *(item.name for item in items)]))
+        self._fingerprint = fingerprint("\n".join([*self.classes, *(f"{item.name}:{item.size}" for item in items)]))
 
     def __len__(self) -> int:
         return len(self._items)
@@ -77,7 +79,7 @@ class ImageNetCReader:
         return [item.name.split("/", 2)[2] for item in self._items]
 
     def fingerprint(self) -> str:
-        """Hash of the names of all files."""
+        """Hash of the names and sizes of all files."""
         return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
@@ -92,7 +94,8 @@ def open_corrupted(root: Path, classes: Sequence[str] | None = None) -> ImageNet
 
     Args:
         root: the folder of the dataset.
-        classes: class folders in the order of the labels; None: those of the first corruption.
+        classes: names of the classes in the order of the labels, as in ImageNet's folder; None: the folders of the first
+            corruption, sorted.
 
     Raises:
         DataError: no corruption is there, or one that is there lacks a severity, a class or images.
@@ -100,7 +103,10 @@ def open_corrupted(root: Path, classes: Sequence[str] | None = None) -> ImageNet
     found = [(index, folder) for index, name in enumerate(CORRUPTIONS) for folder in _folders(root, name)[:1]]
     if not found:
         raise DataError(f"{root} has no folder of a corruption, such as {CORRUPTIONS[0]}/1/", f"get it from {LINK}")
-    names = list(classes) if classes is not None else _class_folders(found[0][1] / "1")
+    there = _class_folders(found[0][1] / "1")
+    names = there if classes is None else list(classes)
+    if set(names) != set(there) and (same := same_classes(root, names, there)):  # words or numbers in ImageNet's folder
+        names = [same[name] for name in names]
     items = [
         item
         for index, folder in found
@@ -133,8 +139,10 @@ def _items(folder: Path, classes: Sequence[str], corruption: int, severity: int)
         images = images_in(folder / name)
         if not images:
             raise DataError(f"{folder / name} holds no image", f"get it again from {LINK}")
-        paths = [(Path(one.path), f"{prefix}/{name}/{one.name}") for one in images]
-        found += [_Item(path, full, label, corruption, severity) for path, full in paths]
+        found += [
+            _Item(Path(one.path), f"{prefix}/{name}/{one.name}", label, corruption, severity, one.stat().st_size)
+            for one in images
+        ]
     return found
 
 
