@@ -102,10 +102,13 @@ class Network(nn.Module):
 
     def predictions(self, head: Head, features: Features) -> Tensor | Outputs:
         """The decoded output of a head; if the head is in training mode and has auxiliary outputs, pairs as of `forward`."""
-        on_grid = isinstance(head, GridHead)
-        output = head.resized(self.decode(head.on_grid(features))) if on_grid else self.decode(head(features))
+        output = self._resized(head, features) if isinstance(head, GridHead) else self.decode(head(features))
         others = head.auxiliary(features) if head.training else ()
         return [(1.0, output), *((weight, self.decode(other)) for weight, other in others)] if others else output
+
+    def _resized(self, head: GridHead, features: Features) -> Tensor:
+        """The output of a head on its own grid, decoded there and resized."""
+        return head.resized(self.decode(head.on_grid(features)))
 
     def features(self, *images: Tensor) -> Features:
         """The head's input for these images."""
