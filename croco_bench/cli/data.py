@@ -188,7 +188,7 @@ def data_prepare(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
-    """Make what a release leaves to its users: the list of Habitat pairs, the retrieval lists of 7-Scenes."""
+    """Make what a release leaves to its users: lists of Habitat pairs, of retrieval for 7-Scenes, ImageNet's class folders."""
     from croco_bench.data.catalogue import dataset_info
     from croco_bench.data.folders import data_folder
 

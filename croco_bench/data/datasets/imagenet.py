@@ -18,6 +18,7 @@ from croco_bench.data.datasets.imagenet_files.flat import KAGGLE, SUFFIXES, imag
 from croco_bench.data.datasets.imagenet_files.items import LINK, Item, Split
 from croco_bench.data.datasets.imagenet_files.shards import find_shards, read_shards, shard_files
 from croco_bench.data.datasets.imagenet_files.tables import parquet_image
+from croco_bench.data.datasets.imagenet_files.unpack import UNPACKED, unpack
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import decode_pillow
@@ -40,32 +41,32 @@ class ImageNetReader:
 
     def __init__(self, root: Path, split: Split, classes: Sequence[str], items: Sequence[Item]) -> None:
         self.split: str = split
-        self.classes, self._items = list(classes), list(items)
+        self.classes, self.items = list(classes), list(items)
         # Other numbers of classes are other datasets.
         release = IMAGES[split] if len(self.classes) == CLASSES else None
-        self.available, self.miniature = size_of_release(root, len(self._items), release), is_miniature(root)
-        text = "\n".join([split, *self.classes, *(f"{item.name}:{item.label}:{item.size}" for item in self._items)])
+        self.available, self.miniature = size_of_release(root, len(self.items), release), is_miniature(root)
+        text = "\n".join([split, *self.classes, *(f"{item.name}:{item.label}:{item.size}" for item in self.items)])
         self._fingerprint = fingerprint(text)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     @property
     def groups(self) -> Sequence[str]:
         """The images' names: each is a group of its own."""
-        return [item.name for item in self._items]
+        return [item.name for item in self.items]
 
     @property
     def larger_files(self) -> list[Path]:
         """The files that hold several images, sorted; empty where each image is a file."""
-        return sorted({item.file for item in self._items if not _is_image(item.file)})
+        return sorted({item.file for item in self.items if not _is_image(item.file)})
 
     def fingerprint(self) -> str:
         """Hash of the names, classes and sizes of all files."""
         return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
-        item = self._items[index]
+        item = self.items[index]
         where = item.file if _is_image(item.file) else f"{item.name} in {item.file}"
         try:
             # A few files are CMYK, grey, or PNG.
@@ -104,7 +105,7 @@ def open_split(root: Path, split: Split) -> ImageNetReader:
     Raises:
         DataError: neither is there, or it is incomplete.
     """
-    bases = [base for base in (root, root / KAGGLE) if (base / "train").is_dir()]
+    bases = [base for base in (root / UNPACKED, root, root / KAGGLE) if (base / "train").is_dir()]
     base = next((base for base in bases if _class_folders(base / "train")), None)
     if base is not None:
         return _folders(root, base, split)
@@ -182,6 +183,18 @@ def _images(folder: Path, class_name: str, label: int) -> list[Item]:
     if not images:
         raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})", "fill it or remove it")
     return [Item(f"{class_name}/{one.name}", label, folder / one.name, 0, one.stat().st_size) for one in images]
+
+
+def prepare(root: Path) -> str:
+    """Writes images of Parquet, Arrow or tar files into class folders. Returns their folder and the number of images.
+
+    Raises:
+        DataError: the images are in folders already, or can't be written.
+    """
+    readers = {split: open_split(root, split) for split in IMAGES}
+    if not readers["train"].larger_files:
+        raise DataError(f"the images in {root} are in class folders already", "nothing is to be prepared")
+    return unpack(root, {split: reader.items for split, reader in readers.items()}, _content)
 
 
 def check(root: Path) -> list[Finding]:

@@ -133,6 +133,36 @@ def test_the_check_says_from_what_files(folders: Path, form: str) -> None:
     assert "2 files such as" in said and said.endswith(f"classes {first} to {last}")
 
 
+@pytest.mark.parametrize("form", list(FORMS))
+def test_class_folders_can_be_made_of_every_form(folders: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = written(folders, form)
+    before = [open_split(root, split).fingerprint() for split in SPLITS]
+    prepare = dataset_info("imagenet").preparer()
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(Path, "write_bytes", lambda *arguments: interrupt())
+        prepare(root)
+    assert open_split(root, "train").larger_files
+    assert (
+        prepare(root) == f"{root / 'unpacked'} with 36 images; the larger files aren't read any more and may be deleted"
+    )
+    assert [open_split(root, split).fingerprint() for split in SPLITS] == before
+    assert not open_split(root, "train").larger_files
+    with pytest.raises(DataError, match="are in class folders already"):
+        prepare(root)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_classes_without_wordnet_ids_stay_where_they_are(folders: Path) -> None:
+    root = folders.parent / "named"
+    for split in SPLITS:
+        write_parquet(root, split, [row._replace(path="image.jpg") for row in rows_of(folders, split)])
+    with pytest.raises(DataError, match="doesn't say the WordNet ids of its classes"):
+        dataset_info("imagenet").preparer()(root)
+
+
 def test_the_list_of_a_file_is_kept(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = written(folders, "parquet")
     before = open_split(root, "train").fingerprint()
