@@ -20,9 +20,9 @@ PAIRS: dict[Split, int] = {"train": 27, "test": 20}
 # CroCo v2 selects by these scenes and trains on the others.
 SELECT_SCENES = ("delivery_area_3s", "electro_3l", "playground_3l")
 # CroCo's names of the folders, and the archives'.
-_FOLDERS: dict[Split, tuple[str, str]] = {
+_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train", "two_view_training"),
-    "test": ("test", "two_view_test"),
+    "test": ("test", "two_view_test", "two_view_testing"),
 }
 
 
@@ -34,10 +34,8 @@ def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None)
     Raises:
         DataError: files are missing.
     """
-    folder = next((name for name in _FOLDERS[split] if (root / name).is_dir()), None)
-    if folder is None:
-        raise AbsentError(f"{root} holds no folder {' or '.join(_FOLDERS[split])}", f"get {LINK}")
-    present = subfolders(root / folder, LINK)
+    folder = next((name for name in _FOLDERS[split] if (root / name).is_dir()), ".")
+    present = subfolders(root / folder, LINK) if folder != "." else _scenes_in(root, split)
     require(root / folder, scenes or (), present, LINK)
     chosen = present if scenes is None else scenes
     pairs = [evaluation_pair(root, folder, _truths(root, folder, split), scene, LINK) for scene in chosen]
@@ -45,11 +43,27 @@ def open_split(root: Path, split: Split, *, scenes: Sequence[str] | None = None)
     return MatchingReader("eth3d", split, root, pairs, read_masked_truth, miniature=mini, released=released)
 
 
+def _scenes_in(root: Path, split: Split) -> list[str]:
+    """The scenes of a split in the dataset's own folder: those of `train` have truth beside their images.
+
+    Raises:
+        AbsentError: there is none.
+    """
+    known = {path.parent.name for path in root.glob("*/disp0GT.pfm")}
+    scenes = sorted(
+        path.parent.name for path in root.glob("*/im0.png") if (path.parent.name in known) == (split == "train")
+    )
+    if not scenes:
+        folders = " or ".join(_FOLDERS[split])
+        raise AbsentError(f"{root} holds no folder {folders}, nor scenes of that split", f"get {LINK}")
+    return scenes
+
+
 def _truths(root: Path, folder: str, split: Split) -> str | None:
     """The folder of truth. Both archives hold the scenes' folders alone: unpacked in one place, images and truth are together."""
     if split == "test":
         return None
-    return f"{folder}_gt" if (root / f"{folder}_gt").is_dir() else folder
+    return f"{folder}_gt" if folder != "." and (root / f"{folder}_gt").is_dir() else folder
 
 
 def check(root: Path) -> list[Finding]:

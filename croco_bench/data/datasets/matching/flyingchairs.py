@@ -18,7 +18,7 @@ from croco_bench.errors import DataError
 Split = Literal["train", "val"]
 LINK = "https://lmb.informatik.uni-freiburg.de/data/FlyingChairs/FlyingChairs.zip"
 PAIRS: dict[Split, int] = {"train": 22_232, "val": 640}
-SPLIT_LINK = "https://lmb.informatik.uni-freiburg.de/data/FlyingChairs/FlyingChairs_train_val.txt"
+SPLIT_LINK = "https://lmb.informatik.uni-freiburg.de/resources/datasets/FlyingChairs/FlyingChairs_train_val.txt"
 # The list's name in RAFT and CroCo, and at its source.
 LISTS = ("chairs_split.txt", "FlyingChairs_train_val.txt")
 _MARKS: dict[Split, str] = {"train": "1", "val": "2"}

@@ -173,6 +173,18 @@ def test_eth3d_in_one_folder_or_two(tmp_path: Path, folder: str, truth: str) -> 
     assert screen("eth3d", tmp_path)[0].startswith("but train: 2 pairs of 2 scenes")
 
 
+def test_eth3d_unpacked_where_it_was_downloaded(tmp_path: Path) -> None:
+    """All archives hold the scenes' folders alone."""
+    for name in ("delivery_area_1l", "electro_3s", "lakeside_1l"):
+        image(tmp_path / name / "im0.png", scene())
+        image(tmp_path / name / "im1.png", right_view())
+        if name != "lakeside_1l":
+            write_pfm_disparity(tmp_path / name / "disp0GT.pfm", constant(SHIFT))
+    assert eth3d.open_split(tmp_path, "train").ids == ["delivery_area_1l", "electro_3s"]
+    assert eth3d.open_split(tmp_path, "test").ids == ["lakeside_1l"]
+    screen("eth3d", tmp_path)
+
+
 KITTI: dict[kitti.Year, tuple[str, str, str]] = {
     2012: ("colored_0", "colored_1", "disp_occ"),
     2015: ("image_2", "image_3", "disp_occ_0"),
