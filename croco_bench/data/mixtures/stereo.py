@@ -1,7 +1,7 @@
 """Stereo datasets to train on and to report: no reported scene is trained on or used for selection.
 
-Scenes recur between datasets. MiddEval3's training scenes, except Teddy, are those of Middlebury 2014 (rectified perfectly or
-not) and Art of 2005. Some scenes of MiddEval3 and of ETH3D occur twice, with another light or baseline. All images of one
+Scenes recur between datasets. MiddEval3's training scenes are those of Middlebury 2014 (rectified perfectly or not), Art of 2005
+and Teddy of 2003. Some scenes of MiddEval3 and of ETH3D occur twice, with another light or baseline. All images of one
 location count as one scene here.
 """
 
@@ -26,6 +26,8 @@ Report = Literal["middlebury", "middlebury-subval", "eth3d", "eth3d-subval"]
 EVALUATION_SELECT = ("Vintage",)
 # MiddEval3's names of scenes with another light, exposure or rectification -> names of the same locations.
 _SAME_LOCATION = {"ArtL": "Art", "MotorcycleE": "Motorcycle", "PianoL": "Piano", "PlaytableP": "Playtable"}
+# Folders of the scenes of 2003, which have other names in each size; Teddy is one of MiddEval3's.
+_SAME_LOCATION |= {f"{scene}{size}": scene.capitalize() for scene in ("cones", "teddy") for size in ("", "F", "H", "Q")}
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def training_sets(resolution: Resolution) -> dict[str, TrainingSet]:
             selection_scenes=_named(*EVALUATION_SELECT),
             location=_middlebury_location,
         ),
+        "middlebury2003": _middlebury("2003"),
         "middlebury2005": _middlebury("2005"),
         "middlebury2006": _middlebury("2006"),
         "middlebury2014": _middlebury("2014"),

@@ -35,6 +35,7 @@ SCENES = {
     "crestereo": [f"hole/{number}" for number in range(40)],
     "eth3d": ["delivery_area_3l", "delivery_area_3s", "electro_3l", "electro_3s", "playground_3l", "forest_1s"],
     "middeval3": EVALUATION,
+    "middlebury2003": ["conesQ", "teddy"],
     "middlebury2005": ["Art", "Books", "Reindeer"],
     "middlebury2014": [
         *("Adirondack-perfect", "Adirondack-imperfect", "Motorcycle-perfect", "Piano-imperfect", "Playtable-perfect"),
@@ -138,3 +139,8 @@ def test_weights_are_checked() -> None:
         UsageError, match="no dataset of stereo to train on is called 'crestero'; did you mean crestereo"
     ):
         stereo.check_weights({"crestero": 1.0})
+
+
+def test_teddy_of_2003_is_teddy_of_the_evaluation(root: Path) -> None:
+    assert {"conesQ", "teddy"} & parted(root, "middlebury", "crestereo", "middlebury2003")[0] == {"conesQ"}
+    assert {"conesQ", "teddy"} <= parted(root, "eth3d", "crestereo", "middlebury2003")[0]

@@ -1,4 +1,4 @@
-"""Middlebury stereo of 2005, 2006, 2014 and 2021, and its third evaluation: indoor scenes under several lights."""
+"""Middlebury stereo of 2003, 2005, 2006, 2014 and 2021, and its third evaluation: indoor scenes under several lights."""
 
 from __future__ import annotations
 
@@ -19,28 +19,32 @@ from croco_bench.data.formats.layout import file_names, require, subfolders
 from croco_bench.errors import AbsentError
 from croco_bench.types import Array, Sample
 
-Edition = Literal["2005", "2006", "2014", "2021"]
+Edition = Literal["2003", "2005", "2006", "2014", "2021"]
 Split = Literal["train", "test"]
 Resolution = Literal["F", "H", "Q"]
 LINK = "https://vision.middlebury.edu/stereo/data"
 # CroCo v2 selects by these scenes and trains on the others; of the evaluation, by Vintage.
 SELECT_SCENES: dict[Edition, tuple[str, ...]] = {
+    "2003": (),
     "2005": ("Reindeer",),
     "2006": ("Rocks1", "Wood2"),
     "2014": ("Umbrella-imperfect", "Vintage-perfect"),
     "2021": ("traproom1", "traproom2"),
 }
 _FOLDERS: dict[Edition, tuple[str, ...]] = {
+    "2003": ("2003",),
     "2005": ("2005/train", "2005"),
     "2006": ("2006",),
     "2014": ("2014",),
     "2021": ("2021/data", "2021"),
 }
 # Pairs of each year, and of each split of the evaluation.
-PAIRS: dict[Edition, int] = {"2005": 54, "2006": 189, "2014": 138, "2021": 355}
+PAIRS: dict[Edition, int] = {"2003": 2, "2005": 54, "2006": 189, "2014": 138, "2021": 355}
 EVALUATION_PAIRS = 15
 # Rows of the scenes of 2005 and 2006 in half and third size (1110 in full size) -> by what disparities are to be divided.
 _REDUCED = {555: 2, 370: 3}
+# Rows of the scenes of 2003 in quarter and half size -> steps per pixel of their disparities; one in full size.
+_STEPS = {375: 4, 750: 2}
 # The value of non-occluded pixels in mask0nocc.png.
 _NOT_OCCLUDED = 255
 
@@ -48,9 +52,9 @@ _NOT_OCCLUDED = 255
 def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = None) -> MatchingReader:
     """All pairs of one year's scenes, or of some: every light and exposure that both views have.
 
-    2005 and 2006: full, half or third size; view 1 is the left and view 5 the right one. 2014: the left view is im0, the right
-    one im1, im1E (other exposure) or im1L (other light). 2021: both are from `ambient`; im0 beside that folder repeats one of
-    them and isn't used.
+    2003: cones and teddy in quarter, half or full size; view 2 is the left and view 6 the right one. 2005 and 2006: full, half or
+    third size; view 1 is the left and view 5 the right one. 2014: the left view is im0, the right one im1, im1E (other exposure)
+    or im1L (other light). 2021: both are from `ambient`; im0 beside that folder repeats one of them and isn't used.
 
     Raises:
         DataError: files are missing.
@@ -60,7 +64,7 @@ def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = 
     require(base, scenes or (), present, LINK)
     find = _FINDERS[edition]
     pairs = [pair for scene in (present if scenes is None else scenes) for pair in find(base, scene)]
-    truth = _read_of_2005 if edition in ("2005", "2006") else read_pfm_disparity
+    truth = _READERS.get(edition, read_pfm_disparity)
     read_truth = partial(read_truth_file, "disparity_px", truth)
     return _reader(root, base, f"{edition} train", pairs, read_truth, released=PAIRS[edition] if scenes is None else 0)
 
@@ -119,6 +123,20 @@ def _first(root: Path, folders: Sequence[str]) -> str:
     raise AbsentError(f"{root} holds no folder {' or '.join(folders)}", f"get {LINK}")
 
 
+def _read_of_2003(path: Path) -> tuple[Array, Array]:
+    """Disparity in pixels of the image."""
+    disparity, valid = read_middlebury_disparity(path)
+    return disparity / np.float32(_STEPS.get(disparity.shape[0], 1)), valid
+
+
+def _of_2003(base: Path, scene: str) -> Iterator[PairPaths]:
+    names = file_names(base / scene, "", "", LINK)
+    image = ".ppm" if "im2.ppm" in names else ".png"
+    truth = ".pgm" if "disp2.pgm" in names else ".png"
+    require(base / scene, (f"im2{image}", f"im6{image}", f"disp2{truth}"), names, LINK)
+    yield PairPaths(scene, scene, f"{scene}/im2{image}", f"{scene}/im6{image}", f"{scene}/disp2{truth}")
+
+
 def _read_of_2005(path: Path) -> tuple[Array, Array]:
     """Disparity in pixels of the image: files of half and third size hold that of full size."""
     disparity, valid = read_middlebury_disparity(path)
@@ -155,7 +173,13 @@ def _of_2021(base: Path, scene: str) -> Iterator[PairPaths]:
             )
 
 
+_READERS: dict[Edition, Callable[[Path], tuple[Array, Array]]] = {
+    "2003": _read_of_2003,
+    "2005": _read_of_2005,
+    "2006": _read_of_2005,
+}
 _FINDERS: dict[Edition, Callable[[Path, str], Iterator[PairPaths]]] = {
+    "2003": _of_2003,
     "2005": _of_2005,
     "2006": _of_2005,
     "2014": _of_2014,

@@ -160,6 +160,18 @@ def test_middlebury_in_smaller_sizes(tmp_path: Path, year: middlebury.Edition, h
     assert (sample["disparity_px"] == SHIFT).all() and sample["disparity_px"].dtype == np.float32
 
 
+@pytest.mark.parametrize(("height", "steps"), [(375, 4), (750, 2), (1500, 1)])
+@pytest.mark.parametrize(("image_ending", "truth_ending"), [("png", "png"), ("ppm", "pgm")])
+def test_middlebury_of_2003(tmp_path: Path, height: int, steps: int, image_ending: str, truth_ending: str) -> None:
+    for name in ("cones", "teddy"):
+        image(tmp_path / f"2003/{name}/im2.{image_ending}", scene(height))
+        image(tmp_path / f"2003/{name}/im6.{image_ending}", right_view(height))
+        image(tmp_path / f"2003/{name}/disp2.{truth_ending}", constant(SHIFT * steps, height).astype(np.uint8))
+    reader = middlebury.open_scenes(tmp_path, "2003")
+    assert len(reader) == 2 and all((reader[index]["disparity_px"] == SHIFT).all() for index in range(2))
+    assert screen("middlebury", tmp_path)[0] == "ok  2003: 2 pairs of 2 scenes"
+
+
 @pytest.mark.parametrize("folder", ["train", "two_view_training"])
 @pytest.mark.parametrize("truth", ["_gt", ""])
 def test_eth3d_in_one_folder_or_two(tmp_path: Path, folder: str, truth: str) -> None:
