@@ -31,6 +31,10 @@ from croco_bench.progress import Bar, log
 # Increment when equal settings give other pairs.
 _VERSION = 2
 _SETTINGS, _LOCK = "settings.json", ".make-pairs.lock"
+# What a call writes, in the order in which it is removed or moved away.
+_FOLDERS, _FILES = ("parts", "crops"), ("report.png", "pairs.json", SCENES, "pairs.txt", _SETTINGS)
+# Pairs that are being replaced; kept until the new ones are there.
+_REPLACED = ".replaced"
 
 
 def make_pairs(
@@ -97,6 +101,7 @@ def make_pairs(
         parts = _mine(source, out, sequences, settings, workers or os.cpu_count() or 1)
         summary = {"croco_bench": __version__, "root": str(source.resolve()), "settings": facts, **summarize(parts)}
         _write_results(source, out, parts, summary, square=crop is not None)
+        shutil.rmtree(out / _REPLACED, ignore_errors=True)
     log(f"wrote {out / 'pairs.txt'}: {in_words(summary)}")
     return out / "pairs.txt"
 
@@ -220,6 +225,7 @@ def _prepare(out: Path, facts: dict[str, Any], overwrite: bool) -> None:
                 f"{out} holds pairs made with other settings ({_difference(earlier, facts)})",
                 "give --overwrite to replace them, or choose another folder",
             )
+        _set_aside(out)
         _clear(out)
     elif any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise DataError(f"{out} exists and holds something else", "choose another folder for the pairs")
@@ -259,12 +265,25 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _set_aside(out: Path) -> None:
+    """Moves finished pairs away; what says that they are finished comes last, so that an interrupted call can be repeated."""
+    if not (out / "pairs.txt").is_file():
+        return
+    kept = out / _REPLACED
+    kept.mkdir(exist_ok=True)
+    for name in (*_FOLDERS, *_FILES):
+        if (out / name).exists():
+            shutil.rmtree(kept / name) if (kept / name).is_dir() else (kept / name).unlink(missing_ok=True)
+            (out / name).rename(kept / name)
+    log(f"the earlier pairs are kept in {kept} until the new ones are there")
+
+
 def _clear(out: Path) -> None:
     """Removes only the files of an earlier call; settings last, so that an interrupted call can be repeated."""
-    for folder in ("parts", "crops"):
+    for folder in _FOLDERS:
         if (out / folder).is_dir():
             shutil.rmtree(out / folder)
-    for name in ("pairs.txt", SCENES, "pairs.json", "report.png", _SETTINGS):
+    for name in _FILES:
         (out / name).unlink(missing_ok=True)
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.miniatures.seven_scenes import SevenScenesMini, write_sevenscenes
+from croco_bench.data.mining import mine
 from croco_bench.data.mining.covisibility import frame_covisibility
 from croco_bench.data.mining.crops import stems_of
 from croco_bench.data.mining.mine import make_pairs
@@ -182,6 +183,26 @@ def test_other_settings_are_refused_unless_replaced(mined: Path, rooms: Path, tm
     with refused(DataError, "holds something else"):
         make_pairs(rooms, tmp_path / "mine", overwrite=True, **QUICK)
     assert (tmp_path / "mine" / "pairs.txt").read_text() == "precious"
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_overwriting_keeps_finished_pairs_until_the_new_ones_are_there(
+    mined: Path, rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    shutil.copytree(mined, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(mine, "_mine", stop)
+        for every in (2, 3):  # the second replaces what isn't finished
+            with pytest.raises(KeyboardInterrupt):
+                make_pairs(rooms, out, every=every, workers=1, overwrite=True)
+    kept = contents(out / ".replaced")
+    assert kept.items() <= contents(mined).items() and "pairs.txt" in {path.name for path in map(Path, kept)}
+    make_pairs(rooms, out, every=3, workers=1)
+    assert not (out / ".replaced").exists() and (out / "pairs.txt").is_file()
 
 
 @pytest.mark.usefixtures("no_picture")
