@@ -41,7 +41,7 @@ _ALLOWED: dict[str, Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as many objects as a file numbers
     def find_class(self, module: str, name: str) -> Any:
         """The class; `UnpicklingError` for all that aren't allowed."""
         if (found := _ALLOWED.get(f"{module}.{name}")) is None:

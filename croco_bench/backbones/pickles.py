@@ -13,13 +13,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from croco_bench.errors import CheckpointError
 from croco_bench.files import archive_fault
-
-_numpy_scalar = np.float64().__reduce__()[0]
+from croco_bench.numpy_objects import STAND_INS
 
 # Classes in official files other than tensors. Unpickling them has no side effect.
 _HARMLESS: list[Any] = [
@@ -27,9 +25,7 @@ _HARMLESS: list[Any] = [
     pathlib.PosixPath,
     pathlib.PurePosixPath,
     OrderedDict,
-    np.dtype,
-    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # before and since numpy 2
-    *(type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64", "bool")),
+    *((STAND_INS[name], name) for name in STAND_INS if name.endswith((".dtype", ".scalar"))),
 ]
 
 
@@ -46,8 +42,11 @@ def _by_name() -> dict[str, Any]:
 _ALLOWED = _by_name()
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the same classes as `torch.load(weights_only=True)`, and all protocols; torch's own knows 2 and 3 only."""
+class _Unpickler(pickle._Unpickler):
+    """Knows the same classes as `torch.load(weights_only=True)`, and all protocols; torch's own knows 2 and 3 only.
+
+    It is the unpickler in Python: that in C takes memory for as many objects as a damaged file numbers.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """The class or function; `UnpicklingError` for all that aren't allowed."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
+from croco_bench.data.formats.arrays import read_small
+from croco_bench.data.formats.matlab import read_matlab
 from croco_bench.errors import DataError
 
 Split = Literal["train", "test"]
@@ -85,9 +86,9 @@ def read_splits(root: Path) -> dict[Split, Indices]:
             raise DataError(f"there is no {path}", f"get it from {SPLITS_LINK}")
         return official_splits()
     try:
-        content = scipy.io.loadmat(path)
-        splits = {split: np.sort(content[key].ravel().astype(np.int64) - 1) for split, key in _INDEX.items()}
-    except Exception as error:  # SciPy raises all kinds of errors for damaged files
+        content = read_matlab(read_small(path))
+        splits = {split: _indices(content[key]) for split, key in _INDEX.items()}
+    except (ValueError, KeyError) as error:
         raise DataError(
             f"{path} should hold trainNdxs and testNdxs (MATLAB 5), but it doesn't", f"get it from {SPLITS_LINK}"
         ) from error
@@ -97,6 +98,13 @@ def read_splits(root: Path) -> dict[Split, Indices]:
     if len(np.unique(together)) != len(together):
         raise DataError(f"{path} names an image twice, so train and test aren't apart", f"get it from {SPLITS_LINK}")
     return splits
+
+
+def _indices(numbers: Any) -> Indices:
+    """Sorted and counted from 0."""
+    if not isinstance(numbers, np.ndarray) or not ((numbers >= 0) & (numbers < 2**31) & (numbers % 1 == 0)).all():
+        raise ValueError("not whole numbers")
+    return np.sort(numbers.astype(np.int64) - 1)
 
 
 def official_splits() -> dict[Split, Indices]:

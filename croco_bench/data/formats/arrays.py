@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.errors import DataError
+from croco_bench.limits import ARRAY, TEXT
 from croco_bench.types import Array
 
-# A header of compressed HDF5 can claim any size; this is eight times the largest image of all datasets.
-_MAX_PIXELS = 100_000_000
+# deflate makes at most 1032 bytes out of one.
+_MOST_DEFLATED = 1032
 
 
 @contextmanager
@@ -41,6 +42,18 @@ def unreadable(path: Path, error: OSError, advice: str = "the dataset is incompl
     elif not isinstance(error, FileNotFoundError | NotADirectoryError):
         advice = "it is there, but the system can't read it: check the disk, or copy the dataset again"
     return DataError(f"there is no readable {path} ({error.strerror})", advice)
+
+
+def read_small(path: Path) -> bytes:
+    """The content of a list or a table.
+
+    Raises:
+        DataError: it can't be read, or is larger than `limits.TEXT`.
+    """
+    with opened(path) as stream:
+        if reason := TEXT.exceeded(os.fstat(stream.fileno()).st_size):
+            raise DataError(f"{path} is too large for a list: {reason}")
+        return stream.read()
 
 
 def read_numbers(stream: BinaryIO, path: Path, start: int, shape: tuple[int, ...], kind: str) -> NDArray[np.float32]:
@@ -105,17 +118,23 @@ def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[
             if not isinstance(dataset, h5py.Dataset):
                 raise DataError(f"{path} has no dataset {name!r}", "get it again")
             shape, dtype = dataset.shape or (), dataset.dtype
-            if (
-                dtype.kind != "f"
-                or shape[2:] != channels
-                or len(shape) < 2
-                or not 0 < math.prod(shape[:2]) <= _MAX_PIXELS
-            ):
+            if dtype.kind != "f" or shape[2:] != channels or len(shape) < 2 or 0 in shape:
                 raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}", "get it again")
-            numbers: NDArray[np.float32] = dataset[()].astype(np.float32)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+            _check_size(path, dataset)
+            numbers: NDArray[np.float32] = dataset[()].astype(np.float32, copy=False)
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise DataError(f"{path} is truncated, damaged or no HDF5 file", "get it again") from error
     return numbers
+
+
+def _check_size(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuses a dataset that is too large, or larger than what is stored can be: HDF5 fills up what is absent."""
+    size = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if reason := ARRAY.exceeded(size):
+        raise DataError(f"{path}: {dataset.name} has shape {dataset.shape}: {reason}")
+    stored = dataset.id.get_storage_size()
+    if size > stored * (_MOST_DEFLATED if dataset.compression else 1):
+        raise DataError(f"{path}: {dataset.name} has shape {dataset.shape}, but only {stored} bytes", "get it again")
 
 
 def _instead(kind: str, channels: tuple[int, ...], shape: tuple[int, ...], dtype: Any) -> str:

@@ -1,6 +1,7 @@
 """Reads and writes image files; what is wrong with a file is one sentence.
 
-All readers take pixels as they are stored: EXIF orientation turns no image, as masks and labels are in stored order.
+All readers take pixels as they are stored: EXIF orientation turns no image, as masks and labels are in stored order. All
+refuse the same files: damaged ones, by `integrity` and `jpeg`, and those that decode to more than `limits.ARRAY`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from croco_bench.data.formats.arrays import unreadable, write_bytes
+from croco_bench.data.formats.integrity import JPEG, PNG, DamagedError, Header, check_png, png_header
+from croco_bench.data.formats.jpeg import decode_jpeg
 from croco_bench.errors import DataError
+from croco_bench.limits import ARRAY
 from croco_bench.types import Array
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
-# Markers of a JPEG's segments, and color types of a PNG (byte 25).
-_APP1, _START_OF_SCAN = 0xE1, 0xDA
+# What is wrong with a file is said once, and by this project.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+UNKNOWN = "its format isn't known"
+# Color types of a PNG (byte 25).
 _PALETTE, _GRAY_ALPHA = 3, 4
+# Formats beside JPEG and PNG. Pillow knows others, some of which it gives to other programs.
+_OTHERS = ("PPM", "BMP", "DIB", "GIF", "TIFF", "WEBP", "JPEG2000")
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -68,40 +76,74 @@ def read_pillow(path: Path) -> Image.Image:
     Raises:
         DataError: it is missing or can't be decoded.
     """
-    content = _content(path).tobytes()
+    content = _content(path)
     try:
         return decode_pillow(content)
     except ValueError as error:
-        raise _undecodable(path, content) from error
+        raise _undecodable(path, content, error) from error
 
 
 def decode_pillow(content: bytes) -> Image.Image:
     """The image in the bytes of a file, as Pillow decodes it: pixels as stored, EXIF data unread.
 
     Raises:
-        ValueError: it can't be decoded; the text says why.
+        ValueError: it is damaged, too large, or of no known format; the text says why.
     """
+    if content.startswith(JPEG):
+        return decode_jpeg(content)
+    _check(content)
     try:
-        image = Image.open(io.BytesIO(_without_exif(content)))
-        image.load()
+        with Image.open(io.BytesIO(content), formats=("PNG", *_OTHERS)) as image:
+            image.load()
+            return image
     except UnidentifiedImageError as error:
-        raise ValueError("its format isn't known") from error
-    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
-    return image
+        raise ValueError(UNKNOWN) from error
+    except _PILLOW_ERRORS as error:
+        raise DamagedError(str(error)) from error
 
 
-def _without_exif(content: bytes) -> bytes:
-    """A JPEG without its EXIF segments, which Pillow reads, and warns about where they are broken; other content as it is."""
-    if content[:2] != _JPEG[:2]:
-        return content
-    kept, at = [content[:2]], 2
-    while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != _START_OF_SCAN:
-        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-        if content[at + 1] != _APP1:
-            kept.append(content[at:end])
-        at = end
-    return b"".join(kept) + content[at:]
+# What Pillow raises for damaged content.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    ZeroDivisionError,
+    AttributeError,
+    RuntimeError,
+    Image.DecompressionBombError,
+)
+
+
+def _check(content: bytes) -> None:
+    """Refuses damaged PNGs, and all but JPEGs that are too large or of no known format.
+
+    Raises:
+        ValueError: the text says what is wrong.
+    """
+    if content.startswith(PNG[:4]):
+        check_png(content)
+        header = png_header(content)
+    else:
+        header = _header_of_other(content)
+    if reason := ARRAY.exceeded(header.bytes):
+        raise ValueError(f"{header.width}x{header.height} pixels: {reason}")
+
+
+def _header_of_other(content: bytes) -> Header:
+    try:
+        with Image.open(io.BytesIO(content), formats=_OTHERS) as image:
+            return Header(
+                image.height, image.width, 4 * len(image.getbands()) if image.mode in "IF" else len(image.getbands())
+            )
+    except UnidentifiedImageError as error:
+        raise ValueError(UNKNOWN) from error
+    except _PILLOW_ERRORS as error:
+        raise DamagedError(str(error)) from error
 
 
 def write_image(path: Path, image: Array, *, jpeg_quality: int = 95, png_compression: int | None = None) -> None:
@@ -124,38 +166,59 @@ def write_image(path: Path, image: Array, *, jpeg_quality: int = 95, png_compres
 
 
 def _decode(path: Path, how: int) -> NDArray[Any]:
-    """An image as OpenCV decodes it, colors in BGR order; where OpenCV doesn't know the format, as Pillow does."""
+    """An image as OpenCV decodes it, colors in BGR order; JPEG of RGB or gray, and what OpenCV doesn't know, as Pillow does."""
     content = _content(path)
-    image: NDArray[Any] | None = cv2.imdecode(content, how) if content.size else None
-    if image is not None:
-        return image
-    if not content.size or content[:4].tobytes().startswith((_JPEG, _PNG)):
-        raise _undecodable(path, content.tobytes())
-    other = read_pillow(path)
-    if how == cv2.IMREAD_UNCHANGED and other.mode in ("L", "P", "I;16"):
-        return np.array(other)
-    return np.ascontiguousarray(np.array(other.convert("RGB"))[:, :, ::-1])
-
-
-def _content(path: Path) -> NDArray[np.uint8]:
     try:
-        return np.fromfile(path, dtype=np.uint8)
+        return _decoded(content, how)
+    except ValueError as error:
+        raise _undecodable(path, content, error) from error
+
+
+def _decoded(content: bytes, how: int) -> NDArray[Any]:
+    if content.startswith(JPEG):
+        whole = decode_jpeg(content)
+        if whole.mode in ("L", "RGB"):
+            return _in_bgr(whole, how)
+    else:
+        _check(content)
+    try:
+        image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), how)
+    except cv2.error as error:
+        raise DamagedError("OpenCV refuses it") from error
+    if image is None and content.startswith((JPEG, PNG)):
+        raise DamagedError("OpenCV refuses it")
+    return _in_bgr(decode_pillow(content), how) if image is None else image
+
+
+def _in_bgr(image: Image.Image, how: int) -> NDArray[Any]:
+    """An image of Pillow as OpenCV gives it."""
+    if how == cv2.IMREAD_UNCHANGED and image.mode in ("L", "P", "I;16"):
+        return np.array(image)
+    return np.array(image.convert("RGB"))[:, :, ::-1]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _undecodable(path: Path, content: bytes) -> DataError:
-    known = not content or content.startswith((_JPEG, _PNG))
-    return DataError(
-        f"{path} can't be decoded as an image ({len(content)} bytes)",
-        "it is truncated or damaged" if known else f"it begins with {content[:12]!r}, which no known image format does",
-    )
+def _undecodable(path: Path, content: bytes, error: ValueError) -> DataError:
+    what = f"{path} can't be decoded as an image ({len(content)} bytes)"
+    if not content:
+        return DataError(what, "it is truncated or damaged")
+    if isinstance(error, DamagedError):
+        return DataError(what, f"it is truncated or damaged: {error}")
+    if str(error) == UNKNOWN:
+        return DataError(what, f"it begins with {content[:12]!r}, which no known image format does")
+    return DataError(f"{path} has {error}")
 
 
 def _one_channel(path: Path, image: NDArray[Any]) -> NDArray[Any]:
     """The indices of a PNG with a palette, or gray of one with transparency; other images as they are."""
     content = _content(path)
-    kind = int(content[25]) if content[:4].tobytes() == _PNG and content.size > 25 else None
+    kind = content[25] if content.startswith(PNG) else None
     if kind == _PALETTE:
         return np.array(read_pillow(path))
     return np.ascontiguousarray(image[:, :, 0]) if kind == _GRAY_ALPHA else image

@@ -13,6 +13,7 @@ import numpy as np
 
 from croco_bench.errors import DataError, UsageError
 from croco_bench.files import atomic
+from croco_bench.numpy_objects import STAND_INS, Objects
 from croco_bench.types import Array
 
 HLOC, RELOC3R, PREPARED = "7scenes_densevlad_retrieval_top_10", "_db-q_pair_info", "retrieval-"
@@ -177,7 +178,7 @@ def _read_objects(path: Path) -> list[tuple[str, str]]:
     try:
         with path.open("rb") as stream:
             content = _load_objects(stream)
-        return [(str(entry["query_path"]), str(entry["db_path"])) for entry in content.ravel()]
+        return [(_text(entry, "query_path"), _text(entry, "db_path")) for entry in content]
     except _RefusedError as error:
         raise DataError(
             f"{path} wants to run code on loading ({error}), which is refused", "get another list"
@@ -194,31 +195,35 @@ class _RefusedError(Exception):
     """The pickle refers to something other than an array of plain objects."""
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles arrays of plain objects; no code of the file is run."""
+class _ArraysOnly(pickle._Unpickler):
+    """Unpickles arrays of plain objects; no code of the file is run, and no class of NumPy is made.
 
-    _allowed = {  # noqa: RUF012 - a constant
-        *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-    }
+    The unpickler in Python, as that in C takes memory for as many objects as a damaged file numbers.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._allowed:
+        if (found := STAND_INS.get(f"{module}.{name}")) is None:
             raise _RefusedError(f"{module}.{name}")
-        return super().find_class(module, name)
+        return found
 
 
-def _load_objects(stream: IO[bytes]) -> Array:
+def _load_objects(stream: IO[bytes]) -> list[Any]:
     version = np.lib.format.read_magic(stream)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     _, _, kind = read_header(stream)
     if not kind.hasobject:
         raise ValueError("an array of numbers")
     content = _ArraysOnly(stream).load()
-    if not isinstance(content, np.ndarray):
+    if not isinstance(content, Objects):
         raise ValueError("no array")
-    return content
+    return content.items
+
+
+def _text(entry: Any, key: str) -> str:
+    found = entry[key]
+    if not isinstance(found, str):
+        raise ValueError(f"{key} is no text")
+    return found
 
 
 def _frame(path: str, scene: str, listing: Path) -> str:

@@ -126,8 +126,9 @@ def test_a_truncated_image_is_reported(pairs: Path, keep: int) -> None:
     # The last pair of the list: samples are spread over all of it.
     image = pairs / (pairs / "pairs.txt").read_text().split()[-1]
     image.write_bytes(image.read_bytes()[:keep])
+    where = ": it ends before its end marker" if keep else ""
     assert only(pairs).what == (
-        f"{image} can't be decoded as an image ({image.stat().st_size} bytes); it is truncated or damaged"
+        f"{image} can't be decoded as an image ({image.stat().st_size} bytes); it is truncated or damaged{where}"
     )
 
 

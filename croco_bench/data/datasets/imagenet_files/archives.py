@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import scipy.io
-
 from croco_bench.data.datasets.imagenet_files.items import LINK, UNLABELED, Item, Located, Split, remembered
 from croco_bench.data.datasets.imagenet_files.tar_members import files_in
+from croco_bench.data.formats.matlab import read_matlab
 from croco_bench.errors import DataError
 from croco_bench.files import cache_folder
+from croco_bench.limits import TEXT
 from croco_bench.progress import log
 
 TARS: dict[Split, str] = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
@@ -113,6 +115,40 @@ def _images(stream: BinaryIO, offset: int, size: int, prefix: str) -> list[Locat
         ]
 
 
+class _Unpacked(io.RawIOBase):
+    """A file of gzip; more than `limits.TEXT` of it is a `ValueError`."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream, self._count = stream, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._stream.read(len(buffer))
+        self._count += len(content)
+        if reason := TEXT.exceeded(self._count):
+            raise ValueError(reason)
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _members(path: Path, names: Sequence[str]) -> list[bytes]:
+    """Members of the development kit, in the order of `names`.
+
+    Raises:
+        ValueError: it is too large.
+        LookupError: it lacks one.
+    """
+    found: dict[str, bytes] = {}
+    with gzip.open(path) as stream, tarfile.open(fileobj=io.BufferedReader(_Unpacked(stream)), mode="r|") as archive:
+        for member in archive:
+            name = Path(member.name).name
+            if member.isfile() and name in names and (part := archive.extractfile(member)) is not None:
+                found[name] = part.read()
+    return [found[name] for name in names]
+
+
 def read_devkit(path: Path) -> tuple[list[str], list[int]]:
     """Wnids of the classes by ILSVRC number (from 1), and the number of each validation image.
 
@@ -120,17 +156,10 @@ def read_devkit(path: Path) -> tuple[list[str], list[int]]:
         DataError: it is missing, damaged, or has a label beyond the classes.
     """
     try:
-        with tarfile.open(path) as archive:
-            folder = "ILSVRC2012_devkit_t12/data"
-            meta, truth = (
-                archive.extractfile(f"{folder}/{name}")
-                for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
-            )
-            assert meta is not None and truth is not None
-            content: Any = io.BytesIO(meta.read())  # scipy's stubs don't list file objects
-            synsets = scipy.io.loadmat(content, squeeze_me=True)["synsets"]
-            numbers = [int(line) for line in truth.read().split()]
-            by_number = sorted((int(one["ILSVRC2012_ID"]), str(one["WNID"])) for one in synsets)
+        meta, truth = _members(path, ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"))
+        numbers = [int(line) for line in truth.split()]
+        synsets = read_matlab(meta)["synsets"]
+        by_number = sorted((int(one["ILSVRC2012_ID"].item()), str(one["WNID"])) for one in synsets)
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}, which has the labels of {TARS['val']}", f"get it from {LINK}") from error
     except (
@@ -139,9 +168,10 @@ def read_devkit(path: Path) -> tuple[list[str], list[int]]:
         zlib.error,
         tarfile.TarError,
         LookupError,
-        AssertionError,
+        AttributeError,
         ValueError,
         TypeError,
+        OverflowError,
     ) as error:
         raise DataError(
             f"{path} has the labels of {TARS['val']}, but can't be read ({error or 'a part is missing'})",
