@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,6 @@ _PILLOW_ERRORS = (
     ZeroDivisionError,
     AttributeError,
     RuntimeError,
-    Image.DecompressionBombError,
 )
 
 
@@ -136,12 +136,16 @@ def _check(content: bytes) -> None:
 
 def _header_of_other(content: bytes) -> Header:
     try:
-        with Image.open(io.BytesIO(content), formats=_OTHERS) as image:
-            return Header(
-                image.height, image.width, 4 * len(image.getbands()) if image.mode in "IF" else len(image.getbands())
-            )
+        # Pillow warns of large images, which are refused by their size.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(content), formats=_OTHERS) as image,
+        ):
+            return Header(image.height, image.width, len(image.getbands()) * (4 if image.mode in "IF" else 1))
     except UnidentifiedImageError as error:
         raise ValueError(UNKNOWN) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError("more pixels than any format but JPEG and PNG may have") from error
     except _PILLOW_ERRORS as error:
         raise DamagedError(str(error)) from error
 

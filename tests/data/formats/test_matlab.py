@@ -12,7 +12,7 @@ from croco_bench.data.formats.matlab import MatlabError, read_matlab
 
 
 def saved(variables: dict[str, Any], *, compress: bool = False) -> bytes:
-    stream = io.BytesIO()
+    stream: Any = io.BytesIO()  # SciPy's stubs list no file objects
     scipy.io.savemat(stream, variables, do_compression=compress)
     return stream.getvalue()
 
@@ -29,7 +29,8 @@ def synsets() -> Any:
 def test_numbers_of_every_kind(kind: str, compress: bool) -> None:
     numbers = np.arange(12).reshape(3, 4).astype(kind)
     content = saved({"a": numbers, "longer_name": numbers[:1], "one": numbers[:1, :1]}, compress=compress)
-    found, expected = read_matlab(content), scipy.io.loadmat(io.BytesIO(content))
+    stream: Any = io.BytesIO(content)
+    found, expected = read_matlab(content), scipy.io.loadmat(stream)
     for name in ("a", "longer_name", "one"):
         assert np.array_equal(found[name], expected[name].ravel(order="F"))
 
