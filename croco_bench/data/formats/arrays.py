@@ -131,10 +131,13 @@ def _check_size(path: Path, dataset: h5py.Dataset) -> None:
     """Refuses a dataset that is too large, or larger than what is stored can be: HDF5 fills up what is absent."""
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
     if reason := ARRAY.exceeded(size):
-        raise DataError(f"{path}: {dataset.name} has shape {dataset.shape}: {reason}")
+        raise DataError(f"{path}: {dataset.name} is {dataset.dtype} of shape {dataset.shape}: {reason}")
     stored = dataset.id.get_storage_size()
     if size > stored * (_MOST_DEFLATED if dataset.compression else 1):
-        raise DataError(f"{path}: {dataset.name} has shape {dataset.shape}, but only {stored} bytes", "get it again")
+        raise DataError(
+            f"{path}: {dataset.name} is {dataset.dtype} of shape {dataset.shape}, but only {stored} bytes",
+            "get it again",
+        )
 
 
 def _instead(kind: str, channels: tuple[int, ...], shape: tuple[int, ...], dtype: Any) -> str:
