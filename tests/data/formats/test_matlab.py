@@ -14,7 +14,8 @@ from croco_bench.data.formats.matlab import MatlabError, read_matlab
 def saved(variables: dict[str, Any], *, compress: bool = False) -> bytes:
     stream: Any = io.BytesIO()  # SciPy's stubs list no file objects
     scipy.io.savemat(stream, variables, do_compression=compress)
-    return stream.getvalue()
+    content: bytes = stream.getvalue()
+    return content
 
 
 def synsets() -> Any:
