@@ -123,6 +123,16 @@ class Grid(Table):
     weight_decays: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0,)
 
 
+class TokenProbe(Table):
+    """Heads trained together on tokens that are extracted once, from images without augmentation.
+
+    Each candidate of the head (itself, or with `head.layers="auto"` one per block) is trained with each of `rates` as
+    `optim.lr`; the best head at its best step on the selection split is reported.
+    """
+
+    rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
 class TaskProtocol(Protocol):
     """The publication that a recipe of a task follows, and each deviation from it.
 
@@ -149,6 +159,7 @@ class Recipe(BaseRecipe):
     decoder: FreshDecoder | None = None
     probe: Probe | None = None
     grid: Grid | None = None
+    token_probe: TokenProbe | None = None
     protocol: TaskProtocol
 
     @model_validator(mode="after")
@@ -189,6 +200,7 @@ def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, A
         "decoder": recipe.decoder,
         "probe": recipe.probe,
         "grid": recipe.grid,
+        "token_probe": recipe.token_probe,
     }
     return {
         key: value.model_dump(mode="json") if isinstance(value, Table) else value

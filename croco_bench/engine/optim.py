@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -51,6 +52,19 @@ def parameter_groups(network: Network, optim: Optim) -> list[dict[str, Any]]:
         }
         for (depth, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
+
+
+def head_groups(heads: Iterable[tuple[nn.Module, float]], optim: Optim) -> list[dict[str, Any]]:
+    """Groups of heads that are trained at once, each (head, highest rate) with its own rate."""
+    groups: list[dict[str, Any]] = []
+    for head, rate in heads:
+        for decayed in (False, True):
+            parameters = [one for name, one in head.named_parameters() if is_decayed(name, one) == decayed]
+            if parameters:
+                groups.append(
+                    {"params": parameters, "lr": rate, "weight_decay": optim.weight_decay if decayed else 0.0}
+                )
+    return groups
 
 
 def build_optimizer(

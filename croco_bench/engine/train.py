@@ -63,6 +63,14 @@ class TrainResult:
         return self.step == self.plan.steps
 
 
+def weighted_losses(task: Task, outputs: Tensor | Outputs, batch: Batch) -> Tensor:
+    """The task's losses of a network's outputs, each times its weight, the main output first."""
+    weighted: Outputs = outputs if isinstance(outputs, list) else [(1.0, outputs)]
+    # In float32: squares and logarithms overflow in half precision.
+    with torch.autocast(weighted[0][1].device.type, enabled=False):
+        return torch.stack([weight * task.loss(output.float(), batch) for weight, output in weighted])
+
+
 class Trainer(TrainingLoop[FineTuneJob]):
     """Fine-tunes `job.network` with `accelerator`."""
 
@@ -140,11 +148,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
 
     def losses_of(self, wrapped: nn.Module, batch: Batch) -> Tensor:
         """Weighted losses of the network's outputs, the main output first."""
-        outputs = wrapped(*inputs(batch, self.job.task.views))
-        weighted: Outputs = outputs if isinstance(outputs, list) else [(1.0, outputs)]
-        # In float32: squares and logarithms overflow in half precision.
-        with torch.autocast(weighted[0][1].device.type, enabled=False):
-            return torch.stack([weight * self.job.task.loss(output.float(), batch) for weight, output in weighted])
+        return weighted_losses(self.job.task, wrapped(*inputs(batch, self.job.task.views)), batch)
 
     def select(self, done: int) -> None:
         """Scores the selection split; keeps the weights if they are better than all before."""

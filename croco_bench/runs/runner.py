@@ -27,6 +27,7 @@ from croco_bench.probing.bank import fill_bank
 from croco_bench.probing.feature_cache import FeatureCache
 from croco_bench.probing.head_grid import GridTrainer
 from croco_bench.probing.linear_probe import probe
+from croco_bench.probing.token_probe import probe_tokens
 from croco_bench.progress import Bar, log
 from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import Result
@@ -165,7 +166,7 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
 
 
 def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> TrainResult:
-    """Fine-tunes, fills a bank, or fits a linear probe on cached features."""
+    """Fine-tunes, fills a bank, or trains probes on cached features."""
     request, training = setup.request, setup.data.training
     assert training is not None
     plan = Plan.of(request.recipe.train, len(training.train), accelerator.num_processes)
@@ -179,20 +180,23 @@ def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Tra
         folder=paths.folder,
         key=setup.key,
     )
+    recipe = request.recipe
     if isinstance(setup.network.head, BankHead):
         setup.predictor.prepare(accelerator)
         return fill_bank(job, accelerator)
-    if request.recipe.probe is None:
-        return (Trainer if request.recipe.grid is None else GridTrainer)(job, accelerator).run()
+    if recipe.probe is None and recipe.token_probe is None:
+        return (Trainer if recipe.grid is None else GridTrainer)(job, accelerator).run()
     setup.predictor.prepare(accelerator)
     cache = FeatureCache(
-        folder=cache_folder() / "vectors",
+        folder=cache_folder() / ("vectors" if recipe.probe else "tokens"),
         network=setup.network,
         backbone=_weights_key(setup),
         accelerator=accelerator,
         workers=request.recipe.train.workers,
     )
-    return probe(job, cache, setup.evaluations[0], accelerator)
+    if recipe.probe:
+        return probe(job, cache, setup.evaluations[0], accelerator)
+    return probe_tokens(job, cache, accelerator)
 
 
 def _weights_key(setup: RunSetup) -> str:

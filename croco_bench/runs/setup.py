@@ -216,6 +216,10 @@ def _head_type(task: str, task_type: type[Task], recipe: Recipe) -> type[Head]:
             f"the head {recipe.head.name} isn't trained: it needs train.frozen=true and a task that classifies pixels, "
             "such as ade20k-seg"
         )
+    if recipe.token_probe and (recipe.probe or recipe.grid or recipe.train.frozen is not True or task_type.views == 2):
+        raise UsageError(
+            "a recipe with [token_probe] needs train.frozen=true, a task with one view, and no [probe] or [grid]"
+        )
     return head_type
 
 
@@ -304,6 +308,11 @@ def _prepare_weights(request: RunRequest, task: Task, data: TaskData, network: N
     """Before training, the task's state and drop path; before an evaluation, the fine-tuned head. Returns notes."""
     if data.training is None:
         return _load_finetuned(request, task, network.head)
+    if request.recipe.token_probe is None and len(network.head.candidates()) > 1:
+        raise UsageError(
+            "head.layers=auto leaves open which block is read, which only a probe on kept tokens finds out",
+            "take a recipe with [token_probe], such as linear, or name the block",
+        )
     task.measure_state(data.training.train)
     network.backbone.set_drop_path(request.recipe.optim.drop_path)
     return ()
