@@ -22,6 +22,8 @@ Kinds:
 
   efficiency   score against the number of training images, of runs that differ in nothing else
 
+  layers       selection metric against the block that is read, of probes with head.layers=auto
+
 Examples:
 
   croco-bench plot bars --results results --recipe mini --out scores.pdf
@@ -40,7 +42,7 @@ dataset; what isn't ranked is hollow, and its label says why. Equal results give
 
 
 def plot(
-    kind: Annotated[Kind, typer.Argument(help="bars, dots, cost, curves or efficiency; see below.")],
+    kind: Annotated[Kind, typer.Argument(help="bars, dots, cost, curves, efficiency or layers; see below.")],
     results: Annotated[
         list[Path] | None, typer.Option("--results", help="Folder of result files; may be repeated.")
     ] = None,
@@ -62,7 +64,7 @@ def plot(
         typer.Option(metavar="KEY", help="Setting that may differ within a line of `efficiency`; may be repeated."),
     ] = None,
 ) -> None:
-    """Draw results: bars, dots, score against cost, training curves, label efficiency."""
+    """Draw results: bars, dots, score against cost, training curves, label efficiency, scores by block."""
     from croco_bench.plots.make import make
     from croco_bench.records.selection import Selection
 

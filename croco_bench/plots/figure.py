@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from croco_bench.tables.columns import Column
     from croco_bench.tables.layout import Grid
 
-Kind = Literal["bars", "dots", "cost", "curves", "efficiency"]
+Kind = Literal["bars", "dots", "cost", "curves", "efficiency", "layers"]
 Cost = Literal["parameters", "flops", "speed", "train-speed", "memory", "time"]
 SUFFIXES = (".pdf", ".svg", ".png")
 # Okabe and Ito's palette, which people with any color vision can tell apart; markers tell a second time, and more backbones.

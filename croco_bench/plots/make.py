@@ -96,4 +96,8 @@ def _draw(
             columns, behind = chosen_columns(found, selection)
             every = [*columns, *(column for group in behind.values() for column in group)]
             return efficiency.draw(found, every, (*efficiency.AMOUNTS, *vary))
+        case "layers":
+            from croco_bench.plots import layers
+
+            return layers.draw(grids)
     raise UsageError(f"there is no figure {kind}")

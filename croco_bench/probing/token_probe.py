@@ -22,6 +22,7 @@ from croco_bench.engine.step import State, load_state, save_state
 from croco_bench.engine.train import FineTuneJob, TrainResult, weighted_losses
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError, Stopped
+from croco_bench.metrics import Metric
 from croco_bench.probing.feature_cache import CachedTokens, FeatureCache
 from croco_bench.probing.linear_probe import at_the_edge
 from croco_bench.probing.token_batches import TokenBatches, rows_of_step, score_on_tokens
@@ -89,7 +90,7 @@ def probe_tokens(job: FineTuneJob, cache: FeatureCache, accelerator: Accelerator
         weights=_weights(job.network, best),
         seconds=clock.seconds,
         images_per_s=len(tokens[0]) / tokens[0].seconds if tokens[0].seconds else 0.0,
-        chosen=_described(best, candidates, job.task.selection_metric),
+        chosen=_described(best, candidates, trainer.metric),
         notes=tuple(at_the_edge("rate of the probe on tokens", best.rate, rates)),
     )
 
@@ -112,13 +113,14 @@ def _weights(network: Network, best: Candidate) -> dict[str, Tensor]:
     return {**state, **{f"head.{name}": tensor for name, tensor in best.weights.items()}}
 
 
-def _described(best: Candidate, candidates: Sequence[Candidate], metric: str) -> dict[str, Any]:
+def _described(best: Candidate, candidates: Sequence[Candidate], metric: Metric) -> dict[str, Any]:
     """What was chosen among what, for the result; blocks are counted from 0."""
+    told = {"metric": metric.name, "higher_is_better": metric.higher_is_better}
 
     def facts(one: Candidate) -> dict[str, Any]:
-        return {"rate": one.rate, "layers": one.blocks, f"select_{metric}": one.value, "step": one.step}
+        return {"rate": one.rate, "layers": one.blocks, f"select_{metric.name}": one.value, "step": one.step}
 
-    return {"tokens": {**facts(best), "metric": metric, "tried": [facts(one) for one in candidates]}}
+    return {"tokens": {**facts(best), **told, "tried": [facts(one) for one in candidates]}}
 
 
 class TokenProbeTrainer:
@@ -140,8 +142,8 @@ class TokenProbeTrainer:
         self._schedule = Schedule(
             self._optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit, unit=plan.unit
         )
-        metric = next(one for one in select.meter.metrics if one.name == job.task.selection_metric)
-        self._sign = 1.0 if metric.higher_is_better else -1.0
+        self.metric = next(one for one in select.meter.metrics if one.name == job.task.selection_metric)
+        self._sign = 1.0 if self.metric.higher_is_better else -1.0
         self._clock = Clock()
 
     def run(self) -> None:
@@ -204,7 +206,7 @@ class TokenProbeTrainer:
         """Scores all candidates after `done` steps and keeps the weights of those that are better than before."""
         living = [one for one in self.candidates if one.alive]
         heads = [one.head.eval() for one in living]
-        values = score_on_tokens(self._selection, self._select, heads, self.job.task.selection_metric)
+        values = score_on_tokens(self._selection, self._select, heads, self.metric.name)
         for one, value in zip(living, values, strict=True):
             if value is None:
                 one.alive = False
@@ -213,12 +215,12 @@ class TokenProbeTrainer:
         finite = [value for value in values if value is not None]
         if self._log and finite:
             best = max(finite, key=lambda value: self._sign * value)
-            self._log.add(done - 1, **{f"select/{self.job.task.selection_metric}": best})
+            self._log.add(done - 1, **{f"select/{self.metric.name}": best})
 
     def _status(self) -> str:
         values = [one.value for one in self.candidates if one.value is not None]
         best = max(values, key=lambda value: self._sign * value, default=None)
-        return "" if best is None else f"best {self.job.task.selection_metric} {best:.3f}"
+        return "" if best is None else f"best {self.metric.name} {best:.3f}"
 
     def _save_if_due(self, done: int, stop: StopRequest) -> None:
         """Saves when it is time to; every process reads the file after a restart."""

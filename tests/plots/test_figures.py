@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from croco_bench.errors import RecordError, UsageError
-from croco_bench.plots import cost, curves, efficiency, scores
+from croco_bench.plots import cost, curves, efficiency, layers, scores
 from croco_bench.plots.figure import SUFFIXES, Kind, Palette, style
 from croco_bench.plots.make import make
 from croco_bench.records.selection import Selection
@@ -24,7 +24,16 @@ from croco_bench.tables.grid import build
 from croco_bench.tables.layout import Grid
 
 COST = {"backbone_parameters": 10**6, "trained_parameters": 10**6, "flops": 2 * 10**9, "image_size": (32, 48)}
-KINDS: Sequence[Kind] = ("bars", "dots", "cost", "curves", "efficiency")
+KINDS: Sequence[Kind] = ("bars", "dots", "cost", "curves", "efficiency", "layers")
+
+# A probe that tried two rates for each of three blocks, of which one head diverged.
+TRIED = [(0, 1e-3, 10.0), (0, 1e-2, 15.0), (1, 1e-3, 30.0), (1, 1e-2, None), (2, 1e-3, 20.0), (2, 1e-2, 25.0)]
+PROBE = {
+    "metric": "delta1",
+    "higher_is_better": True,
+    "layers": [1],
+    "tried": [{"layers": [block], "rate": rate, "select_delta1": value} for block, rate, value in TRIED],
+}
 
 
 class Shelf:
@@ -38,7 +47,8 @@ class Shelf:
     ) -> None:
         values = mean + np.random.default_rng(0).normal(0, 3, images)
         values += mean - values.mean()
-        settings = {"optim": {"lr": 1e-4}, "limit": None, "resolved": {"train": {"train_images": trained_on}}}
+        resolved = {"train": {"train_images": trained_on}, "probe": {"tokens": PROBE}}
+        settings = {"optim": {"lr": 1e-4}, "limit": None, "resolved": resolved}
         result = self._make(
             model__name=model,
             seed=seed,
@@ -93,6 +103,8 @@ def panels(kind: Kind, shelf: Shelf, **options: Any) -> list[Axes]:
             case "efficiency":
                 found = read_all(shelf.folders)[0]
                 return list(efficiency.draw(found, chosen_columns(found, Selection())[0], **options).axes)
+            case "layers":
+                return list(layers.draw(shelf.grids()).axes)
             case "bars" | "dots":
                 return list(scores.draw(shelf.grids(), kind).axes)
 
@@ -200,6 +212,22 @@ def test_equal_results_give_equal_files_whatever_the_users_settings(
         contents = [path.read_bytes() for path in files]
         assert contents[0] == contents[1] and len(contents[0]) > 1000
         assert not any(word in contents[0] for word in (b"CreationDate", b"<dc:date>", b"Matplotlib v"))
+
+
+def test_each_block_stands_at_its_best_rate(shelf: Shelf) -> None:
+    (axes,) = panels("layers", shelf)
+    line, chosen = axes.get_lines()[:2]
+    assert list(line.get_xydata().ravel()) == [0, 15, 1, 30, 2, 25]  # type: ignore[union-attr]
+    assert list(chosen.get_xydata().ravel()) == [1, 30]  # type: ignore[union-attr]
+
+
+def test_a_figure_of_blocks_needs_runs_that_tried_several(tmp_path: Path, result_of: Any) -> None:
+    other = Shelf(tmp_path / "plain", result_of)
+    other.put("mine", 50.0, settings={"limit": None})
+    with pytest.raises(
+        RecordError, match=r"tried several blocks; run a recipe such as linear with --set head\.layers=auto"
+    ):
+        make("layers", [other.root], [tmp_path / "figure.pdf"])
 
 
 def test_notes_are_those_of_the_table_but_for_its_print(shelf: Shelf, tmp_path: Path) -> None:
