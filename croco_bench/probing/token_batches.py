@@ -52,10 +52,12 @@ class _OnFeatures(nn.Module):
 
     def __init__(self, network: Network, head: Head, features: Features) -> None:
         super().__init__()
-        self._predict = lambda: network.predictions(head, features)
+        # In a tuple, so that they don't become parts of this module.
+        self._parts = network, head, features
 
     def forward(self, _: Tensor) -> Tensor:
-        output = self._predict()
+        network, head, features = self._parts
+        output = network.predictions(head, features)
         assert isinstance(output, Tensor), "a head in eval mode has no auxiliary outputs"
         return output
 

@@ -174,7 +174,7 @@ class TokenProbeTrainer:
         """
         scored = [(i, one.value) for i, one in enumerate(self.candidates) if one.value is not None]
         found = max(scored, key=lambda pair: self._sign * pair[1])[0] if scored else None
-        (index,) = broadcast_object_list([found])
+        index: int | None = broadcast_object_list([found])[0]
         if index is None:
             rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(one.rate for one in self.candidates))
             raise DivergedError(
