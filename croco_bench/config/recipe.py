@@ -127,10 +127,10 @@ class TokenProbe(Table):
     """Heads trained together on tokens that are extracted once, from images without augmentation.
 
     Each candidate of the head (itself, or with `head.layers="auto"` one per block) is trained with each of `rates` as
-    `optim.lr`; the best head at its best step on the selection split is reported.
+    `optim.lr`; the best head at its best step on the selection split is reported. Beyond 1e30, Adam's steps overflow.
     """
 
-    rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    rates: Annotated[tuple[Annotated[float, Field(gt=0, le=1e30)], ...], Field(min_length=1)]
 
 
 class TaskProtocol(Protocol):
