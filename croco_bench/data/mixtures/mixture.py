@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from croco_bench.contracts import Reader
+from croco_bench.data.splitting import assumptions_of
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.files import fingerprint
 from croco_bench.seeding import make_rng
@@ -33,6 +34,7 @@ class Mixture:
             for reader, weight in zip(readers, weights, strict=True)
         )
         self.miniature = any(reader.miniature for reader in readers)
+        self.assumptions = assumptions_of(*readers)
         counts = [max(round(weight * len(reader)), 1) for reader, weight in zip(readers, weights, strict=True)]
         self._ends = np.cumsum(counts)
         self._orders = [

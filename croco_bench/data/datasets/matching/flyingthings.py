@@ -35,6 +35,7 @@ SUBSET_ARCHIVES = ("FlyingThings3D_subset", *ARCHIVES)
 SUBSET_PARTS: dict[Split, str] = {"train": "train", "test": "val", "test1024": "val"}
 PASSES, CAMERAS = ("clean", "final"), ("left", "right")
 _SUBSET = 1024
+SUBSET_NOTE = "these are the frames of FlowNet 2.0's subset of FlyingThings, which leaves out some of the release"
 # Folder of the subset's flow -> number of the second frame minus that of the first.
 _WAYS = {"into_future": 1, "into_past": -1}
 # Pairs of one pass, seen by one camera.
@@ -100,7 +101,9 @@ def _open_subset(root: Path, base: Path, split: Split, passes: Sequence[str], ca
             ]
             pairs += spread(ordered) if split == "test1024" else ordered
     read_truth = partial(read_truth_file, "flow_px", read_flo)
-    return MatchingReader("flyingthings", f"{split} (subset)", base, pairs, read_truth, miniature=is_miniature(root))
+    reader = MatchingReader("flyingthings", split, base, pairs, read_truth, miniature=is_miniature(root))
+    reader.assumptions = (SUBSET_NOTE,)
+    return reader
 
 
 def _subset_pairs(base: Path, part: str, name: str, camera: str, way: str, step: int) -> Iterator[PairPaths]:
@@ -157,7 +160,11 @@ def check(root: Path) -> list[Finding]:
     """Findings on both passes of the left camera, and on the 1024 test pairs that papers report."""
     subset = subset_base(root, "train/flow") is not None
     parts = [
-        Part(f"{split}, {name}", partial(open_split, root, split, passes=(name,)), None if subset else pairs)
+        Part(
+            f"{split}{' of the subset' if subset else ''}, {name}",
+            partial(open_split, root, split, passes=(name,)),
+            None if subset else pairs,
+        )
         for split, pairs in PAIRS.items()
         for name in PASSES
     ]

@@ -13,7 +13,7 @@ from typing import Literal
 
 from croco_bench.data.checks.image_pairs import Part, check_parts
 from croco_bench.data.checks.run_check import Finding
-from croco_bench.data.datasets.matching.flyingthings import SUBSET_PARTS, subset_groups
+from croco_bench.data.datasets.matching.flyingthings import SUBSET_NOTE, SUBSET_PARTS, subset_groups
 from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairPaths, read_truth_file
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_pfm_disparity, read_signed_pfm_disparity
@@ -44,7 +44,10 @@ def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> M
         in_pass = [pair for part, scene in _scenes(root, split, name) for pair in _pairs(root, part, name, scene)]
         in_pass += _subset_pairs(root, split, name)
         pairs += in_pass[::100] if split == "test1of100" else in_pass
-    return MatchingReader("sceneflow", split, root, pairs, _truth, miniature=is_miniature(root))
+    reader = MatchingReader("sceneflow", split, root, pairs, _truth, miniature=is_miniature(root))
+    if _things(root)[1]:
+        reader.assumptions = (SUBSET_NOTE, "disparities of the subset have the other sign, which is turned")
+    return reader
 
 
 def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
@@ -128,7 +131,11 @@ def check(root: Path) -> list[Finding]:
     """Findings on both passes of both splits."""
     subset = any((root / things / "train/disparity").is_dir() for things in _THINGS)
     parts = [
-        Part(f"{split}, {name}", partial(open_split, root, split, passes=(name,)), None if subset else pairs)
+        Part(
+            f"{split}{' with the subset of FlyingThings' if subset else ''}, {name}",
+            partial(open_split, root, split, passes=(name,)),
+            None if subset else pairs,
+        )
         for split, pairs in PAIRS.items()
         for name in PASSES
     ]

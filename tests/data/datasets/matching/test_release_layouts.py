@@ -11,6 +11,7 @@ from croco_bench.data.datasets.matching import eth3d, flyingthings, kitti, middl
 from croco_bench.data.formats.disparity import write_kitti_disparity, write_pfm_disparity
 from croco_bench.data.formats.flow import write_flo, write_kitti_flow, write_pfm
 from croco_bench.data.formats.images import write_image
+from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
@@ -80,7 +81,8 @@ def test_flow_of_the_subset(tmp_path: Path, archive: str) -> None:
     assert reader.groups[reader.ids.index("cleanpass/train/into_past/left/0000009")] == "0000007"
     assert all(abs(reader[index]["flow_px"][0, 0, 0]) == SHIFT for index in range(len(reader)))
     assert len(flyingthings.open_split(root, "test1024", passes=("clean",))) == 8
-    assert any("train, clean: 8 pairs of 2 scenes" in line for line in screen("flyingthings", root))
+    assert "FlowNet 2.0's subset" in reader.assumptions[0]
+    assert any("train of the subset, clean: 8 pairs of 2 scenes" in line for line in screen("flyingthings", root))
     (root / archive / "train/image_clean/left/0000002.png").unlink()
     with pytest.raises(DataError, match=r"0000002\.png"):
         flyingthings.open_split(root, "train")
@@ -106,7 +108,12 @@ def test_stereo_of_the_subset_beside_driving_and_monkaa(tmp_path: Path) -> None:
     for index in range(len(reader)):
         sample = reader[index]
         assert (sample["disparity_px"] == SHIFT).all() and sample["valid"].all()
-    assert any("train, final: 10 pairs of 4 scenes" in line for line in screen("sceneflow", tmp_path))
+    said = Mixture([reader, reader], [1.0, 1.0], seed=0).assumptions
+    assert said[1] == "sceneflow: disparities of the subset have the other sign, which is turned" and len(said) == 2
+    assert any(
+        "train with the subset of FlyingThings, final: 10 pairs of 4 scenes" in line
+        for line in screen("sceneflow", tmp_path)
+    )
 
 
 def write_sintel(root: Path, *, stereo: bool) -> None:
