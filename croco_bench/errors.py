@@ -10,6 +10,8 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
+from croco_bench.display import one_line
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -20,8 +22,9 @@ class BenchError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, advice: str = "") -> None:
-        super().__init__(what, advice)
-        self.what, self.advice = what, advice
+        # Messages of libraries, which errors quote, may have several lines.
+        self.what, self.advice = one_line(what), one_line(advice)
+        super().__init__(self.what, self.advice)
 
     def __str__(self) -> str:
         return f"{self.what}; {self.advice}" if self.advice else self.what

@@ -1,19 +1,36 @@
-"""Files of all parts of the package: the cache folder, atomic writing, exclusive locks, fingerprints."""
+"""Files of all parts of the package: cache folder, atomic writing, exclusive locks, fingerprints, JSON and TOML from outside."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import lzma
 import os
+import re
 import shutil
+import struct
+import tarfile
 import tempfile
+import tomllib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from croco_bench.errors import BenchError, RecordError
 
 _PARTIAL = ".partial"
+# What zipfile, tarfile and their decoders raise on damaged archives: OSError for places before the begin of a file,
+# RuntimeError for encrypted members and unknown compression.
+ARCHIVE_ERRORS = (
+    *(OSError, EOFError, ValueError, RuntimeError, LookupError, ArithmeticError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+)
+# Levels of tables and lists in JSON and TOML: Python's own functions end at some 1000, in other errors than of the content.
+_MAX_DEPTH = 64
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
 
 
 def cache_folder() -> Path:
@@ -30,6 +47,44 @@ def fingerprint(*parts: str | bytes, length: int = 16) -> str:
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)
     return digest.hexdigest()[:length]
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The content of JSON that others may have written.
+
+    Raises:
+        ValueError: it isn't JSON, isn't UTF-8, or is nested too deeply.
+    """
+    try:
+        return _bounded(json.loads(text))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The content of TOML that others may have written.
+
+    Raises:
+        ValueError: it isn't TOML, or is nested too deeply.
+    """
+    if _LONG_KEY.search(text):  # tomllib would take time and memory that grow with the square of the number of parts
+        raise ValueError("it has a key of too many parts")
+    try:
+        content: dict[str, Any] = _bounded(tomllib.loads(text))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return content
+
+
+def _bounded(content: Any) -> Any:
+    """The content, unless it has too many levels."""
+    level = [content]
+    for _ in range(_MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [child for children in inner for child in children if isinstance(child, dict | list)]
+        if not level:
+            return content
+    raise ValueError("it is nested too deeply")
 
 
 @contextmanager
@@ -143,7 +198,7 @@ def archive_fault(path: Path) -> str | None:
                 return None
             bad = archive.testzip()
             return bad and f"the checksum of {bad} in it is wrong"
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+    except ARCHIVE_ERRORS as error:
         with path.open("rb") as stream:
             return f"it isn't a whole archive ({error})" if stream.read(2) == b"PK" else None
 

@@ -9,6 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from croco_bench.display import printable
+
 console = Console(stderr=True)
 _LINE_SECONDS = 30.0
 
@@ -62,7 +64,7 @@ class Bar:
 def log(text: str) -> None:
     """Prints a line to stderr, above any live bar. A stream that can't be written costs no work."""
     with suppress(OSError, ValueError):
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 
 from croco_bench.errors import DataError, RecordError
-from croco_bench.files import archive_fault, atomic, cache_folder, exclusive_lock, fingerprint
+from croco_bench.files import archive_fault, atomic, cache_folder, exclusive_lock, fingerprint, parse_json, parse_toml
 
 
 def test_fingerprint_is_the_sha256_of_the_joined_parts() -> None:
@@ -131,3 +131,24 @@ def test_archives_without_checksums_and_compressed_ones(tmp_path: Path) -> None:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("packed/data/0", bytes(10**6))
     assert "compressed" in (archive_fault(packed) or "")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 500 + "0" + "}" * 500, "", "[1,", "9" * 5000])
+def test_json_of_any_kind_is_a_value_error_at_most(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
+    with pytest.raises(ValueError):
+        parse_json(text.encode() + b"\xff")
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 100_000, ".".join(["a"] * 20_000) + " = 1", "a." * 100 + "b = 1", "a", 'a = "\\x"']
+)
+def test_toml_of_any_kind_is_a_value_error_at_most(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_toml(text)
+
+
+def test_usual_json_and_toml_is_read() -> None:
+    assert parse_json('{"a": [[1, {"b": null}]]}') == {"a": [[1, {"b": None}]]}
+    assert parse_toml('a.b = [0.1, 0.2]\ntext = "' + "a word. " * 200 + '"')["a"] == {"b": [0.1, 0.2]}

@@ -30,9 +30,9 @@ from croco_bench.backbones.networks.timm_pyramid import TimmPyramid, timm_backbo
 from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.backbones.networks.vit import ViT, grid_of
 from croco_bench.backbones.timm_weights import weights_of_timm
-from croco_bench.backbones.weights import fill, read_checkpoint
+from croco_bench.backbones.weights import fill, read_checkpoint, require_same
 from croco_bench.contracts import Backbone, Origin
-from croco_bench.errors import FitError, UsageError, unknown
+from croco_bench.errors import CheckpointError, FitError, UsageError, unknown
 from croco_bench.seeding import derive
 from croco_bench.types import Size
 
@@ -135,9 +135,7 @@ def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneF
     if isinstance(network, CodeNetwork):
         return _rebuilt(network, converted.state, size, origin, name)
     if isinstance(network, Architecture):
-        backbone: Backbone = _empty(network, size, origin, name)
-        fill(backbone, _resampled(network, converted.state, size), source.text)
-        return backbone
+        return _filled(network, _resampled(network, converted.state, size, source.text), size, origin, name)
     made = _timm(network, size, origin, name)
     if network.image_size is None:
         fill(made.model, fit_state(made.model, converted.state, network.name), source.text)
@@ -188,18 +186,27 @@ def _facts_of(source: CheckpointSource, raw: RawCheckpoint, given: BackboneFacts
     return Facts(given, {**known, "decoder_heads": plan.decoder.heads} if plan.decoder else known)
 
 
-def _resampled(plan: Architecture, state: State, size: Size) -> State:
+def _resampled(plan: Architecture, state: State, size: Size, source: str) -> State:
     """The weights with position tables for `size`, resampled from the grid of the checkpoint."""
-    grid = grid_of(size, plan.patch_size)
+    grid, (height, width) = grid_of(size, plan.patch_size), plan.grid
     tables = {name: state[name] for name in ("positions", "dec_positions") if name in state}
+    for name, table in tables.items():
+        if table.ndim != 2 or len(table) != height * width:
+            raise CheckpointError(
+                f"{source} has {name} of shape {tuple(table.shape)}, which isn't a table of {height}x{width} patches",
+                "get the file again",
+            )
     return {**state, **{name: resample(table, plan.grid, grid, plan.resampling) for name, table in tables.items()}}
 
 
-def _empty(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:
-    """A network whose weights have no values yet."""
+def _filled(plan: Architecture, state: State, size: Size, origin: Origin, name: str) -> ViT:
+    """The network with its weights. Shapes are compared before memory is taken for what a file may only claim."""
     with torch.device("meta"):
         shapes = _vit(plan, size, origin, name)
-    return shapes.to_empty(device="cpu")
+    require_same(shapes, state, origin.source)
+    network = shapes.to_empty(device="cpu")
+    network.load_state_dict(state)
+    return network
 
 
 def _vit(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 
 from croco_bench.backbones.networks.architecture import TimmNetwork
 from croco_bench.backbones.networks.timm_models import make
+from croco_bench.files import parse_json
 
 # Names of the files, in the order in which they are believed.
 FILES = ("preprocessor_config.json", "open_clip_config.json", "config.json")
@@ -53,7 +53,7 @@ def facts_beside(checkpoint: Path) -> tuple[dict[str, Any], str]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from croco_bench.errors import CheckpointError
+from croco_bench.files import parse_json
 
 # Usual names in a folder, the preferred one first. On the Hugging Face hub they are tried in this order.
 USUAL = (
@@ -57,7 +57,7 @@ def names_in(index: Path) -> list[str]:
         CheckpointError: it is no index, or a part lies outside its folder.
     """
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted({str(name) for name in weight_map.values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from croco_bench.backbones.formats.wrappers import unpack
 from croco_bench.backbones.parts import METADATA, check_whole, parts_of, weights_in
 from croco_bench.backbones.pickles import read_torch
 from croco_bench.errors import CheckpointError, UsageError
+from croco_bench.files import parse_json
 
 
 def read_checkpoint(path: Path, entry: str | None = None) -> RawCheckpoint:
@@ -139,7 +139,7 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
 
 def _parse_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     """Metadata with JSON objects and lists parsed; other values stay strings."""
-    return {key: json.loads(text) if text.startswith(("{", "[")) else text for key, text in metadata.items()}
+    return {key: parse_json(text) if text.startswith(("{", "[")) else text for key, text in metadata.items()}
 
 
 def _checked(state: State, path: Path) -> State:
@@ -175,11 +175,16 @@ def fill(module: nn.Module, state: State, source: str) -> None:
     Raises:
         CheckpointError: names or shapes differ from the module's; one sentence lists the differences.
     """
+    require_same(module, state, source)
+    module.load_state_dict(state)
+
+
+def require_same(module: nn.Module, state: State, source: str) -> None:
+    """Refuses a state that doesn't fit a module, which may have no memory yet; errors as `fill`."""
     complaints = differences(module.state_dict(), state)
     if complaints:
         more = f", and {len(complaints) - 3} more such" if len(complaints) > 3 else ""
         raise CheckpointError(f"{source} {', '.join(complaints[:3])}{more}")
-    module.load_state_dict(state)
 
 
 def differences(own: State, state: State) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources.abc import Traversable
@@ -19,7 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from croco_bench.config.tables import AUTO, NOT_IN_FINGERPRINT, BaseRecipe, Table
 from croco_bench.errors import UsageError, unknown
-from croco_bench.files import fingerprint
+from croco_bench.files import fingerprint, parse_toml
 
 R = TypeVar("R", bound=BaseRecipe)
 
@@ -60,8 +59,8 @@ class RecipeFolder(Generic[R]):
                 raise UsageError(f"no recipe file {name}", f"give a path to a .toml file or one of {known}")
             raise unknown(f"recipe of {self.owner}", name, self.names())
         try:
-            tables = tomllib.loads(source.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            tables = parse_toml(source.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise UsageError(f"recipe {source} can't be read as TOML: {error}") from error
         return Draft(self.kind, self.owner, tables, {**self.fixed, "name": Path(name).stem})
 
@@ -147,8 +146,8 @@ def parse_set(change: str) -> tuple[str, Any]:
             f"--set {change!r} isn't KEY=VALUE", "write for instance --set optim.lr=3e-4 or --set head=dpt"
         )
     try:
-        return key.strip(), tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return key.strip(), text.strip()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.errors import DataError
-from croco_bench.files import fingerprint
+from croco_bench.files import fingerprint, parse_json
 
 
 class Pair(Protocol):
@@ -198,7 +197,7 @@ def _root_of_mined(folder: Path) -> Path:
     if not facts.is_file():
         return folder
     try:
-        return folder / str(json.loads(facts.read_text(encoding="utf-8"))["root"])
+        return folder / str(parse_json(facts.read_text(encoding="utf-8"))["root"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{facts} should say the root of the paths in pairs.txt", "mine the pairs again") from error
 

@@ -17,7 +17,7 @@ from croco_bench.config.tables import BaseRecipe
 from croco_bench.contracts import Reader
 from croco_bench.engine.dataloading import Plan, training_batches
 from croco_bench.engine.signals import StopRequest, stop_request
-from croco_bench.engine.step import State, Stepper, load_state, save_state
+from croco_bench.engine.step import State, Stepper, load_state, save_state, unreadable_state
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import Stopped
 from croco_bench.progress import Bar, log
@@ -149,12 +149,16 @@ class TrainingLoop(ABC, Generic[J]):
 
     def _resume(self) -> None:
         """Restores the saved state, if there is one."""
-        state = load_state(self.job.folder / "last.pt", self.job.key)
+        path = self.job.folder / "last.pt"
+        state = load_state(path, self.job.key)
         if state is None:
             return
-        self.stepper.restore(state)
-        self.restore(state)
-        self.start, self.clock = int(state["step"]), Clock(state["seconds"], state.get("cpu_seconds", 0.0))
+        try:
+            self.stepper.restore(state)
+            self.restore(state)
+            self.start, self.clock = int(state["step"]), Clock(float(state["seconds"]), state.get("cpu_seconds", 0.0))
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise unreadable_state(path, error) from error
         if self.accelerator.is_main_process and self.start < self.job.plan.steps:
             log(f"going on from step {self.start} of {self.job.plan.steps}")
 

@@ -154,6 +154,12 @@ def save_state(path: Path, state: State) -> None:
         torch.save(state, stream)
 
 
+def unreadable_state(path: Path, error: Exception) -> RecordError:
+    """The error of a saved state that is damaged, or has other content."""
+    reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+    return RecordError(f"the saved state {path} can't be read ({reason})", "start over with --fresh")
+
+
 def load_state(path: Path, key: str) -> State | None:
     """The saved state of a training; None without a file.
 
@@ -167,12 +173,8 @@ def load_state(path: Path, key: str) -> State | None:
         raise RecordError(f"the saved state {path} can't be read: {fault}", "start over with --fresh")
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # a damaged pickle can raise anything
-        raise RecordError(
-            f"the saved state {path} can't be read ({type(error).__name__})", "start over with --fresh"
-        ) from error
+        raise unreadable_state(path, error) from error
     if not isinstance(state, dict) or state.get("key") != key:
         raise RecordError(
             f"{path.parent} holds a run with other settings, data or weights",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from croco_bench.errors import UsageError
-from croco_bench.files import atomic
+from croco_bench.files import atomic, parse_json
 
 
 class RunLog:
@@ -48,8 +48,8 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 def _parsed(line: bytes) -> Any:
     """The content of a line; None where it is incomplete (the process was killed while it wrote it) or damaged."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+        return parse_json(line)
+    except ValueError:
         return None
 
 

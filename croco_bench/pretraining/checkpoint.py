@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from croco_bench.backbones.locate import locate, parse_source
 from croco_bench.backbones.networks.architecture import Architecture
 from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.weights import read_checkpoint
+from croco_bench.files import parse_json
 from croco_bench.types import Size
 
 
@@ -57,7 +57,7 @@ def _settings(raw: RawCheckpoint) -> Mapping[str, Any]:
     """Settings of the pre-training in the metadata of this project's files."""
     facts = raw.extras.get("pretraining")
     try:
-        facts = json.loads(facts) if isinstance(facts, str) else facts
+        facts = parse_json(facts) if isinstance(facts, str) else facts
     except ValueError:
         return {}
     settings = facts.get("settings") if isinstance(facts, Mapping) else None

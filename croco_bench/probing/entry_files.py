@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from croco_bench.errors import RecordError
 from croco_bench.files import atomic
@@ -29,12 +29,14 @@ class Progress:
     `names` are the arrays that are being written.
     """
 
-    def __init__(self, path: Path, first: int, names: Sequence[str]) -> None:
-        """The state in the file; that of a new block where there is none."""
-        facts = read_facts(path) or {"first": first, "done": first, "seconds": 0.0}
-        self._path, self._first, self._names = path, facts["first"], list(names)
-        self._earlier, self._began = facts["seconds"], time.monotonic()
-        self.done = facts["done"]
+    def __init__(self, path: Path, block: range, names: Sequence[str]) -> None:
+        """The state in the file; that of a new block of rows where there is none, or one of another block."""
+        note = read_note(path)
+        if note is None or note.first != block.start or note.done > block.stop:
+            note = Note(first=block.start, done=block.start, seconds=0.0, names=list(names))
+        self._path, self._first, self._names = path, block.start, list(names)
+        self._earlier, self._began = note.seconds, time.monotonic()
+        self.done = note.done
 
     @property
     def seconds(self) -> float:
@@ -43,8 +45,7 @@ class Progress:
 
     def write(self) -> None:
         """Writes the file."""
-        facts = {"first": self._first, "done": self.done, "seconds": self.seconds, "names": self._names}
-        write_facts(self._path, facts)
+        write_facts(self._path, Note(first=self._first, done=self.done, seconds=self.seconds, names=self._names))
 
 
 def array_path(entry: Path, name: str) -> Path:
@@ -52,19 +53,46 @@ def array_path(entry: Path, name: str) -> Path:
     return entry / f"{name}.npy"
 
 
-def read_facts(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where the file is missing or damaged."""
+class Done(BaseModel):
+    """Content of `done.json`: seconds of extraction, and the CRC-32 of the file of each array."""
+
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    sums: dict[str, int]
+
+
+class Note(BaseModel):
+    """Content of `progress-*.json`: rows `first` to `done` of the arrays `names` are written."""
+
+    first: Annotated[int, Field(ge=0)]
+    done: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    names: list[str]
+
+
+NOTHING_DONE = Done(seconds=0.0, sums={})
+
+
+def read_done(entry: Path) -> Done | None:
+    """What is said of finished arrays; None where the file is missing or damaged."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        return Done.model_validate_json((entry / "done.json").read_bytes(), strict=True)
     except (OSError, ValueError):
         return None
-    return facts if isinstance(facts, dict) else None
 
 
-def write_facts(path: Path, facts: dict[str, Any]) -> None:
+def read_note(path: Path) -> Note | None:
+    """The progress of one process; None where the file is missing or damaged."""
+    try:
+        note = Note.model_validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValueError):
+        return None
+    return note if note.first <= note.done else None
+
+
+def write_facts(path: Path, facts: Done | Note) -> None:
     """Writes a JSON object."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(facts), encoding="utf-8")
+        temporary.write_text(facts.model_dump_json(), encoding="utf-8")
 
 
 def checksum(path: Path) -> int:
@@ -80,7 +108,7 @@ def open_arrays(entry: Path, specs: Mapping[str, Spec], count: int) -> dict[str,
     """The arrays of `count` images, memory-mapped; None where one is missing or isn't as it should be."""
     try:
         arrays = {name: np.load(array_path(entry, name), mmap_mode="r") for name in specs}
-    except (OSError, ValueError, EOFError):
+    except Exception:  # NumPy raises all kinds of errors for damaged headers
         return None
     as_expected = all(
         (arrays[name].dtype, arrays[name].shape) == (kind, (count, *shape)) for name, (kind, shape) in specs.items()

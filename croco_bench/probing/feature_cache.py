@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,8 @@ from croco_bench.errors import DivergedError
 from croco_bench.files import exclusive_lock, fingerprint, sweep
 from croco_bench.probing.contents import BlockTokens, Content, PooledVectors, name_of, target_name
 from croco_bench.probing.entry_files import (
+    NOTHING_DONE,
+    Done,
     Progress,
     Spec,
     array_path,
@@ -29,7 +30,8 @@ from croco_bench.probing.entry_files import (
     checksum,
     open_arrays,
     preallocate,
-    read_facts,
+    read_done,
+    read_note,
     require_room,
     write_facts,
 )
@@ -159,9 +161,9 @@ class FeatureCache:
             elif main:
                 self.advance(len(evaluation.reader))
             self.accelerator.wait_for_everyone()
-            facts, arrays = read_facts(entry / "done.json"), open_arrays(entry, content.specs, len(evaluation.reader))
+            facts, arrays = read_done(entry), open_arrays(entry, content.specs, len(evaluation.reader))
         assert facts is not None and arrays is not None
-        return arrays, float(facts["seconds"])
+        return arrays, float(facts.seconds)
 
     def _key(self, evaluation: Evaluation, content: Content) -> str:
         facts = [_VERSION, self.backbone, self.network.backbone.image_size, evaluation.citation]
@@ -195,18 +197,18 @@ class FeatureCache:
         done = {name: spec for name, spec in content.specs.items() if name not in missing}
         if done:
             arrays = open_arrays(entry, done, count)
-            sums = (read_facts(entry / "done.json") or {"sums": {}})["sums"]
+            sums = (read_done(entry) or NOTHING_DONE).sums
             if arrays is None or any(sums[name] != checksum(array_path(entry, name)) for name in done):
                 return False
             if not self._matches_network(arrays, evaluation, content, spread_indices(count, _COMPARED)):
                 return False
         elif not _is_at_work(entry, missing):
             # Those of an interrupted extraction of other arrays are no damage.
-            return all("names" in (read_facts(path) or {}) for path in entry.glob("progress-*.json"))
+            return all(read_note(path) is not None for path in entry.glob("progress-*.json"))
         if not _is_at_work(entry, missing):
             return True
         arrays = open_arrays(entry, missing, count)
-        return arrays is not None and self._matches_network(arrays, evaluation, content, _written(entry))
+        return arrays is not None and self._matches_network(arrays, evaluation, content, _written(entry, count))
 
     def _matches_network(
         self, arrays: Mapping[str, Array], evaluation: Evaluation, content: Content, indices: Sequence[int]
@@ -225,7 +227,7 @@ class FeatureCache:
         accelerator, count = self.accelerator, len(evaluation.reader)
         processes, rank = accelerator.num_processes, accelerator.process_index
         block = range(count * rank // processes, count * (rank + 1) // processes)
-        progress = Progress(entry / f"progress-{rank}-of-{processes}.json", block.start, sorted(missing))
+        progress = Progress(entry / f"progress-{rank}-of-{processes}.json", block, sorted(missing))
         arrays = {name: np.load(array_path(entry, name), mmap_mode="r+") for name in missing}
         self.network.eval()
         indices, told = list(range(progress.done, block.stop)), 0
@@ -246,9 +248,9 @@ class FeatureCache:
                 told = reached
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            before = read_facts(entry / "done.json") or {"seconds": 0.0, "sums": {}}
-            sums = {**before["sums"], **{name: checksum(array_path(entry, name)) for name in arrays}}
-            write_facts(entry / "done.json", {"seconds": before["seconds"] + progress.seconds, "sums": sums})
+            before = read_done(entry) or NOTHING_DONE
+            sums = {**before.sums, **{name: checksum(array_path(entry, name)) for name in arrays}}
+            write_facts(entry / "done.json", Done(seconds=before.seconds + progress.seconds, sums=sums))
 
     def _batch_arrays(self, batch: Batch, content: Content) -> dict[str, Array]:
         """Name -> (B, ...), features in half precision.
@@ -272,20 +274,20 @@ class FeatureCache:
 
 def _missing(entry: Path, specs: Mapping[str, Spec]) -> dict[str, Spec]:
     """Arrays that the entry doesn't hold yet."""
-    done: dict[str, Any] = (read_facts(entry / "done.json") or {}).get("sums", {})
+    done = (read_done(entry) or NOTHING_DONE).sums
     return {name: spec for name, spec in specs.items() if name not in done}
 
 
 def _is_at_work(entry: Path, missing: Mapping[str, Spec]) -> bool:
     """Whether the notes of progress are of an extraction of just these arrays."""
-    notes = [read_facts(path) for path in entry.glob("progress-*.json")]
-    return bool(missing and notes) and all(note is not None and note.get("names") == sorted(missing) for note in notes)
+    notes = [read_note(path) for path in entry.glob("progress-*.json")]
+    return bool(missing and notes) and all(note is not None and note.names == sorted(missing) for note in notes)
 
 
-def _written(entry: Path) -> list[int]:
-    """A few images that an interrupted extraction has written."""
-    notes = [note for path in entry.glob("progress-*.json") if (note := read_facts(path)) is not None]
-    return [note["first"] + i for note in notes for i in spread_indices(note["done"] - note["first"], _COMPARED)]
+def _written(entry: Path, count: int) -> list[int]:
+    """A few of `count` images that an interrupted extraction has written."""
+    notes = [note for path in entry.glob("progress-*.json") if (note := read_note(path)) and note.done <= count]
+    return [note.first + i for note in notes for i in spread_indices(note.done - note.first, _COMPARED)]
 
 
 def _agree(now: Array, kept: Array) -> bool:

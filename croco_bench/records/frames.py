@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 from croco_bench.errors import RecordError
 from croco_bench.records.changes import changes_of
@@ -141,11 +140,17 @@ def _image_rows(
             "seed": result.seed,
         }
         columns = {
-            "image": arrays["index"].astype(int) if len(arrays.get("index", ())) == len(values) else range(len(values)),
+            "image": _indices(arrays.get("index"), len(values)),
             "scene": [str(scene) for scene in scenes] if scenes is not None and len(scenes) == len(values) else "",
             "value": values,
         }
         yield {**facts, "metric": name, "comparable": key, "path": str(slot.json)}, columns
+
+
+def _indices(found: Any, count: int) -> Any:
+    """The index of each of `count` images: those of the file, or in order where it has none that fit."""
+    fitting = found is not None and found.dtype.kind in "iuf" and found.shape == (count,)
+    return found.astype(int) if fitting else range(count)
 
 
 def _arrays(path: Path) -> dict[str, Any]:
@@ -158,7 +163,7 @@ def _arrays(path: Path) -> dict[str, Any]:
         raise RecordError(
             f"there are no per-image values {path}", "keep the .npz files beside the .json files, or run again"
         ) from error
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+    except Exception as error:  # NumPy and zipfile raise all kinds of errors for damaged files
         raise RecordError(f"{path} can't be read: {error}", "make the result again") from error
 
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable
 from html import escape as escape_characters
 
-# Characters that no text of a page needs: control characters, halves of surrogate pairs, and those that reverse the
-# direction of the text after them.
-_UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+from croco_bench.display import printable
+
 _VOID = frozenset({"br", "col", "img", "input", "link", "meta"})
 
 Attribute = str | int | float | bool | None
@@ -24,7 +23,7 @@ def escape(text: str) -> Markup:
     """Text that a browser shows as it is, between tags and in attributes; markup stays as it is."""
     if isinstance(text, Markup):
         return text
-    return Markup(escape_characters(_UNWANTED.sub("\ufffd", text), quote=True))
+    return Markup(escape_characters(printable(text), quote=True))
 
 
 def join(parts: Iterable[str], between: str = "") -> Markup:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from croco_bench.files import atomic
+from croco_bench.files import atomic, parse_json
 from croco_bench.records.store import ResultFile
 from croco_bench.report.anchors import Anchors
 from croco_bench.report.markup import Markup, element
@@ -93,6 +92,6 @@ def _small(picture: Image.Image, share: int) -> bytes:
 
 def _is_list(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), list)
-    except json.JSONDecodeError:
+        return isinstance(parse_json(text), list)
+    except ValueError:
         return False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from croco_bench.contracts import Origin, Reader
+from croco_bench.display import csv_text
 from croco_bench.engine.cost import cost_of
 from croco_bench.engine.devices import peak_memory_mb
 from croco_bench.engine.evaluate import EvalResult
@@ -191,12 +190,9 @@ def breakdown(scored: Sequence[EvalResult]) -> str:
         if item.weights == "selected"
         for line in item.evaluation.meter.breakdown(item.scores.rows)
     ]
-    text = io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: "" if value != value else value for key, value in line.items()} for line in lines)  # NaN
-    return text.getvalue()
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    known = ({key: "" if value != value else value for key, value in line.items()} for line in lines)  # NaN
+    return csv_text(columns, known) if lines else ""
 
 
 def _metrics(item: EvalResult, seed: int) -> dict[str, MetricValue]:

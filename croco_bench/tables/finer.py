@@ -143,6 +143,6 @@ def _classes(file: ResultFile) -> dict[str, Values]:
             for key, text in line.items() if name else ():
                 if text:
                     found.setdefault(key if protocol == _HEADLINE else f"{protocol}/{key}", {})[name] = float(text)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise RecordError(f"{path} isn't a table of numbers per class", "make the result again") from error
     return found

@@ -6,7 +6,6 @@ Built-in files lie in `results/published`. Another distribution brings its own t
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import entry_points
@@ -18,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError, field_validator
 
 from croco_bench.errors import BenchError, RecordError
+from croco_bench.files import parse_toml
 
 # How a number was made, as far as it decides which others it may stand beside. `dedicated`: a network that was built and
 # trained for this task alone. `server`: by a test server, on its hidden truth.
@@ -196,9 +196,9 @@ def _read_folder(folder: Traversable) -> Iterator[Source]:
 
 def _read(item: Traversable) -> Source:
     try:
-        tables = tomllib.loads(item.read_text(encoding="utf-8"))
+        tables = parse_toml(item.read_text(encoding="utf-8"))
         source = Source.model_validate({**tables, "name": item.name.removesuffix(".toml")})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RecordError(f"published numbers {item} aren't TOML: {error}") from error
     except ValidationError as error:
         raise RecordError(f"published numbers {item.name}: {_first(error, tables)}") from error

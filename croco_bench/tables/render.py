@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from croco_bench.display import csv_text, json_text
 from croco_bench.tables.cells import Cell, Mark
 from croco_bench.tables.columns import Column
 from croco_bench.tables.layout import Grid, Row
@@ -111,12 +109,7 @@ def _records(grids: Sequence[Grid]) -> list[dict[str, Any]]:
 
 def _csv(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
     records = _records(grids)
-    output = io.StringIO()
-    if records:
-        writer = csv.DictWriter(output, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
-    return output.getvalue().rstrip("\n")
+    return csv_text(list(records[0]), records).rstrip("\n") if records else ""
 
 
 _NOT_LISTED = {"row", "column", "table"}
@@ -134,7 +127,7 @@ def _json(grids: Sequence[Grid], complaints: Sequence[str]) -> str:
         "sources": [source.model_dump(mode="json", exclude=_NOT_LISTED, by_alias=True) for source in _sources(grids)],
         "left_out": list(complaints),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return json_text(content)
 
 
 _RECORDS: dict[str, Callable[[Sequence[Grid], Sequence[str]], str]] = {"csv": _csv, "json": _json}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from croco_bench.display import printable
 from croco_bench.errors import RecordError
 from croco_bench.metrics import better_of
 from croco_bench.records.changes import recipe_label
@@ -47,7 +48,7 @@ def show(path: Path) -> str:
     lines += ["", *_metrics(result), "", f"follows     {result.protocol.citation}"]
     lines += [f"deviates    {text}" for text in result.protocol.deviations]
     lines += ["", *_settings(result), "", *_cost(result), "", *_files(slot)]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _metrics(result: Result) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import tarfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from croco_bench.backbones.download import fetch_file, open_url
 from croco_bench.data.catalogue import DatasetInfo
 from croco_bench.errors import DataError, UsageError
-from croco_bench.files import atomic, exclusive_lock, sweep
+from croco_bench.files import ARCHIVE_ERRORS, atomic, exclusive_lock, sweep
 from croco_bench.progress import log
 
 # Archives, what is half unpacked, and marks of what is done; hidden, so that no reader lists it.
@@ -129,7 +130,9 @@ def _unpack(archive: Path, folder: Path, url: str) -> None:
         for inner in sorted(folder.rglob("*.zip")):
             _extract(inner, inner.parent)
             inner.unlink()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
+    except ARCHIVE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk, not of the archive
+            raise
         archive.unlink(missing_ok=True)
         raise DataError(
             f"{url} is damaged as it arrived ({error})", "the copy was removed: run the command again"
@@ -143,6 +146,9 @@ def _extract(archive: Path, folder: Path) -> None:
     else:
         with tarfile.open(archive) as opened_tar:
             opened_tar.extractall(folder, filter="data")
+            # A tar ends before its compressed file does: the checksum stands behind the last byte.
+            while opened_tar.fileobj is not None and opened_tar.fileobj.read(2**20):
+                pass
 
 
 def _move(folder: Path, root: Path) -> None:

@@ -112,6 +112,13 @@ def _zero(entry: Path) -> None:
         lambda entry: np.save(entry / "cls.npy", np.zeros((3, 128), dtype=np.float16)),
         lambda entry: (entry / "progress-0-of-1.json").write_text("{"),
         lambda entry: (entry / "done.json").write_text(""),
+        lambda entry: (entry / "done.json").write_text('{"seconds": "x", "sums": [1]}'),
+        lambda entry: (entry / "done.json").write_text("[" * 100_000),
+        lambda entry: (entry / "progress-0-of-1.json").write_text(
+            '{"first": 0, "done": 10000, "seconds": 0, "names": []}'
+        ),
+        lambda entry: (entry / "progress-0-of-1.json").write_text('{"first": -1, "done": "x", "seconds": null}'),
+        lambda entry: (entry / "cls.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': ('"),
     ],
 )
 def test_damaged_vectors_are_extracted_anew(

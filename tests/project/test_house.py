@@ -17,10 +17,11 @@ SOURCES = {"": ROOT / "croco_bench", "tasks": ROOT / "tasks", "heads": ROOT / "h
 # "croco_bench.data.pairs:write_listing", which is imported later. `public` are `__init__.py` and `__main__.py`.
 ALLOWED = {
     "types": "",
-    "errors": "",
+    "display": "",
+    "errors": "display",
     "limits": "errors",
     "numpy_objects": "",
-    "progress": "",
+    "progress": "display",
     "seeding": "",
     "tiling": "types",
     "files": "errors progress",
@@ -44,7 +45,7 @@ ALLOWED = {
     " files seeding types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
-    "data.catalogue": "data.checks data.datasets data.datasets.matching errors registry",
+    "data.catalogue": "data.checks data.datasets data.datasets.matching errors files registry",
     "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
@@ -56,13 +57,13 @@ ALLOWED = {
     " tasks.sintel_flow tasks.stereo tiling types",
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "config errors files registry",
-    "tables.text": "",
-    "tables.comparison": "errors metrics records registry tables.text types",
-    "tables": "backbones errors metrics records registry tables.comparison tables.text",
-    "report": "engine errors files metrics records tables tables.comparison",
+    "tables.text": "display",
+    "tables.comparison": "display errors metrics records registry tables.text types",
+    "tables": "backbones display errors files metrics records registry tables.comparison tables.text",
+    "report": "display engine errors files metrics records tables tables.comparison",
     "probing": "config contracts data engine errors files metrics progress seeding types",
-    "runs": "backbones backbones.networks config contracts data data.checks engine errors files metrics probing progress"
-    " records registry seeding types",
+    "runs": "backbones backbones.networks config contracts data data.checks display engine errors files metrics"
+    " probing progress records registry seeding types",
     "pretraining": "backbones backbones.formats backbones.networks config contracts data data.checks data.datasets"
     " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",

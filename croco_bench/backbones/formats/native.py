@@ -9,7 +9,7 @@ from typing import Any
 
 from croco_bench.backbones.formats import Converted, Format
 from croco_bench.backbones.formats.names import Names, checked_heads
-from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, Decoder, TimmNetwork
+from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, Decoder, TimmNetwork, from_json
 from croco_bench.errors import CheckpointError
 
 # Values of `format` in the metadata.
@@ -25,7 +25,7 @@ def _convert_finetuned(names: Names) -> Converted:
         before = described["origin"]
         source, license, notes = str(before["source"]), before["license"], tuple(map(str, before["notes"]))
         network = _network(names, described)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _damaged(names, "fine-tune again") from error
     names.take_below("backbone.")
     if isinstance(network, Architecture):
@@ -51,6 +51,8 @@ def _convert_pretrained(names: Names) -> Converted:
 
 def _with_facts(names: Names, plan: Architecture) -> Architecture:
     """The network that the file describes, or what a user says otherwise."""
+    if plan.decoder is not None:
+        checked_heads(plan.decoder.heads, plan.decoder.width, names.source, "decoder")
     names.facts.check_patches(plan.width, plan.patch_size, names.source)
     picked = {
         key: names.facts.pick(key, stated=getattr(plan, key)) for key in ("mean", "std", "norm_eps", "activation")
@@ -62,7 +64,7 @@ def _with_facts(names: Names, plan: Architecture) -> Architecture:
 def _architecture(names: Names) -> Architecture:
     try:
         return Architecture.from_plain(names.extras["architecture"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise _damaged(names, "get the file again") from error
 
 
@@ -70,14 +72,29 @@ def _timm_network(described: Mapping[str, Any]) -> TimmNetwork:
     height, width = described["image_size"]
     decoder = described.get("decoder")
     mean, std = described.get("timm_statistics", (None, None))
+    arguments = dict(described.get("timm_arguments", {}))
+    if strange := arguments.keys() & _OF_OTHER_FILES:
+        raise ValueError(f"{min(strange)} is no argument that this project writes")
     return TimmNetwork(
         str(described["timm"]),
-        arguments=described.get("timm_arguments", {}),
+        arguments=arguments,
         image_size=(int(height), int(width)),
-        decoder=Decoder(**decoder) if decoder else None,
+        decoder=from_json(Decoder, decoder) if decoder else None,
         mean=tuple(mean) if mean else None,
         std=tuple(std) if std else None,
     )
+
+
+# Arguments by which timm would read other files, or that the caller gives.
+_OF_OTHER_FILES = {
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "cache_dir",
+    "num_classes",
+    "img_size",
+}
 
 
 def _damaged(names: Names, advice: str) -> CheckpointError:

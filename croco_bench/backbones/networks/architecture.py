@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from croco_bench.backbones.networks.facts import Activation, Channels, Resampling
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from croco_bench.backbones.networks.facts import Activation, Channels, Positive, Resampling
 from croco_bench.errors import UsageError
 from croco_bench.types import Size
 
-Grid = tuple[int, int]
+Plain = TypeVar("Plain", "Architecture", "Decoder")
+# Bounds of what a file may say of its network: far above all that are published.
+Count = Annotated[int, Field(gt=0, le=2**16)]
+Depth = Annotated[int, Field(gt=0, le=256)]
+Grid = tuple[Count, Count]
+_CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
 # Which parts of the joint projection of queries, keys and values have a bias.
 ProjectionBias = Literal["all", "no keys", "none"]
 # Which tokens of view 2 a decoder attends to; see `Decoder`.
@@ -45,10 +53,12 @@ class Decoder:
             DUSt3R, MASt3R), and attends to view 1 in turn.
     """
 
-    width: int
-    depth: int
-    heads: int
-    hidden: int
+    __pydantic_config__ = _CLOSED
+
+    width: Count
+    depth: Depth
+    heads: Count
+    hidden: Count
     norm_memory: bool = True
     kind: Literal["cross", "cat"] = "cross"
     memory: Memory = "fixed"
@@ -68,7 +78,7 @@ class Rotary:
 
     coordinates: Literal["index", "extent"] = "index"
     start: int = 0
-    scale: float = 1.0
+    scale: Positive = 1.0
     periods: tuple[float, ...] | None = None
 
 
@@ -126,27 +136,29 @@ class Architecture:
         rotary: coordinates of rotary positions.
     """
 
+    __pydantic_config__ = _CLOSED
+
     family: Literal["croco", "mae", "multimae", "vit"]
-    width: int
-    depth: int
-    heads: int
-    hidden: int
-    patch_size: int
+    width: Count
+    depth: Depth
+    heads: Count
+    hidden: Count
+    patch_size: Count
     grid: Grid
-    prefix_tokens: int
+    prefix_tokens: Annotated[int, Field(ge=0, le=2**16)]
     positions: Literal["fixed", "learned", "rope"]
-    rope_base: float = 100.0
+    rope_base: Positive = 100.0
     final_norm: bool = True
     decoder: Decoder | None = None
     mean: Channels = IMAGENET[0]
-    std: Channels = IMAGENET[1]
-    norm_eps: float = 1e-6
+    std: tuple[Positive, Positive, Positive] = IMAGENET[1]
+    norm_eps: Positive = 1e-6
     activation: Activation = "gelu"
     layer_scale: bool = False
     gated: bool = False
     qk_norm: bool = False
     qkv_bias: ProjectionBias = "all"
-    class_tokens: int = 1
+    class_tokens: Annotated[int, Field(ge=0, le=2**16)] = 1
     resampling: Resampling = "bicubic"
     rotary: Rotary = CROCO_ROTARY
 
@@ -160,14 +172,24 @@ class Architecture:
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> Architecture:
-        """The inverse of `to_plain`, from parsed JSON."""
-        decoder, rotary = values.get("decoder"), dict(values.get("rotary") or {})
-        if rotary.get("periods") is not None:
-            rotary["periods"] = tuple(map(float, rotary["periods"]))
-        tuples = {key: tuple(values[key]) for key in ("grid", "mean", "std")}
-        parts = {"decoder": Decoder(**decoder) if decoder else None, "rotary": Rotary(**rotary)}
-        return cls(**{**values, **tuples, **parts})
+    def from_plain(cls, values: object) -> Architecture:
+        """The inverse of `to_plain`, from parsed JSON.
+
+        Raises:
+            ValueError: a value is missing, unknown, of another type, or beyond what a network can have.
+        """
+        if isinstance(values, dict) and values.get("rotary", 0) is None:
+            values = {key: value for key, value in values.items() if key != "rotary"}
+        return from_json(cls, values)
+
+
+def from_json(kind: type[Plain], values: object) -> Plain:
+    """An `Architecture` or `Decoder` from parsed JSON.
+
+    Raises:
+        ValueError: a value is missing, unknown, of another type, or beyond what a network can have.
+    """
+    return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-Channels = tuple[float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Channels = tuple[Finite, Finite, Finite]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 # How a position table is brought to another grid; see `position_tables.resample`.
 Resampling = Literal["bicubic", "antialiased", "offset"]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)

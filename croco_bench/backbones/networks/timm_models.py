@@ -65,6 +65,8 @@ def make(network: TimmNetwork, image_size: Size | None, *, pretrained: bool) -> 
         raise FitError(
             f"timm:{network.name} takes no image size, so it isn't a ViT", "give one such as vit_base_patch16_224"
         ) from error
+    except (AssertionError, ArithmeticError, AttributeError, LookupError) as error:  # of odd arguments in a file
+        raise CheckpointError(f"timm:{network.name} can't be made with {dict(network.arguments)}: {error}") from error
     if without_norm:
         model.norm = model.fc_norm = nn.Identity()
     return model

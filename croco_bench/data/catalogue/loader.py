@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 
 from croco_bench.data.checks.run_check import Finding
 from croco_bench.errors import DataError, UsageError, unknown
+from croco_bench.files import parse_toml
 from croco_bench.registry import announced
 
 
@@ -106,7 +106,7 @@ def _read(path: Path) -> DatasetInfo:
         DataError: it is no TOML, or has a wrong key or value.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read ({error})", "it should be a TOML file of texts") from error
     known = [field.name for field in fields(DatasetInfo)[1:]]

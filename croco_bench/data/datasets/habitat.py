@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from croco_bench.data.pairs import open_pairs
 from croco_bench.data.posed.matrices import is_rigid
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
-from croco_bench.files import atomic
+from croco_bench.files import atomic, parse_json
 from croco_bench.types import Array
 
 PAIRS = 1_801_209
@@ -82,7 +81,7 @@ def read_camera(path: Path) -> tuple[Array, Array]:
         DataError: it is missing or damaged.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse_json(path.read_text(encoding="utf-8"))
         K, rotation, center = (
             np.array(facts[key], dtype=np.float64).reshape(shape) for key, shape in _CAMERA_KEYS.items()
         )

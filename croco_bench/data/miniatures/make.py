@@ -21,7 +21,7 @@ from croco_bench.data.folders import MARKER, is_miniature
 from croco_bench.data.miniatures.miniature import Miniature
 from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
-from croco_bench.files import exclusive_lock
+from croco_bench.files import exclusive_lock, parse_json
 from croco_bench.progress import Bar, log
 from croco_bench.registry import announced
 
@@ -134,7 +134,7 @@ def _is_free(target: Path, marker: dict[str, Any], overwrite: bool) -> bool:
 def _facts(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     """The values of `keys` in a marker file; none if it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         return {}
     return {key: content.get(key) for key in keys} if isinstance(content, dict) else {}

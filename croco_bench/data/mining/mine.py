@@ -25,7 +25,7 @@ from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, open_posed
 from croco_bench.data.posed.video import PosedSequence
 from croco_bench.data.process_pool import process_pool
 from croco_bench.errors import DataError, UsageError, unknown
-from croco_bench.files import atomic, exclusive_lock, fingerprint
+from croco_bench.files import atomic, exclusive_lock, fingerprint, parse_json
 from croco_bench.progress import Bar, log
 
 # Increment when equal settings give other pairs.
@@ -181,7 +181,7 @@ def _mine_sequences(
 
 def _read_part(path: Path) -> dict[str, Any]:
     try:
-        part: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        part: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is damaged", "delete it and run the same command again") from error
     return part
@@ -242,7 +242,7 @@ def _remove_leftovers(out: Path) -> None:
 def _read_settings(path: Path) -> object:
     """The settings of an earlier call; None for a damaged file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from croco_bench.data.posed.matrices import is_rigid
 from croco_bench.errors import DataError
+from croco_bench.files import parse_json
 from croco_bench.types import Array, Size
 
 # COLMAP's camera models in the order of their numbers, with their numbers of parameters.
@@ -98,7 +98,7 @@ def read_transforms(path: Path) -> list[View]:
         DataError: it can't be read, has no pinhole camera, or a pose isn't a rigid motion.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse_json(path.read_text(encoding="utf-8"))
         frames = [*facts["frames"], *facts.get("test_frames", ())]
         parameters = [float(facts[key]) for key in ("fl_x", "fl_y", "cx", "cy")]
         size = int(facts["h"]), int(facts["w"])

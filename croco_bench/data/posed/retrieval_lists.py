@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from croco_bench.errors import DataError, UsageError
-from croco_bench.files import atomic
+from croco_bench.files import atomic, parse_json
 from croco_bench.numpy_objects import STAND_INS, Objects
 from croco_bench.types import Array
 
@@ -90,7 +90,7 @@ def _lists(folder: Path) -> RetrievalLists:
     if not (folder / DESCRIPTION).is_file():
         return RetrievalLists(folder, makers.get(folder.name, f"the lists in {folder.name}"))
     try:
-        return RetrievalLists(folder, str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["maker"]))
+        return RetrievalLists(folder, str(parse_json((folder / DESCRIPTION).read_text(encoding="utf-8"))["maker"]))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataError(
             f"{folder / DESCRIPTION} should say who made the lists beside it", "prepare them again"

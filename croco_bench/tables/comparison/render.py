@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+from croco_bench.display import json_text
 from croco_bench.tables.comparison.compare import ComparedRow, Comparison
 from croco_bench.tables.comparison.overview import Overview, sentences
 from croco_bench.tables.text.latex import to_latex as latex_of_sheets
@@ -62,7 +62,7 @@ def to_json(comparison: Comparison) -> str:
         "ranks": [_rank_record(recipe, found) for recipe, found in comparison.overviews],
         "not_compared": list(comparison.left_out),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return json_text(content)
 
 
 def _blocks(comparison: Comparison) -> list[list[ComparedRow]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -161,11 +160,19 @@ def read_rows(path: Path, prefix: str) -> dict[str, Array]:
         raise RecordError(
             f"there are no per-image values {path}", "keep the .npz files beside the .json files, or run again"
         ) from error
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+    except Exception as error:  # NumPy and zipfile raise all kinds of errors for damaged files
         raise RecordError(f"{path} can't be read: {error}", "make the result again") from error
     if not rows:
         raise RecordError(f"{path} has no per-image values of {prefix or 'the headline protocol'}", "run again")
-    if shared is not None and len(shared) == len(next(iter(rows.values()))):
+    count = next(iter(rows.values())).shape[:1]
+    numbers = [row for name, row in rows.items() if name != "scene"]
+    if (
+        not count
+        or any(row.shape[:1] != count for row in rows.values())
+        or any(row.dtype.kind not in "biuf" for row in numbers)
+    ):
+        raise RecordError(f"{path} should have numbers, as many per metric, but has others", "make the result again")
+    if shared is not None and shared.shape == count:
         rows[GROUP] = shared
     return rows
 

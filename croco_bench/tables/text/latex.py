@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
+from croco_bench.display import printable
 from croco_bench.tables.text.sheet import Entry, Line, Sheet, part_of, with_counts_told
 from croco_bench.tables.text.widths import longest_piece, packed, wrapped
 
@@ -85,7 +86,7 @@ def _letter(letter: str) -> str:
 
 def to_latex(sheets: Sequence[Sheet], left_out: Sequence[str]) -> str:
     r"""A `table` for each sheet, with its notes below, then comments that say what was left out."""
-    comments = [f"% {' '.join(text.split())}" for text in left_out]
+    comments = [f"% {' '.join(printable(text).split())}" for text in left_out]
     return "\n\n".join([r"% needs \usepackage{booktabs}", *map(_sheet, sheets), *comments])
 
 
@@ -162,7 +163,7 @@ def _is_shared(sheet: Sheet, index: int) -> bool:
 def _below(entry: Entry) -> str:
     """What stands in a subscript."""
     count = f" (n={entry.count})" if entry.count is not None else ""
-    return f"{f'±{entry.spread}' if entry.spread else ''}{count}{entry.interval}"
+    return printable(f"{f'±{entry.spread}' if entry.spread else ''}{count}{entry.interval}")
 
 
 def _tabular(sheet: Sheet, has_long_names: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -97,6 +97,27 @@ def transposed(sheet: Sheet) -> Sheet:
     lines = tuple(Line(str(head), tuple(sheet.column(index))) for index, head in enumerate(sheet.heads))
     heads = tuple(Head("", line.name) for line in sheet.lines)
     return replace(sheet, corner=sheet.across, across=sheet.corner, heads=heads, sections=(lines,))
+
+
+def with_texts(sheet: Sheet, shown: Callable[[str], str]) -> Sheet:
+    """The sheet with each of its texts as `shown` gives it."""
+
+    def line(one: Line) -> Line:
+        return replace(one, name=shown(one.name), entries=tuple(map(entry, one.entries)))
+
+    def entry(one: Entry) -> Entry:
+        return replace(
+            one, value=shown(one.value), spread=shown(one.spread), interval=shown(one.interval), sign=shown(one.sign)
+        )
+
+    return Sheet(
+        title=shown(sheet.title),
+        corner=shown(sheet.corner),
+        heads=tuple(Head(shown(head.above), shown(head.below)) for head in sheet.heads),
+        sections=tuple(tuple(map(line, section)) for section in sheet.sections),
+        notes=tuple(map(shown, sheet.notes)),
+        across=shown(sheet.across),
+    )
 
 
 def part_of(sheet: Sheet, columns: Sequence[int]) -> Sheet:

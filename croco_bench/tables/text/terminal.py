@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from rich.cells import cell_len
 
-from croco_bench.tables.text.sheet import MISSING, Entry, Line, Sheet, transposed, with_counts_told
+from croco_bench.display import printable
+from croco_bench.tables.text.sheet import MISSING, Entry, Line, Sheet, transposed, with_counts_told, with_texts
 from croco_bench.tables.text.widths import longest_piece, packed, wrapped
 
 # The width where there is no terminal: of files and pipes.
@@ -54,8 +55,8 @@ def to_terminal(sheets: Sequence[Sheet], left_out: Sequence[str], screen: Screen
         screen: where they are shown.
         turn: whether columns become rows where a sheet is too wide, and fits so.
     """
-    parts = [_sheet(sheet, screen, turn) for sheet in sheets]
-    lines = [_folded(text, screen, "red") for text in left_out]
+    parts = [_sheet(with_texts(sheet, printable), screen, turn) for sheet in sheets]
+    lines = [_folded(printable(text), screen, "red") for text in left_out]
     return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from croco_bench.data.formats.arrays import unreadable
-from croco_bench.files import atomic, cache_folder, fingerprint
+from croco_bench.files import atomic, cache_folder, fingerprint, parse_json
 
 Split = Literal["train", "val"]
 LINK = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
@@ -52,7 +52,7 @@ def remembered(path: Path, form: str, look: Callable[[], Iterable[Located]]) -> 
     kept = _list_of(path, form)
     if kept.is_file():
         with contextlib.suppress(ValueError, TypeError):  # a damaged list is replaced
-            return [_checked(*row) for row in json.loads(kept.read_text(encoding="utf-8"))]
+            return [_checked(*row) for row in parse_json(kept.read_text(encoding="utf-8"))]
     images = list(look())
     with atomic(kept) as temporary:
         temporary.write_text(json.dumps(images), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from croco_bench.data.datasets.imagenet_files.items import UNLABELED, Located
 from croco_bench.errors import DataError
+from croco_bench.files import parse_json
 
 _IMAGES, _LABELS = ("image", "img", "jpg"), ("label", "labels", "cls")
 # Rows that are decoded at once, and the largest group of rows that is kept in memory: images of Hugging Face's files are in
@@ -82,7 +82,7 @@ def class_names(path: Path) -> list[str]:
             with arrow.memory_map(str(path)) as source:
                 schema = _open(arrow, source.read_buffer()).schema
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = next(features[name]["names"] for name in _LABELS if name in features)
     except (KeyError, TypeError, ValueError, StopIteration):
         return []

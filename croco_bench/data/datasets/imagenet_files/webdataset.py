@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -12,6 +11,7 @@ from croco_bench.data.datasets.imagenet_files.items import UNLABELED, Located
 from croco_bench.data.datasets.imagenet_files.names import wnid_in
 from croco_bench.data.datasets.imagenet_files.tar_members import files_in
 from croco_bench.errors import DataError
+from croco_bench.files import parse_json
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 # Endings of a label as text, and keys of one in JSON.
@@ -69,7 +69,7 @@ def _facts(archive: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo]) -> 
     """The JSON beside an image; nothing where there is none."""
     text = _text(archive, members["json"]) if "json" in members else None
     try:
-        facts = json.loads(text or "{}")
+        facts = parse_json(text or "{}")
     except ValueError:
         return {}
     return facts if isinstance(facts, dict) else {}

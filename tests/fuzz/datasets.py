@@ -1,0 +1,96 @@
+"""Targets: datasets of the miniature, through their check and through a task."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from croco_bench import registry
+from croco_bench.config.load import options_of
+from croco_bench.data.catalogue import dataset_info
+from croco_bench.data.datasets import habitat, multimae
+from croco_bench.data.datasets.matching import crestereo, middlebury
+from croco_bench.data.mixtures import flow as mixtures
+from croco_bench.errors import DataError
+from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_text
+from tests.fuzz.files import png_differs
+from tests.fuzz.target import Target, of_folder
+
+_FAMILY = "datasets, through task and check"
+_TEXTS = (".txt", ".csv")
+_TASKS = {
+    "nyuv2": "nyuv2-depth",
+    "sintel": "sintel-flow",
+    "7scenes": "relative-pose",
+    "ade20k": "ade20k-seg",
+    "imagenet": "imagenet-linear",
+    "taskonomy": "taskonomy-depth",
+}
+
+
+def datasets(data: Path) -> list[Target]:
+    """Each dataset of the miniature in `data` by its check, and by a task or an own reader."""
+    found = []
+    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
+        readers: list[tuple[str, Callable[[Path], object]]] = [("check", partial(_checked, folder.name))]
+        readers.append(("read", partial(_read, folder.name)))
+        found += [
+            of_folder(f"{how} {folder.name}", _FAMILY, partial(_copy, folder), read, _damaged, knowable=png_differs)
+            for how, read in readers
+        ]
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def _damaged(path: Path, content: bytes) -> st.SearchStrategy[bytes]:
+    if path.suffix == ".json":
+        return damaged_json(json.loads(content))
+    if path.suffix in _TEXTS:
+        return damaged_text(content.decode(), "," if path.suffix == ".csv" else None)
+    return damaged_bytes(content)
+
+
+def _checked(name: str, root: Path) -> object:
+    findings = dataset_info(name).check(root)
+    if all(finding.ok for finding in findings):
+        return "sound"
+    bad = next(finding for finding in findings if not finding.ok)
+    raise DataError(bad.what)
+
+
+def _read(name: str, root: Path) -> object:
+    if name in _TASKS:
+        return _by_task(_TASKS[name], root)
+    if name == "habitat_release":
+        return _samples(habitat.HabitatPoses(root))
+    if name == "multimae":
+        return _samples(multimae.MultimaeReader(root))
+    if name == "flyingchairs":
+        return [_samples(mixtures.TRAINING[name](root)), _samples(mixtures.SELECTION[name](root))]
+    if name == "middlebury":
+        return _samples(middlebury.open_evaluation(root, split="train"))
+    return _samples(crestereo.open_split(root))
+
+
+def _by_task(name: str, root: Path) -> object:
+    task_type = registry.tasks()[name].load()
+    options = {"train_on": {"sintel": 1}} if name == "sintel-flow" else {}
+    task = task_type(options_of(task_type.Options, options, "task"), (64, 64))
+    data = task.open(root, seed=0)
+    readers = [data.test, data.train, data.select, *data.further.values()]
+    task.measure_state(data.train)
+    prepared = [evaluation.prepare(evaluation.reader[0]) for evaluation in task.evaluations(data)]
+    return [*map(_samples, readers), prepared, task.state]
+
+
+def _samples(reader: Any) -> object:
+    return [reader[index] for index in range(len(reader))]
