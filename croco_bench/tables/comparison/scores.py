@@ -165,12 +165,8 @@ def read_rows(path: Path, prefix: str) -> dict[str, Array]:
     if not rows:
         raise RecordError(f"{path} has no per-image values of {prefix or 'the headline protocol'}", "run again")
     count = next(iter(rows.values())).shape[:1]
-    numbers = [row for name, row in rows.items() if name != "scene"]
-    if (
-        not count
-        or any(row.shape[:1] != count for row in rows.values())
-        or any(row.dtype.kind not in "biuf" for row in numbers)
-    ):
+    numbers = [row for name, row in rows.items() if name not in (GROUP, "scene")]
+    if not count or any(row.shape[:1] != count or row.dtype.kind not in "biuf" for row in numbers):
         raise RecordError(f"{path} should have numbers, as many per metric, but has others", "make the result again")
     if shared is not None and shared.shape == count:
         rows[GROUP] = shared
