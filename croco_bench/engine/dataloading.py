@@ -147,7 +147,8 @@ def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
     shapes = sorted({tuple(image.shape) for image in images})
     if len(shapes) > 1:
         raise DataError(
-            f"images that are scored together differ in size ({shapes[0]} and {shapes[1]})", "get the data again"
+            f"images that are scored together differ in size ({shapes[0]} and {shapes[1]})",
+            "images of several sizes need batch_size=1 in the task's Evaluation",
         )
     return torch.stack(images)
 

@@ -14,7 +14,7 @@ from croco_bench.data.checks.values import require_usual
 from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader
 from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.data.pairs import SCENES, PairList, open_pairs
-from croco_bench.data.splitting import Subset, split_by_group
+from croco_bench.data.splitting import Subset, assumptions_of, split_by_group
 from croco_bench.errors import DataError, UsageError
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective
@@ -129,7 +129,7 @@ def _open_modalities(
     train = [reader]
     if data.holdout:
         train, held = _hold_out(train, data.holdout)
-    notes = () if held else (_NOTHING_HELD_OUT,)
+    notes = (*assumptions_of(reader), *(() if held else (_NOTHING_HELD_OUT,)))
     return PretrainSource(train[0], held[0] if held else None, transform.train, transform.val, (*notes, *unusual))
 
 

@@ -17,7 +17,7 @@ from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import read_gray, read_rgb
-from croco_bench.data.formats.layout import is_litter
+from croco_bench.data.formats.layout import is_litter, kinds_of
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -81,7 +81,7 @@ class ADE20KReader:
             lacking = self._labels / f"{name}.png" if name in images else self._images / f"{name}.jpg"
             raise DataError(
                 f"there is no {lacking}, and {len(without)} in all are without image or annotation",
-                f"unpack {LINK} again",
+                f"unpack the rest of {LINK}, or move the file without a partner away",
             )
         self.split, self.ids = PARTS[split], sorted(images)
         self.miniature, self.available = is_miniature(root), size_of_release(root, len(images), IMAGES[split])
@@ -108,7 +108,7 @@ class ADE20KReader:
             (height, width), (label_height, label_width) = image.shape[:2], numbers.shape
             raise DataError(
                 f"{path} is {label_height}x{label_width}, but its image is {height}x{width}",
-                f"the two should be of one size: unpack {LINK} again",
+                f"one of them was resized or turned: take both from one copy of {LINK}",
             )
         if numbers.max(initial=0) > len(NAMES):
             raise DataError(
@@ -138,9 +138,9 @@ def _sizes(folder: Path, suffix: str) -> dict[str, int]:
             files = [item for item in entries if item.name.endswith(suffix) and not is_litter(item.name)]
             sizes = {item.name.removesuffix(suffix): item.stat().st_size for item in files}
     except OSError as error:
-        raise unreadable(folder, error, f"unpack {LINK} again") from error
+        raise unreadable(folder, error, f"unpack {LINK} there") from error
     if not sizes:
-        raise DataError(f"{folder} holds no {suffix} file", f"unpack {LINK} again")
+        raise DataError(f"{folder} holds no {suffix} file{kinds_of(folder)}", f"unpack {LINK} there")
     return sizes
 
 

@@ -96,7 +96,9 @@ def read_camera(path: Path) -> tuple[Array, Array]:
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, center
     if not is_rigid(pose) or not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
-        raise DataError(f"{path} holds no pinhole camera with a rigid pose", "render the pair again")
+        raise DataError(
+            f"{path} holds no pinhole camera with a rigid pose", "render the pair again, or leave it out of pairs.txt"
+        )
     return K, pose
 
 

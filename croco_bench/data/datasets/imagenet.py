@@ -14,7 +14,7 @@ import numpy as np
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.datasets.imagenet_files.archives import CLASSES, TARS, read_tars
 from croco_bench.data.datasets.imagenet_files.class_folders import MAPPING, same_classes, words_of
-from croco_bench.data.datasets.imagenet_files.flat import KAGGLE, SUFFIXES, images_in, read_flat
+from croco_bench.data.datasets.imagenet_files.flat import KAGGLE, SUFFIXES, images_and_others, images_in, read_flat
 from croco_bench.data.datasets.imagenet_files.items import LINK, Item, Split
 from croco_bench.data.datasets.imagenet_files.shards import find_shards, read_shards, shard_files
 from croco_bench.data.datasets.imagenet_files.tables import parquet_image
@@ -22,7 +22,7 @@ from croco_bench.data.datasets.imagenet_files.unpack import UNPACKED, unpack
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import decode_pillow
-from croco_bench.data.formats.layout import is_litter
+from croco_bench.data.formats.layout import is_litter, kinds_in
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -38,6 +38,7 @@ class ImageNetReader:
     """Images with their class indices, in the order of their names."""
 
     dataset = "imagenet"
+    assumptions: tuple[str, ...] = ()
 
     def __init__(self, root: Path, split: Split, classes: Sequence[str], items: Sequence[Item]) -> None:
         self.split: str = split
@@ -140,8 +141,12 @@ def _folders(root: Path, base: Path, split: Split) -> ImageNetReader:
         if not _class_folders(val) and images_in(val):
             return ImageNetReader(root, split, classes, read_flat(root, val, classes))
         folders = _same_folders(root, base / "train", val)
-    items = [item for label, name in enumerate(classes) for item in _images(folders[name], name, label)]
-    return ImageNetReader(root, split, classes, items)
+    others: list[str] = []
+    items = [item for label, name in enumerate(classes) for item in _images(folders[name], name, label, others)]
+    reader = ImageNetReader(root, split, classes, items)
+    if others:
+        reader.assumptions = (f"{split}: files that aren't {', '.join(SUFFIXES)} are left out: {kinds_in(others)}",)
+    return reader
 
 
 def _same_folders(root: Path, train: Path, val: Path) -> dict[str, Path]:
@@ -178,10 +183,13 @@ def _class_folders(folder: Path) -> list[str]:
         raise unreadable(folder, error, "it should hold a folder per class") from error
 
 
-def _images(folder: Path, class_name: str, label: int) -> list[Item]:
-    images = images_in(folder)
+def _images(folder: Path, class_name: str, label: int, others: list[str]) -> list[Item]:
+    """The images of a class; names of other files are added to `others`."""
+    images, more = images_and_others(folder)
+    others += more
     if not images:
-        raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})", "fill it or remove it")
+        but = f", but {kinds_in(more)}" if more else ""
+        raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)}){but}", "fill it or remove it")
     return [Item(f"{class_name}/{one.name}", label, folder / one.name, 0, one.stat().st_size) for one in images]
 
 
@@ -205,11 +213,14 @@ def check(root: Path) -> list[Finding]:
 def _look_at(root: Path, split: Split) -> Iterator[Finding]:
     reader = open_split(root, split)
     other_dataset = reader.miniature or len(reader.classes) != CLASSES
-    yield Finding(
+    yield Finding.count(
         other_dataset or len(reader) == IMAGES[split],
         f"{split}: {len(reader)} images of {len(reader.classes)} classes",
-        f"ImageNet-1K has {IMAGES[split]} of {CLASSES}; get {LINK} again",
+        f"ImageNet-1K ({LINK}) has {IMAGES[split]} of {CLASSES}",
+        reader,
     )
+    for note in reader.assumptions:
+        yield Finding(False, note, "give images one of these endings", stops=False)
     if files := reader.larger_files:
         where = f"{len(files)} file{'s' if len(files) > 1 else ''} such as {files[0].name}"
         yield Finding(True, f"{split}: read in place from {where}, classes {reader.classes[0]} to {reader.classes[-1]}")

@@ -22,7 +22,7 @@ from torch import Tensor
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_pillow
-from croco_bench.data.formats.layout import is_litter
+from croco_bench.data.formats.layout import is_litter, kinds_in
 from croco_bench.data.splitting import spread_indices
 from croco_bench.data.transforms.color import to_unit
 from croco_bench.errors import DataError
@@ -58,7 +58,8 @@ class MultimaeReader:
         """
         self.root, self.split, self.classes = root, split, classes
         self.folders = {kind: _tree(root, split, kind) for kind in KINDS}
-        self._names = _list(self.folders)
+        self._names, others = _list(self.folders)
+        self.assumptions = (f"files whose ending is no image's are left out: {others}",) if others else ()
         self.miniature, self.available = is_miniature(root), len(self._names)
 
     def __len__(self) -> int:
@@ -142,8 +143,8 @@ def _tree(root: Path, split: str, kind: str) -> Path:
     )
 
 
-def _list(folders: dict[str, Path]) -> _Names:
-    """The names of all images, sorted.
+def _list(folders: dict[str, Path]) -> tuple[_Names, str]:
+    """The names of all images, sorted; and what is left out because of its ending, in words.
 
     Raises:
         DataError: the trees differ.
@@ -151,8 +152,9 @@ def _list(folders: dict[str, Path]) -> _Names:
     groups = {kind: set(_class_folders(folder)) for kind, folder in folders.items()}
     _check_equal(folders, groups, "")
     text, ends, which, endings = bytearray(), array("q"), bytearray(), dict[str, int]()
+    others: list[str] = []
     for group in sorted(groups["rgb"]):
-        trees = {kind: _files(folder / group) for kind, folder in folders.items()}
+        trees = {kind: _files(folder / group, others) for kind, folder in folders.items()}
         _check_equal(folders, {kind: set(files) for kind, files in trees.items()}, f"{group}/")
         columns = tuple(trees.values())
         for stem in sorted(columns[0]):
@@ -161,25 +163,29 @@ def _list(folders: dict[str, Path]) -> _Names:
             for files in columns:
                 which.append(endings.setdefault(files[stem], len(endings)))
     if not ends:
+        but = f", but {kinds_in(others)}" if others else ""
         raise DataError(
-            f"{folders['rgb']} holds no images", "expected <class>/<file> with an ending such as .jpg or .png"
+            f"{folders['rgb']} holds no images{but}", "expected <class>/<file> with an ending such as .jpg or .png"
         )
     table = np.frombuffer(bytes(which), dtype=np.uint8).reshape(-1, len(KINDS))
-    return _Names(bytes(text), np.array(ends, dtype=np.int64), tuple(endings), table)
+    return _Names(bytes(text), np.array(ends, dtype=np.int64), tuple(endings), table), kinds_in(others)
 
 
 def _class_folders(folder: Path) -> list[str]:
     return [entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_litter(entry.name)]
 
 
-def _files(folder: Path) -> dict[str, str]:
-    """Images at any depth below a class's folder: path without ending -> ending."""
+def _files(folder: Path, others: list[str]) -> dict[str, str]:
+    """Images at any depth below a class's folder: path without ending -> ending. Other files are added to `others`."""
     endings: dict[str, str] = {}
     for base, _, names in os.walk(folder, followlinks=True):
         inner = "" if base == str(folder) else os.path.relpath(base, folder) + "/"
         for name in names:
             stem, _, ending = name.rpartition(".")
-            if is_litter(name) or ending.lower() not in _ENDINGS:
+            if is_litter(name):
+                continue
+            if ending.lower() not in _ENDINGS:
+                others.append(name)
                 continue
             stem = inner + stem
             if stem in endings:
@@ -226,6 +232,8 @@ def _look(root: Path) -> Iterator[Finding]:
         yield Finding.from_error(error, "croco-bench data list says what the folder should hold")
         return
     yield Finding(True, f"{len(reader)} images of the training split, each with depth and classes", reader=reader)
+    for note in reader.assumptions:
+        yield Finding(False, note, "give them an image's ending where they are images", stops=False)
     for i in spread_indices(len(reader), _IMAGES_LOOKED_AT):
         yield _look_at(reader, i)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from croco_bench.data.datasets.nyuv2_mat import IMAGES, Split
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.images import read_any, read_gray, read_rgb
-from croco_bench.data.formats.layout import is_litter
+from croco_bench.data.formats.layout import is_litter, kinds_in
 from croco_bench.errors import AbsentError, DataError
 from croco_bench.files import fingerprint
 from croco_bench.types import Array, Sample
@@ -87,9 +87,12 @@ class FoldersReader(FilesReader):
 
     def __init__(self, root: Path, split: Split, validity: Validity) -> None:
         base = root / split
-        self._rgb = sorted(path for path in (base / "rgb").glob("*/*.png") if not is_litter(path.name))
+        found = [path for path in (base / "rgb").glob("*/*") if not is_litter(path.name)]
+        self._rgb = sorted(path for path in found if path.suffix == ".png")
+        others = kinds_in(path.name for path in found if path.suffix != ".png" and path.is_file())
         if not self._rgb:
-            raise DataError(f"{base / 'rgb'} holds no PNG in a subfolder", f"expected {split}/rgb/data/0000.png")
+            but = f", but {others}" if others else ""
+            raise DataError(f"{base / 'rgb'} holds no PNG in a subfolder{but}", f"expected {split}/rgb/data/0000.png")
         ids = [path.relative_to(base / "rgb").with_suffix("").as_posix() for path in self._rgb]
         present = next((name for name in _MASK_FOLDERS if (base / name).is_dir()), None)
         self._masks = present if validity == "raw" else None
@@ -103,6 +106,8 @@ class FoldersReader(FilesReader):
             )
         else:
             self.assumptions = ("every depth above 0 counts, in-painted ones too (validity=all)",)
+        if others:
+            self.assumptions += (f"files of {split}/rgb that aren't .png are left out: {others}",)
 
     def _sources(self) -> list[Path]:
         return self._rgb
@@ -311,6 +316,7 @@ def _consistent(sample: Sample, path: Path) -> Sample:
     if len(set(shapes.values())) != 1:
         sizes = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())
         raise DataError(
-            f"{path} and its targets differ in size ({sizes})", "they should be of one size: make them again"
+            f"{path} and its targets differ in size ({sizes})",
+            "one of them was resized or cropped: take all from one copy",
         )
     return sample

@@ -73,7 +73,8 @@ def _pose(path: Path) -> Array:
     pose = read_pose(path, may_be_lost=True)
     if pose is None:
         raise DataError(
-            f"{path} says that tracking was lost (-inf), so it can't be in a pair", "get the pairs' list again"
+            f"{path} says that tracking was lost (-inf), so it can't be in a pair",
+            "leave the pair out of the list: LoFTR's own has only frames with a pose",
         )
     return pose
 

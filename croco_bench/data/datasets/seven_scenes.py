@@ -202,7 +202,7 @@ def _look_at(sequence: PosedSequence) -> Finding:
         frame = sequence.frame(len(sequence) // 2)
         known = 0.0 if frame is None else float((frame.depth_m() > 0).mean())
     except DataError as error:
-        return Finding.from_error(error, "unpack this sequence again")
+        return Finding.from_error(error)
     what = f"{sequence.name}: {len(sequence)} frames, depth known in {known:.0%} of the middle one"
     return Finding(known > 0.2, what, "pairs can be mined where depth is known", stops=False)
 

@@ -218,7 +218,7 @@ class TaskonomyReader:
             if what.shape[:2] != image.shape[:2]:
                 raise DataError(
                     f"{other} is {what.shape[0]}x{what.shape[1]}, but its image is {image.shape[0]}x{image.shape[1]}",
-                    "get both again",
+                    "one of them was resized: take both at one size",
                 )
         return {"image": image, "target": target, "valid": valid, "id": _id(row)}
 

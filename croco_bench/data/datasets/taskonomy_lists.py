@@ -50,20 +50,22 @@ def _rows(path: Path) -> list[Row]:
             building, point, view = row["building"], int(row["point"]), int(row["view"])
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{path}, line {number}: point and view should be whole numbers", f"get {LISTS} again"
+                f"{path}, line {number}: point and view should be whole numbers",
+                f"correct the line, or take the list of {LISTS}",
             ) from error
         if not building or min(point, view) < 0:
             raise DataError(
                 f"{path}, line {number}: expected a building and counts from 0, found {building},{point},{view}",
-                f"get {LISTS} again",
+                f"correct the line, or take the list of {LISTS}",
             )
         rows.append((building, point, view))
     if not rows:
-        raise DataError(f"{path} lists no view", f"get {LISTS} again")
+        raise DataError(f"{path} lists no view", f"add some, or take the list of {LISTS}")
     repeated, times = Counter(rows).most_common(1)[0]
     if times > 1:
         raise DataError(
-            f"{path} lists {repeated[0]}, point {repeated[1]}, view {repeated[2]} twice", f"get {LISTS} again"
+            f"{path} lists {repeated[0]}, point {repeated[1]}, view {repeated[2]} twice",
+            "leave one of the two lines out",
         )
     return rows
 
@@ -72,7 +74,7 @@ def _buildings(path: Path, split: Split) -> list[str]:
     """Names marked for a split in a table with columns id, train, val, test."""
     names = [row["id"] for row in _table(path, ("id", split)) if row[split].strip().lower() in ("1", "x", "true")]
     if not names:
-        raise DataError(f"{path} marks no building for {split}", f"get it again from {LINK}")
+        raise DataError(f"{path} marks no building for {split}", f"mark some, or take the file of {LINK}")
     return names
 
 
@@ -81,7 +83,9 @@ def _table(path: Path, columns: Sequence[str]) -> list[Mapping[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows: list[Mapping[str, str]] = list(csv.DictReader(stream, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read as CSV ({error})", "get it again") from error
+        raise DataError(
+            f"{path} can't be read as CSV ({error})", f"take the file of {LINK} or a list of {LISTS}"
+        ) from error
     lacking = [name for name in columns if not rows or name not in rows[0]]
     if rows and lacking:
         raise DataError(f"{path} has no column {lacking[0]}", f"expected {', '.join(columns)}")

@@ -44,7 +44,10 @@ def read_flo(path: Path) -> Flow:
     with opened(path) as stream:
         header = stream.read(12)
         if len(header) < 12 or header[:4] != FLO_MAGIC:
-            raise DataError(f"{path} doesn't begin as a .flo file, with PIEH, width and height", "get it again")
+            raise DataError(
+                f"{path} doesn't begin as a .flo file, with PIEH, width and height",
+                "it is damaged, or another file under its name",
+            )
         width, height = struct.unpack("<ii", header[4:])
         numbers = read_numbers(stream, path, 12, (height, width, 2), "<f4")
     return known_flow(numbers)
@@ -74,7 +77,10 @@ def read_pfm(path: Path) -> NDArray[np.float32]:
         header = _PFM_HEADER.match(stream.read(256))
         scale = _number(header[4]) if header else 0.0
         if not header or not scale or not math.isfinite(scale):
-            raise DataError(f"{path} doesn't begin as a .pfm file, with PF or Pf, width, height, scale", "get it again")
+            raise DataError(
+                f"{path} doesn't begin as a .pfm file, with PF or Pf, width, height, scale",
+                "it is damaged, or another file under its name",
+            )
         width, height = int(header[2]), int(header[3])
         shape = (height, width, 3) if header[1] == b"PF" else (height, width)
         numbers = read_numbers(stream, path, header.end(), shape, "<f4" if scale < 0 else ">f4")
@@ -108,7 +114,10 @@ def read_pfm_flow(path: Path) -> Flow:
     """
     values = read_pfm(path)
     if values.ndim != 3 or values[:, :, 2].any():
-        raise DataError(f"{path} should have three channels, u, v and 0, but has others", "it isn't flow: get it again")
+        raise DataError(
+            f"{path} should have three channels, u, v and 0, but has others",
+            "it isn't flow",
+        )
     return known_flow(np.ascontiguousarray(values[:, :, :2]))
 
 

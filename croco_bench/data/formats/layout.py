@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.errors import AbsentError, DataError, UsageError, unknown
 
+# Endings of files that a message names at most.
+_KINDS_NAMED = 3
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found")
 
 
 def is_litter(name: str) -> bool:
     """Whether an operating system left this file or folder: hidden ones such as .DS_Store and ._x.png, Thumbs.db, …"""
     return name.startswith(".") or name.lower() in _LITTER
+
+
+def kinds_of(folder: Path) -> str:
+    """What a folder holds instead of the files that are wanted, as " (but 12 .webp, 1 .txt)"; empty for an empty one."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not is_litter(entry.name) and entry.is_file()]
+    return f" (but {kinds_in(names)})" if names else ""
+
+
+def kinds_in(names: Iterable[str]) -> str:
+    """How many files have which ending: "12 .webp, 1 .txt"."""
+    counts = Counter(Path(name).suffix or "without an ending" for name in names).most_common(_KINDS_NAMED)
+    return ", ".join(f"{count} {ending}" for ending, count in counts)
 
 
 def base_of(root: Path, archives: Sequence[str], inside: str, link: str) -> Path:
@@ -37,7 +53,7 @@ def subfolders(folder: Path, link: str) -> list[str]:
     """
     names = sorted(entry.name for entry in _entries(folder, link) if entry.is_dir())
     if not names:
-        raise DataError(f"{folder} holds no folder", f"get {link} again")
+        raise DataError(f"{folder} holds no folder{kinds_of(folder)}", f"unpack {link} there")
     return names
 
 
@@ -50,7 +66,7 @@ def file_names(folder: Path, prefix: str, suffix: str, link: str) -> list[str]:
     names = (entry.name for entry in _entries(folder, link))
     matching = sorted(name for name in names if name.startswith(prefix) and name.endswith(suffix))
     if not matching:
-        raise AbsentError(f"{folder} holds no {prefix}*{suffix}", f"get {link} again")
+        raise AbsentError(f"{folder} holds no {prefix}*{suffix}{kinds_of(folder)}", f"unpack {link} there")
     return matching
 
 
@@ -64,7 +80,7 @@ def numbered(folder: Path, prefix: str, suffix: str, link: str) -> list[int]:
     middles = (name[len(prefix) : len(name) - len(suffix)] for name in names)
     numbers = sorted(int(middle) for middle in middles if middle.isdecimal())
     if not numbers:
-        raise DataError(f"{folder} holds no file {prefix}<number>{suffix}", f"get {link} again")
+        raise DataError(f"{folder} holds no file {prefix}<number>{suffix}", f"unpack {link} there")
     return numbers
 
 
@@ -76,10 +92,10 @@ def frames_with_successor(folder: Path, prefix: str, suffix: str, link: str) -> 
     """
     numbers = numbered(folder, prefix, suffix, link)
     if len(numbers) < 2:
-        raise DataError(f"{folder} holds a single frame, {prefix}{numbers[0]}{suffix}", f"get {link} again")
+        raise DataError(f"{folder} holds a single frame, {prefix}{numbers[0]}{suffix}", f"unpack the rest of {link}")
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
     if missing:
-        raise DataError(f"{folder} lacks frame {missing[0]}{_of_all(missing, 'frames')}", f"get {link} again")
+        raise DataError(f"{folder} lacks frame {missing[0]}{_of_all(missing, 'frames')}", f"unpack the rest of {link}")
     return numbers[:-1]
 
 
@@ -91,7 +107,7 @@ def require(folder: Path, wanted: Iterable[str], present: Collection[str], link:
     """
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise DataError(f"there is no {folder / missing[0]}{_of_all(missing, 'files')}", f"get {link} again")
+        raise DataError(f"there is no {folder / missing[0]}{_of_all(missing, 'files')}", f"unpack the rest of {link}")
 
 
 def require_exactly(folder: Path, wanted: Iterable[str], present: Collection[str], link: str) -> None:
@@ -104,7 +120,10 @@ def require_exactly(folder: Path, wanted: Iterable[str], present: Collection[str
     require(folder, sorted(names), present, link)
     beyond = sorted(set(present) - names)
     if beyond:
-        raise DataError(f"{folder / beyond[0]} belongs to no pair of frames that is there", f"get {link} again")
+        raise DataError(
+            f"{folder / beyond[0]} belongs to no pair of frames that is there",
+            f"unpack the rest of {link}, or move it away",
+        )
 
 
 def check_choice(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
@@ -130,5 +149,5 @@ def _entries(folder: Path, link: str) -> list[os.DirEntry[str]]:
             return [entry for entry in entries if not is_litter(entry.name)]
     except OSError as error:
         kind = AbsentError if isinstance(error, FileNotFoundError) else DataError
-        said = unreadable(folder, error, f"get {link} again")
+        said = unreadable(folder, error, f"unpack {link} there")
         raise kind(said.what, said.advice) from error

@@ -49,8 +49,8 @@ def test_targets_are_shown_in_colors() -> None:
     valid[0] = False
     depth = np.linspace(1, 4, 80, dtype=np.float32).reshape(8, 10)
     shown = panels_of({"image": IMAGE, "depth_m": depth, "valid": valid})
-    assert list(shown) == ["image", "depth, m: 1.43 to 3.94", "valid: 88%"]
-    assert (shown["depth, m: 1.43 to 3.94"][0] == 96).all() and all(one.shape == IMAGE.shape for one in shown.values())
+    assert list(shown) == ["image", "depth, m: 1.43 to 3.95", "valid: 88%"]
+    assert (shown["depth, m: 1.43 to 3.95"][0] == 96).all() and all(one.shape == IMAGE.shape for one in shown.values())
     classes = panels_of({"image": IMAGE, "label": np.where(valid, 7, 255).astype(np.uint8)})
     assert list(classes) == ["image", "classes 7"] and (classes["classes 7"][0] == 96).all()
     flow = panels_of({"image1": IMAGE, "image2": IMAGE, "flow_px": np.ones((8, 10, 2), np.float32), "valid": valid})
@@ -75,7 +75,7 @@ def test_a_part_of_a_release_is_no_failure(tiny_data: Path, tmp_path: Path) -> N
 
 def test_what_a_run_refuses_is_bad(tiny_data: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_data / "taskonomy", tmp_path / "taskonomy")
-    for path in (tmp_path / "taskonomy").rglob("*depth_zbuffer.png"):
+    for path in (tmp_path / "taskonomy/depth_zbuffer").rglob("*.png"):
         write_image(path, (read_gray(path, np.uint16) / 100).astype(np.uint16))
     code, said = check("taskonomy", "--data-root", str(tmp_path))
     assert code == 1 and "BAD taskonomy: target of" in said and "--set data.unusual=note" in said

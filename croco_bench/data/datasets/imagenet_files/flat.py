@@ -25,12 +25,23 @@ def images_in(folder: Path) -> list[os.DirEntry[str]]:
     Raises:
         DataError: it can't be read.
     """
+    return images_and_others(folder)[0]
+
+
+def images_and_others(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
+    """The image files in a folder, sorted by name; and the names of its other files.
+
+    Raises:
+        DataError: it can't be read.
+    """
     try:
         with os.scandir(folder) as entries:
-            images = [one for one in entries if one.name.lower().endswith(SUFFIXES) and not is_litter(one.name)]
+            listed = [one for one in entries if not is_litter(one.name)]
     except OSError as error:
         raise unreadable(folder, error, f"get {LINK}") from error
-    return sorted(images, key=lambda one: one.name)
+    images = [one for one in listed if one.name.lower().endswith(SUFFIXES)]
+    others = [one.name for one in listed if not one.name.lower().endswith(SUFFIXES) and one.is_file()]
+    return sorted(images, key=lambda one: one.name), others
 
 
 def read_flat(root: Path, folder: Path, classes: Sequence[str]) -> list[Item]:

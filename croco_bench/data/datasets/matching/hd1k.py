@@ -38,7 +38,8 @@ def open_split(root: Path, split: Split) -> MatchingReader:
         sequence, _, frame = name.removesuffix(".png").partition("_")
         if not (sequence.isdecimal() and frame.isdecimal()):
             raise DataError(
-                f"{base / images / name} should be called <sequence>_<frame>.png in numbers", f"get {LINK} again"
+                f"{base / images / name} should be called <sequence>_<frame>.png in numbers",
+                "give it its name in the release, or move it away",
             )
         sequences[sequence].append(name)
     steps = [(sequence, *step) for sequence, names in sequences.items() for step in pairwise(names)]

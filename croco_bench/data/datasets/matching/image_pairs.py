@@ -116,7 +116,7 @@ class MatchingReader:
                 raise DataError(
                     f"{self.base / (files.get(key) or str(pair.truth))} belongs to an image of {other_height}x{other_width}, "
                     f"but {self.base / pair.image1} is {height}x{width} (height x width)",
-                    "get both again",
+                    "one of them was resized, or belongs to another pair: take both from one copy of the release",
                 )
 
 

@@ -170,7 +170,8 @@ def by_pixel(path: Path, values: Array, valid: Array) -> tuple[Array, Array]:
     height, width = valid.shape
     if height % 2 or width % 2:
         raise DataError(
-            f"{path} is {height}x{width}, but should have two rows and columns for each of the image", "get it again"
+            f"{path} is {height}x{width}, but should have two rows and columns for each of the image",
+            "one of them was resized: take both at the release's size",
         )
     four, known = (
         np.ascontiguousarray(array.reshape(height // 2, 2, width // 2, 2, -1).swapaxes(1, 2))

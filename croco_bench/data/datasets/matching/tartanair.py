@@ -58,7 +58,7 @@ def _flights(root: Path, world: str, difficulties: Sequence[str]) -> list[str]:
     if not flights:
         raise DataError(
             f"{root / world} holds no {' and no '.join(difficulties)}, nor does a folder {world} in it",
-            f"get {LINK} again, or move away what isn't TartanAir's",
+            f"unpack {LINK} there, or move away what isn't TartanAir's",
         )
     return flights
 
