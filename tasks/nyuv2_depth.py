@@ -135,7 +135,7 @@ class NYUv2Depth(Task):
         if variance < 1e-8:
             raise DataError(
                 f"all valid training depths are {mean:.3f} m",
-                "the depth files are damaged: croco-bench data check nyuv2",
+                "croco-bench data check nyuv2 says more",
             )
         self.state = {"mean_m": mean, "std_m": float(np.sqrt(variance))}
 

@@ -154,6 +154,9 @@ def data_make_pairs(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all processors.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace pairs made with other settings.")] = False,
+    accept_unusual: Annotated[
+        bool, typer.Option("--accept-unusual", help="Depths are in millimeters, though they don't look so.")
+    ] = False,
 ) -> None:
     """Mine pairs of views that see about half of each other; an interrupted call goes on where it stopped."""
     from croco_bench.data.mining.mine import make_pairs
@@ -172,6 +175,7 @@ def data_make_pairs(
         seed=seed,
         workers=workers,
         overwrite=overwrite,
+        accept_unusual=accept_unusual,
     )
 
 

@@ -38,8 +38,8 @@ ALLOWED = {
     "data.rooms": "errors files seeding types",
     "data": "contracts data.formats errors files seeding",
     "data.posed": "data data.formats errors files numpy_objects seeding types",
-    "data.mining": "data data.formats data.posed errors files progress seeding types",
     "data.checks": "contracts data data.posed data.transforms errors types",
+    "data.mining": "data data.checks data.formats data.posed errors files progress seeding types",
     "data.datasets.imagenet_files": "data.formats errors files limits progress",
     "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed data.transforms errors"
     " files seeding types",

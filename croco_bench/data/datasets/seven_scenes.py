@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from croco_bench.data.checks.posed_video import unusual_depth
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.posed.overlap import OverlapCriteria, sample_pairs
@@ -70,11 +71,17 @@ class SevenScenes:
             raise DataError(
                 f"{self.root}: no two training frames of a scene are {overlap.distance_m[0]:g} to "
                 f"{overlap.distance_m[1]:g} m apart, less than {overlap.angle_deg:g} degrees turned, and see each other's "
-                "middle",
-                "allow more, or see croco-bench data check 7scenes",
+                f"middle; successive frames are {self._step_m():.3g} m apart in the median",
+                "allow more distance and turn, or bring the poses to meters",
             )
         references, queries = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
         return self._reader(references, queries, "train", ())
+
+    def _step_m(self) -> float:
+        """The median distance of successive training frames of a scene."""
+        rows = [self.rows(scene, test=False) for scene in self.scenes]
+        steps = [np.linalg.norm(np.diff(self.views.cam2world[some][:, :3, 3], axis=0), axis=1) for some in rows]
+        return float(np.nanmedian(np.concatenate(steps))) if sum(map(len, steps)) else 0.0
 
     def queries(self, *, neighbours: int = 10, lists: str = "auto") -> PoseReader:
         """Every test frame with the `neighbours` training frames that retrieval lists name first; see `find_lists`.
@@ -172,6 +179,8 @@ def _look(root: Path) -> Iterator[Finding]:
     yield from _mini_counts(sequences) if is_miniature(root) else _official_counts(sequences)
     looks = [_look_at(sequence) for sequence in sequences]
     yield from looks
+    if all(look.ok for look in looks) and (unusual := unusual_depth(sequences)):
+        yield Finding(False, unusual, "make-pairs refuses it unless --accept-unusual is given", stops=False)
     if all(look.ok for look in looks):
         yield _look_at_lists(root)
 

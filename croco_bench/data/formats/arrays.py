@@ -35,7 +35,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: OSError, advice: str = "the dataset is incomplete") -> DataError:
+def unreadable(path: Path, error: OSError, advice: str = "unpack the rest, or correct what names it") -> DataError:
     """The error of a file or folder that can't be read. `advice` is for one that isn't there."""
     if isinstance(error, PermissionError):
         advice = "this user may not read it: change its permissions"

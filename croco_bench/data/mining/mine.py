@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from croco_bench import __version__
+from croco_bench.data.checks.posed_video import unusual_depth
 from croco_bench.data.mining.covisibility import Matching
 from croco_bench.data.mining.crops import write_crops
 from croco_bench.data.mining.report import draw_report, in_words, no_pairs, summarize
@@ -52,6 +53,7 @@ def make_pairs(
     seed: int = 0,
     workers: int | None = None,
     overwrite: bool = False,
+    accept_unusual: bool = False,
 ) -> Path:
     """Writes `out/pairs.txt`, one pair per line, as two image paths relative to `source`; returns its path.
 
@@ -76,6 +78,7 @@ def make_pairs(
         seed: for all random choices.
         workers: number of processes; default: the number of processors.
         overwrite: replace pairs made with other settings.
+        accept_unusual: go on where depths look like another unit than millimeters, with a note in `pairs.json`.
 
     Raises:
         UsageError: a setting is out of range.
@@ -94,12 +97,19 @@ def make_pairs(
     )
     _check(settings)
     sequences = _open_sequences(source, settings)
+    notes = _look_at_depth(sequences, accept=accept_unusual)
     facts = _facts(settings, sequences)
     busy = DataError(f"another process is writing pairs into {out}", "wait for it, or choose another folder")
     with _explain_errors(out), exclusive_lock(out / _LOCK, busy=busy):
         _prepare(out, facts, overwrite)
         parts = _mine(source, out, sequences, settings, workers or os.cpu_count() or 1)
-        summary = {"croco_bench": __version__, "root": str(source.resolve()), "settings": facts, **summarize(parts)}
+        summary = {
+            "croco_bench": __version__,
+            "root": str(source.resolve()),
+            "settings": facts,
+            **notes,
+            **summarize(parts),
+        }
         _write_results(source, out, parts, summary, square=crop is not None)
         shutil.rmtree(out / _REPLACED, ignore_errors=True)
     log(f"wrote {out / 'pairs.txt'}: {in_words(summary)}")
@@ -138,6 +148,21 @@ def _open_sequences(source: Path, settings: MiningSettings) -> list[PosedSequenc
     if not sequences:
         raise DataError(f"{source} has no sequence of the {settings.split} split", "choose another --split")
     return sequences
+
+
+def _look_at_depth(sequences: Sequence[PosedSequence], *, accept: bool) -> dict[str, list[str]]:
+    """What is unusual about the depths, under `notes`.
+
+    Raises:
+        DataError: something is, and isn't accepted.
+    """
+    unusual = unusual_depth(sequences)
+    if unusual is None:
+        return {}
+    if not accept:
+        raise DataError(unusual, "bring the depth maps to millimeters; if they are right, give --accept-unusual")
+    log(unusual)
+    return {"notes": [unusual]}
 
 
 def _facts(settings: MiningSettings, sequences: Sequence[PosedSequence]) -> dict[str, Any]:
