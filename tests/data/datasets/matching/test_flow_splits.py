@@ -112,7 +112,7 @@ def test_scenes_and_passes_that_dont_exist(tmp_path: Path) -> None:
         sintel.open_split(tmp_path, "train", scenes=("ambush_3",))
     with pytest.raises(UsageError, match="no scene of Sintel is chosen"):
         sintel.open_split(tmp_path, "train", scenes=())
-    with pytest.raises(DataError, match=r"there is no .*clean/temple_2 .2 files are missing.; get"):
+    with pytest.raises(DataError, match=r"there is no .*clean/temple_2 .2 files are missing.; unpack the rest of http"):
         sintel.open_split(tmp_path, "train", scenes=sintel.SELECT_SCENES)
     # The check says so too, and goes no further.
     findings = dataset_info("sintel").check(tmp_path)
