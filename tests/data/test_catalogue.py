@@ -88,7 +88,11 @@ def test_a_module_and_a_toml_file_are_a_dataset(toy: Path) -> None:
     code, said = run("check", "toy", "--data-root", str(toy))
     assert code == 1
     missing = toy / "toy/b_right.png"
-    assert said.splitlines() == [title, f"  BAD there is no {missing}", "      unpack the rest of http://example.org/toy"]
+    assert said.splitlines() == [
+        title,
+        f"  BAD there is no {missing}",
+        "      unpack the rest of http://example.org/toy",
+    ]
 
 
 def test_a_dataset_without_prepare_needs_none(toy: Path) -> None:

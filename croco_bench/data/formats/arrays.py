@@ -86,9 +86,9 @@ def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         shape, dtype = mapped.shape, mapped.dtype
     except Exception as error:  # NumPy raises all kinds of errors for damaged headers
-        raise DataError(f"{path} is truncated or no .npy file", "get it again") from error
+        raise DataError(f"{path} is truncated or no .npy file", "copy it anew") from error
     if dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
-        raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}", "get it again")
+        raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}", "it is of another kind")
     return np.array(mapped)
 
 
@@ -116,14 +116,14 @@ def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[
         with h5py.File(path, "r", locking="best-effort") as file:
             dataset = file.get(name)
             if not isinstance(dataset, h5py.Dataset):
-                raise DataError(f"{path} has no dataset {name!r}", "get it again")
+                raise DataError(f"{path} has no dataset {name!r}", "it is of another kind")
             shape, dtype = dataset.shape or (), dataset.dtype
             if dtype.kind != "f" or shape[2:] != channels or len(shape) < 2 or 0 in shape:
-                raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}", "get it again")
+                raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}", "it is of another kind")
             _check_size(path, dataset)
             numbers: NDArray[np.float32] = dataset[()].astype(np.float32, copy=False)
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise DataError(f"{path} is truncated, damaged or no HDF5 file", "get it again") from error
+        raise DataError(f"{path} is truncated, damaged or no HDF5 file", "copy it anew") from error
     return numbers
 
 

@@ -92,7 +92,7 @@ def read_signed_pfm_disparity(path: Path) -> Disparity:
 def _one_channel(path: Path) -> NDArray[np.float32]:
     values = read_pfm(path)
     if values.ndim != 2:
-        raise DataError(f"{path} should have one channel, but has three", "it isn't disparity: get it again")
+        raise DataError(f"{path} should have one channel, but has three", "it isn't disparity, maybe flow")
     return values
 
 

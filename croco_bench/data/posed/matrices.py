@@ -36,7 +36,9 @@ def read_named_matrix(path: Path, key: str) -> Array:
         words = next(line.partition("=")[2].split() for line in lines if line.partition("=")[0].strip() == key)
         K = np.array([float(word) for word in words]).reshape(4, 4)[:3, :3]
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror})", "the sequence is incomplete") from error
+        raise DataError(
+            f"there is no readable {path} ({error.strerror})", "unpack the rest, or remove the frame"
+        ) from error
     except (StopIteration, ValueError) as error:
         raise DataError(f"{path} should have a line {key} = 16 numbers", "it is damaged, or of another tool") from error
     return _require_pinhole(path, K)
@@ -52,9 +54,13 @@ def read_pose(path: Path, *, may_be_lost: bool) -> Array | None:
     if may_be_lost and np.isneginf(pose).any():
         return None
     if not np.isfinite(pose).all():
-        raise DataError(f"{path} holds a pose that isn't finite", "get it again, or remove this frame's files")
+        raise DataError(
+            f"{path} holds a pose that isn't finite", "remove this frame's files, if tracking was lost there"
+        )
     if not is_rigid(pose):
-        raise DataError(f"{path} isn't a rigid motion (rotation, translation, last row 0 0 0 1)", "it is damaged")
+        raise DataError(
+            f"{path} isn't a rigid motion (rotation, translation, last row 0 0 0 1)", "is a scale left in it?"
+        )
     return pose
 
 
@@ -68,11 +74,15 @@ def read_matrix(path: Path, what: str) -> Array:
         text = path.read_text(encoding="utf-8")
         values = np.array([float(word) for word in text.split()])
     except OSError as error:
-        raise DataError(f"there is no readable {path} ({error.strerror})", "the sequence is incomplete") from error
+        raise DataError(
+            f"there is no readable {path} ({error.strerror})", "unpack the rest, or remove the frame"
+        ) from error
     except ValueError as error:
         raise DataError(f"{path} should hold a {what} of 4x4 numbers, but holds something else") from error
     if values.size != 16:
-        raise DataError(f"{path} should hold a {what} of 4x4 numbers, but holds {values.size}", "it is damaged")
+        raise DataError(
+            f"{path} should hold a {what} of 4x4 numbers, but holds {values.size}", "four rows of four are needed"
+        )
     return values.reshape(4, 4)
 
 

@@ -160,7 +160,7 @@ def _largest_shift(model: str, pinhole: Sequence[float], size: Size, rest: Seque
 def _cam2world(path: Path, name: str, numbers: Sequence[float]) -> Array:
     """From qw, qx, qy, qz, tx, ty, tz of the motion from world to camera."""
     if not np.isfinite(numbers).all() or not np.any(numbers[:4]):
-        raise DataError(f"{path} has a pose of {name} that isn't finite", "get the model again")
+        raise DataError(f"{path} has a pose of {name} that isn't finite", "leave the image out of the model")
     pose = np.eye(4)
     rotation = Rotation.from_quat(np.array(numbers[:4])[[1, 2, 3, 0]]).as_matrix()
     pose[:3, :3], pose[:3, 3] = rotation.T, -rotation.T @ np.array(numbers[4:])
@@ -169,7 +169,7 @@ def _cam2world(path: Path, name: str, numbers: Sequence[float]) -> Array:
 
 def _rigid(path: Path, name: str, pose: Array) -> Array:
     if pose.shape != (4, 4) or not is_rigid(pose):
-        raise DataError(f"{path} has a pose of {name} that isn't a rigid motion of 4x4 numbers", "get it again")
+        raise DataError(f"{path} has a pose of {name} that isn't a rigid motion of 4x4 numbers", "leave the image out")
     return pose
 
 

@@ -48,7 +48,9 @@ def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> lis
     try:
         sequences = _find(root, focal_px)
     except OSError as error:
-        raise unreadable(Path(str(error.filename)), error, "the sequence is incomplete") from error
+        raise unreadable(
+            Path(str(error.filename)), error, "unpack the rest of the sequence, or leave it out"
+        ) from error
     if not sequences:
         raise DataError(f"{root} holds no posed RGB-D video", f"expected {_LAYOUTS}")
     return sorted(sequences, key=lambda sequence: sequence.name)

@@ -44,7 +44,7 @@ class PosedFrame:
             raise DataError(
                 f"{self.depth} has {millimeters.shape[1]}x{millimeters.shape[0]} pixels, but its sequence began with "
                 f"{self.size[1]}x{self.size[0]}",
-                "get the sequence again",
+                "all depth maps of a sequence should be of one size: was one resized?",
             )
         unknown = (millimeters == 0) | (millimeters == 65535)
         return np.where(unknown, np.float32(np.nan), millimeters.astype(np.float32) / 1000)
