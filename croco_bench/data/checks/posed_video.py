@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from croco_bench.data.checks.values import LOOKED_AT, unit_of
-from croco_bench.data.posed.sequences import PosedSequence
+from croco_bench.data.posed.video import PosedSequence
 from croco_bench.data.splitting import spread_indices
 from croco_bench.types import Array
 
