@@ -10,9 +10,15 @@ from croco_bench.backbones import zoo
 from croco_bench.data.miniatures.make import make_mini
 from croco_bench.workflows import demo
 from croco_bench.workflows.sample_checkpoints import write_samples
-from croco_bench.workflows.smoke import cells_of
+from croco_bench.workflows.smoke import cells_of, further_recipes
 
 TASKONOMY = registry.members("taskonomy")
+
+
+def test_smoke_tries_the_recipes_of_frozen_read_outs_with_one_checkpoint() -> None:
+    found = further_recipes()
+    assert {("ade20k-seg", "smoke-knn-dense"), ("sintel-flow", "smoke-frozen-encoder")} <= set(found)
+    assert all(recipe.startswith("smoke-") for _, recipe in found) and len(found) == len(set(found))
 
 
 def test_smoke_gives_the_first_of_a_group_every_checkpoint() -> None:
