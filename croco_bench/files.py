@@ -17,9 +17,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from croco_bench.errors import BenchError, RecordError
+from croco_bench.errors import BenchError, RecordError, UsageError
 
 _PARTIAL = ".partial"
 # What zipfile, tarfile and their decoders raise on damaged archives: OSError for places before the begin of a file,
@@ -38,7 +38,28 @@ def cache_folder() -> Path:
     if own := os.environ.get("CROCO_BENCH_CACHE"):
         return Path(own)
     base = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    return (base if base.is_absolute() else Path.home() / ".cache") / "croco-bench"
+    return (base if base.is_absolute() else home() / ".cache") / "croco-bench"
+
+
+def home() -> Path:
+    """The user's home folder: `$HOME`, and where that is empty or no absolute path, that of the system's list of users.
+
+    Raises:
+        UsageError: neither names one.
+    """
+    given = Path(os.environ.get("HOME") or "")
+    if given.is_absolute():
+        return given
+    try:
+        import pwd  # of POSIX systems only
+
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except ImportError:
+        return Path.home()
+    except KeyError as error:
+        raise UsageError(
+            "this user has no home folder", "set HOME, or CROCO_BENCH_CACHE for the cache alone"
+        ) from error
 
 
 def fingerprint(*parts: str | bytes, length: int = 16) -> str:
@@ -181,7 +202,7 @@ def sweep(folder: Path, *names: str) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def archive_fault(path: Path) -> str | None:
+def archive_fault(path: Path | BinaryIO) -> str | None:
     """Which part of a zip archive of `torch.save` is damaged or unusual, in words; None for a sound archive, or no archive.
 
     torch itself compares no checksums: one flipped bit in a file gives other weights without a word. It writes nothing
@@ -199,8 +220,16 @@ def archive_fault(path: Path) -> str | None:
             bad = archive.testzip()
             return bad and f"the checksum of {bad} in it is wrong"
     except ARCHIVE_ERRORS as error:
-        with path.open("rb") as stream:
-            return f"it isn't a whole archive ({error})" if stream.read(2) == b"PK" else None
+        return f"it isn't a whole archive ({error})" if _start(path) == b"PK" else None
+
+
+def _start(file: Path | BinaryIO) -> bytes:
+    """The first two bytes."""
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            return stream.read(2)
+    file.seek(0)
+    return file.read(2)
 
 
 def _why_not_written(error: Exception) -> str | None:

@@ -41,7 +41,7 @@ class ADE20KSegOptions:
     """
 
     augment: Literal["mmseg", "multimae"] = "mmseg"
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
+    overlap: Annotated[float, Field(ge=0, le=0.98)] = 1 / 3
     select_fraction: float = 0.05
 
 

@@ -70,7 +70,7 @@ class NYUv2DepthOptions:
     select_fraction: float = 0.1
     max_depth_m: Annotated[float, Field(gt=MIN_DEPTH_M)] = 10.0
     color: bool = True
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    overlap: Annotated[float, Field(ge=0, le=0.98)] = 0.5
     hundred: bool = field(default=False, metadata={"affects_score": False})
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pwd
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from croco_bench.errors import DataError, RecordError
+from croco_bench.errors import DataError, RecordError, UsageError
 from croco_bench.files import archive_fault, atomic, cache_folder, exclusive_lock, fingerprint, parse_json, parse_toml
 
 
@@ -152,3 +153,26 @@ def test_toml_of_any_kind_is_a_value_error_at_most(text: str) -> None:
 def test_usual_json_and_toml_is_read() -> None:
     assert parse_json('{"a": [[1, {"b": null}]]}') == {"a": [[1, {"b": None}]]}
     assert parse_toml('a.b = [0.1, 0.2]\ntext = "' + "a word. " * 200 + '"')["a"] == {"b": [0.1, 0.2]}
+
+
+def test_the_cache_is_never_at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CROCO_BENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    own = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache/croco-bench"
+    for given in ("", "here", None):
+        monkeypatch.setenv("HOME", given) if given is not None else monkeypatch.delenv("HOME")
+        assert cache_folder() == own
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/.cache/croco-bench")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == Path("/somewhere/.cache/croco-bench")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert cache_folder() == Path("/caches/croco-bench")
+
+
+def test_a_user_without_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CROCO_BENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(UsageError, match="this user has no home folder; set HOME, or CROCO_BENCH_CACHE"):
+        cache_folder()

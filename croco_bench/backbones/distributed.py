@@ -13,6 +13,7 @@ from torch.distributed.checkpoint import filesystem, metadata
 
 from croco_bench.backbones.parts import METADATA
 from croco_bench.errors import CheckpointError
+from croco_bench.files import archive_fault
 
 # Classes in `.metadata`: plain records, and functions of torch that look up a constant by its name.
 _ALLOWED: dict[str, Any] = {
@@ -85,11 +86,13 @@ def read_distributed(folder: Path) -> dict[str, Any]:
 
 def _tensor(folder: Path, name: str, plan: metadata.TensorStorageMetadata, storage: dict[Any, Any]) -> Tensor:
     """One tensor, put together from its chunks."""
-    whole = torch.empty(plan.size, dtype=plan.properties.dtype)
+    parts = [(index, info) for index, info in storage.items() if index.fqn == name]
+    size, dtype = torch.Size(plan.size), plan.properties.dtype
+    if size.numel() * dtype.itemsize > sum(info.length for _, info in parts):
+        raise ValueError(f"{name} is larger than what is stored of it")
+    whole = torch.empty(size, dtype=dtype)
     filled = 0
-    for index, info in storage.items():
-        if index.fqn != name:
-            continue
+    for index, info in parts:
         chunk = _chunk(folder, info)
         offsets = index.offset or (0,) * whole.ndim
         whole[tuple(slice(start, start + size) for start, size in zip(offsets, chunk.shape, strict=True))] = chunk
@@ -103,8 +106,11 @@ def _chunk(folder: Path, info: Any) -> Tensor:
     file = folder / Path(info.relative_path).name
     with file.open("rb") as stream:
         stream.seek(info.offset)
-        content = stream.read(info.length)
-    chunk: Tensor = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        content = io.BytesIO(stream.read(min(info.length, file.stat().st_size)))
+    if fault := archive_fault(content):
+        raise ValueError(fault)
+    content.seek(0)
+    chunk: Tensor = torch.load(content, map_location="cpu", weights_only=True)
     return chunk
 
 

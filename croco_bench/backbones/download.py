@@ -7,9 +7,12 @@ import os
 import re
 import urllib.error
 import urllib.request
+import zipfile
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from croco_bench.errors import CheckpointError
 from croco_bench.files import cache_folder, exclusive_lock, fingerprint
@@ -162,6 +165,21 @@ def _receive(response: HTTPResponse, url: str, partial: Path, have: int) -> None
         raise ConnectionError(f"{partial.stat().st_size} of {have + length} bytes arrived")
 
 
+def _is_cut(path: Path) -> bool:
+    """Whether an archive or a file of safetensors ends before its end."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    try:
+        if head.startswith(b"PK\x03\x04"):
+            zipfile.ZipFile(path).close()
+        elif head[8:] == b"{":
+            with safe_open(path, framework="pt"):
+                pass
+    except (zipfile.BadZipFile, SafetensorError):
+        return True
+    return False
+
+
 def _verify(path: Path, sha256: str | None, url: str) -> None:
     """Deletes and refuses a web page, or a file with another checksum."""
     with path.open("rb") as stream:
@@ -171,6 +189,11 @@ def _verify(path: Path, sha256: str | None, url: str) -> None:
     if start.startswith((b"<!doctype", b"<html")):
         _discard(path)
         raise CheckpointError(f"{url} leads to a web page, not to a checkpoint", "give the address of the file itself")
+    # A server that doesn't say a length can't be told from one that stopped half-way.
+    if _is_cut(path):
+        size = path.stat().st_size
+        _discard(path)
+        raise CheckpointError(f"only a part of {url} arrived ({size} bytes)", "the copy was removed: try again")
     if found != sha256:
         _discard(path)
         raise CheckpointError(

@@ -13,6 +13,7 @@ from croco_bench.backbones import zoo
 from croco_bench.backbones.download import download
 from croco_bench.backbones.hub import fetch, parse_hub_name
 from croco_bench.errors import CheckpointError, UsageError
+from croco_bench.files import home
 
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
 
@@ -144,4 +145,4 @@ def locate(source: CheckpointSource) -> tuple[Path, str | None]:
     if source.kind == "hub":
         return fetch(parse_hub_name(source.name)), None
     path = Path(source.name)
-    return (Path.home() / path.relative_to("~") if path.parts[:1] == ("~",) else path), None
+    return (home() / path.relative_to("~") if path.parts[:1] == ("~",) else path), None

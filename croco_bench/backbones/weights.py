@@ -148,6 +148,8 @@ def _checked(state: State, path: Path) -> State:
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
             raise CheckpointError(f"{path}: {name} should be a plain tensor of real numbers", "save it as one")
+    _require_stored(state, path)
+    for name, tensor in state.items():
         if tensor.is_floating_point():
             tensor = tensor.float()
             if not torch.isfinite(tensor).all():
@@ -162,6 +164,20 @@ def _checked(state: State, path: Path) -> State:
             f"{path}: all weights are zero", "name another state dict of the file with backbone.state"
         )
     return checked
+
+
+# Tensors may share memory, as tied weights do, and be stored in a fourth of the bytes that float32 takes.
+_MOST_SHARED, _SMALL = 16, 2**26
+
+
+def _require_stored(state: State, path: Path) -> None:
+    """Refuses tensors that would take much more memory than they are stored in: a file can repeat one number at will."""
+    stored = {(part := tensor.untyped_storage()).data_ptr(): part.nbytes() for tensor in state.values()}
+    size, held = 4 * sum(tensor.numel() for tensor in state.values()), sum(stored.values())
+    if size > _MOST_SHARED * held + _SMALL:
+        raise CheckpointError(
+            f"{path}: its tensors have {size:,} bytes, but share {held:,}", "save contiguous copies of them"
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -13,6 +13,8 @@ import zipfile
 from http.client import HTTPException
 from pathlib import Path
 
+import h5py
+
 from croco_bench.backbones.download import fetch_file, open_url
 from croco_bench.data.catalogue import DatasetInfo
 from croco_bench.errors import DataError, UsageError
@@ -113,9 +115,26 @@ def _get(url: str, root: Path, work: Path, *, keep: bool) -> None:
             f"{url} is no archive: its server sent something else", "the copy was removed: try again, or by hand"
         )
     else:
+        _require_whole(archive, url)
         archive.replace(root / archive.name)
     with atomic(_mark(work, url)) as temporary:
         temporary.write_text(f"{found}  {url}\n", encoding="utf-8")
+
+
+def _require_whole(file: Path, url: str) -> None:
+    """Refuses and removes a file of HDF5 that is cut off: some servers say no length.
+
+    Raises:
+        DataError: see there.
+    """
+    if h5py.is_hdf5(file):
+        try:
+            h5py.File(file, "r", locking="best-effort").close()
+        except OSError as error:
+            file.unlink()
+            raise DataError(
+                f"only a part of {url} arrived ({error})", "the copy was removed: run the command again"
+            ) from error
 
 
 def _unpack(archive: Path, folder: Path, url: str) -> None:

@@ -65,8 +65,8 @@ class SintelFlowOptions:
     max_flow: PositiveFloat = field(default=10_000.0, metadata=NETWORKS_ONLY)
     augment: Literal["raft", "crop"] = field(default="raft", metadata=NETWORKS_ONLY)
     report: Literal["auto", "held-out", "subval", "all"] = "auto"
-    overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.9, metadata=NETWORKS_ONLY)
-    select_overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.7, metadata=NETWORKS_ONLY)
+    overlap: Annotated[float, Field(ge=0, le=0.98)] = field(default=0.9, metadata=NETWORKS_ONLY)
+    select_overlap: Annotated[float, Field(ge=0, le=0.98)] = field(default=0.7, metadata=NETWORKS_ONLY)
     beta: Annotated[float, Field(gt=0, le=40)] = field(default=10.0, metadata=NETWORKS_ONLY)
     gamma: PositiveFloat = field(default=5.0, metadata=NETWORKS_ONLY)
     windows: PositiveInt = field(default=8, metadata={"affects_score": False, **NETWORKS_ONLY})

@@ -72,8 +72,8 @@ class StereoOptions:
     augment: Literal["croco", "crop"] = field(default="croco", metadata=NETWORKS_ONLY)
     report: Report = "middlebury"
     resolution: Resolution = "F"
-    overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.9, metadata=NETWORKS_ONLY)
-    select_overlap: Annotated[float, Field(ge=0, lt=1)] = field(default=0.7, metadata=NETWORKS_ONLY)
+    overlap: Annotated[float, Field(ge=0, le=0.98)] = field(default=0.9, metadata=NETWORKS_ONLY)
+    select_overlap: Annotated[float, Field(ge=0, le=0.98)] = field(default=0.7, metadata=NETWORKS_ONLY)
     weights: Literal["sigmoid", "exponential"] = field(default="sigmoid", metadata=NETWORKS_ONLY)
     beta: Annotated[float, Field(gt=0, le=40)] = field(default=15.0, metadata=NETWORKS_ONLY)
     gamma: PositiveFloat = field(default=3.0, metadata=NETWORKS_ONLY)

@@ -228,7 +228,7 @@ def test_both_passes_are_one_reader(tiny_data: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"overlap": 1.0}, r"overlap: .* less than 1 \(given 1\.0\)"),
+        ({"overlap": 1.0}, r"overlap: .* less than or equal to 0\.98 \(given 1\.0\)"),
         ({"select_overlap": -0.1}, r"select_overlap: .* greater than or equal to 0 \(given -0\.1\)"),
         ({"beta": 0.0}, r"beta: .* greater than 0 \(given 0\.0\)"),
         ({"beta": 50.0}, r"beta: .* less than or equal to 40 \(given 50\.0\)"),

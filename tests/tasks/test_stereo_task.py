@@ -184,7 +184,7 @@ def test_what_is_missing_is_one_sentence(tiny_data: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"overlap": 1.0}, r"overlap: .* less than 1 \(given 1\.0\)"),
+        ({"overlap": 1.0}, r"overlap: .* less than or equal to 0\.98 \(given 1\.0\)"),
         ({"beta": 0.0}, r"beta: .* greater than 0 \(given 0\.0\)"),
         ({"gamma": -5.0}, r"gamma: .* greater than 0 \(given -5\.0\)"),
         ({"windows": 0}, r"windows: .* greater than 0 \(given 0\)"),

@@ -176,9 +176,13 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _files(folder: Path, others: list[str]) -> dict[str, str]:
-    """Images at any depth below a class's folder: path without ending -> ending. Other files are added to `others`."""
+    """Images at any depth below a class's folder: path without ending -> ending. Other files are added to `others`.
+
+    Links to a folder above aren't followed.
+    """
     endings: dict[str, str] = {}
-    for base, _, names in os.walk(folder, followlinks=True):
+    for base, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_up(Path(base), name)]
         inner = "" if base == str(folder) else os.path.relpath(base, folder) + "/"
         for name in names:
             stem, _, ending = name.rpartition(".")
@@ -192,6 +196,12 @@ def _files(folder: Path, others: list[str]) -> dict[str, str]:
                 raise DataError(f"{folder} holds both {stem}.{endings[stem]} and {stem}.{ending}", "keep one of them")
             endings[stem] = ending
     return endings
+
+
+def _leads_up(base: Path, name: str) -> bool:
+    """Whether an entry of a folder is a link to that folder, or to one above it."""
+    path = base / name
+    return path.is_symlink() and base.resolve().is_relative_to(path.resolve())
 
 
 def _check_equal(folders: dict[str, Path], names: dict[str, set[str]], group: str) -> None:

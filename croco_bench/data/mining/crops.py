@@ -78,9 +78,19 @@ def _write_some(job: _CropJob) -> int:
     for stem, *images in job.pairs:
         for number, image in enumerate(images, start=1):
             target = job.out / f"{stem}_{number}.jpg"
-            if not target.exists():
+            if not _is_whole(target):
                 _write_square(job.root / image, target, job.side)
     return len(job.pairs)
+
+
+def _is_whole(crop: Path) -> bool:
+    """Whether a crop of an earlier call is there, up to its end marker: a power loss can leave a part of it."""
+    try:
+        with crop.open("rb") as stream:
+            stream.seek(-2, os.SEEK_END)
+            return stream.read() == b"\xff\xd9"
+    except OSError:
+        return False
 
 
 def middle_square(picture: Array) -> Array:
@@ -99,7 +109,10 @@ def _write_square(image: Path, target: Path, side: int) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.tobytes())
+        with temporary.open("wb") as stream:
+            stream.write(content.tobytes())
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(target)
     except OSError as error:
         raise DataError(f"{target} can't be written ({error.strerror or error})", "free space and go on") from error

@@ -85,3 +85,13 @@ def test_code_is_never_run(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"wants to run code on loading, which is refused: posix\.system"):
         read_distributed(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_flipped_bit_is_noticed(folder: Path) -> None:
+    (part,) = folder.glob("*.distcp")
+    content = bytearray(part.read_bytes())
+    at = content.index(read_checkpoint(folder).state["a.weight"].numpy().tobytes())
+    content[at] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(CheckpointError, match="step-7 is truncated or damaged"):
+        read_checkpoint(folder)

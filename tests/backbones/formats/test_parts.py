@@ -131,3 +131,15 @@ def test_programs_are_refused_with_a_way_out(tmp_path: Path) -> None:
     assert "is a program of torch.export, which holds code; where you trust it" in refusal(tmp_path / "x.pt2")
     torch.jit.trace(module, torch.zeros(1, 2)).save(tmp_path / "x.pt")  # type: ignore[no-untyped-call]
     assert "is a TorchScript program, which holds code; where you trust it" in refusal(tmp_path / "x.pt")
+
+
+def test_one_number_repeated_at_will_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"model": {"a.weight": torch.ones(1).expand(10**6, 10**5)}}, path)
+    with pytest.raises(
+        CheckpointError, match="its tensors have 400,000,000,000 bytes, but share 4; save contiguous copies"
+    ):
+        read_checkpoint(path)
+    tied = torch.ones(300, 300)
+    torch.save({"model": {f"{i}.weight": tied for i in range(4)} | {"ids": torch.arange(9).expand(5, 9)}}, path)
+    assert len(read_checkpoint(path).state) == 5

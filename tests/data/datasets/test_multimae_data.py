@@ -328,3 +328,19 @@ def test_a_written_room_survives_the_whole_way(rooms: Path) -> None:
         sample = JointCrop(side=32)(reader[index], rng)
         assert bool(sample["view1"].isfinite().all()) and float(sample["view1"].abs().max()) < 3
         assert float(sample["depth"].abs().max()) < 20 and int(sample["semseg"].max()) < len(CLASSES)
+
+
+def test_links_in_circles_end(tmp_path: Path) -> None:
+    write(tmp_path, "a/0")
+    for kind in ("rgb", "depth", "semseg"):
+        folder = tmp_path / "train" / kind / "a"
+        for name in ("one", "two"):
+            (folder / name).symlink_to(".")
+        (folder / "up").symlink_to("..")
+    assert len(MultimaeReader(tmp_path)) == 1
+    aside = tmp_path / "aside"
+    for kind in ("rgb", "depth", "semseg"):
+        (aside / kind).mkdir(parents=True)
+        (aside / kind / "1.png").write_bytes((tmp_path / "train" / kind / "a/0.png").read_bytes())
+        (tmp_path / "train" / kind / "a" / "more").symlink_to(aside / kind)
+    assert len(MultimaeReader(tmp_path)) == 2

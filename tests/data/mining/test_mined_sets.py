@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from croco_bench.data.formats.images import read_gray
+from croco_bench.data.formats.images import read_gray, write_image
 from croco_bench.data.miniatures.seven_scenes import SevenScenesMini, write_sevenscenes
+from croco_bench.data.mining.crops import write_crops
 from croco_bench.data.mining.mine import make_pairs
 from croco_bench.data.pairs import open_pairs
 from croco_bench.data.posed.sequences import seven_scenes_intrinsics
@@ -125,3 +126,16 @@ def test_scenes_that_dont_fit_the_list_are_one_sentence(text: str, words: str, t
         open_pairs(tmp_path)
     before = (tmp_path / "scenes.txt").write_text("a\nb\n")
     assert before and list(open_pairs(tmp_path).groups) == ["a", "b"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -1])
+def test_a_crop_that_a_power_loss_cut_is_written_again(tmp_path: Path, keep: int) -> None:
+    write_image(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    out = tmp_path / "crops"
+    with ThreadPoolExecutor(1) as pool:
+        write_crops(tmp_path, [("a.png", "a.png")], out, 32, pool, lambda _: None)
+        first, second = sorted(out.rglob("*.jpg"))
+        whole, untouched = first.read_bytes(), second.stat().st_mtime_ns
+        first.write_bytes(whole[:keep])
+        write_crops(tmp_path, [("a.png", "a.png")], out, 32, pool, lambda _: None)
+    assert first.read_bytes() == whole and second.stat().st_mtime_ns == untouched
