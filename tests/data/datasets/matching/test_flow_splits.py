@@ -9,6 +9,7 @@ import pytest
 
 from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.checks import image_pairs
+from croco_bench.data.checks.run_check import Finding
 from croco_bench.data.datasets.matching import (
     autoflow,
     flyingchairs,
@@ -120,7 +121,7 @@ def test_scenes_and_passes_that_dont_exist(tmp_path: Path) -> None:
 
 
 def test_checks_expect_the_counts_of_the_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_pairs, "look_at", lambda part, link: [part.pairs])
+    monkeypatch.setattr(image_pairs, "look_at", lambda part, link: [Finding(True, str(part.pairs))])
     for name in ("2005", "2006", "2014", "2021", "MiddEval3_F", "training/colored_1", "training/image_3"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "train/0001/disp1_left").mkdir(parents=True)
@@ -140,7 +141,8 @@ def test_checks_expect_the_counts_of_the_releases(tmp_path: Path, monkeypatch: p
         "booster": [228, 191],
         "sceneflow": [35_454, 35_454, 4_370, 4_370],
     }
-    assert {name: list(dataset_info(name).check(tmp_path)) for name in expected} == expected
+    found = {name: [finding.what for finding in dataset_info(name).check(tmp_path)] for name in expected}
+    assert found == {name: [str(count) for count in counts] for name, counts in expected.items()}
 
 
 def write_chairs(root: Path, marks: Iterable[str], count: int) -> None:
