@@ -125,7 +125,7 @@ def test_checks_expect_the_counts_of_the_releases(tmp_path: Path, monkeypatch: p
     for name in ("2005", "2006", "2014", "2021", "MiddEval3_F", "training/colored_1", "training/image_3"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "train/0001/disp1_left").mkdir(parents=True)
-    expected = {
+    expected: dict[str, list[int | None]] = {
         "sintel": [1041, 1041, 98, 552, 552],
         "flyingchairs": [22_232, 640],
         "flyingthings": [40_302, 40_302, 7_866, 7_866, 1_024, 1_024],
