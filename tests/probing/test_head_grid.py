@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from croco_bench import run
 from croco_bench.config.recipe import load_recipe
 from croco_bench.errors import DivergedError, UsageError
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths
+from croco_bench.tasks.imagenet_linear import ImageNetLinear
 
 # Rates of a grid are for 256 images: 1e-2 there is optim.lr of this recipe.
 RECIPE = """summary = "small"
@@ -85,6 +88,22 @@ def test_a_copy_that_diverges_is_left_behind_and_weights_score_again(tiny_data: 
     assert again.metrics["top1"].value == result.metrics["top1"].value
     with pytest.raises(DivergedError, match=r"loss is|no copy of the head stayed finite"):
         finish(tiny_data, tmp_path, ["grid.rates=[1e30, 1e31]", "optim.name=sgd"], "none")
+
+
+@pytest.mark.slow
+def test_kept_tokens_give_the_head_that_images_give_without_augmentation(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageNetLinear, "augment", lambda self, sample, rng: self._prepare(sample))
+    changes = ["optim.name=sgd", "optim.lr=0.5"]
+    finish(tiny_data, tmp_path, changes, "images")
+    finish(tiny_data, tmp_path, [*changes, "token_probe.rates=[0.5]"], "tokens")
+    folders = [ResultPaths(tmp_path, "small", "imagenet-linear", name, 0).folder for name in ("images", "tokens")]
+    one, other = (load_file(folder / "weights.safetensors") for folder in folders)
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0.01, atol=2e-4)
+    assert max(float(one[name].abs().max()) for name in one if "linear" in name) > 0.02
 
 
 @pytest.mark.parametrize(
