@@ -166,7 +166,7 @@ class UPerNet(Head):
                 f"the UPerNet head needs at least two patches of {spec.patch_size} along each side, but "
                 f"train.image_size is {'x'.join(map(str, spec.image_size))}",
                 (height, width),
-                spec.patch_size,
+                1,
                 up=True,
             )
 

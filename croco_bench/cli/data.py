@@ -54,11 +54,13 @@ def data_check(
     With --samples or --out, also a contact sheet of samples: images, targets in colors, and which pixels count.
     """
     from croco_bench.data.catalogue import dataset_info
+    from croco_bench.data.checks.values import look_at_values
     from croco_bench.data.folders import data_folder, is_miniature
 
     info = dataset_info(name)
     root = data_folder(data_root, info.name)
     findings = info.check(root)
+    findings += look_at_values(findings)
     typer.echo(f"{info.title} in {root}{' (a miniature)' if is_miniature(root) else ''}")
     for finding in findings:
         advice = f"\n      {finding.advice}" if finding.advice and (finding.absent or not finding.ok) else ""

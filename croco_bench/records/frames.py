@@ -91,7 +91,7 @@ def _read(folder: str | Path) -> list[ResultFile]:
     if complaints and not found:
         raise RecordError(complaints[0])
     for complaint in complaints:
-        warnings.warn(f"left out: {complaint}", stacklevel=3)
+        warnings.warn(f"left out: {complaint}", stacklevel=4)  # the caller of the public function
     return found
 
 
