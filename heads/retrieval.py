@@ -64,7 +64,9 @@ class Retrieval(BankHead):
         """See `Head.forward`."""
         tokens = features.tokens[-1].float()
         queries = F.normalize(tokens, dim=-1).flatten(0, 1)
-        found = torch.cat([self._classes(part) for part in torch.split(queries, _QUERIES)])
+        # In float32: a cosine in bfloat16 is as coarse as the softmax is steep.
+        with torch.autocast(queries.device.type, enabled=False):
+            found = torch.cat([self._classes(part) for part in torch.split(queries, _QUERIES)])
         grid = found.view(len(tokens), *features.grid_of(-1), -1).permute(0, 3, 1, 2)
         return F.interpolate(grid, size=self.image_size, mode="bilinear", align_corners=False)
 

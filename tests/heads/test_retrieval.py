@@ -54,6 +54,17 @@ def test_classes_are_weighted_by_a_softmax_of_cosines(monkeypatch: pytest.Monkey
         torch.testing.assert_close(head(Features([query], SPEC.grid)), whole)
 
 
+def test_mixed_precision_does_not_touch_the_cosines() -> None:
+    torch.manual_seed(0)
+    head, query = head_of(bank=40, temperature=0.02), torch.randn(2, 6, 8)
+    head.fill(torch.randn(40, 8), torch.rand(40, 3))
+    with torch.no_grad():
+        expected = head(Features([query], SPEC.grid))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = head(Features([query], SPEC.grid))
+    assert torch.equal(output, expected)
+
+
 def test_fewer_patches_than_neighbours_and_none() -> None:
     head = head_of(neighbours=30)
     with pytest.raises(FitError, match="bank of the retrieval head is empty"):
