@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 
+# Advice for callers from Python: each process of a pool imports the script, and without the guard would start a pool, too.
+IN_A_SCRIPT = "; in a script of your own, call it below if __name__ == '__main__'"
+
 
 @contextmanager
 def process_pool(workers: int) -> Iterator[Executor]:

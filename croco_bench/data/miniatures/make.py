@@ -19,7 +19,7 @@ from croco_bench import __version__
 from croco_bench.data import miniatures
 from croco_bench.data.folders import MARKER, is_miniature
 from croco_bench.data.miniatures.miniature import Miniature
-from croco_bench.data.process_pool import process_pool
+from croco_bench.data.process_pool import IN_A_SCRIPT, process_pool
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.files import exclusive_lock, parse_json
 from croco_bench.progress import Bar, log
@@ -71,6 +71,7 @@ def make_mini(
     for name, spec in specs.items():
         busy = DataError(f"another process is writing miniatures into {root}", "wait for it, or choose another DIR")
         with _explain_errors(root / name), exclusive_lock(root / ".make-mini.lock", busy=busy):
+            _remove_leftovers(root)
             _make_one(root, name, spec, seed, workers or os.cpu_count() or 1, overwrite)
 
 
@@ -100,12 +101,16 @@ def _make_one(root: Path, name: str, spec: Any, seed: int, workers: int, overwri
     marker = {"generator": "rooms", "version": miniature.version, "seed": seed, "settings": asdict(spec)}
     if not _is_free(target, marker, overwrite):
         return
-    _remove_leftovers(root, name)
     partial = root / f".{name}.partial-{os.getpid()}"
     partial.mkdir(parents=True)
-    with process_pool(workers) as pool, Bar(name, miniature.count(spec)) as bar:
-        miniature.write(partial, spec, seed, pool, bar.advance)
-    (partial / MARKER).write_text(json.dumps({**marker, "croco_bench": __version__}, indent=2) + "\n", encoding="utf-8")
+    try:
+        with process_pool(workers) as pool, Bar(name, miniature.count(spec)) as bar:
+            miniature.write(partial, spec, seed, pool, bar.advance)
+        text = json.dumps({**marker, "croco_bench": __version__}, indent=2) + "\n"
+        (partial / MARKER).write_text(text, encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # it would keep a full disk full
+        raise
     # The old folder is renamed before it is deleted, so that a killed process leaves no incomplete one under its name.
     old = root / f".{name}.partial-{os.getpid()}-old"
     if target.exists():
@@ -140,10 +145,11 @@ def _facts(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     return {key: content.get(key) for key in keys} if isinstance(content, dict) else {}
 
 
-def _remove_leftovers(root: Path, name: str) -> None:
+def _remove_leftovers(root: Path) -> None:
     """Removes folders of killed processes; with the lock held, none of them is alive."""
-    for folder in root.glob(f".{name}.partial-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for name in MINIATURES:
+        for folder in root.glob(f".{name}.partial-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -153,7 +159,8 @@ def _explain_errors(target: Path) -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise DataError(
-            f"a process that rendered {target} was killed, perhaps for want of memory", "use fewer --workers"
+            f"a process that rendered {target} was killed, perhaps for want of memory",
+            f"use fewer --workers{IN_A_SCRIPT}",
         ) from error
     except OSError as error:
         # HDF5 puts the system's message into several lines of its own.

@@ -24,7 +24,7 @@ from croco_bench.data.mining.sequence import MiningSettings, Split, mine_sequenc
 from croco_bench.data.pairs import SCENES
 from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, open_posed
 from croco_bench.data.posed.video import PosedSequence
-from croco_bench.data.process_pool import process_pool
+from croco_bench.data.process_pool import IN_A_SCRIPT, process_pool
 from croco_bench.errors import DataError, UsageError, unknown
 from croco_bench.files import atomic, exclusive_lock, fingerprint, parse_json
 from croco_bench.progress import Bar, log
@@ -320,7 +320,7 @@ def _explain_errors(out: Path) -> Iterator[None]:
     except BrokenProcessPool as error:
         raise DataError(
             f"a process that mined pairs for {out} was killed, perhaps for want of memory",
-            "run the same command again with fewer --workers",
+            f"run the same command again with fewer --workers{IN_A_SCRIPT}",
         ) from error
     except OSError as error:
         raise DataError(f"{out} can't be written ({error.strerror or error})", "choose another folder") from error

@@ -179,7 +179,9 @@ def test_a_failed_write_is_one_sentence_and_leaves_nothing_finished(
             make_pairs(tmp_path)
         assert str(tmp_path / "habitat_release") in sentence(caught)
         assert not (tmp_path / "habitat_release").exists()
+        assert not list(tmp_path.glob(".*partial*"))  # it would keep the disk full
     fake(monkeypatch, write_stub)
+    (tmp_path / ".nyuv2.partial-1").mkdir()  # of a killed call for another dataset
     make_pairs(tmp_path)
     assert not list(tmp_path.glob(".*partial*"))
     with pytest.raises(DataError, match="can't be written") as caught:
