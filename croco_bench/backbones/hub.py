@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from croco_bench.backbones.neighbors import FILES
 from croco_bench.backbones.networks.hub_errors import hub_errors
 from croco_bench.backbones.parts import USUAL, looks_like_weights, names_in
 from croco_bench.errors import CheckpointError
+from croco_bench.progress import log
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ def fetch(name: HubName) -> Path:
     where = f"hf://{name.repo}" + (f"/{name.file}" if name.file else "")
     with hub_errors(f"{where} can't be fetched"):
         file = name.file or _usual(name)
-        path = _download(name, file)
+        path = _verified(_download(name, file))
         parts = names_in(path) if file.endswith(".index.json") else []
         for part in parts:
-            _download(name, _beside(file, part))
+            _verified(_download(name, _beside(file, part)))
         for described in FILES:
             with suppress(OSError, ValueError, RuntimeError):  # no such file
                 _download(name, _beside(file, described))
@@ -60,6 +63,25 @@ def _download(name: HubName, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(name.repo, file, revision=name.revision))
+
+
+def _verified(path: Path) -> Path:
+    """The path of a fetched file, after its content was compared with the hub's SHA-256, the name of large files in the cache.
+
+    Raises:
+        CheckpointError: the file has changed, or arrived damaged.
+    """
+    blob = path.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        with blob.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != blob.name:
+            raise CheckpointError(
+                f"{path} has SHA-256 {found[:12]}…, but the hub published {blob.name[:12]}…",
+                f"delete {blob} and try again",
+            )
+        log(f"{path.name} has SHA-256 {found}, as the hub says")
+    return path
 
 
 def _usual(name: HubName) -> str:

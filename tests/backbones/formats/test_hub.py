@@ -154,3 +154,15 @@ def test_without_a_connection_what_was_fetched_serves(hub: Hub, monkeypatch: pyt
     before = load_backbone("hf://owner/repo", image_size=32).origin
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert load_backbone("hf://owner/repo", image_size=32).origin == before
+
+
+def test_a_file_that_is_not_what_the_hub_published_is_refused(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.save()
+    path = fetch(parse_hub_name("owner/repo"))
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"model.safetensors has SHA-256 {found}, as the hub says" in capsys.readouterr().err
+    with path.resolve().open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x7f")
+    with pytest.raises(CheckpointError, match=r"but the hub published .*delete .* and try again"):
+        fetch(parse_hub_name("owner/repo"))
