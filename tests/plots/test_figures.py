@@ -227,7 +227,7 @@ def test_a_figure_of_blocks_needs_runs_that_tried_several(tmp_path: Path, result
     with pytest.raises(
         RecordError, match=r"tried several blocks; run a recipe such as linear with --set head\.layers=auto"
     ):
-        make("layers", [other.root], [tmp_path / "figure.pdf"])
+        make("layers", other.folders, [tmp_path / "figure.pdf"])
 
 
 def test_notes_are_those_of_the_table_but_for_its_print(shelf: Shelf, tmp_path: Path) -> None:

@@ -275,6 +275,6 @@ def test_every_recipe_fits_the_task() -> None:
         recipe = load_recipe("nyuv2-depth", name)
         options = options_of(NYUv2Depth.Options, recipe.task, "task")
         task = NYUv2Depth(options, recipe.train.image_size)
-        assert task.out_channels(NO_DATA) == 1
+        assert task.out_channels(NO_DATA) == (256 if options.target == "bins" else 1)
         assert task.selection_metric in {metric.name for metric in task.selection(Rooms(1, "x")).meter.metrics}
         assert len(recipe.protocol.deviations) >= (6 if name == "paper" else 1)
