@@ -124,7 +124,7 @@ def _folders(root: Path, corruption: str) -> list[Path]:
 
 def _class_folders(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is missing", f"get it again from {LINK}")
+        raise DataError(f"{folder} is missing", f"unpack it from {LINK}")
     return sorted(item.name for item in folder.iterdir() if item.is_dir() and not is_litter(item.name))
 
 
@@ -138,7 +138,7 @@ def _items(folder: Path, classes: Sequence[str], corruption: int, severity: int)
     for label, name in enumerate(classes):
         images = images_in(folder / name)
         if not images:
-            raise DataError(f"{folder / name} holds no image", f"get it again from {LINK}")
+            raise DataError(f"{folder / name} holds no image", f"unpack it from {LINK}")
         found += [
             _Item(Path(one.path), f"{prefix}/{name}/{one.name}", label, corruption, severity, one.stat().st_size)
             for one in images
@@ -164,7 +164,8 @@ def _look_at(root: Path) -> Iterator[Finding]:
     yield Finding.count(
         reader.miniature or len(reader.classes) != CLASSES or len(reader) == each,
         f"{len(reader)} images of {len(reader.classes)} classes",
-        f"there should be {each}; get {LINK} again",
+        f"there should be {each} ({LINK})",
+        reader,
     )
     sides = [min(reader[i]["image"].shape[:2]) for i in spread_indices(len(reader), _IMAGES_LOOKED_AT)]
     yield Finding(True, f"shorter sides of {len(sides)} images are {min(sides)} to {max(sides)} pixels")

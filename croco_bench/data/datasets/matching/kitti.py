@@ -141,9 +141,7 @@ def check_2015(root: Path) -> list[Finding]:
 
 def _check(root: Path, year: Year) -> list[Finding]:
     edition = EDITIONS[year]
-    parts = []
-    if _holds(root, edition, "flow_occ") or not _holds(root, edition, edition.disparity[0]):
-        parts += [Part(split, partial(open_flow, root, split, year=year), n) for split, n in edition.pairs.items()]
+    parts = [Part(split, partial(open_flow, root, split, year=year), n) for split, n in edition.pairs.items()]
     if _holds(root, edition, edition.right):
         parts += [
             Part(f"{split}, stereo", partial(open_stereo, root, split, year=year), n)
