@@ -35,6 +35,7 @@ class TaskCard:
         recipes: "package:folder" of the TOML files; default: `recipes/<group or name>` next to the target's module.
         reduction: "module:function" for a task whose metrics aren't means of per-image values. The function computes them
             from rows, like `reduce` of the task's meter, without torch, so that results can be compared without the task.
+        training_free: nothing is trained: the target is a `TrainingFreeTask`, and recipes have no head and no optimiser.
         pooled: the reduction needs the sums of rows over images only (EPE, mIoU), so that leaving images out is fast.
     """
 
@@ -48,6 +49,7 @@ class TaskCard:
     recipes: str = ""
     reduction: str = ""
     pooled: bool = False
+    training_free: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from croco_bench.metrics.definitions import (
     FINAL_EPE,
     L1,
     MIOU,
+    RECALL10,
+    RECALL10_MOVED,
     ROTATION_DEG,
     TOP1,
     TRANSLATION_M,
@@ -37,6 +39,14 @@ CATALOGUE = {
         headline=(MIOU,),
         reduction="croco_bench.metrics.segmentation:reduce_areas",
         pooled=True,
+    ),
+    "correspondence": TaskCard(
+        target="croco_bench.tasks.correspondence:Correspondence",
+        summary="matches of points read from features without training: 7-Scenes, pairs of test frames",
+        dataset="7scenes",
+        headline=(RECALL10, RECALL10_MOVED),
+        reduction="croco_bench.metrics.correspondence:reduce_matches",
+        training_free=True,
     ),
     "imagenet-linear": TaskCard(
         target="croco_bench.tasks.imagenet_linear:ImageNetLinear",

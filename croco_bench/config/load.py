@@ -16,14 +16,19 @@ from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from croco_bench.config.tables import AUTO, NOT_IN_FINGERPRINT, BaseRecipe, Table
+from croco_bench.config.tables import AUTO, NOT_IN_FINGERPRINT, NamedRecipe, Table
 from croco_bench.errors import UsageError, unknown
 from croco_bench.files import fingerprint, parse_toml
 
-R = TypeVar("R", bound=BaseRecipe)
+R = TypeVar("R", bound=NamedRecipe)
 
 # Setting one length of a training removes the other.
 _OTHER_LENGTH = {"train.epochs": "steps", "train.steps": "epochs"}
+
+
+def names_in(folder: Traversable) -> list[str]:
+    """Names of the recipes in a folder, sorted."""
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class RecipeFolder(Generic[R]):
 
     def names(self) -> list[str]:
         """Names of the built-in recipes, sorted."""
-        return sorted(item.name.removesuffix(".toml") for item in self.folder.iterdir() if item.name.endswith(".toml"))
+        return names_in(self.folder)
 
     def read(self, name: str) -> Draft[R]:
         """The draft of a built-in recipe, or of a path to a .toml file.

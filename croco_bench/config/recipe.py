@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,18 +23,20 @@ from pydantic import (
     model_validator,
 )
 
-from croco_bench.config.load import RecipeFolder, affecting_score, digest
+from croco_bench.config.load import RecipeFolder, affecting_score, digest, names_in
 from croco_bench.config.tables import (
     NOT_IN_FINGERPRINT,
     BaseRecipe,
     DataChecks,
+    Inputs,
     Loop,
+    NamedRecipe,
     OptimBase,
     Protocol,
     Share,
     Table,
 )
-from croco_bench.registry import tasks
+from croco_bench.registry import TaskCard, tasks
 
 
 class HeadChoice(Table):
@@ -174,6 +177,20 @@ class Recipe(BaseRecipe):
         return self
 
 
+class TrainingFreeRecipe(NamedRecipe):
+    """A recipe of a task that trains nothing; `task` and `backbone` as in `Recipe`, `train` describes the network's input."""
+
+    task_name: str
+    task: dict[str, Any] = Field(default_factory=dict)
+    backbone: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[DataChecks, NOT_IN_FINGERPRINT] = DataChecks()
+    train: Inputs
+    protocol: TaskProtocol
+
+
+TaskRecipe = Recipe | TrainingFreeRecipe
+
+
 def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
     """Twelve hexadecimal digits over every setting that can change a headline number.
 
@@ -188,20 +205,24 @@ def fingerprint(settings: Mapping[str, Any], task_options: Any) -> str:
     return digest(kept, separators=(",", ":"))
 
 
-def resolve(recipe: Recipe, task_options: Any, head_options: Any) -> dict[str, Any]:
-    """The recipe as plain JSON values, every default filled in."""
-    settings = {
-        "head": {"name": recipe.head.name, **_plain(head_options)},
+def resolve(recipe: TaskRecipe, task_options: Any, head_options: Any = None) -> dict[str, Any]:
+    """The recipe as plain JSON values, every default filled in. A recipe without training has no head."""
+    settings: dict[str, Any] = {
         "task": _plain(task_options),
         "backbone": recipe.backbone or None,
         "data": recipe.data if recipe.data.accepts else None,
         "train": recipe.train,
-        "optim": recipe.optim,
-        "decoder": recipe.decoder,
-        "probe": recipe.probe,
-        "grid": recipe.grid,
-        "token_probe": recipe.token_probe,
     }
+    if isinstance(recipe, Recipe):
+        settings = {
+            "head": {"name": recipe.head.name, **_plain(head_options)},
+            **settings,
+            "optim": recipe.optim,
+            "decoder": recipe.decoder,
+            "probe": recipe.probe,
+            "grid": recipe.grid,
+            "token_probe": recipe.token_probe,
+        }
     return {
         key: value.model_dump(mode="json") if isinstance(value, Table) else value
         for key, value in settings.items()
@@ -225,23 +246,35 @@ def _plain(options: Any) -> dict[str, Any]:
 
 def names_of(task: str) -> list[str]:
     """The recipes that come with a task."""
-    return _recipes_of(task).names()
+    return names_in(_recipe_folder(tasks()[task].card, task))
 
 
 def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
-    """Recipe `name` of `task` (or a path to a .toml file), with `KEY=VALUE` changes applied.
+    """Recipe `name` of a task that is trained (or a path to a .toml file), with `KEY=VALUE` changes applied.
 
     Raises:
         UsageError: no such recipe, unknown key, wrong type.
     """
-    return _recipes_of(task).load(name, changes)
+    recipe = load_task_recipe(task, name, changes)
+    assert isinstance(recipe, Recipe), "the task is trained"
+    return recipe
 
 
-def _recipes_of(task: str) -> RecipeFolder[Recipe]:
-    # Importing the package (not the task's module) keeps this free of torch.
-    card = tasks()[task].card
+def load_task_recipe(task: str, name: str, changes: Iterable[str] = ()) -> TaskRecipe:
+    """The same for any task.
+
+    Raises:
+        UsageError: no such recipe, unknown key, wrong type.
+    """
+    folder = _recipe_folder(tasks()[task].card, task)
+    if tasks()[task].card.training_free:
+        return RecipeFolder(TrainingFreeRecipe, task, folder, {"task_name": task}).load(name, changes)
+    return RecipeFolder(Recipe, task, folder, {"task_name": task}).load(name, changes)
+
+
+def _recipe_folder(card: TaskCard, task: str) -> Traversable:
+    """The folder of a task's recipes; its package is imported, not its module, so that this stays free of torch."""
     package, _, folder = card.recipes.partition(":")
     if not package:
         package, folder = card.target.partition(":")[0].rpartition(".")[0], f"recipes/{card.group or task}"
-    path = files(importlib.import_module(package)).joinpath(*folder.split("/"))
-    return RecipeFolder(Recipe, owner=task, folder=path, fixed={"task_name": task})
+    return files(importlib.import_module(package)).joinpath(*folder.split("/"))

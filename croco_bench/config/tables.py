@@ -37,23 +37,17 @@ def _as_size(value: object) -> object:
     return (value, value) if isinstance(value, int) else value
 
 
-class Loop(Table):
-    """Length of a training, and how it runs. Exactly one of `epochs` and `steps` is given.
+class Inputs(Table):
+    """Size of a network's input (H, W), precision of its arithmetic, processes that load data.
 
-    `batch_size` is global: over processes and accumulation. `image_size` may be given as "auto": the recipe's size, or the
-    nearest that fits the network and its head (`nearest_size`).
+    `image_size` may be given as "auto": the recipe's size, or the nearest that fits the network and its head
+    (`nearest_size`).
     """
 
     image_size: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
     nearest_size: Annotated[bool, Field(exclude=True), NOT_IN_FINGERPRINT] = False
-    batch_size: PositiveInt
-    epochs: PositiveInt | None = None
-    steps: PositiveInt | None = None
-    accumulate: PositiveInt = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     workers: Annotated[NonNegativeInt, NOT_IN_FINGERPRINT] = 4
-    save_seconds: Annotated[NonNegativeFloat, NOT_IN_FINGERPRINT] = 120.0
-    tracker: Annotated[Literal["none", "tensorboard"], NOT_IN_FINGERPRINT] = "none"
 
     def at_size(self, size: tuple[int, int]) -> Self:
         """The same with images of this size."""
@@ -65,6 +59,20 @@ class Loop(Table):
         if isinstance(value, Mapping) and value.get("image_size") == AUTO:
             return {**value, "image_size": _USUAL_SIZE, "nearest_size": True}
         return value
+
+
+class Loop(Inputs):
+    """Length of a training, and how it runs. Exactly one of `epochs` and `steps` is given.
+
+    `batch_size` is global: over processes and accumulation.
+    """
+
+    batch_size: PositiveInt
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    accumulate: PositiveInt = 1
+    save_seconds: Annotated[NonNegativeFloat, NOT_IN_FINGERPRINT] = 120.0
+    tracker: Annotated[Literal["none", "tensorboard"], NOT_IN_FINGERPRINT] = "none"
 
     @model_validator(mode="after")
     def _one_length(self) -> Loop:
@@ -106,11 +114,17 @@ class Protocol(Table):
     deviations: Annotated[tuple[str, ...], NOT_IN_FINGERPRINT] = ()
 
 
-class BaseRecipe(Table):
-    """The part that recipes of fine-tuning and of pre-training share."""
+class NamedRecipe(Table):
+    """The part that all recipes share."""
 
     name: Annotated[str, NOT_IN_FINGERPRINT]
     summary: Annotated[str, NOT_IN_FINGERPRINT]
+    train: Inputs
+    protocol: Protocol
+
+
+class BaseRecipe(NamedRecipe):
+    """The part that recipes of fine-tuning and of pre-training share."""
+
     train: Loop
     optim: OptimBase
-    protocol: Protocol

@@ -14,11 +14,14 @@ from croco_bench.contracts.networks import (
 )
 from croco_bench.contracts.tasks import (
     NETWORKS_ONLY,
+    BareBackbone,
     ClassicalMethod,
     Evaluation,
     Reader,
+    ScoredTask,
     Task,
     TaskData,
+    TrainingFreeTask,
     TrainingSplits,
 )
 
@@ -26,6 +29,7 @@ __all__ = [
     "NETWORKS_ONLY",
     "Backbone",
     "BankHead",
+    "BareBackbone",
     "ClassicalMethod",
     "Evaluation",
     "FeatureSpec",
@@ -36,7 +40,9 @@ __all__ = [
     "PairBackbone",
     "PooledHead",
     "Reader",
+    "ScoredTask",
     "Task",
     "TaskData",
+    "TrainingFreeTask",
     "TrainingSplits",
 ]

@@ -268,6 +268,13 @@ class PairBackbone(Backbone):
             "implement in_decoder, or take train.frozen=true",
         )
 
+    def decode_with_attention(self, tokens1: Tensor, tokens2: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The result of `decode_pair`, and each block's attention (B, N, M) from the tokens of view 1 to those of view 2.
+
+        Attention is a mean over heads. By default there is none: an empty list.
+        """
+        return self.decode_pair(tokens1, tokens2), []
+
     def pair_spec(self) -> FeatureSpec:
         """Sizes of the features of `encode_pair`."""
         widths = (self.embed_dim,) * self.depth + (self.decoder_dim,) * self.decoder_depth

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor, nn
 
+from croco_bench.contracts.networks import Backbone
 from croco_bench.errors import CheckpointError
-from croco_bench.metrics.meter import Meter
+from croco_bench.metrics.meter import Meter, Rows
 from croco_bench.types import Array, Batch, Sample, Size
 
 
@@ -126,25 +127,16 @@ class ClassicalMethod:
     adapt: Callable[[Evaluation], Evaluation] = _unchanged
 
 
-class Task(ABC):
-    """A benchmark entry. `Options` is a frozen dataclass of the settings in a recipe's [task] table; see `NETWORKS_ONLY`.
+class ScoredTask(ABC):
+    """The part that all benchmark entries share: data, evaluations, pictures.
 
-    A task keeps no dataset: `open` returns a `TaskData`, and the methods that need it take it as an argument, so that they
-    can be called in any order. Only `state` changes: facts measured on the training split (mean and deviation of depths,
-    for instance) by `measure_state`, which `loss` and `predict` use. It is saved with fine-tuned weights, so that these can
-    be evaluated without the training data.
-
-    `dense`: the task needs a head with one output per pixel; otherwise one with one output per image (or pair).
-    `unlabeled`: of tasks that classify pixels, the value of `label` where no class is known; None for all others.
-    `symmetric`: in training, the network predicts both orders of two views, and `loss` gets outputs (2B, ...): those of
-    (image1, image2), then those of (image2, image1).
+    `Options` is a frozen dataclass of the settings in a recipe's [task] table; see `NETWORKS_ONLY`. A task keeps no dataset:
+    `open` returns a `TaskData`, and the methods that need it take it as an argument, so that they can be called in any order.
+    Only `state` changes: numbers found on the training and selection splits, which later methods use.
     """
 
     Options: ClassVar[type]
     views: ClassVar[Literal[1, 2]] = 1
-    dense: ClassVar[bool] = True
-    unlabeled: ClassVar[int | None] = None
-    symmetric: ClassVar[bool] = False
     state: dict[str, float]
 
     @abstractmethod
@@ -166,16 +158,55 @@ class Task(ABC):
         """
         return replace(self.open(root, seed=0), training=None)
 
+    def resolved(self, data: TaskData) -> dict[str, Any]:
+        """Values derived from options and data (a grid of tiles, for instance), stored in the result."""
+        return {}
+
+    @abstractmethod
+    def selection(self, reader: Reader) -> Evaluation:
+        """The evaluation on the selection split, which chooses what to report."""
+
+    @property
+    @abstractmethod
+    def selection_metric(self) -> str:
+        """The metric of `selection` that chooses."""
+
+    @abstractmethod
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
+        """The evaluations of the test split, headline protocol first."""
+
+    def classical_methods(self) -> Mapping[str, ClassicalMethod]:
+        """Classical methods by NAME in `--ckpt classical:NAME`."""
+        return {}
+
+    @abstractmethod
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Titled pictures (H, W, 3) uint8 of a prepared sample: image, prediction, ground truth, error."""
+
+
+class Task(ScoredTask):
+    """A benchmark entry for which a head, or the whole network, is trained.
+
+    `state` holds facts measured on the training split (mean and deviation of depths, for instance) by `measure_state`,
+    which `loss` and `predict` use. It is saved with fine-tuned weights, so that these can be evaluated without the training
+    data.
+
+    `dense`: the task needs a head with one output per pixel; otherwise one with one output per image (or pair).
+    `unlabeled`: of tasks that classify pixels, the value of `label` where no class is known; None for all others.
+    `symmetric`: in training, the network predicts both orders of two views, and `loss` gets outputs (2B, ...): those of
+    (image1, image2), then those of (image2, image1).
+    """
+
+    dense: ClassVar[bool] = True
+    unlabeled: ClassVar[int | None] = None
+    symmetric: ClassVar[bool] = False
+
     @abstractmethod
     def out_channels(self, data: TaskData) -> int:
         """Number of output channels of the head."""
 
-    def measure_state(self, train: Reader) -> None:  # noqa: B027 - most tasks have nothing to measure
+    def measure_state(self, train: Reader) -> None:
         """Fills `state` from the training split."""
-
-    def resolved(self, data: TaskData) -> dict[str, Any]:
-        """Values derived from options and data (a grid of tiles, for instance), stored in the result."""
-        return {}
 
     def check_released(self, metadata: Mapping[str, Any], source: str) -> tuple[str, ...]:
         """Checks weights that their authors fine-tuned against the run's settings; `metadata` comes from their file.
@@ -206,10 +237,6 @@ class Task(ABC):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Network output (as of `decode`) and targets -> scalar."""
 
-    @abstractmethod
-    def selection(self, reader: Reader) -> Evaluation:
-        """The evaluation that is repeated on the selection split during training."""
-
     def single_pass(self, reader: Reader) -> Evaluation:
         """The evaluation whose `prepare` makes samples for probes on kept features: `selection` by default.
 
@@ -218,19 +245,37 @@ class Task(ABC):
         """
         return self.selection(reader)
 
-    @property
-    @abstractmethod
-    def selection_metric(self) -> str:
-        """The metric of `selection` that chooses the weights to report."""
+
+class TrainingFreeTask(ScoredTask):
+    """A benchmark entry for which nothing is trained: answers are read from the features of a backbone as it is.
+
+    A network can be read in several ways: at each block, say. First `measure` looks at training samples, which have no
+    labels for it; then all ways are scored by `selection`, and `choose` keeps in `state` those that `evaluations` report.
+    `Evaluation.predict` gets a `BareBackbone`.
+    """
 
     @abstractmethod
-    def evaluations(self, data: TaskData) -> list[Evaluation]:
-        """The evaluations of the test split, headline protocol first."""
+    def measure(self, network: nn.Module, train: Iterable[Batch]) -> None:
+        """Finds out how a network can be read, and measures statistics of its features on batches prepared as for `selection`.
 
-    def classical_methods(self) -> Mapping[str, ClassicalMethod]:
-        """Classical methods by NAME in `--ckpt classical:NAME`."""
-        return {}
+        Without any batch, statistics are left out, and so are the ways of reading that need them.
+        """
 
     @abstractmethod
-    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Titled pictures (H, W, 3) uint8 of a prepared sample: image, prediction, ground truth, error."""
+    def choose(self, rows: Rows) -> None:
+        """Chooses what to report from the rows of `selection`."""
+
+    def inside(self, network: nn.Module, batch: Batch) -> list[dict[str, Array]]:
+        """Further titled pictures of each sample of a batch, made from the network's features."""
+        return [{} for _ in batch["index"]]
+
+
+@runtime_checkable
+class BareBackbone(Protocol):
+    """A backbone without a head, and its normalisation."""
+
+    backbone: Backbone
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] (B, 3, H, W) as the backbone takes them."""
+        ...

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.network import Network
 from croco_bench.types import Size
 
@@ -28,7 +29,7 @@ class NetworkCost:
     flops: int
 
 
-def cost_of(network: Network, size: Size) -> NetworkCost:
+def cost_of(network: Network | BareNetwork, size: Size) -> NetworkCost:
     """Counts parameters, and the operations of one input of `size` (H, W) in eval mode."""
     parameters = list(network.parameters())
     return NetworkCost(
@@ -42,7 +43,7 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _flops(network: Network, size: Size) -> int:
+def _flops(network: Network | BareNetwork, size: Size) -> int:
     """Of matrix products, convolutions and attention; a multiplication and an addition are two operations.
 
     Element-wise operations aren't counted. Attention is computed as plain matrix products, so that the count is the same on

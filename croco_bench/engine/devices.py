@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from croco_bench.config.tables import Loop
+from croco_bench.config.tables import Inputs, Loop
 from croco_bench.errors import BenchError, DataError, RecordError, UsageError
 
 _MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
@@ -81,7 +81,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 @contextmanager
-def explain_errors(train: Loop) -> Iterator[None]:
+def explain_errors(train: Inputs) -> Iterator[None]:
     """Turns out-of-memory, full-disk and unreadable-file errors into `BenchError`s with advice."""
     try:
         yield
@@ -90,11 +90,7 @@ def explain_errors(train: Loop) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         text = str(error).lower()
         if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
-            parts = 2 * train.accumulate
-            raise BenchError(
-                f"out of memory with batches of {math.ceil(train.batch_size / train.accumulate)} images",
-                f"the same result needs less with --set train.accumulate={parts}, or use --set train.precision=bf16",
-            ) from error
+            raise _out_of_memory(train) from error
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -105,3 +101,12 @@ def explain_errors(train: Loop) -> Iterator[None]:
         raise DataError(
             f"{error.filename or 'a file'}: {error.strerror or error}", "check that it exists and can be read"
         ) from error
+
+
+def _out_of_memory(train: Inputs) -> BenchError:
+    if not isinstance(train, Loop):
+        return BenchError("out of memory", "use --set train.precision=bf16 or a smaller train.image_size")
+    return BenchError(
+        f"out of memory with batches of {math.ceil(train.batch_size / train.accumulate)} images",
+        f"the same result needs less with --set train.accumulate={2 * train.accumulate}, or use --set train.precision=bf16",
+    )

@@ -13,7 +13,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from croco_bench.contracts import ClassicalMethod, Evaluation, Task, TaskData
+from croco_bench.contracts import ClassicalMethod, Evaluation, ScoredTask, TaskData
+from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.network import Network
 from croco_bench.errors import BenchError, DataError, DivergedError
@@ -47,7 +48,7 @@ class Predictor(ABC):
         """Moves to the accelerator's device and precision; training does so by itself."""
 
     @abstractmethod
-    def resolved(self, task: Task, data: TaskData) -> dict[str, Any]:
+    def resolved(self, task: ScoredTask, data: TaskData) -> dict[str, Any]:
         """Values derived from settings, weights and data, for the result: `task`, and `head` for networks."""
 
 
@@ -76,9 +77,38 @@ class NetworkPredictor(Predictor):
         """See `Predictor.prepare`."""
         accelerator.prepare(self.network)
 
-    def resolved(self, task: Task, data: TaskData) -> dict[str, Any]:
+    def resolved(self, task: ScoredTask, data: TaskData) -> dict[str, Any]:
         """See `Predictor.resolved`."""
         return {"head": self.network.head.resolved(), "task": {**task.state, **task.resolved(data)}}
+
+
+@dataclass(frozen=True)
+class BackbonePredictor(Predictor):
+    """A backbone without a head, from whose features a task reads answers."""
+
+    may_fail: ClassVar = True
+    network: BareNetwork
+
+    @property
+    def parameters(self) -> int:
+        """Those of the backbone."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def predict(self, evaluation: Evaluation, batch: Batch) -> list[Array]:
+        """See `Evaluation.predict`."""
+        return evaluation.predict(self.network, batch)
+
+    def adapt(self, evaluation: Evaluation) -> Evaluation:
+        """Unchanged."""
+        return evaluation
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        """See `Predictor.prepare`; without gradients there is nothing to wrap."""
+        self.network.to(accelerator.device)
+
+    def resolved(self, task: ScoredTask, data: TaskData) -> dict[str, Any]:
+        """See `Predictor.resolved`."""
+        return {"task": {**task.state, **task.resolved(data)}}
 
 
 @dataclass(frozen=True)
@@ -104,7 +134,7 @@ class ClassicalPredictor(Predictor):
     def prepare(self, accelerator: Accelerator) -> None:
         """Nothing to move."""
 
-    def resolved(self, task: Task, data: TaskData) -> dict[str, Any]:
+    def resolved(self, task: ScoredTask, data: TaskData) -> dict[str, Any]:
         """See `Predictor.resolved`."""
         return {"task": dict(task.state)}
 

@@ -189,3 +189,53 @@ STILL = Metric(
 _DIRECTED = (PAIR_DIRECTION_DEG, AUC5, AUC10, AUC20, MAA30, RTA15)
 # The first one has a value per pair, which figures show.
 PAIRS = (PAIR_ROTATION_DEG, *_DIRECTED, RRA15, *(_folded(metric) for metric in _DIRECTED), FAILED, STILL)
+
+# Correspondence of points without training. Pixels are those of an image with a shorter side of 256: errors e = ‖p - t‖₂ of
+# points that both views show, mean over a pair's points, then over pairs.
+MATCH_THRESHOLDS_PX = (1, 3, 5, 10)
+MATCH_SHARES = (0.05, 0.1)
+_RECALL_AT = 10
+# Lower edges of bins: angle of the relative rotation, distance of the cameras, and length of a point's true motion.
+ANGLE_EDGES_DEG = (0, 30, 60, 90)
+BASELINE_EDGES_CM = (0, 25, 50, 100)
+DISPLACEMENT_EDGES_PX = (0, 10, 30, 80)
+
+
+def _recall(name: str, label: str, when: str, of: str = "") -> Metric:
+    return Metric(name, label, "%", "higher", "pair", 1, f"100 * mean[{when}]{of and f', {of}'}")
+
+
+def _recall_bins(bins: tuple[str, ...], what: str) -> tuple[Metric, ...]:
+    """Recall at 10 px in bins of `what`."""
+    at = f"recall{_RECALL_AT}"
+    return tuple(
+        _recall(f"{at}_{one}", f"R@{_RECALL_AT} {one}", f"e < {_RECALL_AT} px", f"{what} in {one}") for one in bins
+    )
+
+
+RECALL_PX = tuple(_recall(f"recall{limit}", f"R@{limit}", f"e < {limit} px") for limit in MATCH_THRESHOLDS_PX)
+RECALL10 = RECALL_PX[-1]
+# No motion scores 0.
+RECALL10_MOVED = _recall("recall10_moved", "R@10 moved", "e < 10 px", "points with ‖t - x‖ >= 10 px")
+PCK = tuple(_recall(f"pck{100 * share:02.0f}", f"PCK@{share:g}", f"e < {share:g} max(H, W)") for share in MATCH_SHARES)
+MATCH_ERROR_PX = Metric("match_error_px", "error", "px", "lower", "pair", 2, "mean[e], points with an answer")
+MATCH_ERROR_M = Metric(
+    "match_error_m", "3D error", "m", "lower", "pair", 3, "mean ‖P - T‖, surface points of view 2 with known depth"
+)
+RECALL_ANGLE = _recall_bins(("0-30deg", "30-60deg", "60-90deg", "90-180deg"), "∠R between the views")
+RECALL_BASELINE = _recall_bins(("0-25cm", "25-50cm", "50-100cm", "100+cm"), "distance of the cameras")
+RECALL_DISPLACEMENT = _recall_bins(("0-10px", "10-30px", "30-80px", "80+px"), "‖t - x‖")
+MATCHES = (
+    RECALL10,
+    RECALL10_MOVED,
+    *RECALL_PX[:-1],
+    *PCK,
+    MATCH_ERROR_PX,
+    MATCH_ERROR_M,
+    *RECALL_ANGLE,
+    *RECALL_BASELINE,
+    *RECALL_DISPLACEMENT,
+)
+# Compared for all that can be read from a network.
+SWEPT = (*RECALL_PX, RECALL10_MOVED, MATCH_ERROR_PX)
+MATCHED_POSES = (AUC5, AUC10, AUC20, FAILED)

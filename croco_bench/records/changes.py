@@ -9,7 +9,7 @@ from typing import Any
 
 from croco_bench import registry
 from croco_bench.config.load import affecting_score
-from croco_bench.config.recipe import Recipe, load_recipe, names_of
+from croco_bench.config.recipe import Recipe, load_task_recipe, names_of
 from croco_bench.records.schema import Result
 
 # How a result lists what `--set` changed, under `protocol.deviations`.
@@ -91,7 +91,9 @@ def recipe_label(result: Result) -> str:
 
 @cache
 def _expected(task: str, recipe: str) -> dict[str, Any]:
-    dumped: dict[str, Any] = load_recipe(task, recipe).model_dump(mode="json")
+    dumped: dict[str, Any] = load_task_recipe(task, recipe).model_dump(mode="json")
+    if "head" not in dumped:
+        return dumped
     head = dumped["head"]
     return {**dumped, "head": {"name": head["name"], **head["options"]}}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from croco_bench import registry
 from croco_bench.config.load import options_of
-from croco_bench.config.recipe import load_recipe, resolve
+from croco_bench.config.recipe import Recipe, load_task_recipe, resolve
 from croco_bench.records.changes import compare, has_builtin
 
 
@@ -25,10 +25,12 @@ def changed_settings(task: str, recipe: str, settings: Mapping[str, Any]) -> dic
     """
     if not has_builtin(task, recipe):
         return None
-    builtin = load_recipe(task, recipe)
+    builtin = load_task_recipe(task, recipe)
     task_type = registry.tasks()[task].load()
-    head_type = registry.heads()[builtin.head.name].load()
     task_options = options_of(task_type.Options, builtin.task, f"[task] of {task}")
-    head_options = options_of(head_type.Options, builtin.head.options, f"[head] of {builtin.head.name}")
+    head_options = None
+    if isinstance(builtin, Recipe):
+        head_type = registry.heads()[builtin.head.name].load()
+        head_options = options_of(head_type.Options, builtin.head.options, f"[head] of {builtin.head.name}")
     unscored = {f"task.{item.name}" for item in fields(task_options) if not item.metadata.get("affects_score", True)}
     return compare(settings, resolve(builtin, task_options, head_options), unscored)

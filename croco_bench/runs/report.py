@@ -13,6 +13,7 @@ import timm
 import torch
 from accelerate import Accelerator
 
+from croco_bench.config.recipe import Recipe
 from croco_bench.contracts import Origin, Reader
 from croco_bench.display import csv_text
 from croco_bench.engine.cost import cost_of
@@ -22,6 +23,7 @@ from croco_bench.engine.train import TrainResult
 from croco_bench.errors import BenchError
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import FEWEST_IMAGES, Rows, bootstrap
+from croco_bench.probing.reading import ReadingChoice
 from croco_bench.records.changes import DECLARED
 from croco_bench.records.schema import (
     Cost,
@@ -39,10 +41,14 @@ from croco_bench.records.schema import (
 from croco_bench.runs.setup import RunSetup, is_setting
 from croco_bench.seeding import derive
 
+# Metrics without a value that are named one by one.
+_MISSING_SHOWN = 12
+Trained = TrainResult | ReadingChoice
+
 
 def build_result(
     setup: RunSetup,
-    trained: TrainResult | None,
+    trained: Trained | None,
     scored: Sequence[EvalResult],
     accelerator: Accelerator,
     started: datetime,
@@ -136,18 +142,17 @@ def _key(item: EvalResult, metric: str) -> str:
     return f"{last}{protocol}{metric}"
 
 
-def _settings(setup: RunSetup, trained: TrainResult | None) -> dict[str, Any]:
+def _settings(setup: RunSetup, trained: Trained | None) -> dict[str, Any]:
     """The recipe's settings; limit and key; what differs from the built-in recipe; values derived from data and training."""
     resolved = setup.predictor.resolved(setup.task, setup.data)
     if trained is not None:
         resolved["train"] = {
-            "steps": trained.plan.steps,
-            "warmup_steps": setup.request.recipe.optim.warmup * trained.plan.unit,
+            **_length(setup, trained),
             "train_images": len(setup.data.train),
             "select_images": len(setup.data.select),
         }
-        if trained.chosen:
-            resolved["probe"] = dict(trained.chosen)
+    if isinstance(trained, TrainResult) and trained.chosen:
+        resolved["probe"] = dict(trained.chosen)
     return {
         **setup.settings,
         "limit": setup.request.limit,
@@ -157,19 +162,28 @@ def _settings(setup: RunSetup, trained: TrainResult | None) -> dict[str, Any]:
     }
 
 
-def _selected(setup: RunSetup, trained: TrainResult | None) -> Selected | None:
+def _length(setup: RunSetup, trained: Trained) -> dict[str, int]:
+    """The length of a training; nothing where a reading was chosen."""
+    recipe = setup.request.recipe
+    if not isinstance(trained, TrainResult) or not isinstance(recipe, Recipe):
+        return {}
+    return {"steps": trained.plan.steps, "warmup_steps": recipe.optim.warmup * trained.plan.unit}
+
+
+def _selected(setup: RunSetup, trained: Trained | None) -> Selected | None:
     if trained is None:
         return None
-    return Selected(step=trained.step, metric=trained.metric, split=setup.data.select.split)
+    step = trained.step if isinstance(trained, TrainResult) else 0
+    return Selected(step=step, metric=trained.metric, split=setup.data.select.split)
 
 
-def _timing(trained: TrainResult | None, scored: Sequence[EvalResult], device: torch.device) -> Timing:
+def _timing(trained: Trained | None, scored: Sequence[EvalResult], device: torch.device) -> Timing:
     # If the last step was selected, both sets of weights share their scores.
     different = {id(item.scores): item.scores for item in scored}
     return Timing(
         train_s=trained.seconds if trained else 0.0,
         eval_s=sum(scores.seconds for scores in different.values()),
-        images_per_s=trained.images_per_s if trained else 0.0,
+        images_per_s=trained.images_per_s if isinstance(trained, TrainResult) else 0.0,
         peak_memory_mb=peak_memory_mb(device),
     )
 
@@ -177,7 +191,9 @@ def _timing(trained: TrainResult | None, scored: Sequence[EvalResult], device: t
 def _cost(setup: RunSetup, headline: EvalResult) -> Cost:
     """Counted on the network, and timed under the headline protocol."""
     size, scores = setup.request.recipe.train.image_size, headline.scores
-    counted = {} if setup.request.classical_method else {**asdict(cost_of(setup.network, size)), "image_size": size}
+    counted = (
+        {} if setup.request.classical_method else {**asdict(cost_of(setup.scored_network, size)), "image_size": size}
+    )
     speed = scores.images / scores.seconds if scores.seconds else None
     return Cost(**counted, eval_images_per_s=speed)
 
@@ -234,7 +250,7 @@ def _citation(setup: RunSetup, scored: Sequence[EvalResult]) -> str:
     return "; ".join([*recipe, *(f"{name}: {text}" for name, text in scorings.items())])
 
 
-def _deviations(setup: RunSetup, trained: TrainResult | None, scored: Sequence[EvalResult]) -> tuple[str, ...]:
+def _deviations(setup: RunSetup, trained: Trained | None, scored: Sequence[EvalResult]) -> tuple[str, ...]:
     """Deviations of the recipe, its changed settings, each protocol, the training, the data and the weights, each once."""
     request, protocol = setup.request, setup.request.recipe.protocol
     classical = request.classical_method is not None
@@ -244,7 +260,8 @@ def _deviations(setup: RunSetup, trained: TrainResult | None, scored: Sequence[E
     found += [f"{DECLARED}{change}" for change in changes]
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
-    found += [*_missing(scored), *_without_intervals(scored), *(trained.notes if trained else ())]
+    found += [*_missing(scored), *_without_intervals(scored)]
+    found += trained.notes if isinstance(trained, TrainResult) else ()
     found += _incomplete(setup.data.test, setup.request.limit)
     found += [f"data: {note}" for note in setup.assumptions]
     found += [f"weights: {note}" for note in setup.model.origin.notes]
@@ -257,7 +274,13 @@ def _missing(scored: Sequence[EvalResult]) -> list[str]:
     for item in scored:
         for name, why in item.scores.missing.items():
             by_reason.setdefault(why, []).append(_key(item, name))
-    return [f"{', '.join(keys)} {'is' if len(keys) == 1 else 'are'} left out: {why}" for why, keys in by_reason.items()]
+    return [f"{_listed(keys)} {'is' if len(keys) == 1 else 'are'} left out: {why}" for why, keys in by_reason.items()]
+
+
+def _listed(keys: Sequence[str]) -> str:
+    """All keys, or the first of many and the number of the others."""
+    shown = keys if len(keys) <= _MISSING_SHOWN + 1 else [*keys[:_MISSING_SHOWN], f"{len(keys) - _MISSING_SHOWN} more"]
+    return ", ".join(shown)
 
 
 def _without_intervals(scored: Sequence[EvalResult]) -> list[str]:

@@ -15,8 +15,8 @@ from accelerate import Accelerator
 
 from croco_bench.backbones import own_code
 from croco_bench.backbones.save import save_finetuned
-from croco_bench.config.recipe import load_recipe
-from croco_bench.contracts import Backbone, BankHead
+from croco_bench.config.recipe import Recipe, load_task_recipe
+from croco_bench.contracts import Backbone, BankHead, ScoredTask, Task, TrainingFreeTask
 from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
@@ -27,6 +27,7 @@ from croco_bench.probing.bank import fill_bank
 from croco_bench.probing.feature_cache import FeatureCache
 from croco_bench.probing.head_grid import GridTrainer
 from croco_bench.probing.linear_probe import probe
+from croco_bench.probing.reading import ReadingChoice, choose_reading
 from croco_bench.probing.token_probe import probe_tokens
 from croco_bench.progress import Bar, log
 from croco_bench.records.changes import recipe_label
@@ -34,7 +35,8 @@ from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths, check_name, read, require_free_name, write
 from croco_bench.runs.contact_sheet import contact_sheet
 from croco_bench.runs.report import breakdown, build_result
-from croco_bench.runs.setup import RunRequest, RunSetup, set_up
+from croco_bench.runs.request import RunRequest
+from croco_bench.runs.setup import RunSetup, set_up
 
 
 def run(
@@ -87,7 +89,7 @@ def run(
         task=task,
         ckpt=str(ckpt) if given is None else own_code.code_of(given),
         backbone=given,
-        recipe=load_recipe(task, recipe, made),
+        recipe=load_task_recipe(task, recipe, made),
         data_root=None if data_root is None else Path(data_root),
         results=Path(results),
         name=name,
@@ -151,10 +153,14 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
             log(f"{setup.model.name}: {note}")
         for note in setup.assumptions:
             log(f"data: {note}")
-    trained = _train(setup, paths, accelerator) if setup.request.learns else None
-    if trained is None:
+    trained: TrainResult | ReadingChoice | None = None
+    if isinstance(setup.task, TrainingFreeTask) and setup.request.learns:
+        setup, trained = _read(setup, setup.task, accelerator)
+    elif setup.request.learns:
+        trained = _train(setup, setup.task, paths, accelerator)
+    else:
         setup.predictor.prepare(accelerator)
-    scored = _score(setup, trained, accelerator)
+    scored = _score(setup, trained if isinstance(trained, TrainResult) else None, accelerator)
     result, rows = build_result(setup, trained, scored, accelerator, started)
     if accelerator.is_main_process:
         title = f"{paths.task}  ·  {paths.model}  ·  recipe {recipe_label(result)}  ·  seed {paths.seed}"
@@ -165,14 +171,23 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
     return result
 
 
-def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> TrainResult:
+def _read(setup: RunSetup, task: TrainingFreeTask, accelerator: Accelerator) -> tuple[RunSetup, ReadingChoice]:
+    """Chooses how the backbone's features are read; the evaluations follow from that."""
+    assert setup.data.training is not None
+    setup.predictor.prepare(accelerator)
+    workers = setup.request.recipe.train.workers
+    choice = choose_reading(task, setup.bare_predictor, setup.data.training, accelerator, workers=workers)
+    return replace(setup, evaluations=task.evaluations(setup.data)), choice
+
+
+def _train(setup: RunSetup, task: ScoredTask, paths: ResultPaths, accelerator: Accelerator) -> TrainResult:
     """Fine-tunes, fills a bank, or trains probes on cached features."""
-    request, training = setup.request, setup.data.training
-    assert training is not None
-    plan = Plan.of(request.recipe.train, len(training.train), accelerator.num_processes)
+    request, training, recipe = setup.request, setup.data.training, setup.request.recipe
+    assert training is not None and isinstance(task, Task) and isinstance(recipe, Recipe)
+    plan = Plan.of(recipe.train, len(training.train), accelerator.num_processes)
     job = FineTuneJob(
-        recipe=request.recipe,
-        task=setup.task,
+        recipe=recipe,
+        task=task,
         splits=training,
         network=setup.network,
         plan=plan,
@@ -192,7 +207,7 @@ def _train(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Tra
         network=setup.network,
         backbone=_weights_key(setup),
         accelerator=accelerator,
-        workers=request.recipe.train.workers,
+        workers=recipe.train.workers,
     )
     if recipe.probe:
         return probe(job, cache, setup.evaluations[0], accelerator)

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from croco_bench import files, registry
-from croco_bench.backbones import load_backbone
 from croco_bench.backbones.locate import weight_file
-from croco_bench.backbones.networks.architecture import Decoder
-from croco_bench.backbones.networks.facts import BackboneFacts
-from croco_bench.backbones.networks.paired import with_decoder, without_decoder
 from croco_bench.backbones.save import read_finetuned
 from croco_bench.backbones.weights import fill
 from croco_bench.config import recipe as recipes
-from croco_bench.config.load import options_of, parse_set
-from croco_bench.config.recipe import FreshDecoder, Recipe
-from croco_bench.config.tables import AUTO
+from croco_bench.config.load import options_of
+from croco_bench.config.recipe import Recipe
 from croco_bench.contracts import (
-    Backbone,
     BankHead,
     ClassicalMethod,
     Evaluation,
     Head,
     Origin,
-    PairBackbone,
     PooledHead,
     Reader,
+    ScoredTask,
     Task,
     TaskData,
     TrainingSplits,
@@ -41,70 +32,14 @@ from croco_bench.contracts import (
 from croco_bench.data.checks.values import require_usual
 from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import assumptions_of, limit
-from croco_bench.engine.evaluate import ClassicalPredictor, NetworkPredictor, Predictor
-from croco_bench.engine.network import Network, spec_for
-from croco_bench.errors import CheckpointError, FitError, SizeError, UsageError, size_text, unknown
+from croco_bench.engine.bare import BareNetwork
+from croco_bench.engine.evaluate import BackbonePredictor, ClassicalPredictor, NetworkPredictor, Predictor
+from croco_bench.engine.network import Network
+from croco_bench.errors import CheckpointError, UsageError, unknown
 from croco_bench.registry import TaskCard
 from croco_bench.runs.builtin import changed_settings
-from croco_bench.seeding import derive
-from croco_bench.types import Size
-
-# Patches and head may each ask for another size.
-_SIZES_TRIED = 3
-_SIZE_SETTINGS = ("train.image_size", "train.nearest_size")
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """One run to do: the arguments of `croco_bench.run`, with the recipe loaded.
-
-    `backbone` is the network of a run that was given an object; `ckpt` is its class then.
-    """
-
-    task: str
-    ckpt: str
-    recipe: Recipe
-    data_root: Path | None = None
-    results: Path = Path("results")
-    name: str | None = None
-    seed: int = 0
-    limit: int | None = None
-    changes: tuple[str, ...] = ()
-    device: str = "auto"
-    eval_only: bool = False
-    fresh: bool = False
-    backbone: Backbone | None = None
-
-    @property
-    def classical_method(self) -> str | None:
-        """NAME of `--ckpt classical:NAME`; None for a checkpoint."""
-        prefix, colon, name = self.ckpt.partition(":")
-        return name if colon and prefix == "classical" else None
-
-    def at_size(self, size: Size) -> RunRequest:
-        """The same with images of a size that `train.image_size=auto` stands for; otherwise this request."""
-        if not self.recipe.train.nearest_size:
-            return self
-        made = [change for change in self.changes if change.partition("=")[0].strip() not in _SIZE_SETTINGS]
-        sizes = {parse_set(change)[1] for change in self.changes if change not in made} - {AUTO, True}
-        as_recipe = size == self.recipe.train.image_size and not sizes
-        named = [] if as_recipe else [f"train.image_size={size_text(size)}"]
-        recipe = self.recipe.model_copy(update={"train": self.recipe.train.at_size(size)})
-        return replace(self, recipe=recipe, changes=(*made, *named))
-
-    @property
-    def learns(self) -> bool:
-        """Whether anything is trained."""
-        return not self.eval_only and self.classical_method is None
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Name, family and origin of what is scored, as the result records them."""
-
-    name: str
-    family: str
-    origin: Origin
+from croco_bench.runs.networks import at_fitting_size, backbone_of, build_network
+from croco_bench.runs.request import ModelIdentity, RunRequest
 
 
 @dataclass(frozen=True)
@@ -128,7 +63,7 @@ class RunSetup:
 
     request: RunRequest
     card: TaskCard
-    task: Task
+    task: ScoredTask
     data: TaskData
     model: ModelIdentity
     predictor: Predictor
@@ -147,8 +82,19 @@ class RunSetup:
         return (*assumptions_of(*_opened(self.data), *selecting), *self.unusual)
 
     @property
+    def scored_network(self) -> Network | BareNetwork:
+        """The network, with or without a head, where it isn't a classical method that is scored."""
+        return self.network if isinstance(self.predictor, NetworkPredictor) else self.bare_predictor.network
+
+    @property
+    def bare_predictor(self) -> BackbonePredictor:
+        """The backbone of a task that trains nothing."""
+        assert isinstance(self.predictor, BackbonePredictor)
+        return self.predictor
+
+    @property
     def network(self) -> Network:
-        """The network, where it isn't a classical method that is scored."""
+        """The network with its head, of a task that trains one."""
         assert isinstance(self.predictor, NetworkPredictor)
         return self.predictor.network
 
@@ -160,25 +106,25 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         BenchError: a name, a setting, a file or a size is wrong.
     """
     recipe, entry = request.recipe, registry.tasks()[request.task]
-    task_type: type[Task] = entry.load()
-    head_type = _head_type(request.task, task_type, recipe)
+    task_type: type[ScoredTask] = entry.load()
+    head = _head_choice(request, task_type)
     task_options = options_of(task_type.Options, recipe.task, f"[task] of {request.task}")
-    head_options = options_of(head_type.Options, recipe.head.options, f"[head] of {recipe.head.name}")
     task = task_type(task_options, recipe.train.image_size)
     data = _open(request, task, data_folder(request.data_root, entry.card.dataset))
     unusual = require_usual(_opened(data), classes=len(data.class_names) or None, accept=recipe.data.accepts)
+    predictor: Predictor
     if request.classical_method is None:
-        request, network = build_network(request, task, data, head_type, head_options)
+        request, predictor = _predictor(request, task, data, head)
         if request.recipe is not recipe:
             task = task_type(task_options, request.recipe.train.image_size)
-        data = replace(data, notes=(*data.notes, *_prepare_weights(request, task, data, network)))
-        predictor: Predictor = NetworkPredictor(network)
-        model = ModelIdentity(network.backbone.name, network.backbone.family, network.backbone.origin)
+        data = replace(data, notes=(*data.notes, *_prepare_weights(request, task, data, predictor)))
+        backbone = predictor.network.backbone
+        model = ModelIdentity(backbone.name, backbone.family, backbone.origin)
     else:
         predictor = ClassicalPredictor(_classical_method(request.classical_method, request.task, task))
         origin = Origin(request.ckpt, "classical")
         model = ModelIdentity(request.name or request.classical_method, "classical", origin)
-    settings = recipes.resolve(request.recipe, task_options, head_options)
+    settings = recipes.resolve(request.recipe, task_options, head and head.options)
     fingerprint = recipes.fingerprint(settings, task_options)
     changed = changed_settings(request.task, recipe.name, settings)
     if request.classical_method is not None:
@@ -198,6 +144,40 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
         fingerprint=fingerprint,
         key=_key(request, data, model, [fingerprint, entry.card.version], processes),
     )
+
+
+@dataclass(frozen=True)
+class _HeadChoice:
+    """The class of the recipe's head, and its options."""
+
+    kind: type[Head]
+    options: Any
+
+
+def _head_choice(request: RunRequest, task_type: type[ScoredTask]) -> _HeadChoice | None:
+    """The recipe's head, if the task and the kind of training can use it; None for a task that trains nothing."""
+    recipe = request.recipe
+    if not isinstance(recipe, Recipe):
+        if request.eval_only:
+            raise UsageError(
+                f"{request.task} trains nothing, so there are no fine-tuned weights", "leave --eval-only out"
+            )
+        return None
+    assert issubclass(task_type, Task)
+    kind = _head_type(request.task, task_type, recipe)
+    return _HeadChoice(kind, options_of(kind.Options, recipe.head.options, f"[head] of {recipe.head.name}"))
+
+
+def _predictor(
+    request: RunRequest, task: ScoredTask, data: TaskData, head: _HeadChoice | None
+) -> tuple[RunRequest, NetworkPredictor | BackbonePredictor]:
+    """The network to be scored, and the request that names its image size."""
+    if head is None:
+        request, bare = at_fitting_size(request, lambda tried: BareNetwork(backbone_of(tried), views=task.views))
+        return request, BackbonePredictor(bare)
+    assert isinstance(task, Task)
+    request, network = build_network(request, task, data, head.kind, head.options)
+    return request, NetworkPredictor(network)
 
 
 def _head_type(task: str, task_type: type[Task], recipe: Recipe) -> type[Head]:
@@ -223,7 +203,7 @@ def _head_type(task: str, task_type: type[Task], recipe: Recipe) -> type[Head]:
     return head_type
 
 
-def _open(request: RunRequest, task: Task, folder: Path) -> TaskData:
+def _open(request: RunRequest, task: ScoredTask, folder: Path) -> TaskData:
     """The task's data, limited where that was asked for."""
     # The selection split is part of the protocol: it doesn't depend on the run's seed.
     data = task.open(folder, seed=0) if request.learns else task.open_test(folder)
@@ -239,73 +219,13 @@ def _opened(data: TaskData) -> list[Reader]:
     return [data.test, *([data.train] if data.training else []), *data.further.values()]
 
 
-def build_network(
-    request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any
-) -> tuple[RunRequest, Network]:
-    """The backbone of the checkpoint, with a decoder where the task has two views, and a new head.
-
-    With `train.image_size=auto`, at the nearest size that fits; the request that is returned names the size.
-
-    Raises:
-        FitError: they don't go together, or the image size doesn't fit; the advice then is the setting that does.
-    """
-    size = request.recipe.train.image_size
-    for _ in range(_SIZES_TRIED if request.recipe.train.nearest_size else 1):
-        tried = request.at_size(size)
-        try:
-            network = _network(tried, task, data, head_type, head_options)
-        except SizeError as error:
-            factor = head_type.grid_multiple if error.of_patches else 1
-            refused, size = error.for_setting(factor), error.fitting(factor)
-        else:
-            return tried, network
-    raise refused
-
-
-def _network(request: RunRequest, task: Task, data: TaskData, head_type: type[Head], head_options: Any) -> Network:
-    recipe = request.recipe
-    facts = options_of(BackboneFacts, recipe.backbone, "[backbone]")
-    # A copy of an object, because training changes it.
-    given = request.ckpt if request.backbone is None else deepcopy(request.backbone)
-    backbone = load_backbone(given, image_size=recipe.train.image_size, name=request.name, facts=facts).cpu().float()
-    if task.views == 2:
-        backbone = _paired(backbone, request)
-    elif recipe.train.frozen == "encoder":
-        raise UsageError(
-            f"train.frozen=encoder leaves a decoder to train, but {request.task} has one view", "take train.frozen=true"
-        )
-    torch.manual_seed(derive(request.seed, "head"))
-    head = head_type(spec_for(backbone, task.views), task.out_channels(data), head_options)
-    return Network(
-        backbone,
-        head,
-        views=task.views,
-        frozen=recipe.train.frozen,
-        symmetric=task.symmetric,
-        decode=task.decode,
-    )
-
-
-def _paired(backbone: Backbone, request: RunRequest) -> PairBackbone:
-    """The backbone with its own decoder, or a fresh one where it has none or the recipe replaces it.
-
-    Raises:
-        FitError: the recipe freezes the decoder, but the backbone has none.
-    """
-    fresh, frozen = request.recipe.decoder or FreshDecoder(), request.recipe.train.frozen
-    if request.learns and fresh.replaces:
-        backbone = without_decoder(backbone)
-    if frozen is True and not backbone.binocular:
-        raise FitError(
-            f"{backbone.name} has no decoder, and one with random weights must not be frozen",
-            "take --recipe frozen-encoder, or --set train.frozen=encoder, which trains a new decoder",
-        )
-    torch.manual_seed(derive(request.seed, "decoder"))
-    return with_decoder(backbone, Decoder(fresh.width, fresh.depth, fresh.heads, 4 * fresh.width))
-
-
-def _prepare_weights(request: RunRequest, task: Task, data: TaskData, network: Network) -> tuple[str, ...]:
+def _prepare_weights(
+    request: RunRequest, task: ScoredTask, data: TaskData, predictor: NetworkPredictor | BackbonePredictor
+) -> tuple[str, ...]:
     """Before training, the task's state and drop path; before an evaluation, the fine-tuned head. Returns notes."""
+    if not isinstance(task, Task) or not isinstance(predictor, NetworkPredictor):
+        return ()
+    network = predictor.network
     if data.training is None:
         return _load_finetuned(request, task, network.head)
     if request.recipe.token_probe is None and len(network.head.candidates()) > 1:
@@ -314,6 +234,7 @@ def _prepare_weights(request: RunRequest, task: Task, data: TaskData, network: N
             "take a recipe with [token_probe], such as linear, or name the block",
         )
     task.measure_state(data.training.train)
+    assert isinstance(request.recipe, Recipe)
     network.backbone.set_drop_path(request.recipe.optim.drop_path)
     return ()
 
@@ -345,7 +266,7 @@ def _load_finetuned(request: RunRequest, task: Task, head: Head) -> tuple[str, .
     return ()
 
 
-def _classical_method(name: str, task_name: str, task: Task) -> ClassicalMethod:
+def _classical_method(name: str, task_name: str, task: ScoredTask) -> ClassicalMethod:
     known = task.classical_methods()
     if not known:
         raise UsageError(f"{task_name} has no classical method", "give a checkpoint: croco-bench models")

@@ -44,6 +44,8 @@ def show(path: Path) -> str:
         chosen = result.selected
         lines.append(
             f"weights     of step {chosen.step}, chosen by {chosen.metric} on {chosen.split}; last/ is the last step"
+            if chosen.step
+            else f"read        as is best by {chosen.metric} on {chosen.split}; nothing was trained"
         )
     lines += ["", *_metrics(result), "", f"follows     {result.protocol.citation}"]
     lines += [f"deviates    {text}" for text in result.protocol.deviations]

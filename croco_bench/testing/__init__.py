@@ -8,5 +8,14 @@ from croco_bench.testing.backbones import BackboneContract
 from croco_bench.testing.check import check_backbone, check_head, check_task
 from croco_bench.testing.heads import HeadContract
 from croco_bench.testing.tasks import TaskContract
+from croco_bench.testing.training_free import TrainingFreeContract
 
-__all__ = ["BackboneContract", "HeadContract", "TaskContract", "check_backbone", "check_head", "check_task"]
+__all__ = [
+    "BackboneContract",
+    "HeadContract",
+    "TaskContract",
+    "TrainingFreeContract",
+    "check_backbone",
+    "check_head",
+    "check_task",
+]

@@ -7,12 +7,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from croco_bench import registry
 from croco_bench.backbones import load_backbone
 from croco_bench.contracts import Backbone
 from croco_bench.errors import BenchError
 from croco_bench.testing.backbones import BackboneContract
 from croco_bench.testing.heads import HeadContract
 from croco_bench.testing.tasks import TaskContract
+from croco_bench.testing.training_free import TrainingFreeContract
 from croco_bench.types import Size
 
 
@@ -63,7 +65,8 @@ def check_task(
         BenchError: all that is wrong.
     """
     members = {"name": name, "options": options or {}, "image_size": image_size}
-    _check(type("Checked", (TaskContract,), members)(), name, Path(data_root))
+    contract = TrainingFreeContract if registry.tasks()[name].card.training_free else TaskContract
+    _check(type("Checked", (contract,), members)(), name, Path(data_root))
 
 
 def _copy(backbone: Backbone) -> Backbone:

@@ -101,14 +101,16 @@ def match(one: Features, two: Features) -> tuple[Array, Array]:
     return found[:, :2], found[:, 2:]
 
 
-def by_poselib(points1: Array, points2: Array, K1: Array, K2: Array) -> Array | None:
+def by_poselib(
+    points1: Array, points2: Array, K1: Array, K2: Array, *, inlier_px: float = _INLIER_PX, trials: int = _TRIALS
+) -> Array | None:
     """LO-RANSAC and refinement of PoseLib, from a fixed seed."""
     pose, info = poselib.estimate_relative_pose(
         points2,
         points1,
         _camera(points2, K2),
         _camera(points1, K1),
-        {"max_epipolar_error": _INLIER_PX, "success_prob": _CONFIDENCE, "max_iterations": _TRIALS, "seed": 0},
+        {"max_epipolar_error": inlier_px, "success_prob": _CONFIDENCE, "max_iterations": trials, "seed": 0},
         {},
     )
     return _unit(pose.R, pose.t) if info["num_inliers"] >= _MIN_INLIERS else None

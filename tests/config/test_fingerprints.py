@@ -20,10 +20,12 @@ def fingerprints_of(task: str) -> dict[str, str]:
     fingerprints = {}
     task_type: Any = registry.tasks()[task].load()
     for name in recipes.names_of(task):
-        recipe = recipes.load_recipe(task, name)
+        recipe = recipes.load_task_recipe(task, name)
         options = options_of(task_type.Options, recipe.task, task)
-        head_type: Any = registry.heads()[recipe.head.name].load()
-        head_options = options_of(head_type.Options, recipe.head.options, recipe.head.name)
+        head_options = None
+        if isinstance(recipe, recipes.Recipe):
+            head_type: Any = registry.heads()[recipe.head.name].load()
+            head_options = options_of(head_type.Options, recipe.head.options, recipe.head.name)
         fingerprints[name] = recipes.fingerprint(recipes.resolve(recipe, options, head_options), options)
     return fingerprints
 

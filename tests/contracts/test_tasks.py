@@ -5,12 +5,17 @@ from typing import ClassVar
 import pytest
 
 from croco_bench import registry
-from croco_bench.testing import TaskContract
+from croco_bench.testing import TaskContract, TrainingFreeContract
 
 
 class TestADE20KSeg(TaskContract):
     name = "ade20k-seg"
     options: ClassVar = {"select_fraction": 0.3}
+
+
+class TestCorrespondence(TrainingFreeContract):
+    name = "correspondence"
+    options: ClassVar = {"pairs": 4, "per_side": 4, "select_fraction": 0.5, "measure_pairs": 4, "select_pairs": 6}
 
 
 class TestImageNetLinear(TaskContract):
@@ -47,5 +52,9 @@ class TestTaskonomyNormals(TaskContract):
 @pytest.mark.parametrize("entry", list(registry.tasks()), ids=lambda entry: entry.name)
 def test_every_task_is_tested(entry: registry.Entry[registry.TaskCard]) -> None:
     """Of a group, whose tasks share their code, one."""
-    tested = {registry.tasks()[contract.name].card for contract in TaskContract.__subclasses__()}
+    contracts: list[type[TaskContract] | type[TrainingFreeContract]] = [
+        *TaskContract.__subclasses__(),
+        *TrainingFreeContract.__subclasses__(),
+    ]
+    tested = {registry.tasks()[contract.name].card for contract in contracts}
     assert entry.card in tested or entry.card.group in {card.group for card in tested if card.group}

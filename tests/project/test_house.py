@@ -49,11 +49,12 @@ ALLOWED = {
     "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
+    "tasks.correspondence": "contracts data data.datasets data.posed data.transforms metrics tasks.relative_pose types",
     "tasks.matching": "contracts data.transforms errors metrics tiling types",
     "tasks.sintel_flow": "contracts data.datasets.matching data.formats data.mixtures data.transforms errors metrics"
     " tasks.matching types",
     "tasks.stereo": "contracts data.mixtures data.transforms errors metrics tasks.matching types",
-    "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.relative_pose"
+    "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.correspondence tasks.relative_pose"
     " tasks.sintel_flow tasks.stereo tiling types",
     "engine": "config contracts errors files metrics progress seeding types",
     "records": "config errors files registry",

@@ -10,11 +10,13 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from croco_bench.config.recipe import load_recipe
+from croco_bench.contracts import Task
 from croco_bench.errors import FitError, size_text
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import at_fitting_size, build
+from croco_bench.runs.request import RunRequest
 from croco_bench.runs.runner import run
-from croco_bench.runs.setup import RunRequest, set_up
+from croco_bench.runs.setup import set_up
 
 RECIPES = Path(__file__).parents[2] / "tasks/recipes"
 PATCHES = (8, 14, 16, 32)
@@ -85,7 +87,7 @@ def test_auto_fits_every_patch_size(task: str, patch_size: int, vits: Path, tiny
     views = [torch.zeros(2, 3, *size)] * setup.task.views
     with torch.inference_mode():
         output = setup.network.eval()(*views)
-    assert output.shape[:2] == (2, setup.task.out_channels(setup.data))
+    assert isinstance(setup.task, Task) and output.shape[:2] == (2, setup.task.out_channels(setup.data))
     told = set_up(replace(asked, recipe=load_recipe(task, "smoke", [f"train.image_size={size_text(size)}"])), 1)
     assert told.fingerprint == setup.fingerprint
 

@@ -22,8 +22,9 @@ from croco_bench.contracts import Origin, PairBackbone
 from croco_bench.engine.network import Network
 from croco_bench.errors import BenchError, CheckpointError
 from croco_bench.heads.dpt import DPT, DPTOptions
+from croco_bench.runs.request import RunRequest
 from croco_bench.runs.runner import run
-from croco_bench.runs.setup import RunRequest, set_up
+from croco_bench.runs.setup import set_up
 from croco_bench.tiling import offsets, sigmoid_weight
 
 CROP = (32, 48)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +41,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     weights: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     mixed: Tensor = weights.softmax(dim=-1) @ value
     return mixed
+
+
+def mean_weights(query: Tensor, key: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)), mean over heads, float32: q (B, heads, N, d) and k (B, heads, M, d) -> (B, N, M)."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    weights: Tensor = scores.float().softmax(dim=-1).mean(dim=1)
+    return weights
 
 
 @lru_cache(maxsize=16)
@@ -115,6 +125,12 @@ class Attention(nn.Module):
         output: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return output
 
+    def weights(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:
+        """Attention from each token to each, mean over heads: (B, N, C) -> (B, N, N), rows sum to 1."""
+        batch, count, _ = tokens.shape
+        query, key, _ = self._project(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return mean_weights(rotate(self.q_norm(query), rope), rotate(self.k_norm(key), rope))
+
     def _project(self, tokens: Tensor) -> Tensor:
         """Queries, keys and values (B, N, 3C). Biases of keys that a network doesn't have stay zero in training."""
         if self.has_key_bias:
@@ -144,5 +160,35 @@ class CrossAttention(nn.Module):
         output: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return output
 
+    def weights(
+        self, tokens: Tensor, memory: Tensor, rope: RopeTables | None = None, memory_rope: RopeTables | None = None
+    ) -> Tensor:
+        """Attention from `tokens` to `memory`, mean over heads: (B, N, C) and (B, M, C) -> (B, N, M), rows sum to 1."""
+        query, key = self._split(self.projq(tokens)), self._split(self.projk(memory))
+        return mean_weights(rotate(query, rope), rotate(key, memory_rope))
+
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.view(tokens.shape[0], tokens.shape[1], self.heads, -1).transpose(1, 2)
+
+
+@contextmanager
+def recorded_weights(layers: Iterable[Any]) -> Iterator[dict[int, Tensor]]:
+    """Collects the attention of each layer's first call within the context, by the layer's index: see its `weights`.
+
+    The layers, each an `Attention` or a `CrossAttention`, compute as always; attention is computed once more for the record.
+    """
+    found: dict[int, Tensor] = {}
+
+    def record(index: int, layer: nn.Module, inputs: Any) -> None:
+        if index not in found and isinstance(layer, Attention | CrossAttention):
+            found[index] = layer.weights(*inputs)
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda module, inputs, index=index: record(index, module, inputs))
+        for index, layer in enumerate(layers)
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import Architecture, Decoder
-from croco_bench.backbones.networks.attention import RopeTables
+from croco_bench.backbones.networks.attention import RopeTables, recorded_weights
 from croco_bench.backbones.networks.blocks import Block, CrossBlock, layer_norm
 from croco_bench.backbones.networks.vit import ViT, check_size
 from croco_bench.contracts import Origin, PairBackbone
@@ -77,6 +77,15 @@ class CrossView(PairBackbone):
     def decode_pair(self, tokens1: Tensor, tokens2: Tensor) -> list[Tensor]:
         """See `PairBackbone.decode_pair`."""
         return self.decode(self.embed_for_decoder(tokens1), self.embed_for_decoder(tokens2))
+
+    def decode_with_attention(self, tokens1: Tensor, tokens2: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """See `PairBackbone.decode_with_attention`. Of joined views, the part of self-attention from view 1 to view 2."""
+        joined, count = self.decoder.kind == "cat", tokens1.shape[1]
+        layers = [block.attn if joined else block.cross_attn for block in self.dec_blocks]
+        with recorded_weights(layers) as found:  # a layer that serves both views is called for view 1 first
+            blocks = self.decode_pair(tokens1, tokens2)
+        maps = [found[index] for index in range(len(layers))]
+        return blocks, [weights[:, :count, count:] for weights in maps] if joined else maps
 
     def encode_both(self, view1: Tensor, view2: Tensor) -> list[Tensor]:
         """See `PairBackbone.encode_both`. Each view goes through the encoder once, all in one batch.

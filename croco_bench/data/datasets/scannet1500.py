@@ -20,8 +20,8 @@ PAIRS, SCENES = 1500, 100
 _SIZE = (480, 640)
 
 
-def open_scannet1500(root: str | Path) -> PoseReader:
-    """The pairs listed in `test.npz`, in order. Reads all poses and intrinsics, but no image.
+def open_scannet1500(root: str | Path, *, depth: bool = False) -> PoseReader:
+    """The pairs listed in `test.npz`, in order, with their depth maps if asked. Reads poses and intrinsics, but no image.
 
     Raises:
         DataError: the list is missing or damaged, or a pose or camera is.
@@ -43,9 +43,10 @@ def open_scannet1500(root: str | Path) -> PoseReader:
         np.stack([cameras[scene] for scene, _ in frames]),
         np.tile(_SIZE, (len(frames), 1)),
         np.stack([_pose(root / folders[scene] / f"pose/{frame}.txt") for scene, frame in frames]),
+        tuple(f"{folders[scene]}/depth/{frame}.png" for scene, frame in frames),
     )
     mini = is_miniature(root)
-    return PoseReader(views, pairs[:, 0], pairs[:, 1], dataset="scannet1500", split="test", miniature=mini)
+    return PoseReader(views, pairs[:, 0], pairs[:, 1], dataset="scannet1500", split="test", miniature=mini, depth=depth)
 
 
 def _listed(path: Path) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -29,6 +30,8 @@ FRAMES: Mapping[str, tuple[int, int]] = {
     "redkitchen": (7000, 5000),
     "stairs": (2000, 1000),
 }
+# Names of the random sequences that draw pairs.
+_PURPOSE: Mapping[str, tuple[str, ...]] = {"train": ("pose pairs",), "test": ("pose pairs", "test")}
 _UNPACK = "unpack the scenes and all sequences in them"
 
 
@@ -55,27 +58,45 @@ class SevenScenes:
             UsageError: a setting is out of range.
             DataError: no two frames overlap.
         """
+        return self.pairs("train", per_frame=per_frame, overlap=overlap, seed=seed)
+
+    def pairs(
+        self,
+        split: Literal["train", "test"],
+        *,
+        per_frame: int,
+        overlap: OverlapCriteria | None = None,
+        seed: int = 0,
+        depth: bool = False,
+    ) -> PoseReader:
+        """The same for either split, with depth maps if asked.
+
+        Raises:
+            UsageError: a setting is out of range.
+            DataError: no two frames overlap.
+        """
         overlap = overlap or OverlapCriteria()
+        words = "training" if split == "train" else "test"
         if per_frame < 1 or not 0 <= overlap.distance_m[0] < overlap.distance_m[1] or overlap.depth_m <= 0:
             raise UsageError(
-                f"pairs for training: {per_frame} per frame, {overlap.distance_m[0]:g} to {overlap.distance_m[1]:g} m apart, "
-                f"a point {overlap.depth_m:g} m ahead",
+                f"pairs of {words} frames: {per_frame} per frame, {overlap.distance_m[0]:g} to {overlap.distance_m[1]:g} m "
+                f"apart, a point {overlap.depth_m:g} m ahead",
                 "all should be above 0, and distances rise",
             )
         drawn = [
-            sample_pairs(self.views, rows, overlap, per_frame, make_rng(seed, "pose pairs", scene))
+            sample_pairs(self.views, rows, overlap, per_frame, make_rng(seed, *_PURPOSE[split], scene))
             for scene in self.scenes
-            if (rows := self.rows(scene, test=False)).size
+            if (rows := self.rows(scene, test=split == "test")).size
         ]
         if not sum(len(queries) for _, queries in drawn):
             raise DataError(
-                f"{self.root}: no two training frames of a scene are {overlap.distance_m[0]:g} to "
+                f"{self.root}: no two {words} frames of a scene are {overlap.distance_m[0]:g} to "
                 f"{overlap.distance_m[1]:g} m apart, less than {overlap.angle_deg:g} degrees turned, and see each other's "
                 f"middle; successive frames are {self._step_m():.3g} m apart in the median",
                 "allow more distance and turn, or bring the poses to meters",
             )
         references, queries = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-        return self._reader(references, queries, "train", ())
+        return self._reader(references, queries, split, (), depth=depth)
 
     def _step_m(self) -> float:
         """The median distance of successive training frames of a scene."""
@@ -108,7 +129,14 @@ class SevenScenes:
         return self._reader(np.concatenate(references), np.concatenate(queries), "test", (note,), released)
 
     def _reader(
-        self, references: Array, queries: Array, split: str, notes: tuple[str, ...], released: int | None = None
+        self,
+        references: Array,
+        queries: Array,
+        split: str,
+        notes: tuple[str, ...],
+        released: int | None = None,
+        *,
+        depth: bool = False,
     ) -> PoseReader:
         return PoseReader(
             self.views,
@@ -119,6 +147,7 @@ class SevenScenes:
             miniature=is_miniature(self.root),
             notes=notes,
             available=size_of_release(self.root, len(queries), released),
+            depth=depth,
         )
 
     def rows(self, scene: str, *, test: bool) -> Array:
@@ -156,6 +185,7 @@ def _table(root: Path, sequences: list[PosedSequence]) -> PosedViews:
         _repeat([one.K for one in sequences], sequences),
         _repeat([one.size for one in sequences], sequences),
         np.concatenate([one.poses() for one in sequences]),
+        tuple(one.depth(index).relative_to(root).as_posix() for one in sequences for index in range(len(one))),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.data.formats.images import read_rgb
+from croco_bench.data.posed.depth import read_depth_m
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
 from croco_bench.types import Array
@@ -28,6 +29,7 @@ class PosedViews:
         K: intrinsics (n, 3, 3) in pixels, for images of `sizes`.
         sizes: (n, 2), height and width in pixels to which images are resized; 0 keeps the size of the file.
         cam2world: poses (n, 4, 4) in metres, OpenCV axes; NaN where unknown.
+        depths: depth maps relative to `root`, for which `K` and `sizes` hold too; empty where there are none.
     """
 
     root: Path
@@ -36,6 +38,7 @@ class PosedViews:
     K: Array
     sizes: Array
     cam2world: Array
+    depths: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,13 +56,23 @@ class PosedViews:
         resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return np.asarray(resized, dtype=np.uint8)
 
+    def depth_m(self, index: int) -> Array:
+        """Depth (H, W) float32 of image `index` in metres, NaN where unknown.
+
+        Raises:
+            DataError: the file is missing, damaged or of another size.
+        """
+        height, width = (int(side) for side in self.sizes[index])
+        return read_depth_m(self.root / self.depths[index], (height, width), of="its camera has")
+
 
 class PoseReader:
     """Pairs of views, or queries with K references each: a `croco_bench.contracts.Reader`.
 
     A sample of a pair has `image1`, `image2` (H, W, 3) uint8 RGB, and in float64 `K1`, `K2` (3, 3), `cam2world1`,
     `cam2world2` (4, 4) and `relative` = inv(cam2world1) @ cam2world2 (4, 4), which maps points of camera 2 into camera 1;
-    also `scene` and `id`. In a sample of a query, `image1`, `K1`, `cam2world1` and `relative` are stacks of K.
+    also `scene` and `id`, and with `depth` the maps `depth1_m` and `depth2_m` (H, W). In a sample of a query, `image1`, `K1`,
+    `cam2world1` and `relative` are stacks of K, and there is no depth.
 
     Args:
         views: the table.
@@ -70,6 +83,7 @@ class PoseReader:
         miniature: whether the images are rendered rooms.
         notes: remarks on the choice of pairs, for the result file.
         available: number of items in the release; default: all that are given.
+        depth: whether depth maps are read, too.
     """
 
     def __init__(
@@ -83,7 +97,9 @@ class PoseReader:
         miniature: bool = False,
         notes: tuple[str, ...] = (),
         available: int | None = None,
+        depth: bool = False,
     ) -> None:
+        self.depth = depth
         self.views, self.dataset, self.split, self.miniature, self.notes = views, dataset, split, miniature, notes
         self.references, self.queries = np.asarray(references, dtype=np.int32), np.asarray(queries, dtype=np.int32)
         self.available = len(self.queries) if available is None else available
@@ -116,6 +132,8 @@ class PoseReader:
         }
         if references.ndim:
             return {**sample, "id": views.names[query]}
+        if self.depth:
+            sample |= {"depth1_m": views.depth_m(int(references)), "depth2_m": views.depth_m(query)}
         return {**sample, "id": f"{views.names[references]} {views.names[query]}"}
 
     def _images(self, references: Array, query: int) -> NDArray[np.uint8]:

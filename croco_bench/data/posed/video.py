@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from croco_bench.data.formats.images import read_gray
+from croco_bench.data.posed.depth import read_depth_m
 from croco_bench.data.posed.matrices import is_rigid, read_pose
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -39,15 +39,12 @@ class PosedFrame:
         Raises:
             DataError: the file is missing, damaged, not 16-bit, or differs in size from the first one of its sequence.
         """
-        millimeters = read_gray(self.depth, np.uint16)
-        if millimeters.shape != self.size:
-            raise DataError(
-                f"{self.depth} has {millimeters.shape[1]}x{millimeters.shape[0]} pixels, but its sequence began with "
-                f"{self.size[1]}x{self.size[0]}",
-                "all depth maps of a sequence should be of one size: was one resized?",
-            )
-        unknown = (millimeters == 0) | (millimeters == 65535)
-        return np.where(unknown, np.float32(np.nan), millimeters.astype(np.float32) / 1000)
+        return read_depth_m(
+            self.depth,
+            self.size,
+            of="its sequence began with",
+            advice="all depth maps of a sequence should be of one size: was one resized?",
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,10 @@ class PosedSequence:
     def image(self, index: int) -> Path:
         """Path of the image of frame `index`."""
         return self._paths(index)[0]
+
+    def depth(self, index: int) -> Path:
+        """Path of the depth map of frame `index`."""
+        return self._paths(index)[1]
 
     def poses(self) -> Array:
         """Reads and checks the camera-to-world poses (n, 4, 4) of all frames; NaN where tracking was lost.

@@ -1,0 +1,5 @@
+"""Correspondence of points in two views, read from a backbone's features without training."""
+
+from croco_bench.tasks.correspondence.task import Correspondence, CorrespondenceOptions
+
+__all__ = ["Correspondence", "CorrespondenceOptions"]
