@@ -195,7 +195,6 @@ def _train(setup: RunSetup, task: ScoredTask, paths: ResultPaths, accelerator: A
         folder=paths.folder,
         key=setup.key,
     )
-    recipe = request.recipe
     if isinstance(setup.network.head, BankHead):
         setup.predictor.prepare(accelerator)
         return fill_bank(job, accelerator)

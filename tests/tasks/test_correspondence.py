@@ -39,10 +39,12 @@ def test_matches_are_the_nearest_of_the_enlarged_features() -> None:
     large = F.interpolate(two.mT.reshape(2, 16, *GRID), size=cells, mode="bilinear", align_corners=False)
     positions = [(torch.arange(side) + 0.5) / side for side in cells]
     torch.testing.assert_close(lengths(two, GRID, *positions), large.norm(dim=1))
-    best = torch.einsum("bpc,bcyx->bpyx", queries, F.normalize(large, dim=1)).flatten(2).argmax(dim=2)
-    exact = torch.stack([(best % 64 + 0.5) / 64, (best // 64 + 0.5) / 48], dim=-1)
-    assert torch.equal(Candidates(cells, 1, CPU).nearest(queries, two, GRID), exact)
-    assert (Candidates(cells, 4, CPU).nearest(queries, two, GRID) == exact).all(dim=-1).float().mean() > 0.8
+    similar = torch.einsum("bpc,bcyx->bpyx", F.normalize(queries, dim=2), F.normalize(large, dim=1)).flatten(2)
+    for step, at_least in ((1, 1.0), (4, 0.8)):
+        x, y = (Candidates(cells, step, CPU).nearest(queries, two, GRID) * torch.tensor((64, 48))).long().unbind(dim=-1)
+        # Values are compared, as all positions outside the outermost tokens are equally similar.
+        reached = similar.gather(2, (y * 64 + x)[..., None])[..., 0]
+        assert (reached > similar.amax(dim=2) - 1e-6).float().mean() >= at_least
 
 
 def test_attention_matches_its_center_of_mass() -> None:
@@ -97,10 +99,10 @@ def test_true_matches_of_a_wall_are_a_shift() -> None:
     """Seen from 0.2 m to the right, a wall at 2 m moves by f 0.2 / 2 to the left; what leaves the image has no match."""
     image = np.zeros((60, 80, 3), np.uint8)
     wall = np.full((60, 80), 2.0, np.float32)
-    view = view_of(*a_view(image, wall), (32, 32))
+    view = view_of(*a_view(image, wall), (60, 60))
     relative = np.eye(4)
     relative[0, 3] = 0.2
-    points = grid_points((32, 32), 8)
+    points = grid_points((60, 60), 8)
     truth, surface = reproject(points, view, view, relative)
     shift = 60 * 256 / 60 * 0.2 / 2
     seen = np.isfinite(truth).all(axis=1)
@@ -172,4 +174,4 @@ def test_there_is_nothing_to_score_again(tiny_data: Path, tmp_path: Path) -> Non
 def test_recipes_are_without_head_and_optimizer() -> None:
     for name in names_of("correspondence"):
         recipe = load_task_recipe("correspondence", name)
-        assert set(recipe.model_dump()) == {"name", "summary", "train", "protocol", "task_name", "task", "backbone"}
+        assert not {"head", "optim", "probe", "decoder"} & set(recipe.model_dump())
