@@ -228,13 +228,13 @@ def _prepare_weights(
     network = predictor.network
     if data.training is None:
         return _load_finetuned(request, task, network.head)
+    assert isinstance(request.recipe, Recipe)
     if request.recipe.token_probe is None and len(network.head.candidates()) > 1:
         raise UsageError(
             "head.layers=auto leaves open which block is read, which only a probe on kept tokens finds out",
             "take a recipe with [token_probe], such as linear, or name the block",
         )
     task.measure_state(data.training.train)
-    assert isinstance(request.recipe, Recipe)
     network.backbone.set_drop_path(request.recipe.optim.drop_path)
     return ()
 
