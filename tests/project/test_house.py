@@ -224,9 +224,9 @@ def test_tables_import_no_numpy_either(tmp_path: Path) -> None:
 @pytest.mark.processes
 def test_the_catalogues_import_no_torch() -> None:
     code = (
-        "import sys; from croco_bench import registry as r; from croco_bench.config.recipe import load_recipe, names_of;"
+        "import sys; from croco_bench import registry as r; from croco_bench.config.recipe import load_task_recipe, names_of;"
         "assert len(r.tasks()) and len(r.heads());"
-        "[load_recipe(t.name, n) for t in r.tasks() for n in names_of(t.name)];"
+        "[load_task_recipe(t.name, n) for t in r.tasks() for n in names_of(t.name)];"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
