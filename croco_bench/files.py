@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from croco_bench.errors import BenchError, RecordError, UsageError
+from croco_bench.limits import TEXT
 
 _PARTIAL = ".partial"
 # What zipfile, tarfile and their decoders raise on damaged archives: OSError for places before the begin of a file,
@@ -200,6 +201,19 @@ def sweep(folder: Path, *names: str) -> None:
     for name in names:
         for leftover in folder.glob(f".{name}.*{_PARTIAL}"):
             leftover.unlink(missing_ok=True)
+
+
+def check_unpacked_size(archive: Path) -> None:
+    """Compares the size of all members of a zip archive, such as `.npz`, with `limits.TEXT`, before they are unpacked.
+
+    Raises:
+        ValueError: they are larger.
+        BadZipFile: it is no zip archive.
+        OSError: it can't be read.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        if reason := TEXT.exceeded(sum(member.file_size for member in opened.infolist())):
+            raise ValueError(reason)
 
 
 def archive_fault(path: Path | BinaryIO) -> str | None:

@@ -9,12 +9,23 @@ import threading
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 
+from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.errors import DataError, RecordError, UsageError
-from croco_bench.files import archive_fault, atomic, cache_folder, exclusive_lock, fingerprint, parse_json, parse_toml
+from croco_bench.files import (
+    archive_fault,
+    atomic,
+    cache_folder,
+    check_unpacked_size,
+    exclusive_lock,
+    fingerprint,
+    parse_json,
+    parse_toml,
+)
 
 
 def test_fingerprint_is_the_sha256_of_the_joined_parts() -> None:
@@ -176,3 +187,16 @@ def test_a_user_without_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
     with pytest.raises(UsageError, match="this user has no home folder; set HOME, or CROCO_BENCH_CACHE"):
         cache_folder()
+
+
+def test_arrays_of_zeros_are_refused_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, name=np.zeros((2**18, 4), dtype=np.int64))
+    assert path.stat().st_size < 2**14
+    check_unpacked_size(path)
+    monkeypatch.setenv("CROCO_BENCH_MAX_TEXT_MB", "7")
+    with pytest.raises(ValueError, match="that takes 9 MiB, and CROCO_BENCH_MAX_TEXT_MB allows 7"):
+        check_unpacked_size(path)
+    (tmp_path / "test.npz").write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="test.npz can't be read .that takes 9 MiB"):
+        open_scannet1500(tmp_path)

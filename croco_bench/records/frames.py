@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from croco_bench.errors import RecordError
+from croco_bench.files import check_unpacked_size
 from croco_bench.records.changes import changes_of
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import LAST, Selection, metric_keys, require_known, tasks_of
@@ -157,6 +158,7 @@ def _arrays(path: Path) -> dict[str, Any]:
     import numpy as np
 
     try:
+        check_unpacked_size(path)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:

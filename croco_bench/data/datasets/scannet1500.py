@@ -13,6 +13,7 @@ from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.posed.matrices import read_intrinsics, read_pose
 from croco_bench.data.posed.reader import PosedViews, PoseReader
 from croco_bench.errors import DataError
+from croco_bench.files import check_unpacked_size
 from croco_bench.types import Array
 
 PAIRS, SCENES = 1500, 100
@@ -52,6 +53,7 @@ def open_scannet1500(root: str | Path, *, depth: bool = False) -> PoseReader:
 def _listed(path: Path) -> Array:
     """(pairs, 4): scene, part, frame 1, frame 2."""
     try:
+        check_unpacked_size(path)
         with np.load(path, allow_pickle=False) as content:
             names = np.asarray(content["name"])
     except FileNotFoundError as error:

@@ -10,6 +10,7 @@ import numpy as np
 
 from croco_bench import registry
 from croco_bench.errors import RecordError
+from croco_bench.files import check_unpacked_size
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.comparison.leave_one_out import (
     assign_blocks,
@@ -150,6 +151,7 @@ def read_rows(path: Path, prefix: str) -> dict[str, Array]:
     """
     start = f"{prefix}/" if prefix else ""
     try:
+        check_unpacked_size(path)
         with np.load(path, allow_pickle=False) as file:
             keys = [key for key in file.files if key.startswith(start) and "/" not in key.removeprefix(start)]
             rows = {key.removeprefix(start): file[key] for key in keys}
