@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz import archives, checkpoints, datasets, files, lists
+from tests.fuzz import archives, checkpoints, datasets, files, lists, results, settings
 from tests.fuzz.target import Target
 
 
@@ -17,4 +17,6 @@ def targets(data: Path) -> list[Target]:
         *datasets.datasets(data),
         *archives.archives(data),
         *checkpoints.checkpoints(),
+        *results.results(Path(__file__).parents[2] / "results"),
+        *settings.settings(data),
     ]
