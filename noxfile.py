@@ -81,6 +81,14 @@ def smoke(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Damaged inputs of all readers, 5,000 by default; `-- --inputs N --seed K --only NAME` changes that."""
+    prepare(session)
+    session.env["OMP_NUM_THREADS"] = "1"
+    run(session, "python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def lowest(session: nox.Session) -> None:
     """pytest on the lowest versions that pyproject.toml allows, in an environment of its own."""
     if not bin_of(LOWEST).is_dir():

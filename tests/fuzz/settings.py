@@ -59,7 +59,7 @@ def settings(data: Path) -> list[Target]:
     """Recipes and published numbers as files, and every setting of two tasks with odd values."""
     recipe = (Path(__file__).parents[2] / "tasks/recipes/nyuv2-depth/paper.toml").read_text(encoding="utf-8")
     mini = (files("croco_bench.pretraining") / "recipes" / "mini.toml").read_text(encoding="utf-8")
-    published = (files("croco_bench.published") / "mae.toml").read_text(encoding="utf-8")
+    published = (files("croco_bench.published") / "croco.toml").read_text(encoding="utf-8")
     found = [
         of_text("recipe.toml", _FAMILY, recipe, _recipe),
         of_text("pretraining.toml", _FAMILY, mini, lambda path: pretraining.load(str(path))),

@@ -1,0 +1,95 @@
+"""The short form of `python -m tests.fuzz`: the same few damaged inputs of each reader each time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from croco_bench.errors import DataError
+from tests.fuzz import archives, checkpoints, files, lists, results, settings
+from tests.fuzz.__main__ import ran, table
+from tests.fuzz.child import outcome_of
+from tests.fuzz.target import Target
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def faults_of(targets: list[Target], folder: Path, inputs: int) -> list[str]:
+    """What went wrong, in words."""
+    found = []
+    for number, target in enumerate(targets):
+        outcomes = ran(target.open(folder / str(number) / target.name.split()[-1]), inputs, 1)
+        assert any(not outcome.is_fault for _, outcome in outcomes)
+        found += [f"{target.name}: {outcome}: {input}" for input, outcome in outcomes if outcome.is_fault]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "targets",
+    [files.images, files.arrays, lists.lists, checkpoints.checkpoints],
+    ids=["images", "arrays", "lists", "checkpoints"],
+)
+def test_damaged_files_end_in_a_sentence(targets: object, tmp_path: Path) -> None:
+    assert callable(targets)
+    assert faults_of(targets(), tmp_path, 4) == []
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_damaged_results_archives_and_settings_end_in_a_sentence(tiny_data: Path, tmp_path: Path) -> None:
+    made = [*results.results(RESULTS), *archives.archives(tiny_data), *settings.settings(tiny_data)]
+    assert faults_of(made, tmp_path, 4) == []
+
+
+def grow() -> str:
+    content = bytearray(2**30 + 2**27)
+    for at in range(0, len(content), 4096):
+        content[at] = 1
+    return "grown"
+
+
+def spin() -> str:
+    while True:
+        pass
+
+
+def refuse() -> str:
+    raise DataError("no", "get it again")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("probe", "kind"),
+    [
+        (lambda: "x", "right"),
+        (lambda: "y", "wrong"),
+        (refuse, "sentence"),
+        (lambda: str(1 // 0), "traceback"),
+        (lambda: str(os.kill(os.getpid(), signal.SIGSEGV)), "signal"),
+        (grow, "memory"),
+    ],
+)
+def test_each_kind_of_end_is_told(probe: object, kind: str) -> None:
+    assert callable(probe)
+    found = outcome_of(probe, "x", knowable=True)
+    assert (found.kind, found.is_fault) == (kind, kind not in ("right", "sentence"))
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_work_without_end_is_ended() -> None:
+    began = time.process_time()
+    assert outcome_of(spin).kind == "hang"
+    assert time.process_time() - began < 1
+
+
+def test_the_table_adds_up() -> None:
+    text = table({"a": Counter(sentence=2, hang=1), "b": Counter(right=3)})
+    assert text.splitlines()[-1].startswith("| **sum** | 6 | 2 | 3 |")
