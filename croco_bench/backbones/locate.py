@@ -65,6 +65,8 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
         raise UsageError(
             "the checkpoint's name is empty", "give a file, a URL, hf://repo/file, timm:NAME or random:ARCH"
         )
+    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:  # no result could name it
+        raise UsageError(f"the name of the checkpoint {text!r} isn't UTF-8", "rename the file")
     prefix, colon, rest = text.partition(":")
     if colon and prefix == "timm":
         return _timm_source(text, rest)

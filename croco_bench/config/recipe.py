@@ -29,12 +29,15 @@ from croco_bench.config.tables import (
     BaseRecipe,
     DataChecks,
     Inputs,
+    Layers,
     Loop,
     NamedRecipe,
     OptimBase,
     Protocol,
     Share,
+    Steps,
     Table,
+    Width,
 )
 from croco_bench.registry import TaskCard, tasks
 
@@ -88,10 +91,16 @@ class FreshDecoder(Table):
     `replaces`: it takes the place of a backbone's own decoder, too.
     """
 
-    width: Annotated[int, Field(ge=4, multiple_of=4)] = 512
-    depth: PositiveInt = 8
-    heads: PositiveInt = 16
+    width: Annotated[Width, Field(multiple_of=4)] = 512
+    depth: Layers = 8
+    heads: Width = 16
     replaces: bool = False
+
+    @model_validator(mode="after")
+    def _divisible(self) -> FreshDecoder:
+        if self.width % self.heads:
+            raise ValueError(f"decoder.heads={self.heads} should divide decoder.width={self.width}")
+        return self
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -110,8 +119,8 @@ class Probe(Table):
 
     rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
     momentum: Share = 0.9
-    costs: tuple[PositiveFloat, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
-    neighbours: tuple[PositiveInt, ...] = (10, 20, 100, 200)
+    costs: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+    neighbours: Annotated[tuple[Steps, ...], Field(min_length=1)] = (10, 20, 100, 200)
     temperature: PositiveFloat = 0.07
 
 

@@ -12,11 +12,16 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveInt,
     model_validator,
 )
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+# Bounds far above all that make sense: beyond them a mistyped number would take the machine's memory, or days, in silence.
+Pixels = Annotated[int, Field(gt=0, le=8192)]
+Width = Annotated[int, Field(gt=0, le=2**16)]
+Layers = Annotated[int, Field(gt=0, le=256)]
+Images = Annotated[int, Field(gt=0, le=2**20)]
+Steps = Annotated[int, Field(gt=0, le=10**9)]
 
 # Marks a setting in its annotation: it changes speed or the files written, never a number.
 NOT_IN_FINGERPRINT: Final = "not in the fingerprint"
@@ -44,10 +49,10 @@ class Inputs(Table):
     (`nearest_size`).
     """
 
-    image_size: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
+    image_size: Annotated[tuple[Pixels, Pixels], BeforeValidator(_as_size)]
     nearest_size: Annotated[bool, Field(exclude=True), NOT_IN_FINGERPRINT] = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    workers: Annotated[NonNegativeInt, NOT_IN_FINGERPRINT] = 4
+    workers: Annotated[int, Field(ge=0, le=1024), NOT_IN_FINGERPRINT] = 4
 
     def at_size(self, size: tuple[int, int]) -> Self:
         """The same with images of this size."""
@@ -67,10 +72,10 @@ class Loop(Inputs):
     `batch_size` is global: over processes and accumulation.
     """
 
-    batch_size: PositiveInt
-    epochs: PositiveInt | None = None
-    steps: PositiveInt | None = None
-    accumulate: PositiveInt = 1
+    batch_size: Images
+    epochs: Steps | None = None
+    steps: Steps | None = None
+    accumulate: Images = 1
     save_seconds: Annotated[NonNegativeFloat, NOT_IN_FINGERPRINT] = 120.0
     tracker: Annotated[Literal["none", "tensorboard"], NOT_IN_FINGERPRINT] = "none"
 
@@ -88,7 +93,7 @@ class OptimBase(Table):
     """
 
     min_lr: NonNegativeFloat = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.0
     warmup: NonNegativeInt = 0
     clip_grad: NonNegativeFloat = 0.0

@@ -17,7 +17,18 @@ from pydantic import (
 )
 
 from croco_bench.config.load import RecipeFolder, affecting_score, digest
-from croco_bench.config.tables import NOT_IN_FINGERPRINT, BaseRecipe, DataChecks, Loop, OptimBase, Share, Table
+from croco_bench.config.tables import (
+    NOT_IN_FINGERPRINT,
+    BaseRecipe,
+    DataChecks,
+    Layers,
+    Loop,
+    OptimBase,
+    Pixels,
+    Share,
+    Table,
+    Width,
+)
 from croco_bench.errors import UsageError, unknown
 from croco_bench.registry import objectives
 
@@ -30,14 +41,21 @@ class PretrainModel(Table):
     `positions` is CroCo's choice between v1 (cosine) and v2 (rope); MAE and MultiMAE are cosine by definition.
     """
 
-    width: PositiveInt
-    depth: PositiveInt
-    heads: NonNegativeInt = 0
-    patch_size: PositiveInt = 16
+    width: Width
+    depth: Layers
+    heads: Annotated[int, Field(ge=0, le=2**16)] = 0
+    patch_size: Pixels = 16
     positions: Literal["cosine", "rope"] = "rope"
-    decoder_width: PositiveInt
-    decoder_depth: PositiveInt
-    decoder_heads: NonNegativeInt = 0
+    decoder_width: Width
+    decoder_depth: Layers
+    decoder_heads: Annotated[int, Field(ge=0, le=2**16)] = 0
+
+    @model_validator(mode="after")
+    def _divisible(self) -> PretrainModel:
+        for part, width, heads in (("", self.width, self.heads), ("decoder_", self.decoder_width, self.decoder_heads)):
+            if heads and width % heads:
+                raise ValueError(f"model.{part}heads={heads} should divide model.{part}width={width}")
+        return self
 
 
 class PretrainData(DataChecks):
@@ -48,7 +66,7 @@ class PretrainData(DataChecks):
     folder in MultiMAE's layout, cropped to a share `area` of each image and mirrored with probability `flip`.
     """
 
-    pairs: tuple[str, ...]
+    pairs: Annotated[tuple[str, ...], Field(min_length=1)]
     weights: tuple[PositiveFloat, ...] = ()
     holdout: NonNegativeInt = 0
     resize: NonNegativeInt = 0
@@ -100,7 +118,7 @@ class PretrainOptim(OptimBase):
     """AdamW. The highest learning rate is `blr` x batch size / 256; only matrices decay."""
 
     blr: PositiveFloat
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Share, Share] = (0.9, 0.95)
     weight_decay: NonNegativeFloat = 0.05
 
 

@@ -17,7 +17,7 @@ from croco_bench.backbones.networks.blocks import Block, CrossBlock
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
 from croco_bench.engine.optim import Schedule, is_decayed
 from croco_bench.engine.step import State, Stepper, shard
-from croco_bench.errors import DivergedError
+from croco_bench.errors import DivergedError, UsageError
 from croco_bench.pretraining.objective import Objective
 from croco_bench.pretraining.outputs import Output
 from croco_bench.pretraining.recipe import PretrainRecipe
@@ -132,7 +132,15 @@ class Pretrainer(TrainingLoop[PretrainJob]):
 
 
 def _shard(job: PretrainJob, accelerator: Accelerator) -> Objective:
-    """Shards the objective; returns an unsharded copy on the CPU."""
+    """Shards the objective; returns an unsharded copy on the CPU.
+
+    Raises:
+        UsageError: torchrun has started no group of processes.
+    """
+    if not torch.distributed.is_initialized():
+        raise UsageError(
+            "train.shard=true splits weights over processes of torchrun", "start with torchrun, or leave it out"
+        )
     unsharded = copy.deepcopy(job.objective)
     blocks = [module for module in job.objective.modules() if isinstance(module, Block | CrossBlock)]
     shard(job.objective, blocks, ["reconstruct"], accelerator)

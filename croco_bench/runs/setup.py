@@ -262,7 +262,12 @@ def _load_finetuned(request: RunRequest, task: Task, head: Head) -> tuple[str, .
     if trained_on != request.task:
         raise CheckpointError(f"{ckpt} was fine-tuned on {trained_on}, not on {request.task}", "leave --eval-only out")
     fill(head, finetuned.head, ckpt)
-    task.state = dict(finetuned.metadata.get("task_state", {}))
+    state = finetuned.metadata.get("task_state", {})
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            f"{ckpt}: the state of the task should be a table, but is {state!r:.80}", "fine-tune again"
+        )
+    task.state = state
     return ()
 
 
