@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from croco_bench.errors import DataError
-from tests.fuzz import archives, checkpoints, files, lists, results, settings
+from tests.fuzz import lists
 from tests.fuzz.__main__ import ran, table
 from tests.fuzz.child import outcome_of
 from tests.fuzz.target import Target
-
-RESULTS = Path(__file__).parents[2] / "results"
 
 
 def faults_of(targets: list[Target], folder: Path, inputs: int) -> list[str]:
@@ -31,21 +29,8 @@ def faults_of(targets: list[Target], folder: Path, inputs: int) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize(
-    "targets",
-    [files.images, files.arrays, lists.lists, checkpoints.checkpoints],
-    ids=["images", "arrays", "lists", "checkpoints"],
-)
-def test_damaged_files_end_in_a_sentence(targets: object, tmp_path: Path) -> None:
-    assert callable(targets)
-    assert faults_of(targets(), tmp_path, 4) == []
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-def test_damaged_results_archives_and_settings_end_in_a_sentence(tiny_data: Path, tmp_path: Path) -> None:
-    made = [*results.results(RESULTS), *archives.archives(tiny_data), *settings.settings(tiny_data)]
-    assert faults_of(made, tmp_path, 4) == []
+def test_damaged_lists_end_in_a_sentence(tmp_path: Path) -> None:
+    assert faults_of(lists.lists(), tmp_path, 4) == []
 
 
 def grow() -> str:
