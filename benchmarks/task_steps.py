@@ -23,7 +23,8 @@ from croco_bench.config.recipe import load_recipe
 from croco_bench.contracts import TaskData
 from croco_bench.engine.devices import keep_freed_memory, peak_memory_mb
 from croco_bench.engine.network import Network
-from croco_bench.runs.setup import RunRequest, build_network
+from croco_bench.runs.networks import build_network
+from croco_bench.runs.request import RunRequest
 
 # ImageNet's; other tasks know the number of their outputs without data.
 _CLASSES = 1000
