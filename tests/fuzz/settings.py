@@ -15,7 +15,8 @@ from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import Recipe, load_recipe
 from croco_bench.pretraining import recipe as pretraining
-from croco_bench.runs.setup import RunRequest, set_up
+from croco_bench.runs.request import RunRequest
+from croco_bench.runs.setup import set_up
 from croco_bench.tables.published import sources
 from tests.fuzz.damage import DEEP
 from tests.fuzz.target import Edit, Input, Target, of_text
