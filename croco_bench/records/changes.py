@@ -17,7 +17,9 @@ DECLARED = "changed from the recipe: "
 _SHOWN = 3
 # Two ways to say one length: where one is given, the other is None.
 _LENGTHS = ("train.epochs", "train.steps")
-_TABLES = ("head", "task", "train", "optim", "decoder", "probe", "token_probe")
+_TABLES = ("head", "task", "train", "optim", "decoder", "probe", "grid", "token_probe")
+# Those that a recipe may lack.
+_OPTIONAL = ("decoder", "probe", "grid", "token_probe")
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,9 +106,7 @@ def _against_the_file(settings: Mapping[str, Any], expected: Mapping[str, Any]) 
     A recipe's file leaves options of head and task to their defaults, which only the classes know.
     """
     mine, known = flat(settings), flat(expected)
-    alone = {
-        key for key in mine.keys() ^ known.keys() if key.partition(".")[0] not in ("decoder", "probe", "token_probe")
-    }
+    alone = {key for key in mine.keys() ^ known.keys() if key.partition(".")[0] not in _OPTIONAL}
     missing = {key for key in known if not settings.get(key.partition(".")[0])}
     return compare(settings, expected, alone | missing)
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from croco_bench.errors import UsageError, unknown
+from croco_bench.records.changes import is_installed
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import EVERYTHING, Selection, metric_keys
+from croco_bench.registry import tasks
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column, column_of_key
 from croco_bench.tables.groups import MEAN_RANK, groups
@@ -22,7 +24,9 @@ Wanted = Callable[[Source, PublishedRow, Column], bool]
 
 
 def class_of_run(result: Result) -> ProtocolClass:
-    """The protocol class of a measured number, from its settings."""
+    """The protocol class of a measured number, from its task and its settings."""
+    if is_installed(result.task.name) and tasks()[result.task.name].card.training_free:
+        return "zero-shot"
     frozen = result.settings.get("train", {}).get("frozen")
     if frozen in (None, False, "encoder"):
         return "frozen-encoder" if frozen else "finetuned"

@@ -15,6 +15,7 @@ from croco_bench.records.store import ResultPaths, write
 from croco_bench.tables import published
 from croco_bench.tables.groups import groups, mean_ranks
 from croco_bench.tables.published import Source, sources
+from croco_bench.tables.published_grids import class_of_run
 from croco_bench.tables.published_names import unknown_names
 
 ROWS = {"index": [0.0], "delta1": [1.0]}
@@ -27,6 +28,12 @@ def put(root: Path, result: Any) -> None:
 
 def source_named(name: str) -> Source:
     return next(source for source in sources() if source.name == name)
+
+
+def test_a_run_without_training_stands_beside_none_that_was_fine_tuned(result_of: Any) -> None:
+    settings = {"train": {"image_size": 64}}
+    assert class_of_run(result_of(task__name="correspondence", settings=settings)) == "zero-shot"
+    assert class_of_run(result_of(task__name="not-installed", settings=settings)) == "finetuned"
 
 
 def lines_of(text: str) -> list[str]:

@@ -188,6 +188,14 @@ def test_a_recipe_of_the_users_own_is_said_to_be_one(result_of: Any) -> None:
     assert recipe_label(result_of(recipe__name="mine", task__name="not-installed")) == "mine"
 
 
+def test_changed_rates_of_copies_of_a_head_are_told(result_of: Any) -> None:
+    settings = load_recipe("imagenet-linear", "attentive").model_dump(mode="json")
+    for rates, told in ((settings["grid"]["rates"], ()), ([1e-3], ("own attentive.toml", "grid.rates=[0.001]"))):
+        settings["grid"]["rates"] = rates
+        result = result_of(task__name="imagenet-linear", recipe__name="attentive", settings=settings)
+        assert changes_of(result) == told
+
+
 def test_changes_that_touch_no_number_are_none(result_of: Any) -> None:
     deviations = ["changed from the recipe: train.workers=0", "changed from the recipe: train.tracker=tensorboard"]
     assert changes_of(result_of(recipe__name="mini", settings={}, protocol__deviations=deviations)) == ()
