@@ -198,10 +198,10 @@ def _read(item: Traversable) -> Source:
     try:
         tables = parse_toml(item.read_text(encoding="utf-8"))
         source = Source.model_validate({**tables, "name": item.name.removesuffix(".toml")})
+    except ValidationError as error:  # a kind of ValueError, too
+        raise RecordError(f"published numbers {item.name}: {_first(error, tables)}") from error
     except (OSError, ValueError) as error:
         raise RecordError(f"published numbers {item} aren't TOML: {error}") from error
-    except ValidationError as error:
-        raise RecordError(f"published numbers {item.name}: {_first(error, tables)}") from error
     known = {table.name for table in source.table}
     for row in source.row:
         if row.table and row.table not in known:

@@ -35,22 +35,35 @@ def show(path: Path) -> str:
     recipe = f"{recipe_label(result)} ({result.recipe.fingerprint})"
     lines = [
         f"{result.task.name}  {model.name}  recipe {recipe}  seed {result.seed}",
-        f"model       {model.source}  [{model.family}, {model.parameters:,} parameters with head]",
+        f"model       {model.source}  [{model.family}, {model.parameters:,} parameters{_with_head(result)}]",
         f"sha256      {model.sha256 or 'none: not a file'}",
         f"data        {data.name} {data.split}, {data.images} of {data.images_available} images"
         + (", a miniature of rendered rooms" if data.miniature else ""),
     ]
-    if result.selected:
-        chosen = result.selected
-        lines.append(
-            f"weights     of step {chosen.step}, chosen by {chosen.metric} on {chosen.split}; last/ is the last step"
-            if chosen.step
-            else f"read        as is best by {chosen.metric} on {chosen.split}; nothing was trained"
-        )
+    lines += _chosen(result)
     lines += ["", *_metrics(result), "", f"follows     {result.protocol.citation}"]
     lines += [f"deviates    {text}" for text in result.protocol.deviations]
     lines += ["", *_settings(result), "", *_cost(result), "", *_files(slot)]
     return "\n".join(map(printable, lines))
+
+
+def _with_head(result: Result) -> str:
+    return " with head" if "head" in result.settings else ""
+
+
+def _chosen(result: Result) -> list[str]:
+    """How the weights, or what stands in their place, were chosen; nothing where no data was seen before the test."""
+    chosen, bank = result.selected, result.settings.get("resolved", {}).get("probe", {}).get("bank")
+    if chosen is None:
+        return []
+    if bank:
+        patches = bank["images"] * bank["patches_per_image"]
+        return [f"bank        {patches:,} patches of {bank['images']:,} training images; nothing was trained"]
+    if chosen.step:
+        return [
+            f"weights     of step {chosen.step}, chosen by {chosen.metric} on {chosen.split}; last/ is the last step"
+        ]
+    return [f"read        as is best by {chosen.metric} on {chosen.split}; nothing was trained"]
 
 
 def _metrics(result: Result) -> list[str]:
@@ -93,7 +106,9 @@ def _cost(result: Result) -> list[str]:
     timing, env = result.timing, result.environment
     speed = result.cost and result.cost.eval_images_per_s
     scoring = f" at {speed:.1f} images/s" if speed else ""
-    training = f"{timing.train_s:.0f} s training at {timing.images_per_s:.1f} images/s, " if timing.train_s else ""
+    learning = "preparation" if result.cost and result.cost.trained_parameters == 0 else "training"
+    pace = f" at {timing.images_per_s:.1f} images/s" if timing.images_per_s else ""
+    training = f"{timing.train_s:.0f} s {learning}{pace}, " if timing.train_s else ""
     commit = f", commit {env.git[:10]}{' with changes' if env.dirty else ''}" if env.git else ""
     return [
         *_network(result.cost),

@@ -75,6 +75,8 @@ def _common_changes(found: Iterable[ResultFile]) -> tuple[str, ...]:
 
 def _changes(result: Result, common: tuple[str, ...]) -> tuple[str, ...]:
     found = changes_of(result)
+    if result.classical:  # uses a part of the settings, so that it has a part of the changes
+        return tuple(change for change in found if change not in common)
     return () if found == common else found
 
 

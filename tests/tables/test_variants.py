@@ -208,6 +208,35 @@ def test_classical_methods_are_shown_and_not_ranked(folder: Folder) -> None:
     assert not rows(folder.grid())["sgm"].cells[DELTA1].settings_differ
 
 
+def test_a_classical_method_shares_those_common_changes_that_it_uses(folder: Folder) -> None:
+    learned = {"task.loss": "l1", "train.steps": 40}
+    declared = [f"changed from the recipe: {key}={value}" for key, value in learned.items()]
+    for model in ("rival", "mine"):
+        for seed in (0, 1):
+            folder.put(model, 60.0, seed, settings__changed=learned, protocol__deviations=declared)
+    classical = {"model__family": "classical", "model__source": "classical:zero", "model__sha256": None}
+    used = {"settings__changed": {"task.loss": "l1"}, "protocol__deviations": declared[:1]}
+    folder.put("zero", 1.0, selected=None, **classical, **used)
+    assert shown(folder.grid())["zero"] == (1.0, 1, None)
+
+
+def test_show_tells_a_bank_and_a_choice_without_training(tmp_path: Path, result_of: Any) -> None:
+    resolved = {"probe": {"bank": {"images": 20, "patches_per_image": 16}}}
+    bank = {"head": {"name": "retrieval"}, "resolved": resolved}
+    for settings, selected, said in (
+        (bank, {"step": 5, "metric": "miou", "split": "select"}, ("320 patches of 20 training images", " with head]")),
+        (
+            {},
+            {"step": 0, "metric": "recall10", "split": "select"},
+            ("read        as is best by recall10", " parameters]"),
+        ),
+    ):
+        paths = ResultPaths(tmp_path, "mini", "nyuv2-depth", "mine", 0)
+        write(paths, result_of(settings=settings, selected=selected), {"index": [0.0]})
+        text = show(paths.json)
+        assert all(words in text for words in said) and "nothing was trained" in text and "weights     of" not in text
+
+
 def test_a_task_that_is_not_installed_is_still_shown(folder: Folder, result_of: Any) -> None:
     metrics = {"pck": {"value": 12.345, "ci95": None, "unit": "%", "higher_is_better": True}}
     for model, value in (("mine", 12.345), ("rival", 11.0)):
