@@ -214,8 +214,8 @@ def test_a_classical_method_shares_those_common_changes_that_it_uses(folder: Fol
     for model in ("rival", "mine"):
         for seed in (0, 1):
             folder.put(model, 60.0, seed, settings__changed=learned, protocol__deviations=declared)
-    classical = {"model__family": "classical", "model__source": "classical:zero", "model__sha256": None}
-    used = {"settings__changed": {"task.loss": "l1"}, "protocol__deviations": declared[:1]}
+    classical: dict[str, Any] = {"model__family": "classical", "model__source": "classical:zero", "model__sha256": None}
+    used: dict[str, Any] = {"settings__changed": {"task.loss": "l1"}, "protocol__deviations": declared[:1]}
     folder.put("zero", 1.0, selected=None, **classical, **used)
     assert shown(folder.grid())["zero"] == (1.0, 1, None)
 
