@@ -13,7 +13,8 @@ _TOP = 5
 
 
 class ClassificationMeter(Meter):
-    """Scores class scores (classes,) against `sample["label"]`. Classes that tie with the true one rank before it.
+    """Scores class scores (classes,) against `sample["label"]`. Classes that tie with the true one rank before it,
+    and so do all classes where a score isn't a number.
 
     Of five classes or fewer there is no top-5, which would always be 100 %.
     """
@@ -29,5 +30,5 @@ class ClassificationMeter(Meter):
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one image."""
         label = int(sample["label"])
-        ahead = int((prediction >= prediction[label]).sum()) - 1
+        ahead = int((~(prediction < prediction[label])).sum()) - 1
         return {"top1": 100.0 * (ahead < 1), "top5": 100.0 * (ahead < _TOP), "label": float(label)}

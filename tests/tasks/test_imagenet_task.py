@@ -68,6 +68,12 @@ def test_top5_of_five_classes_says_nothing(classes: int, names: list[str]) -> No
     assert meter.measure(np.zeros(3), {"label": np.array(0)})["top1"] == 0.0  # a constant knows nothing
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_class_without_a_number_is_never_right(label: int) -> None:
+    scores = np.array([np.nan, 2.0, 1.0])
+    assert ClassificationMeter().measure(scores, {"label": np.array(label)})["top1"] == 0.0
+
+
 def test_pictures_name_what_is_seen_and_what_it_is(task: Any, tiny_data: Path) -> None:
     sample = {"image": torch.rand(3, 32, 32), "label": 1}
     data = task.open_test(tiny_data / "imagenet")
