@@ -11,10 +11,11 @@ import numpy as np
 
 from croco_bench.contracts import Reader
 from croco_bench.data.checks.values import require_usual
-from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader
+from croco_bench.data.datasets.multimae import MultimaeReader
 from croco_bench.data.mixtures.mixture import Mixture
 from croco_bench.data.pairs import SCENES, PairList, open_pairs
 from croco_bench.data.splitting import Subset, assumptions_of, split_by_group
+from croco_bench.data.transforms.joint_crop import JointCrop
 from croco_bench.errors import DataError, UsageError
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder
 from croco_bench.pretraining.objective import Objective

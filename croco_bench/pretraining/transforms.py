@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from croco_bench.data.datasets.multimae import JointCrop
 from croco_bench.data.pairs import Pair
 from croco_bench.data.transforms.color import ColorJitter, to_unit
+from croco_bench.data.transforms.joint_crop import JointCrop
 from croco_bench.errors import DataError
 from croco_bench.pretraining.objective import Objective
 from croco_bench.types import Sample, Size

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from croco_bench.data.formats.images import decode_pillow
 from croco_bench.files import atomic, parse_json
 from croco_bench.records.store import ResultFile
 from croco_bench.report.anchors import Anchors
@@ -48,10 +49,10 @@ class Pictures:
         if not sheet.is_file():
             return Markup()
         try:
-            with Image.open(sheet) as opened:
-                picture, rows = opened.convert("RGB"), str(opened.info.get("rows", ""))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+            opened = decode_pillow(sheet.read_bytes())
+        except (OSError, ValueError):
             return element("p", f"The contact sheet {sheet.name} can't be read as a picture.", class_="facts")
+        picture, rows = opened.convert("RGB"), str(opened.info.get("rows", ""))
         image = element(
             "img",
             alt=f"Predictions of {file.result.model.name} on {file.result.task.name}, image by image",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -262,13 +263,28 @@ def _load_finetuned(request: RunRequest, task: Task, head: Head) -> tuple[str, .
     if trained_on != request.task:
         raise CheckpointError(f"{ckpt} was fine-tuned on {trained_on}, not on {request.task}", "leave --eval-only out")
     fill(head, finetuned.head, ckpt)
-    state = finetuned.metadata.get("task_state", {})
+    task.state = _kept_state(finetuned.metadata.get("task_state", {}), task.state, ckpt)
+    return ()
+
+
+def _kept_state(state: object, known: Mapping[str, float], ckpt: str) -> dict[str, Any]:
+    """The state of the task that was fine-tuned: a table with a finite number for each key of `known`.
+
+    Raises:
+        CheckpointError: it is none.
+    """
     if not isinstance(state, dict):
         raise CheckpointError(
             f"{ckpt}: the state of the task should be a table, but is {state!r:.80}", "fine-tune again"
         )
-    task.state = state
-    return ()
+    for name in known:
+        value = state.get(name)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise CheckpointError(
+                f"{ckpt}: the state of the task should have a finite number {name}, but has {value!r:.80}",
+                "fine-tune again",
+            )
+    return state
 
 
 def _classical_method(name: str, task_name: str, task: ScoredTask) -> ClassicalMethod:

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from croco_bench.backbones import load_backbone
 from croco_bench.backbones.provenance import training_data
 from croco_bench.contracts import Backbone
+from croco_bench.data.formats.images import decode_pillow
 from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import render
@@ -101,11 +102,9 @@ def read_image(path: Path) -> Array:
         DataError: there is no such file, or it is no image.
     """
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        strange = isinstance(error, UnidentifiedImageError)
-        reason = "its format isn't known" if strange else getattr(error, "strerror", None) or error
+        return np.array(decode_pillow(path.read_bytes()).convert("RGB"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} can't be read as an image ({reason})", "give a JPEG or a PNG") from error
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -18,9 +20,10 @@ from tests.fuzz.targets import targets
 COLUMNS = ("sentence", "right", "other", "wrong", "long", "traceback", "hang", "memory", "signal")
 
 
-def ran(session: Session, count: int, start: int) -> list[tuple[Input, Outcome]]:
-    """Inputs of a target with their outcomes; the same seed gives the same inputs."""
+def ran(session: Session, count: int, start: int, seconds: float = math.inf) -> list[tuple[Input, Outcome]]:
+    """Inputs of a target with their outcomes, as many as fit into `seconds`; the same seed gives the same inputs."""
     found: list[tuple[Input, Outcome]] = []
+    ends = time.monotonic() + seconds
 
     @seed(f"{start} {session.target.name}")
     @settings(
@@ -32,7 +35,8 @@ def ran(session: Session, count: int, start: int) -> list[tuple[Input, Outcome]]
     )
     @given(session.inputs)
     def one(input: Input) -> None:
-        found.append((input, session.outcome(input)))
+        if time.monotonic() < ends:
+            found.append((input, session.outcome(input)))
 
     one()
     return found
@@ -44,6 +48,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=5000, help="number of inputs of all targets together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="part of a target's or family's name")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="most that a target may take")
     parser.add_argument("--show", type=int, default=3, help="faults of each target that are printed")
     parser.add_argument("--data", type=Path, help="data root with tiny miniatures, made if it isn't there")
     given_ = parser.parse_args()
@@ -54,7 +59,8 @@ def main() -> int:
         chosen = [target for target in targets(data) if given_.only in f"{target.family}: {target.name}"]
         for number, target in enumerate(chosen):
             each = share(target, chosen, given_.inputs)
-            outcomes = ran(target.open(Path(folder) / str(number) / target.name.split()[-1]), each, given_.seed)
+            session = target.open(Path(folder) / str(number) / target.name.split()[-1])
+            outcomes = ran(session, each, given_.seed, given_.seconds)
             counts[target.family].update(outcome.kind for _, outcome in outcomes)
             told(target, outcomes, given_.show)
     print(table(counts))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from croco_bench.data.datasets.multimae import JointCrop, standardised
+from croco_bench.data.transforms.joint_crop import JointCrop, standardised
 from croco_bench.pretraining import recipe as recipes
 from croco_bench.pretraining.build import build
 from croco_bench.pretraining.multimodal import MultimodalAutoencoder

@@ -61,7 +61,7 @@ ALLOWED = {
     "tables.text": "display",
     "tables.comparison": "display errors files metrics records registry tables.text types",
     "tables": "backbones display errors files metrics records registry tables.comparison tables.text",
-    "report": "display engine errors files metrics records tables tables.comparison",
+    "report": "data.formats display engine errors files metrics records tables tables.comparison",
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data data.checks display engine errors files metrics"
     " probing progress records registry seeding types",
@@ -69,7 +69,7 @@ ALLOWED = {
     " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
     "workflows": "backbones backbones.networks config contracts data data.catalogue data.checks data.datasets"
-    " data.miniatures data.posed data.rooms engine errors files progress records registry report runs tables types",
+    " data.formats data.miniatures data.posed data.rooms engine errors files progress records registry report runs tables types",
     "plots": "errors files records report tables tables.comparison",
     "cli": "backbones config data data.catalogue data.checks data.miniatures data.mining errors files plots pretraining progress"
     " records registry report runs tables tables.comparison workflows",

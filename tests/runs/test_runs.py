@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from croco_bench import run
-from croco_bench.errors import BenchError, DivergedError, FitError, RecordError, UsageError
+from croco_bench.errors import BenchError, CheckpointError, DivergedError, FitError, RecordError, UsageError
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths, read
 
@@ -130,6 +132,28 @@ def test_saved_weights_score_the_same(tiny_data: Path, finished: tuple[Path, Res
     assert again.model.source == "weights.safetensors"  # no folder of this machine
     with pytest.raises(BenchError, match="no fine-tuned head"):
         smoke(tiny_data, tmp_path, eval_only=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "state", ['{"mean_m": 2.0}', '{"mean_m": 2.0, "std_m": "x"}', '{"mean_m": 2.0, "std_m": NaN}', "[]"]
+)
+def test_weights_with_an_odd_state_of_the_task_are_refused(
+    tiny_data: Path, finished: tuple[Path, Result], tmp_path: Path, state: str
+) -> None:
+    weights = slot_of(finished[0]).folder / "weights.safetensors"
+    with safe_open(weights, "pt") as opened:
+        facts = {**opened.metadata(), "task_state": state}
+        save_file({name: opened.get_tensor(name) for name in opened.keys()}, tmp_path / "w.safetensors", facts)  # noqa: SIM118
+    with pytest.raises(CheckpointError, match=r"the state of the task should .*; fine-tune again"):
+        run(
+            "nyuv2-depth",
+            tmp_path / "w.safetensors",
+            recipe="smoke",
+            data_root=tiny_data,
+            results=tmp_path,
+            eval_only=True,
+        )
 
 
 @pytest.mark.slow

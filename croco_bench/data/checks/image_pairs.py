@@ -74,9 +74,10 @@ def look_at(part: Part, link: str) -> Iterator[Finding]:
         if min(sample["image1"].std(), sample["image2"].std()) < 1:
             what = f"{part.title}: {sample['id']} has a blank image"
             yield Finding(False, what, "nothing can be matched in it", stops=False)
-    if "valid" in samples[0]:
-        yield _look_at_truth(part, samples)
-        yield from _look_at_masks(part, samples)
+    with_truth = [sample for sample in samples if "valid" in sample]
+    if with_truth:
+        yield _look_at_truth(part, with_truth)
+        yield from _look_at_masks(part, with_truth)
 
 
 def _look_at_truth(part: Part, samples: Sequence[Sample]) -> Finding:
@@ -129,8 +130,9 @@ def _difference(sample: Sample, motion: Array) -> float:
 
 def _look_at_masks(part: Part, samples: Sequence[Sample]) -> Iterator[Finding]:
     for key in ("occluded", "invalid"):
-        if key in samples[0]:
-            share = float(np.mean([sample[key].mean() for sample in samples]))
+        masks = [sample[key] for sample in samples if key in sample]  # some pairs of a release can lack theirs
+        if masks:
+            share = float(np.mean([mask.mean() for mask in masks]))
             yield Finding(
                 share < _MAX_MASKED,
                 f"{part.title}: {share:.1%} {key}",

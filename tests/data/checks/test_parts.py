@@ -9,7 +9,7 @@ import typer.testing
 
 from croco_bench.cli.main import app
 from croco_bench.data.catalogue import dataset_info
-from croco_bench.data.checks.image_pairs import better_reading
+from croco_bench.data.checks.image_pairs import Part, better_reading, look_at
 from croco_bench.data.checks.values import require_usual
 from croco_bench.data.datasets.matching import crestereo, kitti, sintel
 from croco_bench.data.formats.disparity import read_pfm_disparity, write_kitti_disparity
@@ -76,6 +76,27 @@ def sample(motion: Array) -> Sample:
 def test_flow_in_another_convention_is_named(motion: tuple[int, int], words: str | None) -> None:
     said = better_reading([sample(np.array(motion))])
     assert said is None if words is None else said is not None and words in said
+
+
+def test_pairs_without_a_mask_are_left_out_of_its_share() -> None:
+    with_mask = {**sample(np.array((-4, 2))), "occluded": np.ones(TEXTURE.shape[:2], dtype=np.bool_)}
+    samples = {0: with_mask, 1: sample(np.array((-4, 2)))}
+
+    class Pairs:
+        dataset, groups, miniature = "x", ["a", "b"], True
+
+        def __len__(self) -> int:
+            return len(samples)
+
+        def __getitem__(self, index: int) -> Sample:
+            return samples[index]
+
+    for number in (0, 1):
+        samples[number]["id"] = str(number)
+    for _ in range(2):
+        found = list(look_at(Part("some", Pairs, None), "x"))  # type: ignore[arg-type]
+        assert [one.ok for one in found if "100.0% occluded" in one.what] == [False]
+        samples[0], samples[1] = samples[1], samples[0]
 
 
 def test_training_on_exchanged_flow_stops_before_it_begins(tiny_data: Path, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from croco_bench.data.datasets.multimae import JointCrop, MultimaeReader, check, standardised
+from croco_bench.data.datasets.multimae import MultimaeReader, check
 from croco_bench.data.miniatures.habitat import HabitatMini, pairs_of, room_jobs, write_habitat
 from croco_bench.data.miniatures.multimae import DEPTH_UNITS_PER_M, write_multimae
 from croco_bench.data.rooms.classes import CLASSES
 from croco_bench.data.rooms.generator import make_scene
+from croco_bench.data.transforms.joint_crop import JointCrop, standardised
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
