@@ -140,7 +140,10 @@ class Trainer(TrainingLoop[FineTuneJob]):
 
     def restore(self, state: State) -> None:
         """See `TrainingLoop.restore`."""
-        self.best = state["best"]
+        best = dict(state["best"])
+        if best:
+            best = {"step": int(best["step"]), "value": float(best["value"]), "weights": dict(best["weights"])}
+        self.best = best
 
     def loss_of(self, wrapped: nn.Module, batch: Batch) -> Tensor:
         """The loss of a batch, the sum over the network's outputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -67,9 +68,16 @@ class ResultPaths:
 
     @classmethod
     def of(cls, path: Path) -> ResultPaths:
-        """The slot of a result file's path."""
+        """The slot of a result file's path.
+
+        Raises:
+            RecordError: the file's name or place isn't that of a result.
+        """
+        seed = re.fullmatch(r"seed(-?[0-9]{1,20})", path.stem)
+        if seed is None or len(path.parents) < 4:
+            raise RecordError(f"{path} isn't RECIPE/TASK/MODEL/seedN.json", "rename it or move it away")
         recipe, task, model = path.parts[-4:-1]
-        return cls(path.parents[3], recipe, task, model, int(path.stem.removeprefix("seed")))
+        return cls(path.parents[3], recipe, task, model, int(seed[1]))
 
     @property
     def folder(self) -> Path:

@@ -11,14 +11,16 @@ import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import scipy.io
 from hypothesis import strategies as st
 
+from croco_bench.data.catalogue import DatasetInfo
 from croco_bench.data.datasets.imagenet import open_split
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
-from croco_bench.workflows.get_data import _unpack
+from croco_bench.workflows import get_data
 from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_text
 from tests.fuzz.target import Edit, Input, Target, of_file, of_folder
 
@@ -34,9 +36,9 @@ def archives(data: Path) -> list[Target]:
         of_folder("ImageNet's archives", _FAMILY, partial(_tars, data / "imagenet"), _imagenet, _damaged_tar),
         Target("list of an archive", _FAMILY, partial(_tars, data / "imagenet"), _kept_lists, _imagenet),
         of_folder("ScanNet-1500", _FAMILY, _scannet, _poses, _damaged_scannet),
-        of_file("download.zip", _FAMILY, _zip(), _unpacked, knowable=lambda before, after: True),
-        of_file("download.tar", _FAMILY, _tar("w"), _unpacked, damaged=_tar_damage),
-        of_file("download.tar.gz", _FAMILY, _tar("w:gz"), _unpacked, knowable=lambda before, after: True),
+        _download("x.zip", _zip(), knowable=lambda before, after: True),
+        _download("x.tar", _tar("w"), damaged=_tar_damage),
+        _download("x.tar.gz", _tar("w:gz"), knowable=lambda before, after: True),
     ]
 
 
@@ -152,11 +154,18 @@ def _tar(mode: str) -> bytes:
     return stream.getvalue()
 
 
-def _unpacked(path: Path) -> object:
-    folder = path.with_name("unpacked")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    _unpack(path, folder, "https://example.org/x")
-    return {
-        str(found.relative_to(folder)): found.read_bytes() for found in sorted(folder.rglob("*")) if found.is_file()
-    }
+def _download(name: str, content: bytes, **options: Any) -> Target:
+    """The target of an archive that lies where `data get` downloads to."""
+    return of_file(f"download of {name}", _FAMILY, content, _got, file=f".downloads/{name}", **options)
+
+
+def _got(path: Path) -> object:
+    """All files that `data get` unpacks from a downloaded archive into a folder, where no server answers."""
+    root = path.parents[1].with_name("unpacked")
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(path.parents[1], root, symlinks=True)
+    dataset = DatasetInfo("x", "x", "", "", "", "", "", downloads=f"https://localhost:9/{path.name}")
+    with mock.patch.object(get_data, "_size", return_value=0):
+        get_data.get_dataset(dataset, root, keep=True)
+    found = (one for one in sorted(root.rglob("*")) if one.is_file() and ".downloads" not in one.parts)
+    return {str(one.relative_to(root)): one.read_bytes() for one in found}

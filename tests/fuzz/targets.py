@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz import archives, checkpoints, datasets, files, lists, results, settings
+from tests.fuzz import archives, checkpoints, datasets, files, lists, results, settings, states
 from tests.fuzz.target import Target
 
 
@@ -18,5 +18,6 @@ def targets(data: Path) -> list[Target]:
         *archives.archives(data),
         *checkpoints.checkpoints(),
         *results.results(Path(__file__).parents[2] / "results"),
+        *states.states(data),
         *settings.settings(data),
     ]

@@ -192,3 +192,9 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "seed0.json").touch()
     with pytest.raises(RecordError, match="is a file, not a folder of results; croco-bench show"):
         read_all([tmp_path / "seed0.json"])
+
+
+@pytest.mark.parametrize("path", ["r/t/m/seed3 (copy).json", "r/t/m/seed.json", "r/t/m/seed1_0.json", "m/seed3.json"])
+def test_a_file_of_another_name_is_told_as_such(path: str) -> None:
+    with pytest.raises(RecordError, match=r"isn't RECIPE/TASK/MODEL/seedN\.json; rename it"):
+        ResultPaths.of(Path("results") / path if path.count("/") > 1 else Path(path))

@@ -68,7 +68,7 @@ class optional:
 
 
 def run_check(root: Path, *looks: Look) -> list[Finding]:
-    """The findings of each `look(root)`, up to its first `DataError`; then what is absent, and what is wrong.
+    """The findings of each `look(root)`, up to its first `DataError` or `OSError`; then what is absent, and what is wrong.
 
     The looks are independent: an error of one doesn't end the others. Where none finds anything, only the first error is
     kept. The first finding on a miniature says that it is one.
@@ -83,6 +83,9 @@ def run_check(root: Path, *looks: Look) -> list[Finding]:
         except DataError as error:
             can_lack = isinstance(look, optional) and isinstance(error, AbsentError)
             (absent if can_lack else errors).append(Finding(can_lack, error.what, error.advice, absent=can_lack))
+        except OSError as error:  # of a file that was listed a moment ago: a link to nothing, a broken disk
+            what = f"{error.filename or root} can't be read ({error.strerror or error})"
+            errors.append(Finding(False, what, "remove it, or copy it again"))
     if not findings and (errors or absent):
         first = (errors + absent)[0]
         findings, absent, errors = [], [], [Finding(False, first.what, first.advice)]

@@ -22,7 +22,7 @@ from croco_bench.data.datasets.imagenet_files.unpack import UNPACKED, unpack
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import decode_pillow
-from croco_bench.data.formats.layout import is_litter, kinds_in
+from croco_bench.data.formats.layout import is_litter, kinds_in, size_of
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -190,7 +190,7 @@ def _images(folder: Path, class_name: str, label: int, others: list[str]) -> lis
     if not images:
         but = f", but {kinds_in(more)}" if more else ""
         raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)}){but}", "fill it or remove it")
-    return [Item(f"{class_name}/{one.name}", label, folder / one.name, 0, one.stat().st_size) for one in images]
+    return [Item(f"{class_name}/{one.name}", label, folder / one.name, 0, size_of(one)) for one in images]
 
 
 def prepare(root: Path) -> str:

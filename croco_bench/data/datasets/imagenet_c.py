@@ -17,7 +17,7 @@ from croco_bench.data.datasets.imagenet_files.class_folders import same_classes
 from croco_bench.data.datasets.imagenet_files.flat import images_in
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_pillow
-from croco_bench.data.formats.layout import is_litter
+from croco_bench.data.formats.layout import is_litter, size_of
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
@@ -140,7 +140,7 @@ def _items(folder: Path, classes: Sequence[str], corruption: int, severity: int)
         if not images:
             raise DataError(f"{folder / name} holds no image", f"unpack it from {LINK}")
         found += [
-            _Item(Path(one.path), f"{prefix}/{name}/{one.name}", label, corruption, severity, one.stat().st_size)
+            _Item(Path(one.path), f"{prefix}/{name}/{one.name}", label, corruption, severity, size_of(one))
             for one in images
         ]
     return found

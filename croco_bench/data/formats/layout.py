@@ -20,6 +20,18 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
+def size_of(file: os.DirEntry[str]) -> int:
+    """Bytes of a listed file.
+
+    Raises:
+        DataError: it is a link to nothing, or can't be read.
+    """
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise unreadable(Path(file.path), error) from error
+
+
 def kinds_of(folder: Path) -> str:
     """What a folder holds instead of the files that are wanted, as " (but 12 .webp, 1 .txt)"; empty for an empty one."""
     with os.scandir(folder) as entries:

@@ -10,6 +10,7 @@ import typer.testing
 from croco_bench.cli.main import app
 from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.checks.image_pairs import Part, better_reading, look_at
+from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.checks.values import require_usual
 from croco_bench.data.datasets.matching import crestereo, kitti, sintel
 from croco_bench.data.formats.disparity import read_pfm_disparity, write_kitti_disparity
@@ -134,3 +135,19 @@ def test_truth_that_is_known_nowhere_is_named(tiny_data: Path, tmp_path: Path) -
         require_usual([crestereo.open_split(root)])
     wrong = [finding for finding in dataset_info("crestereo").check(root) if not finding.ok]
     assert [finding.advice.rpartition(": ")[2] for finding in wrong] == ["no pixel of these pairs has a known value"]
+
+
+def test_a_link_to_nothing_is_a_finding(tiny_data: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(tiny_data / "imagenet", tmp_path / "imagenet"))
+    image = min((root / "train").glob("*/*"))
+    image.unlink()
+    image.symlink_to("nowhere")
+    code, said = check("imagenet", tmp_path)
+    assert code == 1 and f"BAD there is no readable {image} (No such file or directory)" in " ".join(said.split())
+
+    def look(root: Path) -> list[Finding]:
+        image.stat()
+        return []
+
+    (found,) = [one for one in run_check(root, look) if not one.ok]
+    assert found.what == f"{image} can't be read (No such file or directory)"

@@ -10,7 +10,7 @@ from pathlib import Path
 from croco_bench.data.datasets.imagenet_files.archives import DEVKIT, read_devkit
 from croco_bench.data.datasets.imagenet_files.items import LINK, Item
 from croco_bench.data.formats.arrays import unreadable
-from croco_bench.data.formats.layout import is_litter
+from croco_bench.data.formats.layout import is_litter, size_of
 from croco_bench.errors import DataError
 
 # Kaggle's table; images and tables of its archive lie in these folders.
@@ -71,7 +71,7 @@ def read_flat(root: Path, folder: Path, classes: Sequence[str]) -> list[Item]:
             raise DataError(
                 f"{source} has the class {name}, but train/ has no folder of that name", "both should be of one edition"
             )
-        items.append(Item(f"{name}/{one.name}", labels[name], Path(one.path), 0, one.stat().st_size))
+        items.append(Item(f"{name}/{one.name}", labels[name], Path(one.path), 0, size_of(one)))
     return sorted(items, key=lambda item: item.name)
 
 
