@@ -36,6 +36,13 @@ def archives(data: Path) -> list[Target]:
         of_folder("ImageNet's archives", _FAMILY, partial(_tars, data / "imagenet"), _imagenet, _damaged_tar),
         Target("list of an archive", _FAMILY, partial(_tars, data / "imagenet"), _kept_lists, _imagenet),
         of_folder("ScanNet-1500", _FAMILY, _scannet, _poses, _damaged_scannet),
+        *downloads(),
+    ]
+
+
+def downloads() -> list[Target]:
+    """Archives that `data get` has downloaded."""
+    return [
         _download("x.zip", _zip(), knowable=lambda before, after: True),
         _download("x.tar", _tar("w"), damaged=_tar_damage),
         _download("x.tar.gz", _tar("w:gz"), knowable=lambda before, after: True),

@@ -32,18 +32,14 @@ _KEPT = "kept vectors"
 
 
 def states(data: Path) -> list[Target]:
-    """`last.pt` of a training, and vectors of the miniature in `data`."""
-    return [
-        Target("last.pt", _STATE, _trained, _damaged_states, _resumed),
-        of_folder(
-            "vectors",
-            _KEPT,
-            partial(_extract, data),
-            partial(_kept, data),
-            _damaged,
-            knowable=lambda before, after: True,
-        ),
-    ]
+    """Saved states, and vectors of the miniature in `data`."""
+    make, read = partial(_extract, data), partial(_kept, data)
+    return [*saved(), of_folder("vectors", _KEPT, make, read, _damaged, knowable=lambda before, after: True)]
+
+
+def saved() -> list[Target]:
+    """`last.pt` of a training."""
+    return [Target("last.pt", _STATE, _trained, _damaged_states, _resumed)]
 
 
 class _Loop(TrainingLoop[TrainingJob]):

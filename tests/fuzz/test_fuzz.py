@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from croco_bench.errors import DataError
-from tests.fuzz import lists
+from tests.fuzz import archives, checkpoints, files, lists, states
 from tests.fuzz.__main__ import ran, table
 from tests.fuzz.child import outcome_of
 from tests.fuzz.target import Target
@@ -29,8 +30,20 @@ def faults_of(targets: list[Target], folder: Path, inputs: int) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_damaged_lists_end_in_a_sentence(tmp_path: Path) -> None:
-    assert faults_of(lists.lists(), tmp_path, 4) == []
+@pytest.mark.parametrize(
+    ("targets", "inputs"),
+    [
+        (lists.lists, 4),
+        (files.images, 2),
+        (files.arrays, 4),
+        (archives.downloads, 6),
+        (checkpoints.checkpoints, 2),
+        (states.saved, 10),
+    ],
+    ids=["lists", "images", "arrays", "downloads", "checkpoints", "states"],
+)
+def test_damaged_files_end_in_a_sentence(targets: Callable[[], list[Target]], inputs: int, tmp_path: Path) -> None:
+    assert faults_of(targets(), tmp_path, inputs) == []
 
 
 def grow() -> str:
