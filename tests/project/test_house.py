@@ -41,7 +41,7 @@ ALLOWED = {
     "data.checks": "contracts data data.posed data.transforms errors types",
     "data.mining": "data data.checks data.formats data.posed errors files progress seeding types",
     "data.datasets.imagenet_files": "data.formats errors files limits progress",
-    "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed data.transforms errors"
+    "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed errors"
     " files seeding types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
