@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from croco_bench.errors import RecordError
-from croco_bench.plots.figure import Palette, add_legend, add_notes, heading, panels, plain
+from croco_bench.plots.figure import Palette, add_legend, add_notes, heading, panels, plain, with_grid
 from croco_bench.report.curves import Curve, read
 from croco_bench.tables.layout import Grid, Row
 
@@ -32,7 +32,7 @@ def draw(grids: Sequence[Grid]) -> Figure:
         RecordError: no run has a log.
     """
     lines = [
-        _Line(_title(file.result.task.name, curve, grid, grids), row, curve)
+        _Line(with_grid(f"{file.result.task.name}, {curve.name}", grid, grids), row, curve)
         for grid in grids
         for row in grid.measured
         for file in row.runs
@@ -52,11 +52,6 @@ def draw(grids: Sequence[Grid]) -> Figure:
     add_legend(figure, axes, grids[0].title)
     add_notes(figure, _notes(lines, grids))
     return figure
-
-
-def _title(task: str, curve: Curve, grid: Grid, grids: Sequence[Grid]) -> str:
-    more = "" if grid.title.startswith(grids[0].title) else f", {grid.title}"
-    return f"{task}, {curve.name}{more}"
 
 
 def _panel(axes: Axes, lines: Sequence[_Line], palette: Palette) -> None:

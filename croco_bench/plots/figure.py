@@ -122,7 +122,12 @@ def heading(text: str, width: float = PANEL_WIDTH) -> str:
 
 def title_of(column: Column, grid: Grid, grids: Sequence[Grid]) -> str:
     """The column's title, and that of its grid where the figure's heading doesn't say it."""
-    return column.title if grid.title.startswith(grids[0].title) else f"{column.title}, {grid.title}"
+    return with_grid(column.title, grid, grids)
+
+
+def with_grid(text: str, grid: Grid, grids: Sequence[Grid]) -> str:
+    """The text, and the title of its grid where the figure's heading, that of the first grid, doesn't say it."""
+    return text if grid.title.startswith(grids[0].title) else f"{text}, {grid.title}"
 
 
 def add_heading(figure: Figure, grids: Sequence[Grid]) -> None:
@@ -137,12 +142,14 @@ def add_legend(figure: Figure, axes: Iterable[Axes], title: str = "") -> None:
         found, labels = place.get_legend_handles_labels()
         handles |= dict(zip(labels, found, strict=True))
     names, width = sorted(handles), figure.get_figwidth()
-    across = max(int(width / (0.5 + 0.065 * max(map(len, names)))), 1)
-    lines = -(-len(names) // across) + len(heading(title, width).splitlines())
+    wrapped = [textwrap.wrap(name, int((width - 0.6) * 13)) for name in names]
+    longest = max(len(line) for label in wrapped for line in label)
+    across = max(int(width / (0.5 + 0.065 * longest)), 1)
+    lines = -(-len(names) // across) * max(map(len, wrapped)) + len(heading(title, width).splitlines())
     figure.set_figheight(figure.get_figheight() + 0.19 * lines)
     legend = figure.legend(
         [handles[name] for name in names],
-        names,
+        ["\n".join(label) for label in wrapped],
         title=heading(title, width) or None,
         alignment="left",
         loc="outside upper left",

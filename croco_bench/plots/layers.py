@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from croco_bench.errors import RecordError
-from croco_bench.plots.figure import Palette, add_legend, add_notes, heading, panels, plain
+from croco_bench.plots.figure import Palette, add_legend, add_notes, heading, panels, plain, with_grid
 from croco_bench.records.schema import Result
 from croco_bench.tables.layout import Grid, Row
 
@@ -32,14 +32,8 @@ def draw(grids: Sequence[Grid]) -> Figure:
     Raises:
         RecordError: no run did.
     """
-    lines = [
-        _Line(f"{file.result.task.name}, {found['metric']} of the selection split", row, found["layers"][0], points)
-        for grid in grids
-        for row in grid.measured
-        for file in row.runs
-        for found in [_probe(file.result)]
-        if len(points := _points(found)) > 1
-    ]
+    grids = [grid for grid in grids if any(_tried_blocks(row) for row in grid.measured)]
+    lines = [line for grid in grids for row in grid.measured for line in _lines(row, grid, grids)]
     if not lines:
         raise RecordError(
             "none of the chosen results tried several blocks",
@@ -54,6 +48,21 @@ def draw(grids: Sequence[Grid]) -> Figure:
     add_legend(figure, axes, grids[0].title)
     add_notes(figure, _notes(lines))
     return figure
+
+
+def _tried_blocks(row: Row) -> bool:
+    return any(len(_points(_probe(file.result))) > 1 for file in row.runs)
+
+
+def _lines(row: Row, grid: Grid, grids: Sequence[Grid]) -> list[_Line]:
+    """A line for each run of a row that tried several blocks."""
+    lines = []
+    for file in row.runs:
+        found = _probe(file.result)
+        if len(points := _points(found)) > 1:
+            title = f"{file.result.task.name}, {found['metric']} of the selection split"
+            lines.append(_Line(with_grid(title, grid, grids), row, found["layers"][0], points))
+    return lines
 
 
 def _probe(result: Result) -> Mapping[str, Any]:

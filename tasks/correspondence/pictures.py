@@ -53,22 +53,33 @@ def looked_for(sample: Sample, heat: Array, point: int, match: Array) -> Array:
     )
     if np.isfinite(match).all():
         cv2.circle(shaded, _fixed(match), 6 << _SHIFT, (60, 220, 255), 2, cv2.LINE_AA, _SHIFT)
-    x, y = (int(value) for value in sample["truth"][point])
-    cv2.drawMarker(shaded, (x, y), (90, 255, 90), cv2.MARKER_CROSS, 12, 2, cv2.LINE_AA)
+    _cross(shaded, sample["truth"][point], 12)
     return shaded
 
 
 def with_point(sample: Sample, point: int) -> Array:
     """View 1 with one point marked."""
     picture = enlarged(sample["image1"])
-    x, y = (int(value) for value in sample["points"][point])
-    cv2.drawMarker(picture, (x, y), (90, 255, 90), cv2.MARKER_CROSS, 16, 2, cv2.LINE_AA)
+    _cross(picture, sample["points"][point], 16)
     return picture
+
+
+def most_central(points: Array, truth: Array, middle: Array) -> int:
+    """Index of the point (P, 2) nearest to the middle (2,) among those that view 2 shows; if it shows none, among all."""
+    distances = np.linalg.norm(points - middle, axis=1)
+    seen = np.isfinite(truth).all(axis=1)
+    return int(np.nan_to_num(np.where(seen | ~seen.any(), distances, np.inf), nan=np.inf).argmin())
 
 
 def _fixed(position: Array) -> tuple[int, int]:
     x, y = np.rint(np.clip(position - 0.5, -1e4, 1e4) * (1 << _SHIFT)).astype(int)
     return int(x), int(y)
+
+
+def _cross(picture: Array, position: Array, side: int) -> None:
+    if np.isfinite(position).all():
+        x, y = (int(value) for value in position)
+        cv2.drawMarker(picture, (x, y), (90, 255, 90), cv2.MARKER_CROSS, side, 2, cv2.LINE_AA)
 
 
 def _dot(picture: Array, position: Array, color: tuple[int, int, int], radius: int) -> None:

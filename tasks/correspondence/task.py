@@ -33,7 +33,7 @@ from croco_bench.metrics.definitions import RECALL10_MOVED, SWEPT
 from croco_bench.metrics.meter import Rows
 from croco_bench.tasks.correspondence.classical import METHODS, predict
 from croco_bench.tasks.correspondence.matching import Candidates, tokens_at
-from croco_bench.tasks.correspondence.pictures import looked_for, panels, with_point
+from croco_bench.tasks.correspondence.pictures import looked_for, most_central, panels, with_point
 from croco_bench.tasks.correspondence.readings import (
     MatchReader,
     PairFeatures,
@@ -241,7 +241,7 @@ class Correspondence(TrainingFreeTask):
         return panels(sample, prediction[index], str(self._readings[index]) if self._readings else "the method")
 
     def inside(self, network: nn.Module, batch: Batch) -> list[dict[str, Array]]:
-        """Where the headline's reading looks for one point of each pair: the first visible one from the middle on."""
+        """Where the headline's reading looks for one point of each pair: the most central visible one."""
         features, points = self._features(network, batch)
         index = int(self.state.get(_HEADLINE, 0))
         reading, grid = self._readings[index], features.grid(self._readings[index])
@@ -254,11 +254,9 @@ class Correspondence(TrainingFreeTask):
         maps = heat.float().cpu().numpy().reshape(*shares.shape[:2], *grid)  # (B, P, h, w)
         found = self._predict(network, batch)
         pictures = []
+        middle = 0.5 * np.array(sides_px(self.image_size)[::-1])
         for i, truth in enumerate(batch["truth"]):
-            seen = np.flatnonzero(np.isfinite(truth).all(axis=1))
-            if not seen.size:
-                seen = np.array([len(truth) // 2])
-            point = int(seen[np.abs(seen - len(truth) // 2).argmin()])
+            point = most_central(batch["points"][i], truth, middle)
             sample = {key: values[i] for key, values in batch.items()}
             shown = looked_for(sample, maps[i, point], point, found[i][index][point])
             pictures.append({"a point": with_point(sample, point), f"{reading} of it in view 2": shown})

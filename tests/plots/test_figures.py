@@ -221,6 +221,15 @@ def test_each_block_stands_at_its_best_rate(shelf: Shelf) -> None:
     assert list(chosen.get_xydata().ravel()) == [1, 30]  # type: ignore[union-attr]
 
 
+def test_blocks_of_two_recipes_have_a_panel_each(shelf: Shelf) -> None:
+    shelf.put("first", 60.0, recipe__name="a", settings={"limit": None})  # of no probe: no panel, and not the heading
+    shelf.put("third", 60.0, recipe__name="other")
+    one, two = panels("layers", shelf)
+    found = one.get_title(), two.get_title()
+    assert "recipe" not in found[0]
+    assert found[1].replace("\n", " ").endswith(", recipe own, own own.toml"), found
+
+
 def test_a_figure_of_blocks_needs_runs_that_tried_several(tmp_path: Path, result_of: Any) -> None:
     other = Shelf(tmp_path / "plain", result_of)
     other.put("mine", 50.0, settings={"limit": None})

@@ -14,6 +14,7 @@ from croco_bench.config.recipe import load_task_recipe, names_of
 from croco_bench.errors import UsageError
 from croco_bench.tasks.correspondence.classical import METHODS
 from croco_bench.tasks.correspondence.matching import Candidates, by_attention, lengths, tokens_at
+from croco_bench.tasks.correspondence.pictures import looked_for, most_central, with_point
 from croco_bench.tasks.correspondence.readings import MatchReader, PairFeatures, Reading
 from croco_bench.tasks.correspondence.truth import grid_points, keypoints, reproject, sides_px, view_of
 from croco_bench.types import Array
@@ -129,6 +130,21 @@ def test_keypoints_are_padded() -> None:
     cv2.circle(flat, (40, 20), 8, (255, 255, 255), -1)
     found = keypoints(flat, 50)
     assert found.shape == (50, 2) and 0 < np.isfinite(found[:, 0]).sum() < 50
+
+
+def test_the_most_central_visible_point_is_shown_and_nothing_where_there_is_none() -> None:
+    points, middle = grid_points((64, 64), 8), np.array([128.0, 128.0])
+    truth = points.copy()
+    assert np.abs(points[most_central(points, truth, middle)] - middle).max() <= 16
+    truth[:] = np.nan
+    truth[3] = 0.0
+    assert most_central(points, truth, middle) == 3
+    nowhere = np.full_like(points, np.nan)
+    image = torch.full((3, 64, 64), 0.5)
+    sample = {"image1": image, "image2": image, "points": nowhere, "truth": nowhere}
+    point = most_central(nowhere, nowhere, middle)
+    assert len(np.unique(with_point(sample, point))) == 1
+    assert looked_for(sample, np.zeros((4, 4)), point, nowhere[0]).shape == (256, 256, 3)
 
 
 def test_classical_methods_follow_a_shift() -> None:
