@@ -132,8 +132,8 @@ def _check_size(path: Path, dataset: h5py.Dataset) -> None:
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
     if reason := ARRAY.exceeded(size):
         raise DataError(f"{path}: {dataset.name} is {dataset.dtype} of shape {dataset.shape}: {reason}")
-    stored = dataset.id.get_storage_size()
-    if size > stored * (_MOST_DEFLATED if dataset.compression else 1):
+    stored, filters = dataset.id.get_storage_size(), dataset.id.get_create_plist().get_nfilters()
+    if size > stored * (_MOST_DEFLATED if filters else 1):
         raise DataError(
             f"{path}: {dataset.name} is {dataset.dtype} of shape {dataset.shape}, but only {stored} bytes",
             "get it again",

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from croco_bench.data.formats.arrays import unreadable, write_bytes
 from croco_bench.data.formats.integrity import JPEG, PNG, DamagedError, Header, check_png, png_header
@@ -94,7 +95,7 @@ def decode_pillow(content: bytes) -> Image.Image:
         return decode_jpeg(content)
     _check(content)
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", *_OTHERS)) as image:
+        with _opened(content) as image:
             image.load()
             return image
     except UnidentifiedImageError as error:
@@ -136,11 +137,7 @@ def _check(content: bytes) -> None:
 
 def _header_of_other(content: bytes) -> Header:
     try:
-        # Pillow warns of large images, which are refused by their size.
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(content), formats=_OTHERS) as image,
-        ):
+        with _opened(content) as image:
             return Header(image.height, image.width, len(image.getbands()) * (4 if image.mode in "IF" else 1))
     except UnidentifiedImageError as error:
         raise ValueError(UNKNOWN) from error
@@ -148,6 +145,15 @@ def _header_of_other(content: bytes) -> Header:
         raise ValueError("more pixels than any format but JPEG and PNG may have") from error
     except _PILLOW_ERRORS as error:
         raise DamagedError(str(error)) from error
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The image with its header read. `limits.ARRAY` bounds its size, so Pillow's own limit on PNG isn't asked."""
+    stream = io.BytesIO(content)
+    if content.startswith(PNG[:4]):
+        return PngImageFile(stream)
+    with warnings.catch_warnings(action="ignore"):
+        return Image.open(stream, formats=_OTHERS)
 
 
 def write_image(path: Path, image: Array, *, jpeg_quality: int = 95, png_compression: int | None = None) -> None:

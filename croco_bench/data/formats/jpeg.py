@@ -6,6 +6,7 @@ import io
 import struct
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from croco_bench.data.formats.integrity import JPEG, DamagedError, JpegLayout, jpeg_layout
 from croco_bench.limits import ARRAY
@@ -32,7 +33,8 @@ def decode_jpeg(content: bytes) -> Image.Image:
         raise ValueError(f"{header.width}x{header.height} pixels: {reason}")
     stream = _Watched(plain, layout)
     try:
-        image = Image.open(stream, formats=("JPEG",))
+        # Image.open would compare the size with Pillow's own limit, and look for the other images of a stereo camera's file.
+        image = JpegImageFile(stream)
         stream.watch(image)
         image.load()
     except (OSError, SyntaxError, EOFError, struct.error, LookupError, TypeError, ValueError) as error:

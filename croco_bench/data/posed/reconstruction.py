@@ -105,7 +105,7 @@ def read_transforms(path: Path) -> list[View]:
         poses = [(str(frame["file_path"]), np.array(frame["transform_matrix"], dtype=np.float64)) for frame in frames]
     except OSError as error:
         raise DataError(f"there is no readable {path} ({error.strerror})", "it has the poses") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path} holds no cameras and poses ({error})", "it is damaged, or of another kind") from error
     shift = [float(facts.get(key) or 0) for key in ("k1", "k2", "p1", "p2")]
     model = str(facts.get("camera_model", "PINHOLE"))
