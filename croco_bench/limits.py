@@ -41,7 +41,7 @@ class Limit:
         if wanted <= self.size:
             return ""
         needed = -(-wanted // _MIB)
-        return f"that takes {needed:,} MiB, and {self.variable} allows {self.size // _MIB:,}: set it higher if that is meant"
+        return f"that takes {needed:,} MiB, and {self.variable} allows {self.size // _MIB:,}; set it higher if that is meant"
 
 
 # One image or array as it is decoded: 4 times Spring's flow, 8 times Booster's images. A small file can claim any size.

@@ -191,10 +191,23 @@ def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = tmp_path / "a.png"
     path.write_bytes(encoded("PNG", Image.new("L", (1500, 1500))))
     monkeypatch.setenv("CROCO_BENCH_MAX_ARRAY_MB", "2")
-    with pytest.raises(DataError, match="takes 3 MiB, and CROCO_BENCH_MAX_ARRAY_MB allows 2: set it higher"):
+    with pytest.raises(DataError, match="takes 3 MiB, and CROCO_BENCH_MAX_ARRAY_MB allows 2; set it higher"):
         read_rgb(path)
     monkeypatch.setenv("CROCO_BENCH_MAX_ARRAY_MB", "3")
     assert read_rgb(path).shape == (1500, 1500, 3)
     monkeypatch.setenv("CROCO_BENCH_MAX_ARRAY_MB", "lots")
     with pytest.raises(UsageError, match=r"CROCO_BENCH_MAX_ARRAY_MB is 'lots'; give MiB"):
         read_rgb(path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "MPO"])
+@pytest.mark.parametrize("reader", READERS)
+def test_pillows_own_limit_is_not_asked(
+    reader: Reader, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "a.jpg").write_bytes(encoded(kind))
+    expected = np.array(reader(path))
+    for limit in (HEIGHT * WIDTH - 1, 100):  # Pillow warns above it, and refuses above twice as many pixels
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert np.array_equal(np.array(reader(path)), expected)

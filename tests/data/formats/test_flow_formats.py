@@ -201,6 +201,12 @@ def test_flo5_is_compressed_as_springs_are(tmp_path: Path) -> None:
         assert file["flow"].dtype == np.float32 and file["flow"].shape == (200, 300, 2)
 
 
+def test_any_filter_of_hdf5_counts_as_compression(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "file", "w") as file:
+        file.create_dataset("flow", data=np.ones((90, 90, 2), np.float32), scaleoffset=3)
+    assert (read_flo5(tmp_path / "file")[0] == 1).all()
+
+
 def test_kitti_is_rounded_to_the_nearest_step(tmp_path: Path) -> None:
     flow = np.random.default_rng(3).uniform(-511.9, 511.9, (40, 60, 2)).astype(np.float32)
     flow[0, 0], flow[0, 1] = (-512, 511.984375), (1 / 128 + 1e-3, -1 / 128 - 1e-3)

@@ -134,7 +134,7 @@ def test_what_is_no_image_is_not_called_damaged(tmp_path: Path) -> None:
 def test_the_reason_of_an_unreadable_file_decides_the_advice(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     said = [str(unreadable(path, kind(5, "reason"))) for kind in (FileNotFoundError, PermissionError, OSError)]
-    assert "incomplete" in said[0] and "permissions" in said[1] and "check the disk" in said[2]
+    assert "unpack the rest" in said[0] and "permissions" in said[1] and "check the disk" in said[2]
     assert "permissions" not in said[0] and "permissions" not in said[2]
 
 

@@ -262,6 +262,9 @@ def test_damaged_numbers_are_sentences(tmp_path: Path) -> None:
     transforms.write_text(transforms.read_text().replace("1.0", "2.0"))
     with pytest.raises(DataError, match="isn't a rigid motion"):
         open_posed(tmp_path / "b")
+    transforms.write_text(transforms.read_text().replace('"w": 64', '"w": 1e999'))
+    with pytest.raises(DataError, match="holds no cameras and poses"):
+        open_posed(tmp_path / "b")
     transforms.write_text("[]")
     with pytest.raises(DataError, match="holds no cameras and poses"):
         open_posed(tmp_path / "b")
