@@ -103,7 +103,7 @@ def _get(url: str, root: Path, work: Path, *, keep: bool) -> None:
     with archive.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     log(f"{archive.name} has SHA-256 {found}")
-    if zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive):
+    if _is_archive(archive):
         with tempfile.TemporaryDirectory(dir=work, prefix=_UNPACKING) as folder:
             _unpack(archive, Path(folder), url)
             _move(Path(folder), root)
@@ -119,6 +119,14 @@ def _get(url: str, root: Path, work: Path, *, keep: bool) -> None:
         archive.replace(root / archive.name)
     with atomic(_mark(work, url)) as temporary:
         temporary.write_text(f"{found}  {url}\n", encoding="utf-8")
+
+
+def _is_archive(file: Path) -> bool:
+    """Whether a file is an archive, be it a damaged one: to unpack it tells."""
+    try:
+        return zipfile.is_zipfile(file) or tarfile.is_tarfile(file)
+    except ARCHIVE_ERRORS:  # of a compressed archive that is cut off
+        return True
 
 
 def _require_whole(file: Path, url: str) -> None:

@@ -49,7 +49,7 @@ def images() -> list[Target]:
     palette = Image.fromarray(gray).convert("P")
     pngs = {"rgb": encoded(".png", color), "gray": encoded(".png", gray), "gray16": encoded(".png", deep)}
     pngs |= {"palette": pillow_bytes(palette, "PNG"), "interlaced": pillow_bytes(Image.fromarray(color), "PNG")}
-    others = {name: encoded(f".{name}", color) for name in ("jpg", "bmp", "ppm", "tiff", "webp", "hdr")}
+    others = {name: encoded(f".{name}", color) for name in ("jpg", "bmp", "ppm", "tiff", "webp")}
     others |= {
         "progressive.jpg": pillow_bytes(Image.fromarray(color), "JPEG", progressive=True),
         "cmyk.jpg": pillow_bytes(Image.fromarray(color).convert("CMYK"), "JPEG"),
