@@ -69,7 +69,6 @@ def images() -> list[Target]:
         of_file(f"{reader} {name}", "images", content, read, file=f"image.{name}")
         for name, content in others.items()
         for reader, read in readers.items()
-        if (reader, name) != ("pillow", "hdr")  # which Pillow doesn't know
     ]
     grays = (("gray", np.uint8), ("gray16", np.uint16), ("palette", np.uint8))
     return found + [
