@@ -184,15 +184,18 @@ def _predictor(
 def _head_type(task: str, task_type: type[Task], recipe: Recipe) -> type[Head]:
     """The class of the recipe's head, if the task and the kind of training can use it."""
     head_type: type[Head] = registry.heads()[recipe.head.name].load()
+    takes_bank = recipe.train.frozen is True and task_type.unlabeled is not None
     if head_type.dense != task_type.dense:
         one = "pixel" if task_type.dense else "image"
-        fit = ", ".join(entry.name for entry in registry.heads() if entry.load().dense == task_type.dense)
+        types = {entry.name: entry.load() for entry in registry.heads()}
+        right = (name for name, kind in types.items() if takes_bank or not issubclass(kind, BankHead))
+        fit = ", ".join(name for name in right if types[name].dense == task_type.dense)
         raise UsageError(
             f"{task} needs a head with an output per {one}, which {recipe.head.name} isn't; take one of {fit}"
         )
     if recipe.probe and not (recipe.train.frozen and issubclass(head_type, PooledHead)):
         raise UsageError("a recipe with [probe] needs train.frozen=true and a head on pooled vectors, such as linear")
-    if issubclass(head_type, BankHead) and (recipe.train.frozen is not True or task_type.unlabeled is None):
+    if issubclass(head_type, BankHead) and not takes_bank:
         raise UsageError(
             f"the head {recipe.head.name} isn't trained: it needs train.frozen=true and a task that classifies pixels, "
             "such as ade20k-seg"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import resource
@@ -67,12 +68,12 @@ def outcome_of(probe: Callable[[], str], expected: str | None = None, *, knowabl
     answer = _answer(readable, child)
     _, status, usage = os.wait4(child, 0)
     seconds = usage.ru_utime + usage.ru_stime
-    grown = 1024 * usage.ru_maxrss - _resident()
     if answer is None or os.WIFSIGNALED(status) or not answer:
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         hung = answer is None or number in (signal.SIGXCPU, signal.SIGKILL)
         return Outcome("hang" if hung else "signal", "" if hung else f"signal {number}, exit {status}", seconds)
-    kind, text = pickle.loads(answer)
+    kind, text, resident = pickle.loads(answer)
+    grown = 1024 * usage.ru_maxrss - resident
     if grown > GROWTH:
         return Outcome("memory", f"{grown / 2**20:.0f} MiB; {text}", seconds)
     if seconds > SECONDS:
@@ -97,11 +98,12 @@ def _answer(readable: int, child: int) -> bytes | None:
 
 
 def _work(probe: Callable[[], str], writable: int) -> None:
-    """Runs the probe, writes kind and text, and ends the process."""
+    """Runs the probe, writes kind, text and the memory in use before (bytes), and ends the process."""
     try:
+        faulthandler.disable()  # the parent tells how this process ended
         _limit()
-        answer = _called(probe)
-        os.write(writable, pickle.dumps(answer))
+        resident = _resident()
+        os.write(writable, pickle.dumps((*_called(probe), resident)))
     finally:
         os._exit(0)
 

@@ -242,7 +242,7 @@ def test_attention_prefers_the_own_position(decoder: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        (["model.heads=3"], FitError),
+        (["model.heads=3"], UsageError),
         (["train.image_size=36"], FitError),
         (["croco.mask=0.5"], UsageError),
         (["croco.mask_ratio=high"], UsageError),

@@ -126,7 +126,7 @@ def test_workers_and_interruptions_change_nothing(mined: Path, rooms: Path, tmp_
     """Killed while the third sequence is read (its file is a pipe into which nobody writes), then finished by two."""
     source = tmp_path / "source"
     shutil.copytree(rooms, source)
-    blocked = source / "room-02" / "seq-01" / "frame-000009.depth.png"
+    blocked = source / "room-02" / "seq-01" / "frame-000006.depth.png"
     blocked.unlink()
     os.mkfifo(blocked)
     code = (
