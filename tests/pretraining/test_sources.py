@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -39,11 +40,22 @@ def test_an_image_that_is_too_small_is_named(tmp_path: Path) -> None:
             prepare(source.train[0], np.random.default_rng(0))
 
 
+def write_views(folder: Path, stems: Iterable[str], ending: str = "jpg") -> None:
+    """For each stem the same two images of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    views = [cv2.imencode(".jpg", image)[1].tobytes() for image in noise]
+    for stem in stems:
+        (folder / stem).parent.mkdir(exist_ok=True)
+        for number, view in enumerate(views, start=1):
+            (folder / f"{stem}_{number}.{ending}").write_bytes(view)
+
+
 def scenes_of(folder: Path, scenes: int, each: int) -> str:
-    """A list of pairs whose images aren't there."""
+    """A list of pairs."""
     folder.mkdir()
-    lines = [f"s{scene}/{pair}_1.jpeg s{scene}/{pair}_2.jpeg\n" for scene in range(scenes) for pair in range(each)]
-    (folder / "pairs.txt").write_text("".join(lines))
+    stems = [f"s{scene}/{pair}" for scene in range(scenes) for pair in range(each)]
+    (folder / "pairs.txt").write_text("".join(f"{stem}_1.jpeg {stem}_2.jpeg\n" for stem in stems))
+    write_views(folder, stems, "jpeg")
     return str(folder)
 
 
@@ -90,6 +102,7 @@ def test_pairs_of_one_scene_cant_be_held_out(tmp_path: Path) -> None:
 
 def test_scenes_that_a_list_says_are_held_out_whole(tmp_path: Path) -> None:
     """Ten scenes, five pairs each, under running numbers in two folders."""
+    write_views(tmp_path, [f"{i % 2}/{i}" for i in range(50)])
     (tmp_path / "listing.txt").write_text("# pair_path\n" + "".join(f"{i % 2}/{i}\n" for i in range(50)))
     (tmp_path / "scenes.txt").write_text("".join(f"room {i // 5}\n" for i in range(50)))
     source = opened([str(tmp_path)], "data.holdout=8")
@@ -99,6 +112,7 @@ def test_scenes_that_a_list_says_are_held_out_whole(tmp_path: Path) -> None:
 
 
 def test_folders_that_may_not_be_scenes_are_said(tmp_path: Path) -> None:
+    write_views(tmp_path, [f"{i // 5}/{i}" for i in range(50)])
     (tmp_path / "listing.txt").write_text("# pair_path\n" + "".join(f"{i // 5}/{i}\n" for i in range(50)))
     (note,) = opened([str(tmp_path)], "data.holdout=8").notes
     assert "listing.txt doesn't say which scene" in note and "scenes.txt" in note
