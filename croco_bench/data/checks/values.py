@@ -116,9 +116,17 @@ def _ids(samples: Sequence[Sample]) -> str:
 
 def _matching(reader: Reader, samples: Sequence[Sample]) -> str | None:
     """Flow or disparity that fits the images in another convention."""
-    with_truth = [sample for sample in samples if "valid" in sample and {"flow_px", "disparity_px"} & sample.keys()]
+    with_truth = [
+        _one_pass(sample) for sample in samples if "valid" in sample and {"flow_px", "disparity_px"} & sample.keys()
+    ]
     other = better_reading(with_truth) if any(sample["valid"].any() for sample in with_truth) else None
     return other and f"the truth of the pairs {_ids(with_truth)} fits the images {other}"
+
+
+def _one_pass(sample: Sample) -> Sample:
+    """The sample; where its images are there in several renderings (Sintel's passes), with those of the first."""
+    first = next(iter(sample.get("passes", {}).values()), None)
+    return sample if first is None else {**sample, "image1": first[0], "image2": first[1]}
 
 
 def _known(reader: Reader, samples: Sequence[Sample]) -> str | None:
