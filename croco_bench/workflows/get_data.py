@@ -17,6 +17,7 @@ import h5py
 
 from croco_bench.backbones.download import fetch_file, open_url
 from croco_bench.data.catalogue import DatasetInfo
+from croco_bench.data.folders import is_miniature
 from croco_bench.errors import DataError, UsageError
 from croco_bench.files import ARCHIVE_ERRORS, atomic, exclusive_lock, sweep
 from croco_bench.progress import log
@@ -37,9 +38,11 @@ def get_dataset(info: DatasetInfo, root: Path, *, allow_http: bool = False, keep
         keep: keep the archives.
 
     Raises:
-        UsageError: the dataset can't be had without a form, or only over http.
+        UsageError: the dataset can't be had without a form, or only over http; or `root` holds a miniature.
         DataError: the disk is too small, a server doesn't answer, or an archive is damaged.
     """
+    if is_miniature(root):
+        raise UsageError(f"{root} holds a miniature", "choose another data root, so that the two aren't mixed")
     addresses = info.addresses()
     if not addresses:
         raise UsageError(

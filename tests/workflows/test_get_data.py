@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from croco_bench.backbones import download
 from croco_bench.data.catalogue import CATALOGUE, DatasetInfo
+from croco_bench.data.folders import MARKER
 from croco_bench.errors import DataError, UsageError
 from croco_bench.workflows import get_data
 from croco_bench.workflows.get_data import get_dataset
@@ -185,6 +186,10 @@ def test_refusals(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         get_dataset(info(server, "a.zip"), tmp_path)
     with pytest.raises(UsageError, match="without a form"):
         get_dataset(info(server), tmp_path)
+    (tmp_path / MARKER).touch()
+    with pytest.raises(UsageError, match="holds a miniature; choose another data root"):
+        get_dataset(info(server, "a.zip"), tmp_path, allow_http=True)
+    (tmp_path / MARKER).unlink()
     with pytest.raises(DataError, match="the server says 404"):
         get_dataset(info(server, "none.zip"), tmp_path, allow_http=True)
     monkeypatch.setattr(get_data, "_size", lambda _: 10**18)
@@ -194,5 +199,5 @@ def test_refusals(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_catalogue_has_addresses_of_what_needs_no_form() -> None:
     offered = {name: one.addresses() for name, one in CATALOGUE.items() if one.addresses()}
-    assert set(offered) == {"7scenes", "ade20k", "flyingchairs", "middlebury", "nyuv2", "sintel"}
+    assert set(offered) == {"7scenes", "ade20k", "flyingchairs", "hpatches", "middlebury", "nyuv2", "sintel"}
     assert all(url.startswith(("https://", "http://")) for urls in offered.values() for url in urls)

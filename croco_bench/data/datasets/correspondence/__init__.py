@@ -1,0 +1,1 @@
+"""Readers of image pairs with known correspondences."""
