@@ -38,14 +38,14 @@ class TrainingSet:
         folder: its folder below the data root.
         open: opens the training part.
         selection_scenes: sorted names of all scenes -> those by which CroCo v2 selects.
-        selection_split: opens a separate split by which CroCo v2 selects, if there is one.
+        selection_split: opens a separate split by which CroCo v2 selects, if there is one; None where its part isn't there.
         location: scene name -> name of the location that the scene shows.
     """
 
     folder: str
     open: Callable[[Path], Reader]
     selection_scenes: Callable[[Sequence[str]], Collection[str]] = field(default=lambda scenes: ())
-    selection_split: Callable[[Path], Reader] | None = None
+    selection_split: Callable[[Path], Reader | None] | None = None
     location: Callable[[str], str] = str
 
 
@@ -76,6 +76,11 @@ def _middlebury(edition: middlebury.Edition) -> TrainingSet:
     )
 
 
+def _sceneflow_selection(root: Path) -> Reader | None:
+    """Every hundredth test pair of FlyingThings, where that is there."""
+    return sceneflow.open_split(root, "test1of100") if sceneflow.has_things(root) else None
+
+
 def training_sets(resolution: Resolution) -> dict[str, TrainingSet]:
     """All datasets by the names that `task.train_on` uses; MiddEval3 at `resolution`."""
     return {
@@ -95,6 +100,7 @@ def training_sets(resolution: Resolution) -> dict[str, TrainingSet]:
             selection_scenes=_named(*EVALUATION_SELECT),
             location=_middlebury_location,
         ),
+        "middlebury2001": _middlebury("2001"),
         "middlebury2003": _middlebury("2003"),
         "middlebury2005": _middlebury("2005"),
         "middlebury2006": _middlebury("2006"),
@@ -103,7 +109,7 @@ def training_sets(resolution: Resolution) -> dict[str, TrainingSet]:
         "sceneflow": TrainingSet(
             folder="sceneflow",
             open=partial(sceneflow.open_split, split="train"),
-            selection_split=partial(sceneflow.open_split, split="test1of100"),
+            selection_split=_sceneflow_selection,
         ),
         "spring": TrainingSet("spring", partial(spring.open_stereo, split="train"), _named(*spring.SELECT_SCENES)),
     }

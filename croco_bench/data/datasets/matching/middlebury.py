@@ -1,4 +1,4 @@
-"""Middlebury stereo of 2003, 2005, 2006, 2014 and 2021, and its third evaluation: indoor scenes under several lights."""
+"""Middlebury stereo of 2001, 2003, 2005, 2006, 2014 and 2021, and its third evaluation: indoor scenes under several lights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from croco_bench.data.formats.layout import file_names, require, subfolders
 from croco_bench.errors import AbsentError
 from croco_bench.types import Array, Sample
 
-Edition = Literal["2003", "2005", "2006", "2014", "2021"]
+Edition = Literal["2001", "2003", "2005", "2006", "2014", "2021"]
 Split = Literal["train", "test"]
 Resolution = Literal["F", "H", "Q"]
 LINK = "https://vision.middlebury.edu/stereo/data"
 # CroCo v2 selects by these scenes and trains on the others; of the evaluation, by Vintage.
 SELECT_SCENES: dict[Edition, tuple[str, ...]] = {
+    "2001": (),
     "2003": (),
     "2005": ("Reindeer",),
     "2006": ("Rocks1", "Wood2"),
@@ -32,6 +33,7 @@ SELECT_SCENES: dict[Edition, tuple[str, ...]] = {
     "2021": ("traproom1", "traproom2"),
 }
 _FOLDERS: dict[Edition, tuple[str, ...]] = {
+    "2001": ("2001/data", "2001"),
     "2003": ("2003",),
     "2005": ("2005/train", "2005"),
     "2006": ("2006",),
@@ -39,12 +41,21 @@ _FOLDERS: dict[Edition, tuple[str, ...]] = {
     "2021": ("2021/data", "2021"),
 }
 # Pairs of each year, and of each split of the evaluation.
-PAIRS: dict[Edition, int] = {"2003": 2, "2005": 54, "2006": 189, "2014": 138, "2021": 355}
+PAIRS: dict[Edition, int] = {"2001": 8, "2003": 2, "2005": 54, "2006": 189, "2014": 138, "2021": 355}
 EVALUATION_PAIRS = 15
 # Rows of the scenes of 2005 and 2006 in half and third size (1110 in full size) -> by what disparities are to be divided.
 _REDUCED = {555: 2, 370: 3}
 # Rows of the scenes of 2003 in quarter and half size -> steps per pixel of their disparities; one in full size.
 _STEPS = {375: 4, 750: 2}
+# Scenes of 2001 (in lower case) with other names of files than the rest -> left image, right image, disparity.
+_OTHER_NAMES = {
+    "map": ("im0.pgm", "im1.pgm", "disp0.pgm"),
+    "tsukuba": ("scene1.row3.col3.ppm", "scene1.row3.col4.ppm", "truedisp.row3.col3.pgm"),
+}
+_USUAL_NAMES = ("im2.ppm", "im6.ppm", "disp2.pgm")
+_PAGES_OF_2001 = ("anigif", "imagehtml")
+# Steps per pixel of the disparities of 2001; more for tsukuba's file of this name.
+_STEPS_OF_2001, _TSUKUBA_STEPS = 8, {"truedisp.row3.col3.pgm": 16}
 # The value of non-occluded pixels in mask0nocc.png.
 _NOT_OCCLUDED = 255
 
@@ -52,9 +63,10 @@ _NOT_OCCLUDED = 255
 def open_scenes(root: Path, edition: Edition, *, scenes: Sequence[str] | None = None) -> MatchingReader:
     """All pairs of one year's scenes, or of some: every light and exposure that both views have.
 
-    2003: cones and teddy in quarter, half or full size; view 2 is the left and view 6 the right one. 2005 and 2006: full, half or
-    third size; view 1 is the left and view 5 the right one. 2014: the left view is im0, the right one im1, im1E (other exposure)
-    or im1L (other light). 2021: both are from `ambient`; im0 beside that folder repeats one of them and isn't used.
+    2001: six scenes of planes, of which view 2 is the left and view 6 the right one, map and tsukuba. 2003: cones and teddy in
+    quarter, half or full size; view 2 is the left and view 6 the right one. 2005 and 2006: full, half or third size; view 1 is
+    the left and view 5 the right one. 2014: the left view is im0, the right one im1, im1E (other exposure) or im1L (other
+    light). 2021: both are from `ambient`; im0 beside that folder repeats one of them and isn't used.
 
     Raises:
         DataError: files are missing.
@@ -123,6 +135,22 @@ def _first(root: Path, folders: Sequence[str]) -> str:
     raise AbsentError(f"{root} holds no folder {' or '.join(folders)}", f"get {LINK}")
 
 
+def _read_of_2001(path: Path) -> tuple[Array, Array]:
+    """Disparity in pixels of the image."""
+    disparity, valid = read_middlebury_disparity(path)
+    return disparity / np.float32(_TSUKUBA_STEPS.get(path.name, _STEPS_OF_2001)), valid
+
+
+def _of_2001(base: Path, scene: str) -> Iterator[PairPaths]:
+    """The pair of a scene; nothing for the two folders of web pages beside the scenes."""
+    if scene in _PAGES_OF_2001:
+        return
+    wanted = _OTHER_NAMES.get(scene.lower(), _USUAL_NAMES)
+    require(base / scene, wanted, file_names(base / scene, "", "", LINK), LINK)
+    left, right, truth = (f"{scene}/{name}" for name in wanted)
+    yield PairPaths(scene, scene, left, right, truth)
+
+
 def _read_of_2003(path: Path) -> tuple[Array, Array]:
     """Disparity in pixels of the image."""
     disparity, valid = read_middlebury_disparity(path)
@@ -174,11 +202,13 @@ def _of_2021(base: Path, scene: str) -> Iterator[PairPaths]:
 
 
 _READERS: dict[Edition, Callable[[Path], tuple[Array, Array]]] = {
+    "2001": _read_of_2001,
     "2003": _read_of_2003,
     "2005": _read_of_2005,
     "2006": _read_of_2005,
 }
 _FINDERS: dict[Edition, Callable[[Path, str], Iterator[PairPaths]]] = {
+    "2001": _of_2001,
     "2003": _of_2003,
     "2005": _of_2005,
     "2006": _of_2005,

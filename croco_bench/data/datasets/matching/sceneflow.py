@@ -18,7 +18,7 @@ from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairP
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_pfm_disparity, read_signed_pfm_disparity
 from croco_bench.data.formats.layout import check_choice, file_names, numbered, require, require_exactly, subfolders
-from croco_bench.errors import DataError
+from croco_bench.errors import AbsentError
 from croco_bench.types import Sample
 
 Split = Literal["train", "test", "test1of100"]
@@ -34,8 +34,11 @@ PAIRS: dict[Split, int] = {"train": 35_454, "test": 4_370}
 def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> MatchingReader:
     """All pairs of the passes, one after the other; `test` is FlyingThings alone, `test1of100` every hundredth of it.
 
+    `train` is of the parts that are there; `assumptions` name those that aren't.
+
     Raises:
-        DataError: files are missing.
+        AbsentError: none of the split's parts is there.
+        DataError: files of a part are missing.
         UsageError: no such pass.
     """
     check_choice("pass of SceneFlow", passes, PASSES)
@@ -47,33 +50,54 @@ def open_split(root: Path, split: Split, *, passes: Sequence[str] = PASSES) -> M
     reader = MatchingReader("sceneflow", split, root, pairs, _truth, miniature=is_miniature(root))
     if _things(root)[1]:
         reader.assumptions = (SUBSET_NOTE, "disparities of the subset have the other sign, which is turned")
+    if split == "train" and (absent := _absent_parts(root)):
+        reader.assumptions += (f"{' and '.join(absent)} of SceneFlow isn't there, so the other parts are used alone",)
     return reader
 
 
+def has_things(root: Path) -> bool:
+    """Whether FlyingThings is there, of which the test splits are."""
+    return any((root / part).is_dir() for part in _THINGS)
+
+
+def _absent_parts(root: Path) -> list[str]:
+    """The parts of `train` that aren't there.
+
+    Raises:
+        AbsentError: none is.
+    """
+    absent = [part for part in _DEPTHS if not (root / part).is_dir()]
+    if not has_things(root):
+        if len(absent) == len(_DEPTHS):
+            raise AbsentError(
+                f"{root} holds no {', no '.join(_DEPTHS)} and no {' or '.join(_THINGS)}", f"unpack {LINK} there"
+            )
+        absent.append(_THINGS[0])
+    return absent
+
+
 def _scenes(root: Path, split: Split, name: str) -> list[tuple[str, str]]:
-    """(part of the dataset, folder of a scene in it) for all scenes of the split."""
-    things, subset = _things(root)
+    """(part of the dataset, folder of a scene in it) for all scenes of the split that are in folders of the release."""
     scenes: list[tuple[str, str]] = []
     if split == "train":
+        absent = _absent_parts(root)
         for part, depth in _DEPTHS.items():
-            scenes += [(part, scene) for scene in _below(root / part / f"frames_{name}pass", depth)]
-    if subset:
+            if part not in absent:
+                scenes += [(part, scene) for scene in _below(root / part / f"frames_{name}pass", depth)]
+    elif not has_things(root):
+        raise AbsentError(f"{root} holds no {' or '.join(_THINGS)}", f"unpack {LINK} there")
+    things, subset = _things(root)
+    if things is None or subset:
         return scenes
     side = "TRAIN" if split == "train" else "TEST"
     things_scenes = _below(root / things / f"frames_{name}pass" / side, 2)
     return scenes + [(things, f"{side}/{scene}") for scene in things_scenes]
 
 
-def _things(root: Path) -> tuple[str, bool]:
-    """The folder of FlyingThings, and whether it is FlowNet 2.0's subset, which has folders of its own.
-
-    Raises:
-        DataError: there is none.
-    """
+def _things(root: Path) -> tuple[str | None, bool]:
+    """The folder of FlyingThings, if it is there, and whether it is FlowNet 2.0's subset, which has folders of its own."""
     things = next((part for part in _THINGS if (root / part).is_dir()), None)
-    if things is None:
-        raise DataError(f"{root} holds no {' or '.join(_THINGS)}", f"unpack {LINK} there")
-    return things, (root / things / "train/disparity").is_dir()
+    return things, things is not None and (root / things / "train/disparity").is_dir()
 
 
 def _subset_pairs(root: Path, split: Split, name: str) -> Iterator[PairPaths]:
