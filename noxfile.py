@@ -108,6 +108,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Times of steps, evaluations and loaders beside the device's rates; `-- --device cuda --out FILE.json`."""
+    prepare(session)
+    run(session, "python", "-m", "benchmarks.bench", *session.posargs)
+
+
+@nox.session
 def audit(session: nox.Session) -> None:
     """Known vulnerabilities of what the shared environment holds; needs a connection to PyPI."""
     prepare(session)

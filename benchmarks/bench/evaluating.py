@@ -1,0 +1,81 @@
+"""Evaluations of samples in memory, as a run does them, beside the forward passes of the same inputs alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from benchmarks.bench.training import Subject
+from croco_bench.contracts import Evaluation
+from croco_bench.engine.bare import BareNetwork
+from croco_bench.engine.dataloading import evaluation_batches, to_device
+from croco_bench.engine.evaluate import evaluate
+from croco_bench.engine.network import Network
+
+
+@dataclass
+class Calls:
+    """Calls of a network: the shapes of its inputs, or the arguments of its `pairs`."""
+
+    made: list[Callable[[], object]] = field(default_factory=list)
+
+
+class Recorder(nn.Module):
+    """Stands before a network and keeps its calls, to be repeated without anything around them."""
+
+    def __init__(self, network: Network | BareNetwork, calls: Calls) -> None:
+        super().__init__()
+        self._parts = network, calls  # in a tuple: no submodule
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parts[0], name) if name != "_parts" else super().__getattr__(name)
+
+    def forward(self, *images: Tensor) -> Any:
+        """See `nn.Module`."""
+        network, calls = self._parts
+        calls.made.append(lambda: network(*images))
+        return network(*images)
+
+    def pairs(self, images: Tensor, first: Sequence[int], second: Sequence[int], *, at_once: int) -> Tensor:
+        """See `Network.pairs`."""
+        network, calls = self._parts
+        assert isinstance(network, Network)
+        calls.made.append(lambda: network.pairs(images, first, second, at_once=at_once))
+        return network.pairs(images, first, second, at_once=at_once)
+
+
+def seconds(subject: Subject, evaluation: Evaluation, accelerator: Accelerator, workers: int) -> float:
+    """Of a whole evaluation, from files to metrics."""
+    device = accelerator.device
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
+    began = clock()
+    evaluate(subject.predictor, evaluation, accelerator, workers=0 if alone else workers)
+    return clock() - began
+
+
+def bare(subject: Subject, evaluation: Evaluation, accelerator: Accelerator) -> Callable[[], object]:
+    """The forward passes of the first batch alone, their inputs on the device already."""
+    device, network = accelerator.device, subject.network.eval()
+    indices = list(range(min(evaluation.batch_size, len(evaluation.reader))))
+    batch = next(evaluation_batches(evaluation, indices, device=device, workers=0))
+    calls = Calls()
+    if isinstance(network, BareNetwork):
+        shown = [batch["image1"].to(device), batch["image2"].to(device)]
+        calls.made.append(lambda: network(*shown))
+    else:
+        with torch.inference_mode(), accelerator.autocast():
+            evaluation.predict(Recorder(network, calls), to_device(batch, device))
+
+    def repeated() -> None:
+        with torch.inference_mode(), accelerator.autocast():
+            for call in calls.made:
+                call()
+
+    return repeated
