@@ -40,6 +40,7 @@ def write_official(backbone: ViT, path: Path, pretraining: Mapping[str, Tensor] 
         FitError: the official format can't describe this network.
         RecordError: the file can't be written.
     """
+    pretraining = {name: _copied(tensor) for name, tensor in pretraining.items()}
     if backbone.family == "croco":
         content = _croco(backbone, pretraining)
     elif backbone.family == "mae":
@@ -59,8 +60,13 @@ def _renamed(backbone: ViT, names: Mapping[str, str]) -> State:
     for name, tensor in backbone.state_dict().items():
         part, dot, rest = name.partition(".")
         if dot:
-            state[f"{names.get(part, part)}.{rest}"] = tensor.detach().clone()
+            state[f"{names.get(part, part)}.{rest}"] = _copied(tensor)
     return state
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """A copy on the CPU: a file written on a GPU is read on machines without one."""
+    return tensor.detach().to("cpu", copy=True)
 
 
 def _random(*shape: int) -> Tensor:
@@ -80,7 +86,7 @@ def _croco(backbone: ViT, pretraining: Mapping[str, Tensor]) -> dict[str, Any]:
     state["mask_token"] = _random(1, 1, decoder.width)
     state["prediction_head.weight"], state["prediction_head.bias"] = _random(values, decoder.width), torch.zeros(values)
     if backbone.positions is not None and backbone.dec_positions is not None:
-        state["enc_pos_embed"], state["dec_pos_embed"] = backbone.positions.clone(), backbone.dec_positions.clone()
+        state["enc_pos_embed"], state["dec_pos_embed"] = _copied(backbone.positions), _copied(backbone.dec_positions)
     kwargs = croco_arguments(backbone)
     content: dict[str, Any] = {"model": {**state, **pretraining}}
     return content if kwargs == CROCO_DEFAULTS else {**content, "croco_kwargs": kwargs}
@@ -122,11 +128,11 @@ def _vit(backbone: ViT) -> State:
             f"{backbone.name} can't be written as a {backbone.family} file: that needs a square position table"
         )
     state = _renamed(backbone, {"patch_embed": "patch_embed.proj"})
-    table = backbone.positions.detach()
+    table = _copied(backbone.positions)
     if backbone.prefix is not None:
-        state["cls_token"] = backbone.prefix.detach().clone()
+        state["cls_token"] = _copied(backbone.prefix)
         table = torch.cat([torch.zeros(1, table.shape[1]), table])
-    return {**state, "pos_embed": table[None].clone()}
+    return {**state, "pos_embed": table[None]}
 
 
 def _mae_decoder(backbone: ViT) -> State:
@@ -157,6 +163,6 @@ def _multimae(backbone: ViT) -> State:
     if backbone.positions is None or backbone.prefix is None:
         raise FitError(f"{backbone.name} lacks the global token and position table of a MultiMAE file")
     state = _renamed(backbone, {"patch_embed": "input_adapters.rgb.proj", "blocks": "encoder"})
-    state["global_tokens"] = backbone.prefix.detach().clone()
-    state["input_adapters.rgb.pos_emb"] = backbone.positions.detach().T.reshape(1, -1, *backbone.grid).clone()
+    state["global_tokens"] = _copied(backbone.prefix)
+    state["input_adapters.rgb.pos_emb"] = _copied(backbone.positions).T.reshape(1, -1, *backbone.grid).contiguous()
     return state
