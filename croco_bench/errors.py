@@ -97,6 +97,14 @@ class RecordError(BenchError):
     """A result file can't be read, written, or replaced."""
 
 
+class BusyError(RecordError):
+    """Another process is at work on the same result."""
+
+
+class OtherResultError(RecordError):
+    """The result that is there has other settings, data or weights than the run that was asked for."""
+
+
 class Stopped(KeyboardInterrupt):
     """A signal ended the work. Exit code 128 + `signal`."""
 

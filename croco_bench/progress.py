@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -13,6 +14,8 @@ from croco_bench.display import printable
 
 console = Console(stderr=True)
 _LINE_SECONDS = 30.0
+# Told title, items done, items in all and seconds left of every bar that goes on: how a sweep follows its runs.
+listener: Callable[[str, int, int, float], None] | None = None
 
 
 class Bar:
@@ -55,9 +58,11 @@ class Bar:
         self._done += by
         self._progress.update(self._task, completed=self._done, text=text)
         now = time.monotonic()
+        left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
+        if self._shown and listener is not None:
+            listener(self._title, self._done, self._total, left)
         if self._shown and not self._live and (now - self._last_line > _LINE_SECONDS or self._done >= self._total):
             self._last_line = now
-            left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
             log(f"{self._title} {self._done}/{self._total}, {_clock(left)} left  {text}".rstrip())
 
 

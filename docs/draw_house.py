@@ -15,7 +15,8 @@ WIDTH, HEIGHT, BOX, ROW = 1250, 660, (190, 56), 100
 BOXES = {
     "cli": (0, 600, "the commands"),
     "plots": (0, 1000, "figures of results"),
-    "pretraining": (1, 220, "objectives and their loop"),
+    "pretraining": (1, 130, "objectives and their loop"),
+    "sweeps": (1, 360, "many runs, side by side"),
     "workflows": (1, 600, "demo, smoke"),
     "report": (1, 930, "the page of all results"),
     "runs": (2, 480, "set up, run, report"),

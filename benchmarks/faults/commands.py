@@ -48,6 +48,22 @@ COMMANDS: dict[str, Command] = {
     "run sintel-flow": _run("sintel-flow", "random:mini-croco", "smoke"),
     "run relative-pose": _run("relative-pose", "random:mini-croco", "smoke"),
     "run ade20k-seg": _run("ade20k-seg", "random:mini-mae", "smoke"),
+    "sweep": Command(
+        (
+            *(
+                "sweep",
+                "--ckpt",
+                "random:mini-croco",
+                "--ckpt",
+                "mini-mae",
+                "--task",
+                "nyuv2-depth",
+                "--recipe",
+                "smoke",
+            ),
+            *("--jobs", "2", "--retries", "0", "--data-root", "{data}", *_SMALL),
+        )
+    ),
     "cached probe": _run(
         "imagenet-linear",
         "random:mini-mae",

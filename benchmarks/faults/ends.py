@@ -18,9 +18,9 @@ _LEFT_OUT = _TIMES | {"git", "dirty", "workers", "command"}
 
 
 def end_of(folder: Path) -> dict[str, str]:
-    """Path below `folder` -> digest of the content, for every file there."""
+    """Path below `folder` -> digest of the content, for every file there but notes of a sweep on its own course."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return {str(path.relative_to(folder)): _digest(path) for path in files}
+    return {str(path.relative_to(folder)): _digest(path) for path in files if ".sweep" not in path.parts}
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

@@ -177,8 +177,13 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
 
 
 def _usable_workers(wanted: int) -> int:
-    """Data-loading workers: at most the processors of this process minus one, for the network."""
-    return min(wanted, max(len(os.sched_getaffinity(0)) - 1, 0) if hasattr(os, "sched_getaffinity") else wanted)
+    """Data-loading workers: at most the processors of this process minus one, for the network.
+
+    `CROCO_BENCH_CORES` limits them where several runs share the machine.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else wanted + 1
+    share = os.environ.get("CROCO_BENCH_CORES", "")
+    return min(wanted, max(min(cores, int(share) if share.isdecimal() else cores) - 1, 0))
 
 
 def training_batches(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from croco_bench.errors import RecordError, UsageError
+from croco_bench.errors import BusyError, RecordError, UsageError
 from croco_bench.files import atomic, exclusive_lock, sweep
 from croco_bench.records.schema import SCHEMA_VERSION, Result
 
@@ -118,9 +118,7 @@ class ResultPaths:
             raise RecordError(
                 f"{self._home} is a link to a folder", "remove the link, or give another --results folder"
             )
-        busy = RecordError(
-            f"another run is at work in {self.folder}", "wait for it, or give --name, --seed or --results"
-        )
+        busy = BusyError(f"another run is at work in {self.folder}", "wait for it, or give --name, --seed or --results")
         return exclusive_lock(self._home / "lock", busy=busy, unwritable="give another --results folder")
 
     def begin(self, *, fresh: bool) -> None:

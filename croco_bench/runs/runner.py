@@ -21,7 +21,7 @@ from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
 from croco_bench.engine.train import FineTuneJob, Trainer, TrainResult
-from croco_bench.errors import RecordError, size_text
+from croco_bench.errors import OtherResultError, size_text
 from croco_bench.files import atomic, cache_folder
 from croco_bench.probing.bank import fill_bank
 from croco_bench.probing.feature_cache import FeatureCache
@@ -138,7 +138,7 @@ def _already_done(paths: ResultPaths, setup: RunSetup) -> Result | None:
     if result.settings.get("key") == setup.key:
         log(f"already done: {paths.json} (start over with --fresh)")
         return result
-    raise RecordError(
+    raise OtherResultError(
         f"{paths.json} holds a result with other settings, data or weights",
         "give --name or --results to keep both, or --fresh to replace it",
     )

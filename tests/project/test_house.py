@@ -66,6 +66,7 @@ ALLOWED = {
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data data.checks display engine errors files metrics"
     " probing progress records registry seeding types",
+    "sweeps": "backbones config data display errors files progress records registry runs",
     "pretraining": "backbones backbones.formats backbones.networks config contracts data data.checks data.datasets"
     " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
@@ -73,7 +74,7 @@ ALLOWED = {
     " data.formats data.miniatures data.posed data.rooms engine errors files progress records registry report runs tables types",
     "plots": "errors files records report tables tables.comparison",
     "cli": "backbones config data data.catalogue data.checks data.miniatures data.mining errors files plots pretraining progress"
-    " records registry report runs tables tables.comparison workflows",
+    " records registry report runs sweeps tables tables.comparison workflows",
     "public": "backbones cli errors records runs",
 }
 

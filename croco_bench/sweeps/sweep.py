@@ -1,0 +1,159 @@
+"""`croco-bench sweep`: works through a plan; what is done is skipped, what was interrupted goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from croco_bench.errors import BenchError
+from croco_bench.progress import log
+from croco_bench.sweeps.cells import Cell, Surroundings
+from croco_bench.sweeps.estimate import Estimates, clock, estimates, wall_time
+from croco_bench.sweeps.local import LocalSweep, Progress
+from croco_bench.sweeps.overview import Overview, Screen, look
+from croco_bench.sweeps.plan import Plan
+from croco_bench.sweeps.shares import Share, share_out
+from croco_bench.sweeps.state import SweepFolder, require_folder, signature, silent
+from croco_bench.sweeps.worker import Outcome, Task
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The runs of a plan that are done, and those that are to be done.
+
+    Attributes:
+        tasks: to be done; a result that no sweep has recorded is among them, and its run ends once it is set up.
+        done: number of runs with a result.
+    """
+
+    tasks: tuple[Task, ...]
+    done: int
+
+
+def rest_of(plan: Sequence[Cell], around: Surroundings) -> Rest:
+    """What is left to do. Runs that read the same share the work of looking."""
+    folder = SweepFolder(around.results)
+    tasks = [Task(cell, signature(cell, around)) for cell in plan]
+    if around.verify:
+        return Rest(tuple(tasks), 0)
+    left = tuple(task for task in tasks if not folder.finished(task.cell, task.signature))
+    return Rest(left, len(tasks) - len(left))
+
+
+def sweep(plan: Plan, around: Surroundings, *, jobs: int | None = None, retries: int = 1) -> None:
+    """Does all runs of a plan that have no result yet, on this machine.
+
+    Args:
+        plan: the runs.
+        around: what they share.
+        jobs: runs at a time; None: one per GPU, or one per four cores.
+        retries: how often a run whose process died is begun again.
+
+    Raises:
+        UsageError: the device isn't there.
+        BenchError: runs failed; all others are finished first.
+        Stopped: a signal came; the runs at work were saved.
+    """
+    shares = share_out(jobs, around.device)
+    rest = rest_of(plan.cells, around)
+    log(_head(plan, shares, rest))
+    if rest.tasks:
+        progress = _work(plan.cells, rest, around, shares, retries)
+        _tell_failures(progress)
+
+
+def _head(plan: Plan, shares: Sequence[Share], rest: Rest) -> str:
+    counts = f"{len(plan.cells)} runs: {rest.done} done, {len(rest.tasks)} to do"
+    if not rest.tasks:
+        return counts
+    count = min(len(shares), len(rest.tasks))
+    on = {share.gpus for share in shares if share.gpus}
+    cores = f"{shares[0].cores} core{'s' if shares[0].cores > 1 else ''} each"
+    return f"{counts}, {count} at a time, {cores}" + (f" on {len(on)} GPUs" if on else "")
+
+
+def _work(cells: Sequence[Cell], rest: Rest, around: Surroundings, shares: Sequence[Share], retries: int) -> Progress:
+    folder, progress = SweepFolder(around.results), Progress([task.cell for task in rest.tasks])
+    known = estimates([around.results], cells, folder)
+    with Screen() as screen:
+
+        def draw() -> None:
+            if screen.due:
+                screen.show(look(folder, cells, len(shares), known))
+
+        def tell(cell: Cell, outcome: Outcome) -> None:
+            state = folder.read(cell)
+            if outcome.status == "done" and state is not None and not state.resumed and state.seconds:
+                known.add((cell.recipe_name, cell.task, cell.name), state.seconds)
+            counts = look(folder, cells, len(shares), known).counts()
+            took = f" in {clock(outcome.seconds)}" if outcome.seconds is not None else ""
+            text = f"  {outcome.text}" if outcome.text else ""
+            screen.line(f"{outcome.status:<8} {cell.label}{text}{took}\n         {counts}")
+
+        work = LocalSweep(rest.tasks, shares, around, progress, tell, draw, retries)
+        folder.announce(cells, len(shares), 0.0)
+        work.run()
+    return progress
+
+
+def _tell_failures(progress: Progress) -> None:
+    """Lists failed runs by their reasons, and raises an error where there are some."""
+    reasons: dict[str, list[str]] = {}
+    for cell, outcome in progress.failed:
+        reasons.setdefault(outcome.text, []).append(cell.label)
+    for text, labels in reasons.items():
+        log(f"failed: {', '.join(labels)}: {text}")
+    if reasons:
+        raise BenchError(
+            f"{len(progress.failed)} of {len(progress.cells)} runs failed",
+            "what they printed is in .sweep/logs below the results; the same command tries them again",
+        )
+
+
+def dry_run(plan: Plan, around: Surroundings, *, jobs: int | None = None, times_from: Iterable[Path] = ()) -> str:
+    """The runs that are left, and the time that they will take, from records of earlier runs in these folders, too."""
+    shares = share_out(jobs, around.device)
+    rest = rest_of(plan.cells, around)
+    known = estimates([around.results, *times_from], plan.cells, SweepFolder(around.results))
+    there = {task.cell for task in rest.tasks if task.cell.paths(around.results).json.is_file()}
+    lines = [f"{_time(known, task.cell, there):>9}  {task.cell.label}" for task in rest.tasks]
+    new = [task.cell for task in rest.tasks if task.cell not in there]
+    return "\n".join([_head(plan, shares, rest), *lines, *([_whole_time(known, new, len(shares))] if new else [])])
+
+
+def _whole_time(known: Estimates, cells: Sequence[Cell], jobs: int) -> str:
+    total, unknown = known.total(cells)
+    if not total:
+        return "no run like these has a record, so nobody knows how long they take"
+    left = wall_time(total, max(known.of(cell) or 0.0 for cell in cells), min(jobs, len(cells)))
+    note = f"; {unknown} runs without a record count as the mean of the others" if unknown else ""
+    return f"about {clock(left)}{note}"
+
+
+def _time(known: Estimates, cell: Cell, there: Set[Cell]) -> str:
+    if cell in there:
+        return "checked"
+    seconds = known.of(cell)
+    return "?" if seconds is None else clock(seconds)
+
+
+def status(results: Path, plan: Plan | None = None, *, every: bool = False) -> Overview:
+    """The overview of the sweeps over a folder of results, from its files: of those at work, or else of the last one.
+
+    Args:
+        results: the folder.
+        plan: only its runs.
+        every: all sweeps that were ever started there.
+
+    Raises:
+        RecordError: no sweep was started there.
+    """
+    require_folder(results)
+    folder = SweepFolder(results)
+    known = folder.plans()
+    at_work = [one for one in known if not silent(one)]
+    chosen = known if every else at_work or known[:1]
+    named = {cell.place: cell for one in reversed(chosen) for cell in map(Cell.from_json, one.cells)}
+    cells = plan.cells if plan else tuple(named.values())
+    return look(folder, cells, sum(one.jobs for one in at_work) or 1, estimates([results], cells, folder))

@@ -1,0 +1,142 @@
+"""Sweeps as their users meet them: skipped, failed, killed, stopped, two at once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from croco_bench import run
+from croco_bench.records.store import read
+from croco_bench.sweeps.cells import Cell
+from croco_bench.sweeps.state import CellState, SweepFolder
+
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
+LONG = ("train.steps=120", "train.select_every=40", "train.save_seconds=0")
+RANDOM = Cell("nyuv2-depth", "smoke", "random", "random:mini-croco", 0, LONG)
+
+
+def command(data: Path, results: Path, *more: str, changes: Sequence[str] = ()) -> list[str]:
+    sets = [word for change in changes for word in ("--set", change)]
+    words = ["sweep", "--ckpt", "random=random:mini-croco", "--task", "nyuv2-depth", "--recipe", "smoke", *sets]
+    where = ["--device", "cpu", "--data-root", str(data), "--results", str(results)]
+    return [sys.executable, "-m", "croco_bench", *words, *where, *more]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def started(line: list[str]) -> subprocess.Popen[str]:
+    """A sweep that doesn't ignore Ctrl-C, as jobs in a shell's background do."""
+    return subprocess.Popen(
+        line,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
+
+
+def training(results: Path) -> CellState | None:
+    """The state of a run that has made some steps."""
+    state = SweepFolder(results).read(RANDOM)
+    return state if state and state.status == "running" and state.text.startswith("train ") else None
+
+
+def values(results: Path, cell: Cell = RANDOM) -> dict[str, float]:
+    return {name: metric.value for name, metric in read(cell.paths(results).json).metrics.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    results = tmp_path_factory.mktemp("undisturbed")
+    run("nyuv2-depth", RANDOM.ckpt, recipe="smoke", data_root=tiny_data, results=results, name="random", changes=LONG)
+    return values(results)
+
+
+def test_a_failed_run_stops_no_other_and_what_is_done_is_skipped(tiny_data: Path, tmp_path: Path) -> None:
+    broken, results = tmp_path / "broken.pth", tmp_path / "results"
+    broken.write_bytes(b"PK nothing")
+    line = command(tiny_data, results, "--ckpt", str(broken), "--seeds", "2", "--jobs", "2")
+    first = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert first.returncode == 1 and "Traceback" not in first.stderr
+    assert "4 runs: 0 done, 4 to do" in first.stderr and "croco-bench: 2 of 4 runs failed;" in first.stderr
+    assert f"failed: smoke nyuv2-depth broken seed 0, smoke nyuv2-depth broken seed 1: {broken}" in first.stderr
+    log = (results / ".sweep/logs/smoke/nyuv2-depth/broken/0.txt").read_text()
+    assert f"croco-bench: {broken}" in log
+    told = subprocess.run(
+        [*line[:3], "sweep", "status", "--results", str(results)], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.startswith("4 runs: 2 done, 2 failed\n") and told.count(str(broken)) == 2
+    dry = subprocess.run([*line, "--dry-run"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert dry[0].startswith("4 runs: 2 done, 2 to do") and len(dry) == 4 and dry[-1].startswith("about ")
+    again = subprocess.run([*line, "--exclude", "*/broken"], capture_output=True, text=True, check=True)
+    assert again.stderr == "2 runs: 2 done, 0 to do\n"
+    other = subprocess.run(
+        command(tiny_data, results, "--set", "optim.lr=1e-3"), capture_output=True, text=True, check=False
+    )
+    assert other.returncode == 1 and "holds a result with other settings" in other.stderr
+    replaced = [*command(tiny_data, results, "--set", "optim.lr=1e-3"), "--replace"]
+    subprocess.run(replaced, check=True)
+    assert read(RANDOM.paths(results).json).settings["optim"]["lr"] == 1e-3
+
+
+def test_a_killed_sweep_goes_on_with_the_same_numbers(
+    tiny_data: Path, tmp_path: Path, undisturbed: dict[str, float]
+) -> None:
+    line = command(tiny_data, tmp_path, changes=LONG)
+    with started(line) as process:
+        until(lambda: training(tmp_path))
+        state = training(tmp_path)
+        assert state is not None
+        process.kill()
+        process.communicate()
+    until(lambda: not Path(f"/proc/{state.pid}").exists())  # the run ends, too
+    view = SweepFolder(tmp_path).view(RANDOM)
+    assert view.status == "stopped" and not RANDOM.paths(tmp_path).json.exists()
+    again = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert "1 runs: 1 done" in again.stderr
+    assert "going on from step" in SweepFolder(tmp_path).log(RANDOM).read_text()
+    assert values(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_runs_save(
+    number: signal.Signals, code: int, tiny_data: Path, tmp_path: Path, undisturbed: dict[str, float]
+) -> None:
+    line = command(tiny_data, tmp_path, changes=LONG)
+    with started(line) as process:
+        until(lambda: training(tmp_path))
+        process.send_signal(number)
+        said = process.communicate()[1]
+    assert process.returncode == code and f"stopped by {number.name}; the same command goes on" in said
+    assert "stopped  smoke nyuv2-depth random seed 0" in said and "Traceback" not in said
+    log = SweepFolder(tmp_path).log(RANDOM)
+    assert "saved after step" in log.read_text()
+    subprocess.run(line, check=True)
+    assert "going on from step" in log.read_text()
+    assert values(tmp_path) == undisturbed
+
+
+def test_two_sweeps_share_the_work_and_a_killed_process_is_replaced(
+    tiny_data: Path, tmp_path: Path, undisturbed: dict[str, float]
+) -> None:
+    line = command(tiny_data, tmp_path, "--seeds", "3", "--jobs", "1", changes=LONG)
+    with started(line) as one, started(line) as other:
+        until(lambda: training(tmp_path))
+        state = training(tmp_path)
+        assert state is not None
+        os.kill(state.pid, signal.SIGKILL)
+        said = [process.communicate()[1] for process in (one, other)]
+    assert one.returncode == other.returncode == 0, said
+    assert sum(text.count("its process was ended by SIGKILL") for text in said) == 1
+    assert sum(len(re.findall(r"δ1 \S+ % in \d", text)) for text in said) == 3, said
+    assert values(tmp_path) == undisturbed
