@@ -56,18 +56,18 @@ class Outcome:
 
 
 class Worker:
-    """The loop of the process. `inbox` is fed by a thread that reads the pipe; None asks to end."""
+    """The loop of the process. A thread reads the pipe into `inbox`; None asks to end."""
 
     def __init__(self, pipe: Connection, around: Surroundings) -> None:
         self._pipe, self._around = pipe, around
-        self._inbox: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._at_work = self._stopping = False
         self._folder = SweepFolder(around.results)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def loop(self) -> None:
         """Does runs until it is asked to end, or one fails: what that leaves in memory goes with the process."""
-        while (task := self._inbox.get()) is not None:
+        while (task := self.inbox.get()) is not None:
             outcome = self._do(task)
             self._pipe.send(outcome)
             if outcome.status in ("failed", "stopped"):
@@ -81,7 +81,7 @@ class Worker:
             except (EOFError, OSError):
                 task = None
             self._stopping = task is None
-            self._inbox.put(task)
+            self.inbox.put(task)
             if self._stopping:
                 if self._at_work:
                     os.kill(os.getpid(), _STOP)
