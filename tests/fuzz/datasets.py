@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from croco_bench import registry
 from croco_bench.config.load import options_of
 from croco_bench.data.catalogue import dataset_info
-from croco_bench.data.datasets import habitat, multimae
+from croco_bench.data.datasets import habitat, imagenet_c, multimae
 from croco_bench.data.datasets.matching import crestereo, middlebury
 from croco_bench.data.mixtures import flow as mixtures
 from croco_bench.errors import DataError
@@ -24,27 +24,15 @@ from tests.fuzz.target import Target, of_folder
 
 _FAMILY = "datasets, through task and check"
 _TEXTS = (".txt", ".csv")
-_TASKS = {
-    "nyuv2": "nyuv2-depth",
-    "sintel": "sintel-flow",
-    "7scenes": "relative-pose",
-    "ade20k": "ade20k-seg",
-    "imagenet": "imagenet-linear",
-    "taskonomy": "taskonomy-depth",
-}
 
 
 def datasets(data: Path) -> list[Target]:
     """Each dataset of the miniature in `data` by its check, and by a task or an own reader."""
-    found = []
-    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
-        readers: list[tuple[str, Callable[[Path], object]]] = [("check", partial(_checked, folder.name))]
-        readers.append(("read", partial(_read, folder.name)))
-        found += [
-            of_folder(f"{how} {folder.name}", _FAMILY, partial(_copy, folder), read, _damaged, knowable=png_differs)
-            for how, read in readers
-        ]
-    return found
+    return [
+        of_folder(f"{how} {name}", _FAMILY, partial(_copy, data / name), read, _damaged, knowable=png_differs)
+        for name in READERS
+        for how, read in (("check", partial(_checked, name)), ("read", READERS[name]))
+    ]
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -67,20 +55,6 @@ def _checked(name: str, root: Path) -> object:
     raise DataError(bad.what)
 
 
-def _read(name: str, root: Path) -> object:
-    if name in _TASKS:
-        return _by_task(_TASKS[name], root)
-    if name == "habitat_release":
-        return _samples(habitat.HabitatPoses(root))
-    if name == "multimae":
-        return _samples(multimae.MultimaeReader(root))
-    if name == "flyingchairs":
-        return [_samples(mixtures.TRAINING[name](root)), _samples(mixtures.SELECTION[name](root))]
-    if name == "middlebury":
-        return _samples(middlebury.open_evaluation(root, split="train"))
-    return _samples(crestereo.open_split(root))
-
-
 def _by_task(name: str, root: Path) -> object:
     task_type = registry.tasks()[name].load()
     options = {"train_on": {"sintel": 1}} if name == "sintel-flow" else {}
@@ -94,3 +68,22 @@ def _by_task(name: str, root: Path) -> object:
 
 def _samples(reader: Any) -> object:
     return [reader[index] for index in range(len(reader))]
+
+
+# How each miniature is read: by a task where one task reads no other dataset beside it.
+READERS: dict[str, Callable[[Path], object]] = {
+    "7scenes": partial(_by_task, "relative-pose"),
+    "ade20k": partial(_by_task, "ade20k-seg"),
+    "crestereo": lambda root: _samples(crestereo.open_split(root)),
+    "flyingchairs": lambda root: [
+        _samples(opened["flyingchairs"](root)) for opened in (mixtures.TRAINING, mixtures.SELECTION)
+    ],
+    "habitat_release": lambda root: _samples(habitat.HabitatPoses(root)),
+    "imagenet": partial(_by_task, "imagenet-linear"),
+    "imagenet_c": lambda root: _samples(imagenet_c.open_corrupted(root)),
+    "middlebury": lambda root: _samples(middlebury.open_evaluation(root, split="train")),
+    "multimae": lambda root: _samples(multimae.MultimaeReader(root)),
+    "nyuv2": partial(_by_task, "nyuv2-depth"),
+    "sintel": partial(_by_task, "sintel-flow"),
+    "taskonomy": partial(_by_task, "taskonomy-depth"),
+}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from croco_bench.data.miniatures.make import MINIATURES
 from croco_bench.errors import DataError
-from tests.fuzz import archives, checkpoints, files, lists, states
+from tests.fuzz import archives, checkpoints, datasets, files, lists, states
 from tests.fuzz.__main__ import ran, table
 from tests.fuzz.child import outcome_of
 from tests.fuzz.target import Target
@@ -26,6 +27,10 @@ def faults_of(targets: list[Target], folder: Path, inputs: int) -> list[str]:
         assert any(not outcome.is_fault for _, outcome in outcomes)
         found += [f"{target.name}: {outcome}: {input}" for input, outcome in outcomes if outcome.is_fault]
     return found
+
+
+def test_each_miniature_is_read() -> None:
+    assert datasets.READERS.keys() == MINIATURES.keys()
 
 
 @pytest.mark.slow
