@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from croco_bench.errors import Stopped
 from croco_bench.progress import log
+from croco_bench.signals import Repeats
 
 
 class Commands(TyperGroup):
@@ -30,13 +31,15 @@ class Commands(TyperGroup):
 
 def raise_on_signals() -> None:
     """Lets SIGTERM and the warning signal of clusters end a command like Ctrl-C, by an exception."""
+    repeats = Repeats()
+
+    def receive(number: int, _: FrameType | None) -> None:
+        if not repeats.has(number):
+            raise Stopped(signal.Signals(number))
+
     for name in ("SIGTERM", "SIGUSR1"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-            signal.signal(getattr(signal, name), _raise)
-
-
-def _raise(number: int, _: FrameType | None) -> None:
-    raise Stopped(signal.Signals(number))
+            signal.signal(getattr(signal, name), receive)
 
 
 def close_output() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from croco_bench.config.tables import Loop
 from croco_bench.contracts import Evaluation, Reader
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import derive, make_rng
+from croco_bench.signals import held_back, leave_to_parent
 from croco_bench.types import Batch, Sample
 
 Key = tuple[int, int]
@@ -154,8 +154,7 @@ def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _quiet_worker(_: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; the main process ends its workers after its step.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_to_parent()  # which finishes its step and saves before it ends its workers
     # One thread per worker: there are as many workers as processors.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -163,7 +162,9 @@ def _quiet_worker(_: int) -> None:
 
 def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
     try:
-        for batch in loader:
+        with held_back():
+            batches = iter(loader)
+        for batch in batches:
             if isinstance(batch, BenchError):
                 raise batch
             yield batch

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from croco_bench.errors import Stopped
-
-# SIGUSR1 is the usual warning of a cluster before it ends a job (Slurm's --signal).
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
+from croco_bench.signals import STOPPING, Repeats
 
 
 class StopRequest:
@@ -19,13 +17,16 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._repeats = Repeats()
 
     def receive(self, number: int, _: FrameType | None) -> None:
-        """Notes the signal. A second one doesn't wait for the step and its save.
+        """Notes the signal. A second one doesn't wait for the step and its save, unless it is the same within a second.
 
         Raises:
             Stopped: it is the second signal.
         """
+        if self._repeats.has(number):
+            return
         if self.signal is not None:
             raise Stopped(signal.Signals(number))
         self.signal = signal.Signals(number)
@@ -43,7 +44,7 @@ def stop_request() -> Iterator[StopRequest]:
     before = {}
     # Python allows handlers in the main thread alone.
     if threading.current_thread() is threading.main_thread():
-        for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+        for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, request.receive)
     try:

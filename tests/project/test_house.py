@@ -23,6 +23,7 @@ ALLOWED = {
     "numpy_objects": "",
     "progress": "display",
     "seeding": "",
+    "signals": "",
     "tiling": "types",
     "files": "errors limits progress",
     "metrics": "errors types",
@@ -36,7 +37,7 @@ ALLOWED = {
     "data.formats": "errors limits types",
     "data.transforms": "types",
     "data.rooms": "errors files seeding types",
-    "data": "contracts data.formats errors files seeding",
+    "data": "contracts data.formats errors files seeding signals",
     "data.posed": "data data.formats errors files numpy_objects seeding types",
     "data.checks": "contracts data data.posed data.transforms errors types",
     "data.mining": "data data.checks data.formats data.posed errors files progress seeding types",
@@ -57,7 +58,7 @@ ALLOWED = {
     "tasks.stereo": "contracts data.mixtures data.transforms errors metrics tasks.matching types",
     "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.correspondence tasks.relative_pose"
     " tasks.sintel_flow tasks.stereo tiling types",
-    "engine": "config contracts errors files metrics progress seeding types",
+    "engine": "config contracts errors files metrics progress seeding signals types",
     "records": "config errors files registry",
     "tables.text": "display",
     "tables.comparison": "display errors files metrics records registry tables.text types",
@@ -74,7 +75,7 @@ ALLOWED = {
     " data.formats data.miniatures data.posed data.rooms engine errors files progress records registry report runs tables types",
     "plots": "errors files records report tables tables.comparison",
     "cli": "backbones config data data.catalogue data.checks data.miniatures data.mining errors files plots pretraining progress"
-    " records registry report runs sweeps tables tables.comparison workflows",
+    " records registry report runs signals sweeps tables tables.comparison workflows",
     "public": "backbones cli errors records runs",
 }
 

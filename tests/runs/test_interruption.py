@@ -1,5 +1,6 @@
 """Signals, streams that can't be written, and --fresh: nothing that was computed is lost."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from croco_bench.engine.train import Trainer
 from croco_bench.errors import Stopped
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths, read
+from tests.test_signals import left
 
 SLOT = ("smoke", "nyuv2-depth", "random-mini-croco", 0)
 
@@ -64,6 +66,26 @@ def test_a_signal_saves_once_and_the_same_command_goes_on(
     again = subprocess.run(command(tiny_data, tmp_path), capture_output=True, text=True, check=True)
     assert ("going on from step" in again.stderr) == ("saved after" in said)
     assert values(read(slot.json)) == values(smoke(tiny_data, tmp_path / "undisturbed"))
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_a_signal_to_all_processes_saves_too(tiny_data: Path, tmp_path: Path) -> None:
+    log = ResultPaths(tmp_path, *SLOT).folder / "log.jsonl"
+    # More steps than a busy machine takes until the signal comes.
+    line = [*command(tiny_data, tmp_path), "--set", "train.workers=2", "--set", "train.steps=3000"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while not (log.is_file() and log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGTERM)  # as `timeout` does it: the child first, then its group
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.communicate()[1]
+    assert process.returncode == 143, said
+    assert "saved after step" in said and "Traceback" not in said
+    assert said.splitlines()[-1] == "croco-bench: stopped by SIGTERM; the same command goes on from the last save"
+    assert (log.parent / "last.pt").is_file()
+    assert not left(process.pid)
 
 
 def test_the_step_at_work_is_finished_and_saved(
