@@ -47,25 +47,25 @@ class CorrespondenceMeter(Meter):
     which maps points of camera 2 into camera 1, intrinsics `K1_px` and `K2_px`, `depth2_m`, a map of view 2 with one value
     per pixel, and `surface2_m` (P, 3), the points in camera 2.
 
-    A row holds the metrics of each reading in `chosen` under `<name>/<metric>` (the headline's name is empty), and of all
-    readings `swept/<metric>` (R,).
+    A row holds the metrics of each read-out in `chosen` under `<name>/<metric>` (the headline's name is empty), and of all
+    read-outs `swept/<metric>` (R,).
 
     Args:
-        chosen: name of a reading -> its index among the R; the headline's is "".
-        readings: names of all R, for `breakdown`.
+        chosen: name of a read-out -> its index among the R; the headline's is "".
+        read_outs: names of all R, for `breakdown`.
         estimate: makes poses of matches; None: no poses are scored.
     """
 
     scores_failures = True
 
     def __init__(
-        self, chosen: Mapping[str, int], readings: Sequence[str], *, estimate: Estimator | None = None
+        self, chosen: Mapping[str, int], read_outs: Sequence[str], *, estimate: Estimator | None = None
     ) -> None:
-        self.chosen, self.readings, self.estimate = dict(chosen), tuple(readings), estimate
+        self.chosen, self.read_outs, self.estimate = dict(chosen), tuple(read_outs), estimate
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those of each chosen reading."""
+        """Those of each chosen read-out."""
         posed = MATCHED_POSES if self.estimate else ()
         return tuple(
             replace(metric, name=_key(name, metric.name)) for name in self.chosen for metric in (*MATCHES, *posed)
@@ -92,16 +92,16 @@ class CorrespondenceMeter(Meter):
         return {key: value for name in self.chosen for key, value in _reduced(rows, name).items()}
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
-        """A line per reading: which block matches?"""
+        """A line per read-out: which block matches?"""
         means = {metric.name: _mean(rows[f"swept/{metric.name}"]) for metric in SWEPT}
         return [
-            {"reading": reading, **{name: float(values[index]) for name, values in means.items()}}
-            for index, reading in enumerate(self.readings)
+            {"read_out": read_out, **{name: float(values[index]) for name, values in means.items()}}
+            for index, read_out in enumerate(self.read_outs)
         ]
 
 
 class SweepMeter(Meter):
-    """Compares all R readings: `reduce` gives the metrics of the one with the highest recall of moved points."""
+    """Compares all R read-outs: `reduce` gives the metrics of the one with the highest recall of moved points."""
 
     scores_failures = True
     metrics: ClassVar = SWEPT
@@ -119,24 +119,24 @@ class SweepMeter(Meter):
 
 
 def reduce_matches(rows: Mapping[str, Array]) -> dict[str, float]:
-    """Metrics over all pairs of every reading in the rows."""
+    """Metrics over all pairs of every read-out in the rows."""
     names = [key.rpartition("/")[0] for key in rows if key.rpartition("/")[2] == RECALL10.name]
     return {key: value for name in names if name != "swept" for key, value in _reduced(rows, name).items()}
 
 
-def _key(reading: str, metric: str) -> str:
-    return f"{reading}/{metric}" if reading else metric
+def _key(read_out: str, metric: str) -> str:
+    return f"{read_out}/{metric}" if read_out else metric
 
 
-def _reduced(rows: Mapping[str, Array], reading: str) -> dict[str, float]:
-    found = {_key(reading, metric.name): float(_mean(rows[_key(reading, metric.name)])) for metric in MATCHES}
-    errors = rows.get(_key(reading, _POSE))
+def _reduced(rows: Mapping[str, Array], read_out: str) -> dict[str, float]:
+    found = {_key(read_out, metric.name): float(_mean(rows[_key(read_out, metric.name)])) for metric in MATCHES}
+    errors = rows.get(_key(read_out, _POSE))
     if errors is not None:
         known = errors[~np.isnan(errors)]
         values = [100 * auc(known, limit) if known.size else np.nan for limit in (5, 10, 20)]
         failed = 100 * float(np.isinf(known).mean()) if known.size else np.nan
         found |= {
-            _key(reading, metric.name): value for metric, value in zip(MATCHED_POSES, [*values, failed], strict=True)
+            _key(read_out, metric.name): value for metric, value in zip(MATCHED_POSES, [*values, failed], strict=True)
         }
     return found
 

@@ -86,7 +86,7 @@ class MetricValue(_Part):
 
 
 class Selected(_Part):
-    """Which weights the metrics without `last/` belong to; step 0: nothing was trained, and ways of reading were chosen."""
+    """Which weights the metrics without `last/` belong to; step 0: nothing was trained, and a read-out was chosen."""
 
     step: int
     metric: str

@@ -23,7 +23,7 @@ from croco_bench.engine.train import TrainResult
 from croco_bench.errors import BenchError
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import FEWEST_IMAGES, Rows, bootstrap
-from croco_bench.probing.reading import ReadingChoice
+from croco_bench.probing.read_out import ReadOutChoice
 from croco_bench.records.changes import DECLARED
 from croco_bench.records.schema import (
     Cost,
@@ -43,7 +43,7 @@ from croco_bench.seeding import derive
 
 # Metrics without a value that are named one by one.
 _MISSING_SHOWN = 12
-Trained = TrainResult | ReadingChoice
+Trained = TrainResult | ReadOutChoice
 
 
 def build_result(
@@ -163,7 +163,7 @@ def _settings(setup: RunSetup, trained: Trained | None) -> dict[str, Any]:
 
 
 def _length(setup: RunSetup, trained: Trained) -> dict[str, int]:
-    """The length of a training; nothing where a reading was chosen."""
+    """The length of a training; nothing where a read-out was chosen."""
     recipe = setup.request.recipe
     if not isinstance(trained, TrainResult) or not isinstance(recipe, Recipe):
         return {}

@@ -27,7 +27,7 @@ from croco_bench.probing.bank import fill_bank
 from croco_bench.probing.feature_cache import FeatureCache
 from croco_bench.probing.head_grid import GridTrainer
 from croco_bench.probing.linear_probe import probe
-from croco_bench.probing.reading import ReadingChoice, choose_reading
+from croco_bench.probing.read_out import ReadOutChoice, choose_read_out
 from croco_bench.probing.token_probe import probe_tokens
 from croco_bench.progress import Bar, log
 from croco_bench.records.changes import recipe_label
@@ -153,7 +153,7 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
             log(f"{setup.model.name}: {note}")
         for note in setup.assumptions:
             log(f"data: {note}")
-    trained: TrainResult | ReadingChoice | None = None
+    trained: TrainResult | ReadOutChoice | None = None
     if isinstance(setup.task, TrainingFreeTask) and setup.request.learns:
         setup, trained = _read(setup, setup.task, accelerator)
     elif setup.request.learns:
@@ -171,12 +171,12 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
     return result
 
 
-def _read(setup: RunSetup, task: TrainingFreeTask, accelerator: Accelerator) -> tuple[RunSetup, ReadingChoice]:
+def _read(setup: RunSetup, task: TrainingFreeTask, accelerator: Accelerator) -> tuple[RunSetup, ReadOutChoice]:
     """Chooses how the backbone's features are read; the evaluations follow from that."""
     assert setup.data.training is not None
     setup.predictor.prepare(accelerator)
     workers = setup.request.recipe.train.workers
-    choice = choose_reading(task, setup.bare_predictor, setup.data.training, accelerator, workers=workers)
+    choice = choose_read_out(task, setup.bare_predictor, setup.data.training, accelerator, workers=workers)
     return replace(setup, evaluations=task.evaluations(setup.data)), choice
 
 

@@ -34,10 +34,10 @@ from croco_bench.metrics.meter import Rows
 from croco_bench.tasks.correspondence.classical import METHODS, predict
 from croco_bench.tasks.correspondence.matching import Candidates, tokens_at
 from croco_bench.tasks.correspondence.pictures import looked_for, most_central, panels, with_point
-from croco_bench.tasks.correspondence.readings import (
-    MatchReader,
+from croco_bench.tasks.correspondence.read_outs import (
+    Matcher,
     PairFeatures,
-    Reading,
+    ReadOut,
     mean_tokens,
     pair_features,
 )
@@ -100,9 +100,9 @@ class CorrespondenceOptions:
 
 
 class Correspondence(TrainingFreeTask):
-    """Matches (R, P, 2) of P points, in pixels of an image with a shorter side of 256, for all R readings of a network.
+    """Matches (R, P, 2) of P points, in pixels of an image with a shorter side of 256, for all R read-outs of a network.
 
-    `state` holds the index of the chosen reading of each kind, and of the best of all, the headline.
+    `state` holds the index of the chosen read-out of each kind, and of the best of all, the headline.
     """
 
     Options = CorrespondenceOptions
@@ -110,7 +110,7 @@ class Correspondence(TrainingFreeTask):
 
     def __init__(self, options: CorrespondenceOptions, image_size: Size) -> None:
         self.options, self.image_size, self.state = options, image_size, {}
-        self._readings: tuple[Reading, ...] = ()
+        self._read_outs: tuple[ReadOut, ...] = ()
         self._means: dict[str, list[Tensor]] = {}
         self._swept: dict[str, list[float]] = {}
 
@@ -140,10 +140,10 @@ class Correspondence(TrainingFreeTask):
         return OverlapCriteria(options.distance_m, options.angle_deg, options.depth_m)
 
     def resolved(self, data: TaskData) -> dict[str, Any]:
-        """The chosen readings by name, and the metrics of all readings on the selection split."""
-        names = [str(reading) for reading in self._readings]
+        """The chosen read-outs by name, and the metrics of all read-outs on the selection split."""
+        names = [str(read_out) for read_out in self._read_outs]
         return {
-            "readings": {kind: names[int(index)] for kind, index in self.state.items()},
+            "read_outs": {kind: names[int(index)] for kind, index in self.state.items()},
             "selection": {metric: dict(zip(names, values, strict=True)) for metric, values in self._swept.items()},
         }
 
@@ -152,14 +152,14 @@ class Correspondence(TrainingFreeTask):
         self._means = mean_tokens(network, train) if self.options.centered else {}
 
     def choose(self, rows: Rows) -> None:
-        """The block of each kind of reading, and the best reading of all, by the recall of points that moved."""
+        """The block of each kind of read-out, and the best read-out of all, by the recall of points that moved."""
         means = {metric.name: np.nanmean(rows[metric.name], axis=0) for metric in SWEPT}
         self._swept = {name: [round(float(value), 4) for value in values] for name, values in means.items()}
         score = means[RECALL10_MOVED.name]
-        kinds = dict.fromkeys(reading.kind for reading in self._readings)
+        kinds = dict.fromkeys(read_out.kind for read_out in self._read_outs)
         self.state = {_HEADLINE: float(score.argmax())}
         for kind in kinds:
-            of_kind = [index for index, reading in enumerate(self._readings) if reading.kind == kind]
+            of_kind = [index for index, read_out in enumerate(self._read_outs) if read_out.kind == kind]
             self.state[kind] = float(max(of_kind, key=lambda index: score[index]))
 
     @property
@@ -168,7 +168,7 @@ class Correspondence(TrainingFreeTask):
         return RECALL10_MOVED.name
 
     def selection(self, reader: Reader) -> Evaluation:
-        """All readings."""
+        """All read-outs."""
         evaluation = self._evaluation("", reader)
         return replace(evaluation, meter=SweepMeter())
 
@@ -185,7 +185,7 @@ class Correspondence(TrainingFreeTask):
         return Evaluation(
             prefix=prefix,
             reader=reader,
-            meter=self._meter(chosen, [str(reading) for reading in self._readings]),
+            meter=self._meter(chosen, [str(read_out) for read_out in self._read_outs]),
             prepare=partial(
                 posed_pair, size=self.image_size, per_side=options.per_side, at_keypoints=options.points == "sift"
             ),
@@ -195,23 +195,23 @@ class Correspondence(TrainingFreeTask):
             deviations=_DEVIATIONS,
         )
 
-    def _meter(self, chosen: Mapping[str, int], readings: list[str]) -> CorrespondenceMeter:
+    def _meter(self, chosen: Mapping[str, int], read_outs: list[str]) -> CorrespondenceMeter:
         estimate = partial(by_poselib, inlier_px=_INLIER_PX, trials=_TRIALS) if self.options.pose else None
-        return CorrespondenceMeter(chosen, readings, estimate=estimate)
+        return CorrespondenceMeter(chosen, read_outs, estimate=estimate)
 
     def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
         features, points = self._features(network, batch)
         sides = self._sides(points)
         with torch.autocast(points.device.type, enabled=False):  # similarities are too coarse in half precision
             shares = (points / sides).nan_to_num()
-            found = torch.stack(list(self._reader(points.device).matches(features, shares)), dim=1) * sides
+            found = torch.stack(list(self._matcher(points.device).matches(features, shares)), dim=1) * sides
         found = torch.where(points.isnan()[:, None], torch.nan, found)  # (B, R, P, 2)
         return list(found.cpu().numpy())
 
     def _features(self, network: nn.Module, batch: Batch) -> tuple[PairFeatures, Tensor]:
         """Features, which also tell how they can be read; points (B, P, 2) in pixels."""
         features = pair_features(network, batch, self._means)
-        self._readings = features.readings()
+        self._read_outs = features.read_outs()
         device = batch["image1"].device
         return features, torch.from_numpy(np.stack(batch["points"])).float().to(device)
 
@@ -219,11 +219,11 @@ class Correspondence(TrainingFreeTask):
         """(W, H) in pixels."""
         return torch.tensor(sides_px(self.image_size)[::-1], dtype=like.dtype, device=like.device)
 
-    def _reader(self, device: torch.device) -> MatchReader:
+    def _matcher(self, device: torch.device) -> Matcher:
         height, width = sides_px(self.image_size)
         limit_px = self.options.mutual_px
         mutual = (limit_px / width, limit_px / height) if limit_px else None
-        return MatchReader(Candidates((height, width), self.options.step_px, device), mutual)
+        return Matcher(Candidates((height, width), self.options.step_px, device), mutual)
 
     def classical_methods(self) -> Mapping[str, ClassicalMethod]:
         """No motion, SIFT descriptors on a grid, and DIS flow."""
@@ -236,20 +236,20 @@ class Correspondence(TrainingFreeTask):
         return replace(evaluation, meter=self._meter({"": 0}, [name]))
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Both views, with the points and their matches by the headline's reading."""
+        """Both views, with the points and their matches by the headline's read-out."""
         index = int(self.state.get(_HEADLINE, 0))
-        return panels(sample, prediction[index], str(self._readings[index]) if self._readings else "the method")
+        return panels(sample, prediction[index], str(self._read_outs[index]) if self._read_outs else "the method")
 
     def inside(self, network: nn.Module, batch: Batch) -> list[dict[str, Array]]:
-        """Where the headline's reading looks for one point of each pair: the most central visible one."""
+        """Where the headline's read-out looks for one point of each pair: the most central visible one."""
         features, points = self._features(network, batch)
         index = int(self.state.get(_HEADLINE, 0))
-        reading, grid = self._readings[index], features.grid(self._readings[index])
+        read_out, grid = self._read_outs[index], features.grid(self._read_outs[index])
         shares = (points / self._sides(points)).nan_to_num()
-        if reading.kind == "attention":
-            heat = tokens_at(features.map(reading), grid, shares)
+        if read_out.kind == "attention":
+            heat = tokens_at(features.map(read_out), grid, shares)
         else:
-            one, two = (nn.functional.normalize(tokens, dim=-1) for tokens in features.tokens(reading))
+            one, two = (nn.functional.normalize(tokens, dim=-1) for tokens in features.tokens(read_out))
             heat = tokens_at(one, grid, shares) @ two.mT
         maps = heat.float().cpu().numpy().reshape(*shares.shape[:2], *grid)  # (B, P, h, w)
         found = self._predict(network, batch)
@@ -259,5 +259,5 @@ class Correspondence(TrainingFreeTask):
             point = most_central(batch["points"][i], truth, middle)
             sample = {key: values[i] for key, values in batch.items()}
             shown = looked_for(sample, maps[i, point], point, found[i][index][point])
-            pictures.append({"a point": with_point(sample, point), f"{reading} of it in view 2": shown})
+            pictures.append({"a point": with_point(sample, point), f"{read_out} of it in view 2": shown})
         return pictures

@@ -79,5 +79,5 @@ def test_the_sweep_reports_the_reading_that_finds_most_of_what_moved() -> None:
 def test_breakdown_has_a_line_per_reading() -> None:
     meter = CorrespondenceMeter({"": 1}, ["encoder 1", "encoder 2"])
     lines = meter.breakdown(stack([meter.measure(np.stack([POINTS, TRUTH]), sample())]))
-    assert [line["reading"] for line in lines] == ["encoder 1", "encoder 2"]
+    assert [line["read_out"] for line in lines] == ["encoder 1", "encoder 2"]
     assert [line["recall10_moved"] for line in lines] == [0, 100]

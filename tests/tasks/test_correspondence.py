@@ -15,7 +15,7 @@ from croco_bench.errors import UsageError
 from croco_bench.tasks.correspondence.classical import METHODS
 from croco_bench.tasks.correspondence.matching import Candidates, by_attention, lengths, tokens_at
 from croco_bench.tasks.correspondence.pictures import looked_for, most_central, with_point
-from croco_bench.tasks.correspondence.readings import MatchReader, PairFeatures, Reading
+from croco_bench.tasks.correspondence.read_outs import Matcher, PairFeatures, ReadOut
 from croco_bench.tasks.correspondence.truth import grid_points, keypoints, reproject, sides_px, view_of
 from croco_bench.types import Array
 
@@ -62,14 +62,14 @@ def test_readings_follow_from_the_features() -> None:
     spec = load_backbone("random:mini-croco", image_size=64).feature_spec()
     tokens = [torch.randn(2, 64, 128) for _ in range(4)]
     alone = PairFeatures(spec, tokens)
-    assert {reading.kind for reading in alone.readings()} == {"encoder"} and len(alone.readings()) == 4
+    assert {read_out.kind for read_out in alone.read_outs()} == {"encoder"} and len(alone.read_outs()) == 4
     means = {"encoder": [block.mean(dim=0) for block in tokens]}
     maps = [torch.eye(64)[None], torch.eye(64).roll(8, 1)[None]]
     both = PairFeatures(spec, tokens, tokens[:2], maps, means)
     kinds = {"encoder": 4, "encoder-centered": 4, "decoder": 2, "attention": 3}
-    assert {kind: sum(r.kind == kind for r in both.readings()) for kind in kinds} == kinds
-    assert str(both.readings()[-1]) == "attention mean"
-    first, second = both.tokens(Reading("encoder-centered", 1))
+    assert {kind: sum(r.kind == kind for r in both.read_outs()) for kind in kinds} == kinds
+    assert str(both.read_outs()[-1]) == "attention mean"
+    first, second = both.tokens(ReadOut("encoder-centered", 1))
     torch.testing.assert_close(first, -second)
 
 
@@ -78,8 +78,8 @@ def test_matches_that_are_not_mutual_are_no_answer() -> None:
     one = torch.randn(1, 64, 16, generator=torch.Generator().manual_seed(0))
     features = PairFeatures(spec, [torch.cat([one, one[:, torch.arange(64) // 8 * 8]])])
     points = torch.tensor([[[0.5 / 8, 2.5 / 8], [5.5 / 8, 2.5 / 8]]])
-    (all_of_them,) = MatchReader(Candidates((64, 64), 2, CPU)).matches(features, points)
-    (mutual,) = MatchReader(Candidates((64, 64), 2, CPU), mutual=(0.1, 0.1)).matches(features, points)
+    (all_of_them,) = Matcher(Candidates((64, 64), 2, CPU)).matches(features, points)
+    (mutual,) = Matcher(Candidates((64, 64), 2, CPU), mutual=(0.1, 0.1)).matches(features, points)
     assert torch.isfinite(all_of_them).all()
     assert torch.isfinite(mutual[0, 0]).all() and torch.isnan(mutual[0, 1]).all()
 
@@ -163,7 +163,7 @@ def test_a_run_reads_all_blocks_and_trains_nothing(tiny_data: Path, tmp_path: Pa
     result = run("correspondence", "mini-croco", recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu")
     assert result is not None and result.timing.images_per_s == 0 and result.cost is not None
     assert result.cost.trained_parameters == 0 and result.selected is not None and result.selected.step == 0
-    chosen = result.settings["resolved"]["task"]["readings"]
+    chosen = result.settings["resolved"]["task"]["read_outs"]
     assert set(chosen) == {"headline", "encoder", "encoder-centered", "decoder", "decoder-centered", "attention"}
     assert {"recall10", "attention/recall10", "decoder-centered/recall10"} <= set(result.metrics)
     folder = tmp_path / "smoke/correspondence/mini-croco/seed0"

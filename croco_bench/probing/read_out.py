@@ -1,4 +1,4 @@
-"""Tasks that train nothing: the way of reading a backbone's features that is best on the selection split."""
+"""Tasks that train nothing: the read-out of a backbone's features that is best on the selection split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from croco_bench.types import Batch
 
 
 @dataclass(frozen=True)
-class ReadingChoice:
+class ReadOutChoice:
     """That `task.choose` was called: `metric` had `value` on the selection split, after `seconds`."""
 
     metric: str
@@ -24,14 +24,14 @@ class ReadingChoice:
     seconds: float
 
 
-def choose_reading(
+def choose_read_out(
     task: TrainingFreeTask,
     predictor: BackbonePredictor,
     splits: TrainingSplits,
     accelerator: Accelerator,
     *,
     workers: int,
-) -> ReadingChoice:
+) -> ReadOutChoice:
     """Measures statistics of features on the training split, then chooses on the selection split.
 
     Every process measures on the whole training split, which is small, so that their number changes nothing.
@@ -45,7 +45,7 @@ def choose_reading(
     scores = evaluate(predictor, task.selection(splits.select), accelerator, workers=workers)
     value = scores.value_of(task.selection_metric)
     task.choose(scores.rows)
-    return ReadingChoice(task.selection_metric, value, time.monotonic() - began)
+    return ReadOutChoice(task.selection_metric, value, time.monotonic() - began)
 
 
 def _training_batches(

@@ -19,7 +19,7 @@ Means = Mapping[str, Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOut:
     """One way to match: nearest neighbours of tokens of a block, or its cross-attention.
 
     Attributes:
@@ -53,32 +53,32 @@ class PairFeatures:
     attention: Sequence[Tensor] = ()
     means: Means = field(default_factory=dict)
 
-    def tokens(self, reading: Reading) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, C) of both views that a reading of tokens compares."""
-        both = (self.encoder if reading.part == "encoder" else self.decoder)[reading.block].float()
-        if reading.kind.endswith(CENTERED):
-            both = both - self.means[reading.part][reading.block]
+    def tokens(self, read_out: ReadOut) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, C) of both views that a read-out of tokens compares."""
+        both = (self.encoder if read_out.part == "encoder" else self.decoder)[read_out.block].float()
+        if read_out.kind.endswith(CENTERED):
+            both = both - self.means[read_out.part][read_out.block]
         first, second = both.chunk(2)
         return first, second
 
-    def map(self, reading: Reading) -> Tensor:
-        """Attention (B, N, N) of a reading of attention."""
-        if reading.block == ALL_BLOCKS:
+    def map(self, read_out: ReadOut) -> Tensor:
+        """Attention (B, N, N) of a read-out of attention."""
+        if read_out.block == ALL_BLOCKS:
             return torch.stack(list(self.attention)).mean(dim=0)
-        return self.attention[reading.block]
+        return self.attention[read_out.block]
 
-    def grid(self, reading: Reading) -> Size:
-        """Grid (h, w) of a reading's tokens."""
-        return self.spec.grid_of(reading.block) if reading.part == "encoder" else self.spec.grid
+    def grid(self, read_out: ReadOut) -> Size:
+        """Grid (h, w) of a read-out's tokens."""
+        return self.spec.grid_of(read_out.block) if read_out.part == "encoder" else self.spec.grid
 
-    def readings(self) -> tuple[Reading, ...]:
+    def read_outs(self) -> tuple[ReadOut, ...]:
         """All ways that these features offer."""
         found = []
         for part, blocks in (("encoder", self.encoder), ("decoder", self.decoder)):
             for kind in (part, f"{part}{CENTERED}")[: 1 + (part in self.means)]:
-                found += [Reading(kind, block) for block in range(len(blocks))]
-        found += [Reading("attention", block) for block in range(len(self.attention))]
-        return (*found, *([Reading("attention", ALL_BLOCKS)] if len(self.attention) > 1 else []))
+                found += [ReadOut(kind, block) for block in range(len(blocks))]
+        found += [ReadOut("attention", block) for block in range(len(self.attention))]
+        return (*found, *([ReadOut("attention", ALL_BLOCKS)] if len(self.attention) > 1 else []))
 
 
 def pair_features(network: nn.Module, batch: Batch, means: Means) -> PairFeatures:
@@ -112,7 +112,7 @@ def mean_tokens(network: nn.Module, batches: Iterable[Batch]) -> dict[str, list[
 
 
 @dataclass(frozen=True)
-class MatchReader:
+class Matcher:
     """Reads the matches of points.
 
     Attributes:
@@ -124,18 +124,20 @@ class MatchReader:
     mutual: tuple[float, float] | None = None
 
     def matches(self, features: PairFeatures, points: Tensor) -> Iterator[Tensor]:
-        """Matches (B, P, 2) of points (B, P, 2), in shares of the sides, for each of `features.readings()`."""
-        for reading in features.readings():
-            yield self._confirmed(points, *self._there_and_back(features, reading, points))
+        """Matches (B, P, 2) of points (B, P, 2), in shares of the sides, for each of `features.read_outs()`."""
+        for read_out in features.read_outs():
+            yield self._confirmed(points, *self._there_and_back(features, read_out, points))
 
-    def _there_and_back(self, features: PairFeatures, reading: Reading, points: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _there_and_back(
+        self, features: PairFeatures, read_out: ReadOut, points: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Matches (B, P, 2), and where mutual ones are asked for, their own matches in view 1."""
-        grid = features.grid(reading)
-        if reading.kind == "attention":
-            weights = features.map(reading)
+        grid = features.grid(read_out)
+        if read_out.kind == "attention":
+            weights = features.map(read_out)
             found = by_attention(weights, grid, points)
             return found, by_attention(weights.mT, grid, found) if self.mutual else None
-        one, two = features.tokens(reading)
+        one, two = features.tokens(read_out)
         found = self.candidates.nearest(tokens_at(one, grid, points), two, grid)
         return found, self.candidates.nearest(tokens_at(two, grid, found), one, grid) if self.mutual else None
 
