@@ -17,12 +17,11 @@ from croco_bench.metrics.definitions import (
     FINAL_EPE,
     L1,
     MIOU,
-    RECALL10,
-    RECALL10_MOVED,
     ROTATION_DEG,
     TOP1,
     TRANSLATION_M,
 )
+from croco_bench.metrics.match_definitions import RECALL10, RECALL10_MOVED
 from croco_bench.registry import TaskCard
 
 

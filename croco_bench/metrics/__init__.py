@@ -17,7 +17,7 @@ class Metric:
         label: column title.
         unit: unit of the value; empty for a ratio or a count.
         better: which values are better; neither of a count that describes the set.
-        average: members of the final mean: every valid pixel of the set, an image, a pair, a class or a scene.
+        average: members of the final mean: every valid pixel or point of the set, an image, a pair, a class or a scene.
         digits: decimals shown.
         formula: one line in the notation of the field.
     """
@@ -26,7 +26,7 @@ class Metric:
     label: str
     unit: Literal["", "%", "m", "px", "deg"]
     better: Better
-    average: Literal["pixel", "image", "pair", "class", "scene"]
+    average: Literal["pixel", "point", "image", "pair", "class", "scene"]
     digits: int
     formula: str
 

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
 from croco_bench.metrics import Metric
-from croco_bench.metrics.definitions import (
+from croco_bench.metrics.match_definitions import (
     ANGLE_EDGES_DEG,
     BASELINE_EDGES_CM,
+    BOX_SHARES,
+    BY_NAME,
+    DIFFICULTIES,
     DISPLACEMENT_EDGES_PX,
+    DISTANCES_CM,
+    ERROR_VIEWPOINT_PX,
+    KINDS,
     MATCH_ERROR_M,
     MATCH_ERROR_PX,
     MATCH_SHARES,
     MATCH_THRESHOLDS_PX,
     MATCHED_POSES,
-    MATCHES,
     PCK,
+    PCK_BOX,
+    PCK_BOX_POINTS,
+    PCK_BOX_VIEWPOINT,
     RECALL10,
     RECALL10_MOVED,
     RECALL_ANGLE,
     RECALL_BASELINE,
+    RECALL_CM,
+    RECALL_CM_ANGLE,
     RECALL_DISPLACEMENT,
+    RECALL_KIND,
     RECALL_PX,
-    SWEPT,
+    SCENES,
+    MatchScores,
 )
 from croco_bench.metrics.meter import Meter
 from croco_bench.metrics.pose import auc
@@ -35,51 +46,63 @@ from croco_bench.types import Array
 
 # (points of view 1 (n, 2), matches (n, 2), K1, K2) -> [R | t] (3, 4), camera 2 in camera 1; None: failed.
 Estimator = Callable[[Array, Array, Array, Array], Array | None]
-_POSE = "pose_error_deg"
+_POSE, _VISIBLE = "pose_error_deg", "visible_points"
 
 
 class CorrespondenceMeter(Meter):
     """Scores matches (R, P, 2) of P points, by R ways to read them from a network, against `sample["truth"]` (P, 2).
 
     All positions are (x, y) in pixels of an image with a shorter side of 256; the truth is NaN for points that view 2 doesn't
-    show. A match that is NaN is no answer: wrong in every recall, left out of mean errors. A sample has `points` (P, 2),
-    `long_side_px`, `angle_deg` and `baseline_m` (NaN where unknown). Where depth is known, it also has `relative` (4, 4),
-    which maps points of camera 2 into camera 1, intrinsics `K1_px` and `K2_px`, `depth2_m`, a map of view 2 with one value
-    per pixel, and `surface2_m` (P, 3), the points in camera 2.
+    show. A match that is NaN is no answer: wrong in every recall, left out of mean errors. A sample has `points` (P, 2), and
+    what the metrics of `scores` need: `long_side_px`; `angle_deg` and `baseline_m` (NaN where unknown); `kind`; `box_px`, the
+    larger side of the object's box, and `difficulty`, an index of `DIFFICULTIES`. Where depth is known, it also has `relative`
+    (4, 4), which maps points of camera 2 into camera 1, intrinsics `K1_px` and `K2_px`, `depth2_m`, a map of view 2 with one
+    value per pixel, and `surface2_m` (P, 3), the points in camera 2.
 
-    A row holds the metrics of each read-out in `chosen` under `<name>/<metric>` (the headline's name is empty), and of all
-    read-outs `swept/<metric>` (R,).
+    A row holds the metrics of each read-out in `chosen` under `<name>/<metric>` (the headline's name is empty), where
+    a mean is over points their number `visible_points`, and of all read-outs `swept/<metric>` (R,).
 
     Args:
         chosen: name of a read-out -> its index among the R; the headline's is "".
         read_outs: names of all R, for `breakdown`.
+        scores: the metrics.
         estimate: makes poses of matches; None: no poses are scored.
     """
 
     scores_failures = True
 
     def __init__(
-        self, chosen: Mapping[str, int], read_outs: Sequence[str], *, estimate: Estimator | None = None
+        self,
+        chosen: Mapping[str, int],
+        read_outs: Sequence[str],
+        *,
+        scores: MatchScores = SCENES,
+        estimate: Estimator | None = None,
     ) -> None:
-        self.chosen, self.read_outs, self.estimate = dict(chosen), tuple(read_outs), estimate
+        self.chosen, self.read_outs, self.scores, self.estimate = dict(chosen), tuple(read_outs), scores, estimate
+
+    @property
+    def _pools(self) -> bool:
+        return any(metric.average == "point" for metric in self.scores.shown)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Those of each chosen read-out."""
         posed = MATCHED_POSES if self.estimate else ()
         return tuple(
-            replace(metric, name=_key(name, metric.name)) for name in self.chosen for metric in (*MATCHES, *posed)
+            replace(metric, name=_key(name, metric.name))
+            for name in self.chosen
+            for metric in (*self.scores.shown, *posed)
         )
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one pair."""
-        errors = np.linalg.norm(prediction.astype(np.float64) - sample["truth"], axis=-1)  # (R, P)
-        seen = np.asarray(np.isfinite(sample["truth"]).all(axis=-1))
-        errors[:, seen] = np.where(np.isfinite(errors[:, seen]), errors[:, seen], np.inf)
-        values = {**_scores(errors, seen, sample), MATCH_ERROR_M.name: _error_m(prediction, seen, sample)}
-        row: dict[str, float | Array] = {f"swept/{metric.name}": values[metric.name] for metric in SWEPT}
+        values = _scores(prediction, sample)
+        row: dict[str, float | Array] = {f"swept/{metric.name}": values[metric.name] for metric in self.scores.swept}
         for name, index in self.chosen.items():
-            row |= {_key(name, metric): float(found[index]) for metric, found in values.items()}
+            row |= {_key(name, metric.name): float(values[metric.name][index]) for metric in self.scores.shown}
+            if self._pools:
+                row[_key(name, _VISIBLE)] = float(np.isfinite(sample["truth"]).all(axis=-1).sum())
         if self.estimate:
             poses = {
                 index: _pose_error(self.estimate, prediction[index], sample) for index in set(self.chosen.values())
@@ -88,12 +111,12 @@ class CorrespondenceMeter(Meter):
         return row
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
-        """Means over pairs; areas under the recall of poses."""
-        return {key: value for name in self.chosen for key, value in _reduced(rows, name).items()}
+        """Means over pairs, or over all points; areas under the recall of poses."""
+        return reduce_matches(rows)
 
     def breakdown(self, rows: Mapping[str, Array]) -> list[dict[str, str | float]]:
         """A line per read-out: which block matches?"""
-        means = {metric.name: _mean(rows[f"swept/{metric.name}"]) for metric in SWEPT}
+        means = {metric.name: _mean(rows[f"swept/{metric.name}"]) for metric in self.scores.swept}
         return [
             {"read_out": read_out, **{name: float(values[index]) for name, values in means.items()}}
             for index, read_out in enumerate(self.read_outs)
@@ -101,44 +124,54 @@ class CorrespondenceMeter(Meter):
 
 
 class SweepMeter(Meter):
-    """Compares all R read-outs: `reduce` gives the metrics of the one with the highest recall of moved points."""
+    """Compares all R read-outs: `reduce` gives the metrics of the one that is best by `scores.choice`."""
 
     scores_failures = True
-    metrics: ClassVar = SWEPT
+
+    def __init__(self, scores: MatchScores = SCENES) -> None:
+        self.scores = scores
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those that every read-out has."""
+        return self.scores.swept
 
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """The metrics (R,) of one pair."""
-        row = CorrespondenceMeter({}, ()).measure(prediction, sample)
+        row = CorrespondenceMeter({}, (), scores=self.scores).measure(prediction, sample)
         return {key.removeprefix("swept/"): values for key, values in row.items()}
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """See the class."""
-        means = {metric.name: _mean(rows[metric.name]) for metric in SWEPT}
-        ranked = np.nan_to_num(means[RECALL10_MOVED.name], nan=-1.0)
+        means = {metric.name: _mean(rows[metric.name]) for metric in self.scores.swept}
+        ranked = np.nan_to_num(means[self.scores.choice.name], nan=-1.0)
         return {name: float(values[int(ranked.argmax())]) for name, values in means.items()}
 
 
 def reduce_matches(rows: Mapping[str, Array]) -> dict[str, float]:
     """Metrics over all pairs of every read-out in the rows."""
-    names = [key.rpartition("/")[0] for key in rows if key.rpartition("/")[2] == RECALL10.name]
-    return {key: value for name in names if name != "swept" for key, value in _reduced(rows, name).items()}
+    reduced: dict[str, float] = {}
+    for key, values in rows.items():
+        read_out, _, name = key.rpartition("/")
+        if read_out.rpartition("/")[2] == "swept":
+            continue
+        if name == _POSE:
+            reduced |= {_key(read_out, metric): value for metric, value in _reduced_poses(values).items()}
+        elif name in BY_NAME:
+            pooled = BY_NAME[name].average == "point"
+            reduced[key] = _weighted(values, rows[_key(read_out, _VISIBLE)]) if pooled else float(_mean(values))
+    return reduced
 
 
 def _key(read_out: str, metric: str) -> str:
     return f"{read_out}/{metric}" if read_out else metric
 
 
-def _reduced(rows: Mapping[str, Array], read_out: str) -> dict[str, float]:
-    found = {_key(read_out, metric.name): float(_mean(rows[_key(read_out, metric.name)])) for metric in MATCHES}
-    errors = rows.get(_key(read_out, _POSE))
-    if errors is not None:
-        known = errors[~np.isnan(errors)]
-        values = [100 * auc(known, limit) if known.size else np.nan for limit in (5, 10, 20)]
-        failed = 100 * float(np.isinf(known).mean()) if known.size else np.nan
-        found |= {
-            _key(read_out, metric.name): value for metric, value in zip(MATCHED_POSES, [*values, failed], strict=True)
-        }
-    return found
+def _reduced_poses(errors: Array) -> dict[str, float]:
+    known = errors[~np.isnan(errors)]
+    values = [100 * auc(known, limit) if known.size else np.nan for limit in (5, 10, 20)]
+    failed = 100 * float(np.isinf(known).mean()) if known.size else np.nan
+    return {metric.name: value for metric, value in zip(MATCHED_POSES, [*values, failed], strict=True)}
 
 
 def _mean(values: Array) -> Array:
@@ -149,8 +182,37 @@ def _mean(values: Array) -> Array:
     return np.asarray(np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0))
 
 
-def _scores(errors: Array, seen: Array, sample: Mapping[str, Array]) -> dict[str, Array]:
-    """Metrics (R,) of errors (R, P) in pixels, NaN where no point tells."""
+def _weighted(values: Array, weights: Array) -> float:
+    """Mean of values (n,) that aren't NaN, each as often as its weight says; NaN without any."""
+    known = ~np.isnan(values) & (weights > 0)
+    return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")
+
+
+def _scores(prediction: Array, sample: Mapping[str, Array]) -> dict[str, Array]:
+    """All metrics (R,) that a sample has what they need for, NaN where no point tells."""
+    errors = np.linalg.norm(prediction.astype(np.float64) - sample["truth"], axis=-1)  # (R, P)
+    seen = np.asarray(np.isfinite(sample["truth"]).all(axis=-1))
+    errors[:, seen] = np.where(np.isfinite(errors[:, seen]), errors[:, seen], np.inf)
+    scores = _by_pixels(errors, seen, sample)
+    if "angle_deg" in sample:
+        scores |= _binned(scores[RECALL10.name], RECALL_ANGLE, sample["angle_deg"], ANGLE_EDGES_DEG)
+        scores |= _binned(scores[RECALL10.name], RECALL_BASELINE, 100 * sample["baseline_m"], BASELINE_EDGES_CM)
+        scores |= _by_surface(prediction, seen, sample)
+    if "kind" in sample:
+        viewpoint, illumination = (str(sample["kind"]) == kind for kind in KINDS)
+        scores |= _where(scores[RECALL10.name], RECALL_KIND, (viewpoint, illumination))
+        scores |= _where(scores[MATCH_ERROR_PX.name], (ERROR_VIEWPOINT_PX,), (viewpoint,))
+    if "box_px" in sample:
+        shares = [_share(errors < share * float(sample["box_px"]), seen) for share in BOX_SHARES]
+        scores |= {metric.name: share for metric, share in zip(PCK_BOX, shares, strict=True)}
+        scores |= {metric.name: share for metric, share in zip(PCK_BOX_POINTS, shares, strict=True)}
+        degrees = [int(sample["difficulty"]) == degree for degree in range(len(DIFFICULTIES))]
+        scores |= _where(shares[0], PCK_BOX_VIEWPOINT, degrees)
+    return scores
+
+
+def _by_pixels(errors: Array, seen: Array, sample: Mapping[str, Array]) -> dict[str, Array]:
+    """Recall and PCK of errors (R, P) in pixels, also of points that moved, and by their motion; mean error."""
     moved = np.linalg.norm(sample["truth"] - sample["points"], axis=-1)
     near = errors < 10
     scores = {
@@ -161,16 +223,35 @@ def _scores(errors: Array, seen: Array, sample: Mapping[str, Array]) -> dict[str
     scores[RECALL10_MOVED.name] = _share(near, seen & (moved >= 10))
     for metric, inside in zip(RECALL_DISPLACEMENT, _bins(moved, DISPLACEMENT_EDGES_PX), strict=True):
         scores[metric.name] = _share(near, seen & inside)
-    pairwise = (
-        (RECALL_ANGLE, _bins(np.asarray(sample["angle_deg"]), ANGLE_EDGES_DEG)),
-        (RECALL_BASELINE, _bins(100 * np.asarray(sample["baseline_m"]), BASELINE_EDGES_CM)),
-    )
-    for metrics, bins in pairwise:
-        for metric, inside in zip(metrics, bins, strict=True):
-            scores[metric.name] = np.where(inside, scores[RECALL10.name], np.nan)
-    finite = np.where(np.isfinite(errors) & seen, errors, np.nan)
-    scores[MATCH_ERROR_PX.name] = _mean(finite.T)
-    return {metric.name: scores[metric.name] for metric in MATCHES if metric.name in scores}
+    scores[MATCH_ERROR_PX.name] = _mean(np.where(np.isfinite(errors) & seen, errors, np.nan).T)
+    return scores
+
+
+def _by_surface(prediction: Array, seen: Array, sample: Mapping[str, Array]) -> dict[str, Array]:
+    """Mean distance in metres, and recall by it, of the surface points that matches and truth show; NaN without depth."""
+    names = [MATCH_ERROR_M.name, *(metric.name for metric in (*RECALL_CM, *RECALL_CM_ANGLE))]
+    if "depth2_m" not in sample:
+        return {name: np.full(len(prediction), np.nan) for name in names}
+    distances = _distances_m(prediction, seen, sample)
+    everyone = np.ones(distances.shape[1], dtype=np.bool_)
+    recalls = [_share(distances < cm / 100, everyone) for cm in DISTANCES_CM]
+    return {
+        MATCH_ERROR_M.name: _mean(distances.T),
+        **{metric.name: recall for metric, recall in zip(RECALL_CM, recalls, strict=True)},
+        **_binned(recalls[0], RECALL_CM_ANGLE, sample["angle_deg"], ANGLE_EDGES_DEG),
+    }
+
+
+def _where(values: Array, metrics: Sequence[Metric], conditions: Sequence[bool | Array]) -> dict[str, Array]:
+    """The values (R,) for each metric whose condition holds for the pair; NaN for others."""
+    return {
+        metric.name: np.where(condition, values, np.nan) for metric, condition in zip(metrics, conditions, strict=True)
+    }
+
+
+def _binned(values: Array, metrics: Sequence[Metric], of: Array, edges: Sequence[float]) -> dict[str, Array]:
+    """The values (R,) for the metric of the bin that a pair is in; NaN for the others."""
+    return _where(values, metrics, _bins(np.asarray(of), edges))
 
 
 def _bins(values: Array, edges: Sequence[float]) -> list[Array]:
@@ -184,10 +265,8 @@ def _share(hits: Array, points: Array) -> Array:
     return 100 * hits[:, points].mean(axis=1) if count else np.full(len(hits), np.nan)
 
 
-def _error_m(prediction: Array, seen: Array, sample: Mapping[str, Array]) -> Array:
-    """Mean distances (R,) in metres between the surface points of view 2 that matches and truth show."""
-    if "depth2_m" not in sample:
-        return np.full(len(prediction), np.nan)
+def _distances_m(prediction: Array, seen: Array, sample: Mapping[str, Array]) -> Array:
+    """Distances (R, visible points) in metres between the surface points that matches and truth show; NaN without depth."""
     depth_m, matches = sample["depth2_m"], prediction[:, seen]
     inside = np.isfinite(matches).all(axis=-1)
     column, row = (
@@ -196,7 +275,7 @@ def _error_m(prediction: Array, seen: Array, sample: Mapping[str, Array]) -> Arr
     )
     homogeneous = np.concatenate([matches, np.ones((*matches.shape[:-1], 1))], axis=-1)
     surface = homogeneous @ np.linalg.inv(sample["K2_px"]).T * depth_m[row, column][..., None].astype(np.float64)
-    return _mean(np.linalg.norm(surface - sample["surface2_m"][seen], axis=-1).T)
+    return np.asarray(np.linalg.norm(surface - sample["surface2_m"][seen], axis=-1))
 
 
 def _pose_error(estimate: Estimator, matches: Array, sample: Mapping[str, Array]) -> float:

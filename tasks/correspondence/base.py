@@ -1,0 +1,190 @@
+"""What all tasks share that read matches from a backbone's features without training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, TaskData, TrainingFreeTask
+from croco_bench.metrics.correspondence import CorrespondenceMeter, Estimator, SweepMeter
+from croco_bench.metrics.match_definitions import MatchScores
+from croco_bench.metrics.meter import Rows
+from croco_bench.tasks.correspondence.classical import METHODS, predict
+from croco_bench.tasks.correspondence.matching import Candidates, tokens_at
+from croco_bench.tasks.correspondence.pictures import looked_for, most_central, panels, with_point
+from croco_bench.tasks.correspondence.read_outs import Matcher, PairFeatures, ReadOut, mean_tokens, pair_features
+from croco_bench.tasks.correspondence.truth import sides_px
+from croco_bench.types import Array, Batch, Sample, Size
+
+# Pairs predicted at once; results don't depend on it.
+_EVAL_PAIRS = 8
+_HEADLINE = "headline"
+
+
+class MatchOptions(Protocol):
+    """The settings of matching, which the options of every such task have; see `CorrespondenceOptions`."""
+
+    @property
+    def step_px(self) -> int: ...
+
+    @property
+    def mutual_px(self) -> float: ...
+
+    @property
+    def centered(self) -> bool: ...
+
+
+class PointMatching(TrainingFreeTask):
+    """Matches (R, P, 2) of P points, in pixels of an image with a shorter side of 256, for all R read-outs of a network.
+
+    `state` holds the index of the chosen read-out of each kind, and of the best of all, the headline.
+
+    Attributes:
+        scores: the metrics.
+        citation: the publications that the evaluation follows.
+        deviations: from them.
+    """
+
+    views = 2
+    scores: ClassVar[MatchScores]
+    citation: ClassVar[str]
+    deviations: ClassVar[tuple[str, ...]]
+
+    def __init__(self, options: Any, image_size: Size) -> None:
+        self.options, self.image_size, self.state = options, image_size, {}
+        self._read_outs: tuple[ReadOut, ...] = ()
+        self._means: dict[str, list[Tensor]] = {}
+        self._swept: dict[str, list[float]] = {}
+
+    @abstractmethod
+    def prepare(self, sample: Sample) -> Sample:
+        """A raw sample as `image1` and `image2` (3, h, w) of the network's size, `points`, `truth`, and what the metrics need."""
+
+    def estimate(self) -> Estimator | None:
+        """Makes poses of matches; None: no poses are scored."""
+        return None
+
+    def resolved(self, data: TaskData) -> dict[str, Any]:
+        """The chosen read-outs by name, and the metrics of all read-outs on the selection split."""
+        names = [str(read_out) for read_out in self._read_outs]
+        return {
+            "read_outs": {kind: names[int(index)] for kind, index in self.state.items()},
+            "selection": {metric: dict(zip(names, values, strict=True)) for metric, values in self._swept.items()},
+        }
+
+    def measure(self, network: nn.Module, train: Iterable[Batch]) -> None:
+        """Mean tokens, if they are to be taken off."""
+        self._means = mean_tokens(network, train) if self.options.centered else {}
+
+    def choose(self, rows: Rows) -> None:
+        """The block of each kind of read-out, and the best read-out of all, by the metric of choice."""
+        means = {metric.name: np.nanmean(rows[metric.name], axis=0) for metric in self.scores.swept}
+        self._swept = {name: [round(float(value), 4) for value in values] for name, values in means.items()}
+        score = means[self.scores.choice.name]
+        kinds = dict.fromkeys(read_out.kind for read_out in self._read_outs)
+        self.state = {_HEADLINE: float(score.argmax())}
+        for kind in kinds:
+            of_kind = [index for index, read_out in enumerate(self._read_outs) if read_out.kind == kind]
+            self.state[kind] = float(max(of_kind, key=lambda index: score[index]))
+
+    @property
+    def selection_metric(self) -> str:
+        """The one by which read-outs are chosen."""
+        return self.scores.choice.name
+
+    def selection(self, reader: Reader) -> Evaluation:
+        """All read-outs."""
+        evaluation = self.evaluation("", reader)
+        return replace(evaluation, meter=SweepMeter(self.scores))
+
+    def evaluations(self, data: TaskData) -> list[Evaluation]:
+        """The test split."""
+        return [self.evaluation("", data.test)]
+
+    def evaluation(self, prefix: str, reader: Reader) -> Evaluation:
+        """Of a set of pairs, by the chosen read-outs."""
+        chosen = {"" if kind == _HEADLINE else kind: int(index) for kind, index in self.state.items()}
+        return Evaluation(
+            prefix=prefix,
+            reader=reader,
+            meter=self._meter(chosen, [str(read_out) for read_out in self._read_outs]),
+            prepare=self.prepare,
+            predict=self._predict,
+            batch_size=_EVAL_PAIRS,
+            citation=self.citation,
+            deviations=self.deviations,
+        )
+
+    def _meter(self, chosen: Mapping[str, int], read_outs: list[str]) -> CorrespondenceMeter:
+        return CorrespondenceMeter(chosen, read_outs, scores=self.scores, estimate=self.estimate())
+
+    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+        features, points = self._features(network, batch)
+        sides = self._sides(points)
+        with torch.autocast(points.device.type, enabled=False):  # similarities are too coarse in half precision
+            shares = (points / sides).nan_to_num()
+            found = torch.stack(list(self._matcher(points.device).matches(features, shares)), dim=1) * sides
+        found = torch.where(points.isnan()[:, None], torch.nan, found)  # (B, R, P, 2)
+        return list(found.cpu().numpy())
+
+    def _features(self, network: nn.Module, batch: Batch) -> tuple[PairFeatures, Tensor]:
+        """Features, which also tell how they can be read; points (B, P, 2) in pixels."""
+        features = pair_features(network, batch, self._means)
+        self._read_outs = features.read_outs()
+        device = batch["image1"].device
+        return features, torch.from_numpy(np.stack(batch["points"])).float().to(device)
+
+    def _sides(self, like: Tensor) -> Tensor:
+        """(W, H) in pixels."""
+        return torch.tensor(sides_px(self.image_size)[::-1], dtype=like.dtype, device=like.device)
+
+    def _matcher(self, device: torch.device) -> Matcher:
+        options: MatchOptions = self.options
+        height, width = sides_px(self.image_size)
+        limit_px = options.mutual_px
+        mutual = (limit_px / width, limit_px / height) if limit_px else None
+        return Matcher(Candidates((height, width), options.step_px, device), mutual)
+
+    def classical_methods(self) -> Mapping[str, ClassicalMethod]:
+        """No motion, SIFT descriptors on a grid, and DIS flow."""
+        return {
+            name: ClassicalMethod(partial(predict, method), partial(self._adapt, name=name))
+            for name, method in METHODS.items()
+        }
+
+    def _adapt(self, evaluation: Evaluation, *, name: str) -> Evaluation:
+        return replace(evaluation, meter=self._meter({"": 0}, [name]))
+
+    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
+        """Both views, with the points and their matches by the headline's read-out."""
+        index = int(self.state.get(_HEADLINE, 0))
+        return panels(sample, prediction[index], str(self._read_outs[index]) if self._read_outs else "the method")
+
+    def inside(self, network: nn.Module, batch: Batch) -> list[dict[str, Array]]:
+        """Where the headline's read-out looks for one point of each pair: the most central visible one."""
+        features, points = self._features(network, batch)
+        index = int(self.state.get(_HEADLINE, 0))
+        read_out, grid = self._read_outs[index], features.grid(self._read_outs[index])
+        shares = (points / self._sides(points)).nan_to_num()
+        if read_out.kind == "attention":
+            heat = tokens_at(features.map(read_out), grid, shares)
+        else:
+            one, two = (nn.functional.normalize(tokens, dim=-1) for tokens in features.tokens(read_out))
+            heat = tokens_at(one, grid, shares) @ two.mT
+        maps = heat.float().cpu().numpy().reshape(*shares.shape[:2], *grid)  # (B, P, h, w)
+        found = self._predict(network, batch)
+        pictures = []
+        middle = 0.5 * np.array(sides_px(self.image_size)[::-1])
+        for i, truth in enumerate(batch["truth"]):
+            point = most_central(batch["points"][i], truth, middle)
+            sample = {key: values[i] for key, values in batch.items()}
+            shown = looked_for(sample, maps[i, point], point, found[i][index][point])
+            pictures.append({"a point": with_point(sample, point), f"{read_out} of it in view 2": shown})
+        return pictures
