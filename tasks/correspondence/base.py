@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, TaskData, TrainingFreeTask
+from croco_bench.contracts import NETWORKS_ONLY, ClassicalMethod, Evaluation, Reader, TaskData, TrainingFreeTask
 from croco_bench.metrics.correspondence import CorrespondenceMeter, Estimator, SweepMeter
 from croco_bench.metrics.match_definitions import MatchScores
 from croco_bench.metrics.meter import Rows
@@ -28,17 +29,36 @@ _EVAL_PAIRS = 8
 _HEADLINE = "headline"
 
 
-class MatchOptions(Protocol):
-    """The settings of matching, which the options of every such task have; see `CorrespondenceOptions`."""
+@dataclass(frozen=True)
+class MatchOptions:
+    """Settings of all such tasks.
 
-    @property
-    def step_px(self) -> int: ...
+    Attributes:
+        step_px: matches by tokens are searched on a grid of this spacing in view 2 first, then pixel by pixel about the best.
+        mutual_px: a match whose own match in view 1 is farther from its point is no answer; 0: all matches answer.
+        centered: also compare tokens without the mean of their position over images.
+        measure_pairs: maximum number of pairs on which these means are measured.
+        select_pairs: maximum number of pairs to choose a read-out by.
+    """
 
-    @property
-    def mutual_px(self) -> float: ...
+    step_px: Annotated[int, Field(ge=1, le=16)] = field(default=4, metadata=NETWORKS_ONLY)
+    mutual_px: NonNegativeFloat = field(default=0.0, metadata=NETWORKS_ONLY)
+    centered: bool = field(default=True, metadata=NETWORKS_ONLY)
+    measure_pairs: PositiveInt = field(default=100, metadata=NETWORKS_ONLY)
+    select_pairs: PositiveInt = field(default=200, metadata=NETWORKS_ONLY)
 
-    @property
-    def centered(self) -> bool: ...
+
+@dataclass(frozen=True)
+class PointOptions(MatchOptions):
+    """Settings of tasks that choose points of view 1 themselves.
+
+    Attributes:
+        points: a grid, or as many SIFT keypoints.
+        per_side: points of the grid along the shorter side.
+    """
+
+    points: Literal["grid", "sift"] = "grid"
+    per_side: Annotated[int, Field(ge=2, le=128)] = 20
 
 
 class PointMatching(TrainingFreeTask):
@@ -56,8 +76,9 @@ class PointMatching(TrainingFreeTask):
     scores: ClassVar[MatchScores]
     citation: ClassVar[str]
     deviations: ClassVar[tuple[str, ...]]
+    options: Any
 
-    def __init__(self, options: Any, image_size: Size) -> None:
+    def __init__(self, options: MatchOptions, image_size: Size) -> None:
         self.options, self.image_size, self.state = options, image_size, {}
         self._read_outs: tuple[ReadOut, ...] = ()
         self._means: dict[str, list[Tensor]] = {}
@@ -146,7 +167,7 @@ class PointMatching(TrainingFreeTask):
         return torch.tensor(sides_px(self.image_size)[::-1], dtype=like.dtype, device=like.device)
 
     def _matcher(self, device: torch.device) -> Matcher:
-        options: MatchOptions = self.options
+        options = self.options
         height, width = sides_px(self.image_size)
         limit_px = options.mutual_px
         mutual = (limit_px / width, limit_px / height) if limit_px else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import PositiveInt
 
 from croco_bench.contracts import (
     NETWORKS_ONLY,
@@ -22,6 +22,9 @@ from croco_bench.data.folders import data_folder
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.selection import holdout
 from croco_bench.data.splitting import Subset, limit, spread_indices
+from croco_bench.metrics.correspondence import Estimator
+from croco_bench.metrics.match_definitions import SCENES
+from croco_bench.tasks.correspondence.base import PointMatching, PointOptions
 from croco_bench.tasks.correspondence.truth import posed_pair
 from croco_bench.tasks.relative_pose.classical import by_poselib
 from croco_bench.types import Sample
@@ -31,20 +34,13 @@ _INLIER_PX, _TRIALS = 3.0, 1000
 
 
 @dataclass(frozen=True)
-class CorrespondenceOptions:
+class CorrespondenceOptions(PointOptions):
     """Settings of the task.
 
     Attributes:
         pairs: number of test pairs of 7-Scenes, evenly spaced over its test frames.
         also: further test sets, by folder: `scannet1500`.
-        points: points of view 1: a grid, or as many SIFT keypoints.
-        per_side: points of the grid along the shorter side.
-        step_px: matches by tokens are searched on a grid of this spacing in view 2 first, then pixel by pixel about the best.
-        mutual_px: a match whose own match in view 1 is farther from its point is no answer; 0: all matches answer.
-        centered: also compare tokens without the mean of their position over images.
-        measure_pairs: pairs of training frames on which these means are measured.
         select_fraction: share of the training frames, in whole sequences, that is held out to choose a block.
-        select_pairs: maximum number of pairs to choose by.
         distance_m: minimum and maximum distance of the cameras of a pair.
         angle_deg: maximum angle between the viewing directions of a pair.
         depth_m: in a pair, the point at this depth ahead of each view is visible in the other.
@@ -54,14 +50,7 @@ class CorrespondenceOptions:
 
     pairs: PositiveInt = 1500
     also: tuple[Literal["scannet1500"], ...] = field(default=(), metadata={"affects_score": False})
-    points: Literal["grid", "sift"] = "grid"
-    per_side: Annotated[int, Field(ge=2, le=128)] = 20
-    step_px: Annotated[int, Field(ge=1, le=16)] = field(default=4, metadata=NETWORKS_ONLY)
-    mutual_px: NonNegativeFloat = field(default=0.0, metadata=NETWORKS_ONLY)
-    centered: bool = field(default=True, metadata=NETWORKS_ONLY)
-    measure_pairs: PositiveInt = field(default=100, metadata=NETWORKS_ONLY)
     select_fraction: float = field(default=0.1, metadata=NETWORKS_ONLY)
-    select_pairs: PositiveInt = field(default=200, metadata=NETWORKS_ONLY)
     distance_m: tuple[float, float] = (0.05, 2.0)
     angle_deg: float = 180.0
     depth_m: float = 2.0
