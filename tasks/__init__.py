@@ -47,6 +47,15 @@ CATALOGUE = {
         reduction="croco_bench.metrics.correspondence:reduce_matches",
         training_free=True,
     ),
+    "correspondence-hpatches": TaskCard(
+        target="croco_bench.tasks.correspondence:HPatchesCorrespondence",
+        summary="matches of points read from features without training: HPatches, 108 flat scenes",
+        dataset="hpatches",
+        headline=(RECALL10, RECALL10_MOVED),
+        reduction="croco_bench.metrics.correspondence:reduce_matches",
+        recipes="croco_bench.tasks:recipes/correspondence-hpatches",
+        training_free=True,
+    ),
     "imagenet-linear": TaskCard(
         target="croco_bench.tasks.imagenet_linear:ImageNetLinear",
         summary="linear probe of frozen features on ImageNet-1K, 50,000 validation images",

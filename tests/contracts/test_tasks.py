@@ -18,6 +18,11 @@ class TestCorrespondence(TrainingFreeContract):
     options: ClassVar = {"pairs": 4, "per_side": 4, "select_fraction": 0.5, "measure_pairs": 4, "select_pairs": 6}
 
 
+class TestHPatchesCorrespondence(TrainingFreeContract):
+    name = "correspondence-hpatches"
+    options: ClassVar = {"per_side": 4, "measure_pairs": 4, "select_pairs": 12}
+
+
 class TestImageNetLinear(TaskContract):
     name = "imagenet-linear"
     options: ClassVar = {"select_fraction": 0.25}

@@ -13,6 +13,7 @@ import pytest
 from croco_bench.contracts import Reader
 from croco_bench.data.datasets import imagenet, imagenet_c, multimae, nyuv2, seven_scenes, taskonomy
 from croco_bench.data.datasets.ade20k import ADE20KReader
+from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
 from croco_bench.data.pairs import open_pairs
@@ -44,6 +45,13 @@ def append_line(path: Path) -> None:
         stream.write(b"\n")
 
 
+def scale(path: Path) -> None:
+    """Doubles all numbers but the last of a matrix."""
+    matrix = np.loadtxt(path)
+    matrix.flat[:-1] *= 2
+    np.savetxt(path, matrix)
+
+
 def move_camera(path: Path) -> None:
     """Changes a pose of 7-Scenes by a metre."""
     pose = np.loadtxt(path)
@@ -73,6 +81,7 @@ def open_queries(root: Path) -> Reader:
 NYUV2 = {"image": COLOR, "depth_m": "float32 H W", "valid": KNOWN, "id": "str"}
 NORMALS = {"image": COLOR, "target": "float32 H W 3", "valid": KNOWN, "id": "str"}
 LABELS, CLASS = {"image": COLOR, "label": GRAY, "id": "str"}, {"image": COLOR, "label": "int", "id": "str"}
+PLANES = {"image1": COLOR, "image2": COLOR, "homography": "float64 3 3", "kind": "str", "scene": "str", "id": "str"}
 CORRUPTED = {"corruption": "int", "severity": "int"}
 MULTIMAE = {"image": COLOR, "depth": "uint16 H W", "semseg": GRAY, "id": "str"}
 READERS = {
@@ -86,6 +95,7 @@ READERS = {
     "multimae": Case("multimae", multimae.MultimaeReader, MULTIMAE, "train/depth/*/*.png"),
     "pairs": Case("habitat_release", open_pairs, {"pair": "FilePair"}, "pairs.txt"),
     "habitat": Case("habitat_release", HabitatPoses, POSES, "pairs.txt"),
+    "hpatches": Case("hpatches", partial(HPatchesReader, split="test"), PLANES, "v_room0/H_1_2", scale),
     "7scenes": Case("7scenes", open_training_poses, POSES, "*/seq-01/*.pose.txt", move_camera),
     "7scenes queries": Case("7scenes", open_queries, POSES | STACKS, "*/seq-02/*.pose.txt", move_camera),
     "sintel": Case("sintel", partial(sintel.open_split, split="train"), FLOW | MASKS, "training/final/*/*.png"),

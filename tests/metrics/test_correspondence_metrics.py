@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from croco_bench.metrics.correspondence import CorrespondenceMeter, SweepMeter, reduce_matches
+from croco_bench.metrics.match_definitions import KEYPOINTS, OBJECTS, PLANES
 from croco_bench.metrics.meter import stack
 from croco_bench.types import Array
 
@@ -81,3 +82,45 @@ def test_breakdown_has_a_line_per_reading() -> None:
     lines = meter.breakdown(stack([meter.measure(np.stack([POINTS, TRUTH]), sample())]))
     assert [line["read_out"] for line in lines] == ["encoder 1", "encoder 2"]
     assert [line["recall10_moved"] for line in lines] == [0, 100]
+
+
+def test_flat_scenes_are_scored_by_what_changes() -> None:
+    meter = CorrespondenceMeter({"": 0}, ["one"], scores=PLANES)
+    plain = {"points": POINTS, "truth": TRUTH, "long_side_px": 256.0}
+    rows = stack([meter.measure(POINTS[None], {**plain, "kind": kind}) for kind in ("viewpoint", "illumination")])
+    found = meter.reduce(rows)
+    assert set(found) == {metric.name for metric in PLANES.shown}
+    assert found["recall10_viewpoint"] == found["recall10_illumination"] == found["recall10"] == pytest.approx(100 / 3)
+    assert found["match_error_px_viewpoint"] == pytest.approx(52 / 3)
+
+
+def test_keypoints_count_by_the_objects_box_per_pair_and_per_point() -> None:
+    """Three points of which two are within a tenth of 200 px, then one that isn't."""
+    meter = CorrespondenceMeter({"": 0, "encoder": 1}, ["one", "two"], scores=KEYPOINTS)
+    first = {"points": POINTS, "truth": TRUTH, "long_side_px": 256.0, "box_px": 200.0, "difficulty": 0}
+    alone = np.where([[False], [False], [True], [False]], TRUTH, np.nan)
+    second = {**first, "truth": alone, "difficulty": 2}
+    rows = stack([meter.measure(np.stack([POINTS, TRUTH]), sample) for sample in (first, second)])
+    found = meter.reduce(rows)
+    assert found["pck10_box"] == pytest.approx((200 / 3 + 0) / 2) and found["pck10_box_points"] == pytest.approx(50)
+    assert found["pck05_box"] == pytest.approx((100 / 3 + 0) / 2) and found["encoder/pck05_box"] == 100
+    assert found["pck10_box_easy"] == pytest.approx(200 / 3) and found["pck10_box_hard"] == 0
+    assert np.isnan(found["pck10_box_medium"])
+    assert reduce_matches(rows) == pytest.approx(found, nan_ok=True)
+    assert set(found) == {metric.name for metric in meter.metrics}
+
+
+def test_objects_count_by_distances_of_their_surface() -> None:
+    """Matches 1.5 and 3 cm off, and one beside the object, which has no depth."""
+    K = np.array([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]])
+    truth = np.array([[10.0, 10.0], [20.0, 20.0], [30.0, 30.0], [np.nan, np.nan]])
+    depth_m = np.full((100, 100), 1.0)
+    depth_m[:, 60:] = np.nan
+    surface = np.concatenate([truth, np.ones((4, 1))], axis=1) @ np.linalg.inv(K).T
+    matches = truth + np.array([[1.5, 0], [3.0, 0], [40, 0], [0, 0]])
+    more = {"K1_px": K, "K2_px": K, "depth2_m": depth_m, "surface2_m": surface, "relative": MOTION, "truth": truth}
+    meter = CorrespondenceMeter({"": 0}, ["one"], scores=OBJECTS)
+    found = meter.reduce(stack([meter.measure(matches[None], sample(**more))]))
+    assert (found["recall1cm"], found["recall2cm"], found["recall5cm"]) == pytest.approx((0, 100 / 3, 200 / 3))
+    assert found["recall2cm_30-60deg"] == pytest.approx(100 / 3) and np.isnan(found["recall2cm_0-30deg"])
+    assert found["match_error_m"] == pytest.approx(0.0225)

@@ -44,14 +44,15 @@ ALLOWED = {
     "data.datasets.imagenet_files": "data.formats errors files limits progress",
     "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed errors"
     " files seeding types",
-    "data.datasets.correspondence": "data data.checks data.formats errors types",
+    "data.datasets.correspondence": "data data.checks data.formats errors files types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.correspondence data.datasets.matching errors files registry",
-    "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
-    " seeding types",
+    "data.miniatures": "data data.datasets.correspondence data.datasets.matching data.formats data.posed data.rooms errors"
+    " files progress registry seeding types",
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
-    "tasks.correspondence": "contracts data data.datasets data.posed data.transforms metrics tasks.relative_pose types",
+    "tasks.correspondence": "contracts data data.datasets data.datasets.correspondence data.posed data.transforms metrics"
+    " tasks.relative_pose types",
     "tasks.matching": "contracts data.transforms errors metrics tiling types",
     "tasks.sintel_flow": "contracts data.datasets.matching data.formats data.mixtures data.transforms errors metrics"
     " tasks.matching types",

@@ -1,23 +1,28 @@
 """HPatches' full sequences: six photographs each of a flat scene, from several places (v_) or in several lights (i_).
 
 `H_1_n` maps pixels (x, y, 1) of 1.ppm to those of n.ppm.
+
+Samples: `image1` and `image2` (H, W, 3) uint8 RGB, `homography` (3, 3) float64, `kind` (`viewpoint` or `illumination`), `scene`
+and `id`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from croco_bench.data.checks.run_check import Finding, run_check
-from croco_bench.data.folders import is_miniature
+from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import read_small
 from croco_bench.data.formats.images import read_rgb
 from croco_bench.data.formats.layout import is_litter, require
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import AbsentError, DataError
-from croco_bench.types import Array
+from croco_bench.files import fingerprint
+from croco_bench.types import Array, Sample
 
 LINK = "https://github.com/hpatches/hpatches-dataset"
 ARCHIVES = ("hpatches-sequences-release",)
@@ -26,6 +31,74 @@ SEQUENCES = {"v_": 59, "i_": 57}
 # Images of a sequence; the first is the reference of the others.
 IMAGES = 6
 _LOOKED_AT = 5
+Split = Literal["measure", "select", "test"]
+# Sequences with images above 1600x1200, which D2-Net's evaluation and later ones leave out, by the split that uses them.
+LARGE: dict[str, Split] = {
+    "i_contruction": "select",
+    "i_crownnight": "measure",
+    "i_dc": "select",
+    "i_pencils": "measure",
+    "i_whitebuilding": "select",
+    "v_artisans": "select",
+    "v_astronautis": "measure",
+    "v_talent": "select",
+}
+_KINDS = {"v_": "viewpoint", "i_": "illumination"}
+
+
+class HPatchesReader:
+    """The first image of each sequence with each of its others: a `croco_bench.contracts.Reader`. Opening it reads no image.
+
+    Args:
+        root: the dataset's folder.
+        split: `test` are the sequences that others report; those of large images are for `measure` and `select`, which choose
+            and prepare read-outs.
+
+    Raises:
+        DataError: a file is missing, a homography is damaged, or the split has no sequence.
+    """
+
+    dataset = "hpatches"
+
+    def __init__(self, root: Path, split: Split) -> None:
+        self.split, self.miniature = split, is_miniature(root)
+        self._base, names = find_sequences(root)
+        self._names = [name for name in names if LARGE.get(name, "test") == split]
+        if not self._names:
+            which = [name for name, use in LARGE.items() if use == split]
+            raise DataError(
+                f"{self._base} holds none of {', '.join(which) or 'the sequences that are reported'}",
+                "get the whole release: read-outs are chosen on sequences of large images, which are not reported",
+            )
+        numbers = range(2, IMAGES + 1)
+        self._homographies = [read_homography(self._base / name / f"H_1_{n}") for name in self._names for n in numbers]
+        released = [*LARGE.values()].count(split) if split != "test" else sum(SEQUENCES.values()) - len(LARGE)
+        self.available = size_of_release(root, len(self), released * len(numbers))
+
+    def __len__(self) -> int:
+        return len(self._homographies)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The sequence of each pair."""
+        return [name for name in self._names for _ in range(2, IMAGES + 1)]
+
+    def __getitem__(self, index: int) -> Sample:
+        homography = self._homographies[index]
+        name, n = self._names[index // (IMAGES - 1)], 2 + index % (IMAGES - 1)
+        return {
+            "image1": read_rgb(self._base / name / "1.ppm"),
+            "image2": read_rgb(self._base / name / f"{n}.ppm"),
+            "homography": homography,
+            "kind": _KINDS[name[:2]],
+            "scene": name,
+            "id": f"{name}/1 {name}/{n}",
+        }
+
+    def fingerprint(self) -> str:
+        """Hash of the names of the sequences and of their homographies."""
+        content = np.stack(self._homographies).tobytes()
+        return fingerprint(f"{self.dataset}:{self.split}", content, "\n".join(self._names))
 
 
 def find_sequences(root: Path) -> tuple[Path, list[str]]:
