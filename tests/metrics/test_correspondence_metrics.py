@@ -86,7 +86,7 @@ def test_breakdown_has_a_line_per_reading() -> None:
 
 def test_flat_scenes_are_scored_by_what_changes() -> None:
     meter = CorrespondenceMeter({"": 0}, ["one"], scores=PLANES)
-    plain = {"points": POINTS, "truth": TRUTH, "long_side_px": 256.0}
+    plain: dict[str, Any] = {"points": POINTS, "truth": TRUTH, "long_side_px": 256.0}
     rows = stack([meter.measure(POINTS[None], {**plain, "kind": kind}) for kind in ("viewpoint", "illumination")])
     found = meter.reduce(rows)
     assert set(found) == {metric.name for metric in PLANES.shown}
@@ -97,7 +97,7 @@ def test_flat_scenes_are_scored_by_what_changes() -> None:
 def test_keypoints_count_by_the_objects_box_per_pair_and_per_point() -> None:
     """Three points of which two are within a tenth of 200 px, then one that isn't."""
     meter = CorrespondenceMeter({"": 0, "encoder": 1}, ["one", "two"], scores=KEYPOINTS)
-    first = {"points": POINTS, "truth": TRUTH, "long_side_px": 256.0, "box_px": 200.0, "difficulty": 0}
+    first: dict[str, Any] = {"points": POINTS, "truth": TRUTH, "long_side_px": 256.0, "box_px": 200.0, "difficulty": 0}
     alone = np.where([[False], [False], [True], [False]], TRUTH, np.nan)
     second = {**first, "truth": alone, "difficulty": 2}
     rows = stack([meter.measure(np.stack([POINTS, TRUTH]), sample) for sample in (first, second)])

@@ -1,6 +1,7 @@
 """Truth by homographies, and scores on flat scenes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_sequences_of_large_images_are_not_reported(tiny_data: Path, tmp_path: P
 
 
 def test_a_run_on_flat_scenes(tiny_data: Path, tmp_path: Path) -> None:
-    options = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
+    options: Any = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
     result = run("correspondence-hpatches", "mini-croco", **options)
     assert result is not None and result.dataset.name == "hpatches" and result.dataset.images == 10
     assert result.selected is not None and (result.selected.metric, result.selected.split) == (

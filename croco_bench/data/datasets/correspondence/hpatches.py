@@ -59,6 +59,7 @@ class HPatchesReader:
     """
 
     dataset = "hpatches"
+    split: str
 
     def __init__(self, root: Path, split: Split) -> None:
         self.split, self.miniature = split, is_miniature(root)
