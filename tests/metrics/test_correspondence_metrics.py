@@ -87,7 +87,8 @@ def test_breakdown_has_a_line_per_reading() -> None:
 def test_flat_scenes_are_scored_by_what_changes() -> None:
     meter = CorrespondenceMeter({"": 0}, ["one"], scores=PLANES)
     plain: dict[str, Any] = {"points": POINTS, "truth": TRUTH, "long_side_px": 256.0}
-    rows = stack([meter.measure(POINTS[None], {**plain, "kind": kind}) for kind in ("viewpoint", "illumination")])
+    samples: list[Any] = [{**plain, "kind": kind} for kind in ("viewpoint", "illumination")]
+    rows = stack([meter.measure(POINTS[None], one) for one in samples])
     found = meter.reduce(rows)
     assert set(found) == {metric.name for metric in PLANES.shown}
     assert found["recall10_viewpoint"] == found["recall10_illumination"] == found["recall10"] == pytest.approx(100 / 3)

@@ -24,7 +24,7 @@ def prepared(homography: list[list[float]], shapes: tuple[tuple[int, int], tuple
 
 def test_images_of_any_shape_become_squares_and_points_follow() -> None:
     """An identity of an image and one of twice its size is a scale by two about the outer corner of the first pixel."""
-    twice = [[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]]
+    twice: list[list[float]] = [[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]]
     sample = prepared(twice, ((100, 150), (200, 300)))
     assert sample["image1"].shape == sample["image2"].shape == (3, 32, 32)
     np.testing.assert_allclose(sample["truth"], sample["points"], atol=1e-9)
