@@ -22,7 +22,7 @@ from croco_bench.data.mining.report import draw_report, in_words, no_pairs, summ
 from croco_bench.data.mining.selection import PairCriteria
 from croco_bench.data.mining.sequence import MiningSettings, Split, mine_sequence
 from croco_bench.data.pairs import SCENES
-from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, open_posed
+from croco_bench.data.posed.sequences import SEVEN_SCENES_FOCAL, find_posed
 from croco_bench.data.posed.video import PosedSequence
 from croco_bench.data.process_pool import IN_A_SCRIPT, process_pool
 from croco_bench.errors import DataError, UsageError, unknown
@@ -96,8 +96,10 @@ def make_pairs(
         crop=crop,
     )
     _check(settings)
-    sequences = _open_sequences(source, settings)
-    notes = _look_at_depth(sequences, accept=accept_unusual)
+    sequences, notes = _open_sequences(source, settings)
+    notes += _look_at_depth(sequences, accept=accept_unusual)
+    for note in notes:
+        log(note)
     facts = _facts(settings, sequences)
     busy = DataError(f"another process is writing pairs into {out}", "wait for it, or choose another folder")
     with _explain_errors(out), exclusive_lock(out / _LOCK, busy=busy):
@@ -107,7 +109,7 @@ def make_pairs(
             "croco_bench": __version__,
             "root": str(source.resolve()),
             "settings": facts,
-            **notes,
+            **({"notes": notes} if notes else {}),
             **summarize(parts),
         }
         _write_results(source, out, parts, summary, square=crop is not None)
@@ -140,29 +142,27 @@ def _check(settings: MiningSettings) -> None:
         raise UsageError(f"a focal length of {settings.focal_px:g} pixels is no camera", "give a number above 0")
 
 
-def _open_sequences(source: Path, settings: MiningSettings) -> list[PosedSequence]:
-    """The sequences of the split, with those that are in no list."""
-    sequences = open_posed(source, focal_px=settings.focal_px)
+def _open_sequences(source: Path, settings: MiningSettings) -> tuple[list[PosedSequence], list[str]]:
+    """The sequences of the split, with those that are in no list; and a note on scans that are left out."""
+    sequences, unready = find_posed(source, focal_px=settings.focal_px)
     if settings.split != "all":
         sequences = [sequence for sequence in sequences if sequence.split in (settings.split, None)]
     if not sequences:
         raise DataError(f"{source} has no sequence of the {settings.split} split", "choose another --split")
-    return sequences
+    scans = f"{len(unready)} scan{'s are' if len(unready) > 1 else ' is'} left out"
+    return sequences, [f"{scans}: {unready[0].what}"] if unready else []
 
 
-def _look_at_depth(sequences: Sequence[PosedSequence], *, accept: bool) -> dict[str, list[str]]:
-    """What is unusual about the depths, under `notes`.
+def _look_at_depth(sequences: Sequence[PosedSequence], *, accept: bool) -> list[str]:
+    """What is unusual about the depths, as a note.
 
     Raises:
         DataError: something is, and isn't accepted.
     """
     unusual = unusual_depth(sequences)
-    if unusual is None:
-        return {}
-    if not accept:
+    if unusual and not accept:
         raise DataError(unusual, "bring the depth maps to millimeters; if they are right, give --accept-unusual")
-    log(unusual)
-    return {"notes": [unusual]}
+    return [unusual] if unusual else []
 
 
 def _facts(settings: MiningSettings, sequences: Sequence[PosedSequence]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from croco_bench.data.posed.reconstruction import View, read_colmap, read_transforms
 from croco_bench.data.posed.video import ListedSequence, PosedFrame, depth_size
-from croco_bench.errors import DataError
+from croco_bench.errors import AbsentError, DataError
 
 # Where models, images and depth maps lie; the first that is there counts.
 _MODELS = ("colmap", "colmap/sparse/0", "sparse/0", "sparse")
@@ -22,13 +22,16 @@ _UNDISTORTED_DEPTHS = (
     "render_depth_undistorted",
 )
 _DEVICES = ("dslr", "iphone")
+# Poses of ARKit in a folder `iphone` of ScanNet++. Poses are read from COLMAP's model, which ScanNet++ has of the same frames.
+_ARKIT = "pose_intrinsic_imu.json"
 
 
 def open_reconstruction(folder: Path, name: str) -> ListedSequence | None:
     """The images of a reconstruction at `folder` as a sequence; None if there is no reconstruction.
 
     Raises:
-        DataError: it is damaged, its cameras aren't pinhole cameras, or images or depth maps are missing.
+        AbsentError: there is no folder of images or of depth maps, or no model beside ARKit's poses.
+        DataError: it is damaged, its cameras aren't pinhole cameras, or single images or depth maps are missing.
     """
     images, depths = _present(folder, _IMAGES), _present(folder, _DEPTHS)
     if (folder / _UNDISTORTED[0]).is_file() and (undistorted := _present(folder, _UNDISTORTED_DEPTHS)):
@@ -39,14 +42,20 @@ def open_reconstruction(folder: Path, name: str) -> ListedSequence | None:
         )
     elif model := next((path for path in _MODELS if _holds_model(folder / path)), None):
         views = read_colmap(folder / model)
+    elif (folder / _ARKIT).is_file():
+        raise AbsentError(
+            f"{folder} has ARKit's poses ({_ARKIT}), but no COLMAP model (colmap/cameras.txt and images.txt), which poses are "
+            "read from",
+            "download the scene's iphone/colmap, which is a part of ScanNet++",
+        )
     else:
         return None
     if images is None or depths is None:
         what, wanted = ("images", _IMAGES) if images is None else ("depth maps", _DEPTHS)
-        raise DataError(
+        raise AbsentError(
             f"{folder} has poses, but no folder of {what} ({', '.join(wanted)})",
             "ScanNet++'s toolkit writes them: python -m common.render renders depth maps (uint16, millimetres), "
-            "python -m iphone.prepare_iphone_data unpacks rgb.mp4 and depth.bin",
+            "python -m iphone.prepare_iphone_data unpacks the video and depth.bin",
         )
     frames = _frames(images, depths, views)
     scene = name.rpartition("/")[0] if folder.name in _DEVICES and "/" in name else name

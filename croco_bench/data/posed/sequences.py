@@ -14,7 +14,7 @@ from croco_bench.data.formats.layout import is_litter
 from croco_bench.data.posed.matrices import read_intrinsics, read_named_matrix
 from croco_bench.data.posed.reconstructed_scenes import open_reconstruction
 from croco_bench.data.posed.video import PosedSequence, depth_size, paths_of
-from croco_bench.errors import DataError
+from croco_bench.errors import AbsentError, DataError
 from croco_bench.types import Array, Size
 
 SEVEN_SCENES_FOCAL = 525.0
@@ -30,7 +30,17 @@ _EXPORTED = "_info.txt"
 
 
 def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> list[PosedSequence]:
-    """All sequences at `root`, sorted by name. The layout is recognised from the names of files and folders.
+    """All sequences at `root`, sorted by name: see `find_posed`."""
+    return find_posed(root, focal_px=focal_px)[0]
+
+
+def find_posed(
+    root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL
+) -> tuple[list[PosedSequence], list[AbsentError]]:
+    """All sequences at `root`, sorted by name, and why scans of other devices are left out.
+
+    The layout is recognised from the names of files and folders. A scan of ScanNet++ without images, depth maps or a model is
+    left out if there is any other sequence: its download has both cameras of a scene, of which users prepare one.
 
     Only folder listings, split lists and one image header per sequence are read.
 
@@ -45,15 +55,16 @@ def open_posed(root: str | Path, *, focal_px: float = SEVEN_SCENES_FOCAL) -> lis
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}", f"give the one that holds {_LAYOUTS}")
+    unready: list[AbsentError] = []
     try:
-        sequences = _find(root, focal_px)
+        sequences = list(_find(root, focal_px, unready))
     except OSError as error:
         raise unreadable(
             Path(str(error.filename)), error, "unpack the rest of the sequence, or leave it out"
         ) from error
     if not sequences:
-        raise DataError(f"{root} holds no posed RGB-D video", f"expected {_LAYOUTS}")
-    return sorted(sequences, key=lambda sequence: sequence.name)
+        raise unready[0] if unready else DataError(f"{root} holds no posed RGB-D video", f"expected {_LAYOUTS}")
+    return sorted(sequences, key=lambda sequence: sequence.name), unready
 
 
 def seven_scenes_intrinsics(size: Size, focal_px: float = SEVEN_SCENES_FOCAL) -> Array:
@@ -65,23 +76,33 @@ def seven_scenes_intrinsics(size: Size, focal_px: float = SEVEN_SCENES_FOCAL) ->
     return np.array([[focal_px * across, 0, 320.5 * across - 0.5], [0, focal_px * down, 240.5 * down - 0.5], [0, 0, 1]])
 
 
-def _find(root: Path, focal_px: float) -> list[PosedSequence]:
-    sequences: list[PosedSequence] = []
+def _find(root: Path, focal_px: float, unready: list[AbsentError]) -> Iterator[PosedSequence]:
+    """The sequences below `root`; adds to `unready` what reconstructions lack."""
     for folder in _folders(root, 3):
         name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         if (folder / "pose").is_dir() and (folder / "color").is_dir():
-            sequences.append(_scannet(folder, name))
+            yield _scannet(folder, name)
         elif (folder / _EXPORTED).is_file():
-            sequences.append(_exported(folder, name))
-        elif reconstructed := open_reconstruction(folder, name):
-            sequences.append(reconstructed)
+            yield _exported(folder, name)
         else:
-            parts = sorted(part for part in folder.glob("seq-*") if part.is_dir())
-            splits = _splits(folder) if parts else {}
-            for part in parts:
-                path = part.relative_to(root).as_posix()
-                sequences.append(_seven_scenes(part, path, name, splits.get(_number(part.name)), focal_px))
-    return sequences
+            yield from _reconstructed(folder, name, unready) or _of_seven_scenes(folder, name, root, focal_px)
+
+
+def _reconstructed(folder: Path, name: str, unready: list[AbsentError]) -> list[PosedSequence]:
+    try:
+        sequence = open_reconstruction(folder, name)
+    except AbsentError as error:
+        unready.append(error)
+        return []
+    return [sequence] if sequence else []
+
+
+def _of_seven_scenes(folder: Path, name: str, root: Path, focal_px: float) -> Iterator[PosedSequence]:
+    parts = sorted(part for part in folder.glob("seq-*") if part.is_dir())
+    splits = _splits(folder) if parts else {}
+    for part in parts:
+        path = part.relative_to(root).as_posix()
+        yield _seven_scenes(part, path, name, splits.get(_number(part.name)), focal_px)
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:

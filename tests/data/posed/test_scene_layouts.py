@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from croco_bench.data.formats.images import read_rgb, write_image
 from croco_bench.data.mining.mine import make_pairs
-from croco_bench.data.posed.sequences import open_posed
+from croco_bench.data.posed.sequences import find_posed, open_posed
 from croco_bench.errors import DataError
 from croco_bench.types import Array
 
@@ -180,6 +180,39 @@ def test_scans_of_one_scene_by_two_devices_are_of_one_scene(tmp_path: Path) -> N
     shutil.copytree(tmp_path / "data/0a5c013435/dslr", tmp_path / "data/0a5c013435/iphone")
     (tmp_path / "data/0a5c013435/iphone/images").rename(tmp_path / "data/0a5c013435/iphone/rgb")
     assert [one.scene for one in open_posed(tmp_path)] == ["data/0a5c013435"] * 2
+
+
+def write_iphone(scene: Path) -> None:
+    """As ScanNet++'s toolkit unpacks the video, without the folder colmap."""
+    write_views(scene / "iphone", "rgb", "depth")
+    (scene / "iphone/pose_intrinsic_imu.json").write_text(
+        json.dumps({f"frame_{n:06d}": {"pose": pose(n).tolist(), "intrinsic": K.tolist()} for n in range(COUNT)})
+    )
+
+
+def test_an_iphone_without_colmap_says_what_is_needed(tmp_path: Path) -> None:
+    write_iphone(tmp_path / "data/0a5c013435")
+    with pytest.raises(
+        DataError, match=r"iphone has ARKit's poses .*, but no COLMAP model .*; download .*iphone/colmap"
+    ):
+        open_posed(tmp_path)
+    write_text_model(tmp_path / "data/0a5c013435/iphone/colmap")
+    assert len(open_posed(tmp_path)) == 1
+
+
+def test_the_camera_that_is_not_prepared_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_undistorted(tmp_path / "data/0a5c013435")
+    write_iphone(tmp_path / "data/0a5c013435")
+    make_pairs(tmp_path / "data", tmp_path / "pairs", every=1, covisibility=(0.3, 0.9), workers=1)
+    (note,) = json.loads((tmp_path / "pairs/pairs.json").read_text())["notes"]
+    assert note.startswith("1 scan is left out: ") and "ARKit's poses" in note
+    assert note in capsys.readouterr().err
+    write_text_model(tmp_path / "data/0a5c013435/iphone/colmap")
+    shutil.rmtree(tmp_path / "data/0a5c013435/iphone/rgb")
+    sequences, (error,) = find_posed(tmp_path)
+    assert [one.name for one in sequences] == ["data/0a5c013435/dslr"] and "no folder of images" in error.what
 
 
 def test_smaller_depth_maps_have_smaller_cameras(tmp_path: Path) -> None:
