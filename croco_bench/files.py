@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import lzma
@@ -32,6 +33,11 @@ ARCHIVE_ERRORS = (
 # Levels of tables and lists in JSON and TOML: Python's own functions end at some 1000, in other errors than of the content.
 _MAX_DEPTH = 64
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Whether the operating system refused to read or write, rather than a decoder that met damaged content."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 def cache_folder() -> Path:

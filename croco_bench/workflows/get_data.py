@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 import tarfile
@@ -19,7 +18,7 @@ from croco_bench.backbones.download import fetch_file, open_url
 from croco_bench.data.catalogue import DatasetInfo
 from croco_bench.data.folders import is_miniature
 from croco_bench.errors import DataError, UsageError
-from croco_bench.files import ARCHIVE_ERRORS, atomic, exclusive_lock, sweep
+from croco_bench.files import ARCHIVE_ERRORS, atomic, exclusive_lock, is_of_system, sweep
 from croco_bench.progress import log
 
 # Archives, what is half unpacked, and marks of what is done; hidden, so that no reader lists it.
@@ -161,7 +160,7 @@ def _unpack(archive: Path, folder: Path, url: str) -> None:
             _extract(inner, inner.parent)
             inner.unlink()
     except ARCHIVE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk, not of the archive
+        if is_of_system(error):
             raise
         archive.unlink(missing_ok=True)
         raise DataError(

@@ -124,7 +124,10 @@ def prepare(root: Path) -> str:
                 path = (Path(folder) / name).relative_to(root)
                 lines.append(f"{path.as_posix()} {path.with_name(second).as_posix()}\n")
     if not lines:
-        raise DataError(f"{root} holds no pairs 00000000_1.jpeg, 00000000_2.jpeg", "unpack the release there")
+        raise DataError(
+            f"{root} holds no pairs 00000000_1.jpeg, 00000000_2.jpeg",
+            "the release has cameras: render its pairs",
+        )
     with atomic(listing) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
     return f"{listing} with {len(lines)} pairs"
@@ -155,6 +158,6 @@ def _look_at(root: Path, pair: Sequence[str]) -> Finding:
     try:
         sizes = [read_rgb(root / path).shape[:2] for path in pair]
     except DataError as error:
-        return Finding.from_error(error, "unpack the archives again")
+        return Finding.from_error(error, "render the pair again, or leave it out of pairs.txt")
     what = f"{pair[0]}: {sizes[0]} and {sizes[1]} pixels"
     return Finding(sizes[0] == sizes[1], what, "expected two equal sizes", stops=False)

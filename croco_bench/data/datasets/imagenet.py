@@ -22,6 +22,7 @@ from croco_bench.data.datasets.imagenet_files.unpack import UNPACKED, unpack
 from croco_bench.data.folders import is_miniature, size_of_release
 from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.images import decode_pillow
+from croco_bench.data.formats.integrity import DamagedError
 from croco_bench.data.formats.layout import is_litter, kinds_in, size_of
 from croco_bench.data.splitting import spread_indices
 from croco_bench.errors import DataError
@@ -73,8 +74,15 @@ class ImageNetReader:
             # A few files are CMYK, grey, or PNG.
             image = decode_pillow(_content(item)).convert("RGB")
         except ValueError as error:
-            raise DataError(f"{where} can't be decoded as an image ({error})", f"get it again from {LINK}") from error
+            raise DataError(f"{where} can't be decoded as an image ({error})", _undecodable(error)) from error
         return {"image": np.asarray(image), "label": item.label, "id": item.name}
+
+
+def _undecodable(error: ValueError) -> str:
+    """What to do about an image that can't be decoded."""
+    if isinstance(error, DamagedError):
+        return "it is truncated or damaged: copy it anew from where it came"
+    return "write it as JPEG, or leave it out"
 
 
 def _is_image(path: Path) -> bool:
@@ -172,7 +180,10 @@ def _same_folders(root: Path, train: Path, val: Path) -> dict[str, Path]:
 def _subfolders(folder: Path) -> list[str]:
     names = _class_folders(folder)
     if len(names) < 2:
-        raise DataError(f"{folder} has {len(names)} class folder(s), expected two or more", f"get them from {LINK}")
+        raise DataError(
+            f"{folder} has {len(names)} class folder(s), expected two or more",
+            "sort the images into a folder for each class, or keep the official archives, which are read as they are",
+        )
     return names
 
 

@@ -130,9 +130,13 @@ def _class_folders(folder: Path) -> list[str]:
 
 def _items(folder: Path, classes: Sequence[str], corruption: int, severity: int) -> list[_Item]:
     there = _class_folders(folder)
-    if odd := sorted(set(there) ^ set(classes)):
-        what = "has a class folder too many" if odd[0] in there else "lacks the class folder"
-        raise DataError(f"{folder} {what}: {odd[0]}", f"it should have those of ImageNet; get it from {LINK}")
+    if lacking := sorted(set(classes) - set(there)):
+        raise DataError(f"{folder} lacks the class folder {lacking[0]}", f"unpack the rest of {LINK}")
+    if beyond := sorted(set(there) - set(classes)):
+        raise DataError(
+            f"{folder} has a class folder too many: {beyond[0]}",
+            "all corruptions and the images to train on should be of the same classes: move the others away",
+        )
     prefix = f"{CORRUPTIONS[corruption]}/{severity}"
     found = []
     for label, name in enumerate(classes):

@@ -101,7 +101,8 @@ class MatReader(FilesReader):
             raw = file["rawDepths"][i] if self._validity == "raw" else depth
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"{self.root / MAT}: image {i} can't be read, the file is damaged", f"get it again from {MAT_LINK}"
+                f"{self.root / MAT}: image {i} can't be read ({error})",
+                f"the file or the disk is damaged: copy it anew, or get it again from {MAT_LINK}",
             ) from error
         return {
             "image": np.ascontiguousarray(image.transpose(2, 1, 0)),

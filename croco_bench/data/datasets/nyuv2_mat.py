@@ -65,10 +65,12 @@ def _check_axes(file: h5py.File, path: Path) -> None:
         raise DataError(
             f"{path}: images {images}, depths {depths} and rawDepths {raw} should be (n, 3, W, H), (n, W, H), "
             f"(n, W, H)",
-            f"get it again from {MAT_LINK}",
+            f"it isn't the official file, which is at {MAT_LINK}",
         )
     if file["images"].dtype != np.uint8:
-        raise DataError(f"{path}: images are {file['images'].dtype}, expected uint8", f"get it again from {MAT_LINK}")
+        raise DataError(
+            f"{path}: images are {file['images'].dtype}, expected uint8", f"the official file is at {MAT_LINK}"
+        )
 
 
 def read_splits(root: Path) -> dict[Split, Indices]:
@@ -126,11 +128,11 @@ def scene_names(file: h5py.File) -> list[str]:
         names = ["".join(map(chr, np.asarray(file[reference]).ravel())) for reference in references]
     except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         raise DataError(
-            f"{file.filename}: {key} isn't a cell array of names", f"get it again from {MAT_LINK}"
+            f"{file.filename}: {key} isn't a cell array of names", f"the official file is at {MAT_LINK}"
         ) from error
     if len(names) != len(file["images"]):
         raise DataError(
             f"{file.filename} names {len(names)} scenes for {len(file['images'])} images",
-            f"get it again from {MAT_LINK}",
+            f"it isn't the official file, which is at {MAT_LINK}",
         )
     return names

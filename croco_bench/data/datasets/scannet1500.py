@@ -60,7 +60,7 @@ def _listed(path: Path) -> Array:
         raise DataError(f"there is no {path}, which lists the pairs", "get LoFTR's test.npz of ScanNet") from error
     except KeyError as error:
         raise DataError(
-            f"{path} has no array called name, which lists the pairs", "get LoFTR's test.npz again"
+            f"{path} has no array called name, which lists the pairs", "it isn't LoFTR's test.npz of ScanNet: get that"
         ) from error
     except Exception as error:  # NumPy and zipfile raise all kinds of errors for damaged files
         raise DataError(f"{path} can't be read ({error})", "get LoFTR's test.npz again") from error
@@ -99,7 +99,7 @@ def _look(root: Path) -> Iterator[Finding]:
     yield Finding.count(reader.miniature or scenes == SCENES, f"{scenes} scenes", f"LoFTR's list has {SCENES}")
     missing = [name for name in reader.views.names if not (root / name).is_file()]
     what = f"images: {len(missing)} of {len(reader.views)} are missing" + (f", such as {missing[0]}" if missing else "")
-    yield Finding(not missing, what, "unpack the archive again")
+    yield Finding(not missing, what, "unpack the rest of LoFTR's scannet_test_1500")
     for i in (0, len(reader) - 1):
         yield _look_at(root, reader, i)
 
@@ -108,7 +108,7 @@ def _look_at(root: Path, reader: PoseReader, i: int) -> Finding:
     try:
         shapes = [read_rgb(root / name).shape for name in reader[i]["id"].split()]
     except DataError as error:
-        return Finding.from_error(error, "unpack the archive again")
+        return Finding.from_error(error, "unpack these images of LoFTR's scannet_test_1500 anew")
     # 1296x968 and 640x480 are about 4 to 3.
     expected = all(abs(width * 3 - height * 4) <= 16 for height, width, _ in shapes)
     what = f"pair {i}: images of {shapes[0]} and {shapes[1]}"

@@ -56,7 +56,7 @@ def layout_of(root: Path) -> KnownLayout:
     if tars:
         raise DataError(
             f"{root} holds archives such as {tars[0].name}",
-            f"unpack each <building>_<domain>.tar into {root}/<building>/<domain>/",
+            f"unpack each <building>_<domain>.tar into {root}/<building>/: it has a folder <domain>",
         )
     raise DataError(
         f"{root} has neither rgb/<building>/ nor <building>/rgb/, nor rgb/taskonomy/<building>/, nor <building>_rgb/rgb/",

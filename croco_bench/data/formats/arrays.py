@@ -86,7 +86,9 @@ def read_npy(path: Path, kind: str, channels: tuple[int, ...] = ()) -> Array:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         shape, dtype = mapped.shape, mapped.dtype
     except Exception as error:  # NumPy raises all kinds of errors for damaged headers
-        raise DataError(f"{path} is truncated or no .npy file", "copy it anew") from error
+        raise DataError(
+            f"{path} is truncated or no .npy file of numbers ({error})", "copy it anew, or write it as plain numbers"
+        ) from error
     if dtype.kind != kind or shape[2:] != channels or len(shape) < 2 or 0 in shape:
         raise DataError(f"{path} {_instead(kind, channels, shape, dtype)}", "it is of another kind")
     return np.array(mapped)
@@ -122,7 +124,9 @@ def read_hdf5(path: Path, name: str, channels: tuple[int, ...] = ()) -> NDArray[
                 raise DataError(f"{path}: {name} {_instead('f', channels, shape, dtype)}", "it is of another kind")
             _check_size(path, dataset)
             numbers: NDArray[np.float32] = dataset[()].astype(np.float32, copy=False)
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except MemoryError as error:
+        raise DataError(f"{path} needs more memory than there is free") from error
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{path} is truncated, damaged or no HDF5 file", "copy it anew") from error
     return numbers
 
@@ -136,7 +140,7 @@ def _check_size(path: Path, dataset: h5py.Dataset) -> None:
     if size > stored * (_MOST_DEFLATED if filters else 1):
         raise DataError(
             f"{path}: {dataset.name} is {dataset.dtype} of shape {dataset.shape}, but only {stored} bytes",
-            "get it again",
+            "it is truncated or damaged: copy it anew",
         )
 
 

@@ -11,7 +11,7 @@ from croco_bench.errors import DataError
 from croco_bench.types import Array, Size
 
 
-def read_depth_m(path: Path, size: Size, *, of: str, advice: str = "get the file again") -> Array:
+def read_depth_m(path: Path, size: Size, *, of: str, advice: str = "was one resized?") -> Array:
     """Depth (H, W) float32 in metres along the optical axis, NaN where it is unknown (0 and 65535).
 
     Args:

@@ -182,7 +182,7 @@ def _complete(folder: Path, numbers: dict[str, set[int]]) -> tuple[int, ...]:
         if missing:
             raise DataError(
                 f"{folder}: frame {missing[0]} has no {kind} ({len(missing)} of {len(everything)} frames lack one)",
-                "unpack the sequence again",
+                "unpack or export the rest, or move the files of these frames away",
             )
     return tuple(sorted(everything))
 

@@ -168,5 +168,7 @@ def depth_size(path: Path) -> Size:
         width, height = match.groups()
     else:
         kind = "PGM" if path.suffix == ".pgm" else "PNG"
-        raise DataError(f"{path} isn't a {kind} image ({path.stat().st_size} bytes)", "it is truncated or damaged")
+        raise DataError(
+            f"{path} isn't a {kind} image ({path.stat().st_size} bytes)", "it is cut off, or of another format"
+        )
     return int(height), int(width)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from croco_bench.data.datasets.imagenet_files.items import LINK, UNLABELED, Item, Located, Split, remembered
-from croco_bench.data.datasets.imagenet_files.tar_members import files_in
+from croco_bench.data.datasets.imagenet_files.tar_members import files_in, unreadable_archive
 from croco_bench.data.formats.matlab import read_matlab
 from croco_bench.errors import DataError
 from croco_bench.files import ARCHIVE_ERRORS, cache_folder
@@ -90,7 +90,7 @@ def _look_through(path: Path, *, nested: bool) -> list[Located]:
         with path.open("rb") as stream:
             images = sorted(_nested(stream) if nested else _images(stream, 0, path.stat().st_size, ""))
     except ARCHIVE_ERRORS as error:
-        raise DataError(f"{path} is truncated or isn't a tar archive ({error})", f"get it again from {LINK}") from error
+        raise unreadable_archive(path, error, f"get it again from {LINK}") from error
     if not images:
         raise DataError(f"{path} holds no image", f"get it again from {LINK}")
     return images

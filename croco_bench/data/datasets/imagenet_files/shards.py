@@ -67,7 +67,7 @@ def read_shards(shards: Shards, split: Split) -> tuple[list[str], list[Item]]:
     if not shards["val"]:
         raise DataError(
             f"{shards['train'][0]} is of the training images, but there is no such file of the validation images",
-            "get those too",
+            "put those beside them: their names, or their folders', should say validation",
         )
     train = _located(shards["train"])
     wnids = _wnids(train)
@@ -158,7 +158,8 @@ def _class_of(path: Path, image: Located, wnids: Mapping[int, str], classes: Seq
         return wnid
     if image.label == UNLABELED:
         raise DataError(
-            f"{image.name} in {path} has no label", "ImageNet's test images have none; get the validation images"
+            f"{image.name} in {path} has no label, and its name has no WordNet id",
+            "if these are ImageNet's test images, which have no labels, move their files away",
         )
     if wnids:
         return wnids.get(image.label, str(image.label))

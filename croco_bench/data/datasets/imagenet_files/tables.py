@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from croco_bench.data.datasets.imagenet_files.items import UNLABELED, Located
+from croco_bench.data.formats.arrays import unreadable
 from croco_bench.errors import DataError
-from croco_bench.files import parse_json
+from croco_bench.files import is_of_system, parse_json
 
 _IMAGES, _LABELS = ("image", "img", "jpg"), ("label", "labels", "cls")
 # Rows that are decoded at once, and the largest group of rows that is kept in memory: images of Hugging Face's files are in
@@ -140,9 +141,21 @@ def _explained(path: Path) -> Iterator[None]:
     """Errors of pyarrow as a `DataError`."""
     try:
         yield
-    except (OSError, ValueError, LookupError) as error:  # pyarrow's errors are of these kinds
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        NotImplementedError,
+    ) as error:  # pyarrow's errors are of these kinds
         reason = str(error).strip().partition("\n")[0][:200]
-        raise DataError(f"{path} is truncated, or no file of its ending ({reason})", "get it again") from error
+        if isinstance(error, OSError) and is_of_system(error):
+            raise unreadable(path, error) from error
+        if isinstance(error, NotImplementedError):
+            raise DataError(f"{path} needs what this pyarrow can't ({reason})", "install a newer pyarrow") from error
+        raise DataError(
+            f"{path} is truncated, or no file of its ending ({reason})", "copy it anew from where it came"
+        ) from error
 
 
 def _open(arrow: Any, whole: Any) -> Any:
@@ -181,7 +194,8 @@ def _bytes_of(path: Path, images: Any) -> Any:
         raise DataError(f"{path} has images of the kind {kind}", "expected bytes, as ImageNet's tables hold")
     if images.null_count:
         raise DataError(
-            f"{path} has the paths of {images.null_count} images, but not their bytes", "get it with images"
+            f"{path} has the paths of {images.null_count} images, but not their bytes",
+            "save the dataset with the images in it",
         )
     return images
 

@@ -6,7 +6,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from croco_bench.data.formats.arrays import unreadable
 from croco_bench.data.formats.layout import is_litter
+from croco_bench.errors import DataError
+from croco_bench.files import is_of_system
 
 
 def files_in(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -23,3 +26,10 @@ def files_in(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     stream.seek(archive.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("its end is missing")
+
+
+def unreadable_archive(path: Path, error: Exception, advice: str) -> DataError:
+    """The error of an archive that can't be read. `advice` is for one that is damaged."""
+    if isinstance(error, OSError) and is_of_system(error):
+        return unreadable(path, error)
+    return DataError(f"{path} is truncated or isn't a tar archive ({error})", advice)

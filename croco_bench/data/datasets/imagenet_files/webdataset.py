@@ -9,7 +9,7 @@ from pathlib import Path
 
 from croco_bench.data.datasets.imagenet_files.items import UNLABELED, Located
 from croco_bench.data.datasets.imagenet_files.names import wnid_in
-from croco_bench.data.datasets.imagenet_files.tar_members import files_in
+from croco_bench.data.datasets.imagenet_files.tar_members import files_in, unreadable_archive
 from croco_bench.errors import DataError
 from croco_bench.files import parse_json
 
@@ -32,7 +32,7 @@ def look_at_tar(path: Path) -> Iterator[Located]:
             for key, members in groupby(_members(archive), key=lambda member: member[0]):
                 yield from _image(path, archive, key, {ending(member): member for _, member in members})
     except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{path} is truncated or isn't a tar archive ({error})", "get it again") from error
+        raise unreadable_archive(path, error, "copy it anew from where it came") from error
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[_Member]:
