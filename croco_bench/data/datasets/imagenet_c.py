@@ -131,7 +131,7 @@ def _class_folders(folder: Path) -> list[str]:
 def _items(folder: Path, classes: Sequence[str], corruption: int, severity: int) -> list[_Item]:
     there = _class_folders(folder)
     if lacking := sorted(set(classes) - set(there)):
-        raise DataError(f"{folder} lacks the class folder {lacking[0]}", f"unpack the rest of {LINK}")
+        raise DataError(f"{folder} lacks the class folder: {lacking[0]}", f"unpack the rest of {LINK}")
     if beyond := sorted(set(there) - set(classes)):
         raise DataError(
             f"{folder} has a class folder too many: {beyond[0]}",

@@ -125,7 +125,7 @@ def test_classes_that_imagenet_c_has_beyond_those_to_train_on(tmp_path: Path) ->
             write_image(folder / "a.png", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(DataError, match=r"too many: n02; .*of the same classes: move the others away"):
         open_corrupted(tmp_path, ["n01"])
-    with pytest.raises(DataError, match="lacks the class folder n03; unpack the rest of https://zenodo"):
+    with pytest.raises(DataError, match="lacks the class folder: n03; unpack the rest of https://zenodo"):
         open_corrupted(tmp_path, ["n01", "n02", "n03"])
 
 
