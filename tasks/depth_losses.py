@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from croco_bench.valid_pixels import ValidPixels
+
 # Added to depths (m) before their logarithm is taken, so that its slope stays finite.
 _EPSILON_M = 1e-3
 # Weight of the squared mean of the logarithmic errors.
@@ -25,10 +27,10 @@ def binned(outputs: Tensor, low: float, high: float) -> Tensor:
     return torch.einsum("bkhw,k->bhw", shares / shares.sum(dim=1, keepdim=True), centers)[:, None]
 
 
-def scale_invariant(depth: Tensor, truth: Tensor) -> Tensor:
-    """sqrt(var(g) + 0.15 mean(g)^2) of the logarithmic errors g of depths (N,) in metres, N > 1 (SigLoss)."""
-    errors = _log_errors(depth, truth)
-    square = errors.var() + _MEAN_WEIGHT * errors.mean() ** 2
+def scale_invariant(depth: Tensor, truth: Tensor, pixels: ValidPixels) -> Tensor:
+    """sqrt(var(g) + 0.15 mean(g)^2) of the logarithmic errors g of depths (B, H, W) in metres at valid pixels (SigLoss)."""
+    errors = _log_errors(pixels.of(depth), pixels.of(truth))
+    square = pixels.variance(errors) + _MEAN_WEIGHT * pixels.mean(errors) ** 2
     # At 0 the slope of the root is infinite.
     return square.clamp(min=1e-12).sqrt()
 

@@ -26,6 +26,7 @@ from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
 from croco_bench.tasks.depth_losses import binned, log_gradients, scale_invariant
 from croco_bench.tiling import slide
 from croco_bench.types import Array, Batch, Sample, Size
+from croco_bench.valid_pixels import ValidPixels
 
 log = logging.getLogger(__name__)
 
@@ -157,30 +158,30 @@ class NYUv2Depth(Task):
         valid = batch["valid"]
         if self.options.loss.startswith("silog"):
             return self._silog(self.to_meters(output)[:, 0], batch["depth_m"], valid)
-        target = (batch["depth_m"][valid] - self.state["mean_m"]) / self.state["std_m"]
-        self._guard(target)
-        error: Tensor = (output[:, 0][valid] - target).abs()
-        if not error.numel():  # a zero gradient, or distributed training would stall
-            return output.sum() * 0.0
+        pixels = ValidPixels(valid)
+        self._guard(batch["depth_m"], valid)
+        target = (pixels.of(batch["depth_m"]) - self.state["mean_m"]) / self.state["std_m"]
+        error: Tensor = (pixels.of(output[:, 0]) - target).abs()
         if self.options.loss == "l1":
-            return error.mean()
-        corner = (0.2 * error.detach().max()).clamp(min=1e-5)
-        return torch.where(error < corner, error, (error**2 + corner**2) / (2 * corner)).mean()
+            return pixels.mean(error)
+        corner = (0.2 * pixels.largest(error.detach())).clamp(min=1e-5)
+        return pixels.mean(torch.where(error < corner, error, (error**2 + corner**2) / (2 * corner)))
 
     def _silog(self, depth: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
         """Losses of logarithms of depth (B, H, W) in metres."""
-        if int(valid.sum()) < 2:  # a deviation needs two; a zero gradient, or distributed training would stall
-            return depth.sum() * 0.0
-        depth = depth.clamp(min=MIN_DEPTH_M)
-        # Of `depth[valid]`, the slope costs ten times as much on CPUs.
-        loss = scale_invariant(depth.masked_select(valid), truth.masked_select(valid))
+        depth, pixels = depth.clamp(min=MIN_DEPTH_M), ValidPixels(valid)
+        loss = scale_invariant(depth, truth, pixels)
         if self.options.loss == "silog_gradient":
             loss = loss + _GRADIENT_WEIGHT * log_gradients(depth, truth, valid)
-        return loss
+        # A deviation needs two pixels; without them a zero gradient, or distributed training would stall.
+        return torch.where(pixels.count < 2, 0.0 * loss, loss)
 
-    def _guard(self, target: Tensor) -> None:
+    def _guard(self, depth: Tensor, valid: Tensor) -> None:
         """Warns if standardised targets of the first batches are far from mean 0 and deviation 1."""
-        if not self._batches_to_check or self.options.target in ("metres", "bins") or target.numel() < 2:
+        if not self._batches_to_check or self.options.target in ("metres", "bins"):
+            return
+        target = (depth[valid] - self.state["mean_m"]) / self.state["std_m"]
+        if target.numel() < 2:
             return
         self._batches_to_check -= 1
         mean, deviation = float(target.mean()), float(target.std())

@@ -28,6 +28,7 @@ from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.metrics.dense import DenseMeter
 from croco_bench.types import Array, Batch, Sample, Size
+from croco_bench.valid_pixels import ValidPixels
 
 # Images predicted at once; results don't depend on it.
 _EVAL_BATCH = 16
@@ -111,11 +112,9 @@ class Taskonomy(Task):
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Mean absolute error over the valid pixels of the whole batch, all channels."""
-        valid = batch["valid"]
-        error: Tensor = (output.permute(0, 2, 3, 1)[valid] - batch["target"][valid]).abs()
-        return (
-            error.mean() if error.numel() else output.sum() * 0.0
-        )  # a zero gradient, or distributed training would stall
+        pixels = ValidPixels(batch["valid"])
+        error = pixels.of(output.permute(0, 2, 3, 1)) - pixels.of(batch["target"])
+        return pixels.mean(error.abs())
 
     def selection(self, reader: Reader) -> Evaluation:
         """The evaluation of the test split."""

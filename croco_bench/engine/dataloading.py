@@ -240,3 +240,24 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
+
+
+class BatchCopier:
+    """Moves batches to a device; to a GPU on a stream of its own, so that the copy runs beside the work that is queued."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch on the device; work that is queued from now on waits for it."""
+        if self._stream is None:
+            return to_device(batch, self._device)
+        current = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._stream):
+            moved = to_device(batch, self._device)
+        current.wait_stream(self._stream)
+        for value in moved.values():
+            if isinstance(value, torch.Tensor):
+                value.record_stream(current)  # its memory is free again only after the work on `current`
+        return moved

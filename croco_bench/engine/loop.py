@@ -18,10 +18,14 @@ from croco_bench.contracts import Reader
 from croco_bench.engine.dataloading import Plan, training_batches
 from croco_bench.engine.signals import StopRequest, stop_request
 from croco_bench.engine.step import State, Stepper, load_state, save_state, unreadable_state
+from croco_bench.engine.step_loss import StepLoss
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import Stopped
 from croco_bench.progress import Bar, log
 from croco_bench.types import Sample
+
+# Steps between two questions to the first process, whether sharded weights should be saved.
+_ASK_EVERY = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,17 @@ class TrainingLoop(ABC, Generic[J]):
 
     @abstractmethod
     def after_step(self, done: int, loss: float, rate: float) -> None:
-        """Logs, scores, writes. `done` steps are finished; `loss` and the learning rate are those of the last one."""
+        """Logs; at a milestone also scores and writes. `loss`, which is finite, and the learning rate are those of step `done`.
+
+        On a GPU the next step may be at work already, except at a milestone.
+        """
+
+    @abstractmethod
+    def is_milestone(self, done: int) -> bool:
+        """Whether `after_step` reads the weights after `done` steps."""
+
+    def follow_weights(self) -> None:
+        """Called after each step, before its loss is known; nothing here may wait for the device."""
 
     @abstractmethod
     def status(self, loss: float) -> str:
@@ -105,16 +119,39 @@ class TrainingLoop(ABC, Generic[J]):
         )
         self.clock.start()
         with stop_request() as stop, Bar(self.title, job.plan.steps, start=self.start, shown=main) as bar:
+            late: StepLoss | None = None
             for step in range(self.start, job.plan.steps):
-                loss, rate = self.stepper.step(step, batches)
-                self.clock.count(job.recipe.train.batch_size)
-                self.after_step(step + 1, loss, rate)
-                bar.advance(1, self.status(loss))
-                self._save_if_due(step + 1, stop)
+                loss = self.stepper.step(step, batches)
+                self.follow_weights()
+                if late is not None:
+                    self._finish(late, bar)
+                late = loss
+                if self._must_know(step + 1, stop):
+                    self._finish(loss, bar)
+                    late = None
+                    self._save_if_due(step + 1, stop)
         if self.log:
             self.log.close()
         self.clock.read()
         self.accelerator.wait_for_everyone()
+
+    def _finish(self, loss: StepLoss, bar: Bar) -> None:
+        """What follows a step once its loss is known."""
+        value = loss.value()
+        self.clock.count(self.job.recipe.train.batch_size)
+        self.after_step(loss.done, value, loss.rate)
+        bar.advance(1, self.status(value))
+
+    def _must_know(self, done: int, stop: StopRequest) -> bool:
+        """Whether the loss of step `done` is needed before the next step: weights that it spoilt are never scored or saved.
+
+        Processes that save together ask each other, which takes time: where losses are read late, at some steps only.
+        """
+        if not self.stepper.late or done == self.job.plan.steps or self.is_milestone(done):
+            return True
+        if self.stepper.sharded:
+            return done % _ASK_EVERY == 0
+        return stop.signal is not None or self.clock.since_save >= self.job.recipe.train.save_seconds
 
     def log_step(self, done: int, **values: float) -> None:
         """Logs values of the last step, if it is one of the logged steps."""

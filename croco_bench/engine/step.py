@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,9 +14,10 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from croco_bench.engine.dataloading import to_device
+from croco_bench.engine.dataloading import BatchCopier
 from croco_bench.engine.optim import Schedule
-from croco_bench.errors import DivergedError, RecordError
+from croco_bench.engine.step_loss import StepLoss
+from croco_bench.errors import RecordError
 from croco_bench.files import archive_fault, atomic
 from croco_bench.seeding import derive
 from croco_bench.types import Batch
@@ -58,21 +58,30 @@ class Stepper:
         self.optimizer = accelerator.prepare(optimizer)
         self._loss_of, self._parts, self._clip, self._seed = loss_of, accumulate, clip_grad, seed
         self.sharded, self._plain_optimizer = sharded, optimizer
+        self._copier = BatchCopier(accelerator.device)
 
-    def step(self, step: int, batches: Iterator[Batch]) -> tuple[float, float]:
+    @property
+    def late(self) -> bool:
+        """Whether losses should be read one step late: a GPU works on the next step meanwhile."""
+        return self.accelerator.device.type == "cuda"
+
+    def step(self, step: int, batches: Iterator[Batch]) -> StepLoss:
         """One optimiser step (0-based) over the accumulated micro-batches.
 
+        Where losses are read late, this only queues the work. A loss that isn't finite has then spoilt the weights by the
+        time that it is read: read it before they are used or saved.
+
         Returns:
-            The mean loss over all processes, and the learning rate.
+            The mean loss over all processes.
 
         Raises:
-            DivergedError: the loss is not finite; the weights are as before the step.
+            DivergedError: losses aren't read late, and this one is not finite; the weights are as before the step.
         """
         rate, accelerator = self.schedule.set(step), self.accelerator
         self.wrapped.train()
         total = torch.zeros((), device=accelerator.device)
         for part in range(self._parts):
-            batch = to_device(next(batches), accelerator.device)
+            batch = self._copier(next(batches))
             # After the batch: the loader draws from torch's generator when it starts, which is at another step after a restart.
             torch.manual_seed(derive(self._seed, "step", step, part, accelerator.process_index))
             with accelerator.no_sync(self.wrapped) if part + 1 < self._parts else nullcontext():
@@ -80,19 +89,21 @@ class Stepper:
                     loss = self._loss_of(self.wrapped, batch) / self._parts
                 accelerator.backward(loss)
             total += loss.detach()
-        value = float(accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total)
-        if not math.isfinite(value):
+        mean = accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total
+        found = StepLoss(mean, done=step + 1, rate=rate)
+        self._apply(found)
+        return found
+
+    def _apply(self, loss: StepLoss) -> None:
+        """Clips the gradients and changes the weights, if the loss allows."""
+        try:
+            if not self.late:
+                loss.value()
+            if self._clip:
+                self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self._clip)
+            self.optimizer.step()
+        finally:
             self.optimizer.zero_grad(set_to_none=True)
-            raise DivergedError(
-                f"the loss is {value} at step {step + 1}",
-                "lower the learning rate (--set optim.lr or optim.blr), raise "
-                "--set optim.warmup or set optim.clip_grad=1; the state of the last save stays where it is",
-            )
-        if self._clip:
-            accelerator.clip_grad_norm_(self.wrapped.parameters(), self._clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return value, rate
 
     def state(self) -> State:
         """Complete weights, optimiser and gradient scaler; data order and random draws need no state.

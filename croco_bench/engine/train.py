@@ -123,11 +123,15 @@ class Trainer(TrainingLoop[FineTuneJob]):
 
     def after_step(self, done: int, loss: float, rate: float) -> None:
         """See `TrainingLoop.after_step`."""
-        plan = self.job.plan
-        if done % (self.job.recipe.train.select_every * plan.unit) == 0 or done == plan.steps:
+        if self.is_milestone(done):
             self.select(done)
             self.save_soon = True
         self.log_step(done, loss=loss, lr=rate)
+
+    def is_milestone(self, done: int) -> bool:
+        """See `TrainingLoop.is_milestone`: weights are scored."""
+        plan = self.job.plan
+        return done % (self.job.recipe.train.select_every * plan.unit) == 0 or done == plan.steps
 
     def status(self, loss: float) -> str:
         """See `TrainingLoop.status`."""

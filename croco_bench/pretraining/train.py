@@ -58,17 +58,31 @@ class Pretrainer(TrainingLoop[PretrainJob]):
 
     def after_step(self, done: int, loss: float, rate: float) -> None:
         """See `TrainingLoop.after_step`."""
-        train, plan = self.job.recipe.train, self.job.plan
-        if self.average is not None:
-            self.average.update_parameters(self.job.objective)
         self.log_step(done, loss=loss, lr=rate, images_per_s=self.clock.images_per_s)
-        if done % (train.check_every * plan.unit) == 0 or done == plan.steps:
+        if self._is_checked(done):
             self.scores = self.validate(done)
             self._write(self.output.write_last)
             if self.log:
                 self.log.add(done - 1, **self.scores, cpu_seconds=self.clock.read()["cpu_seconds"])
-        if train.keep_every and done % (train.keep_every * plan.unit) == 0:
-            self._write(partial(self.output.write_numbered, done // plan.unit))
+        if self._is_kept(done):
+            self._write(partial(self.output.write_numbered, done // self.job.plan.unit))
+
+    def is_milestone(self, done: int) -> bool:
+        """See `TrainingLoop.is_milestone`: weights are validated or written."""
+        return self._is_checked(done) or self._is_kept(done)
+
+    def _is_checked(self, done: int) -> bool:
+        plan = self.job.plan
+        return done % (self.job.recipe.train.check_every * plan.unit) == 0 or done == plan.steps
+
+    def _is_kept(self, done: int) -> bool:
+        every = self.job.recipe.train.keep_every * self.job.plan.unit
+        return every > 0 and done % every == 0
+
+    def follow_weights(self) -> None:
+        """See `TrainingLoop.follow_weights`: the running average takes the step's weights in."""
+        if self.average is not None:
+            self.average.update_parameters(self.job.objective)
 
     def status(self, loss: float) -> str:
         """See `TrainingLoop.status`."""

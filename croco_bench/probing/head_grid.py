@@ -104,7 +104,8 @@ class GridTrainer(Trainer):
         """The sum of those losses that are finite; if none is, their sum."""
         losses = self.losses_of(wrapped, batch)
         finite = losses.isfinite()
-        return torch.where(finite, losses, torch.zeros_like(losses)).sum() if finite.any() else losses.sum()
+        kept = torch.where(finite, losses, torch.zeros_like(losses)).sum()
+        return torch.where(finite.any(), kept, losses.sum())
 
     def after_step(self, done: int, loss: float, rate: float) -> None:
         """See `TrainingLoop.after_step`; the loss is the mean over the copies."""

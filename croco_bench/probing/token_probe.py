@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from croco_bench.engine.network import Network
 from croco_bench.engine.optim import Schedule, build_optimizer, head_groups
 from croco_bench.engine.signals import StopRequest, stop_request
 from croco_bench.engine.step import State, load_state, save_state
+from croco_bench.engine.step_loss import StepLoss
 from croco_bench.engine.train import FineTuneJob, TrainResult, weighted_losses
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError, Stopped
@@ -145,6 +146,8 @@ class TokenProbeTrainer:
         self.metric = next(one for one in select.meter.metrics if one.name == job.task.selection_metric)
         self._sign = 1.0 if self.metric.higher_is_better else -1.0
         self._clock = Clock()
+        self._late = accelerator.device.type == "cuda"
+        self._losses: deque[tuple[Candidate, StepLoss]] = deque()
 
     def run(self) -> None:
         """Trains to the end, from the saved state if there is one.
@@ -185,7 +188,7 @@ class TokenProbeTrainer:
     def _step(self, step: int) -> None:
         """One optimiser step of every candidate on one batch."""
         job = self.job
-        self._schedule.set(step)
+        rate = self._schedule.set(step)
         batch, features = self._train.batch(rows_of_step(job.plan, len(self._train), job.recipe.train, job.seed, step))
         for one in self.candidates:
             if not one.alive:
@@ -193,17 +196,30 @@ class TokenProbeTrainer:
             # As in a training of this head alone, so that dropout is the same.
             torch.manual_seed(derive(job.seed, "step", step, 0, 0))
             loss = weighted_losses(job.task, job.network.predictions(one.head.train(), features), batch).sum()
-            if not math.isfinite(float(loss.detach())):
-                one.alive = False
-                continue
+            self._losses.append((one, StepLoss(loss, done=step + 1, rate=rate)))
+            if not self._late:
+                self._look(step + 1)
+                if not one.alive:
+                    continue
             loss.backward()  # type: ignore[no-untyped-call]
             if job.recipe.optim.clip_grad:
                 torch.nn.utils.clip_grad_norm_(one.head.parameters(), job.recipe.optim.clip_grad)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self._look(step)
+
+    def _look(self, done: int) -> None:
+        """Leaves candidates behind that had a loss that isn't finite in the first `done` steps.
+
+        A GPU is asked after the next step is queued; until then such a candidate goes on, with weights that nobody reads.
+        """
+        while self._losses and self._losses[0][1].done <= done:
+            one, loss = self._losses.popleft()
+            one.alive &= loss.is_finite
 
     def _score(self, done: int) -> None:
         """Scores all candidates after `done` steps and keeps the weights of those that are better than before."""
+        self._look(done)
         living = [one for one in self.candidates if one.alive]
         heads = [one.head.eval() for one in living]
         values = score_on_tokens(self._selection, self._select, heads, self.metric.name)
@@ -228,6 +244,7 @@ class TokenProbeTrainer:
         (asked,) = broadcast_object_list([stop.signal if main else None])
         due = done == self.job.plan.steps or self._clock.since_save >= self.job.recipe.train.save_seconds
         if main and (asked or due):
+            self._look(done)
             self._clock.saved()
             save_state(self.job.folder / "last.pt", self._state(done))
         if asked:

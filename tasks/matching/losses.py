@@ -13,6 +13,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from croco_bench.valid_pixels import ValidPixels
+
 LogScale = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -34,18 +36,16 @@ def symmetric(confidence: Tensor, limit: float = 3.0) -> Tensor:
 
 def laplacian(output: Tensor, target: Tensor, valid: Tensor, log_scale: LogScale) -> Tensor:
     """Mean over valid pixels of |p - t|_1 / s + ln s; without any, 0 with a gradient of 0."""
-    if not valid.any():
-        return output.sum() * 0.0
-    distance = (output[:, :-1] - target).abs().sum(dim=1)[valid]
-    scale = log_scale(output[:, -1][valid])
-    return (distance / scale.exp() + scale).mean()
+    pixels = ValidPixels(valid)
+    distance = pixels.of((output[:, :-1] - target).abs().sum(dim=1))
+    scale = log_scale(pixels.of(output[:, -1]))
+    return pixels.mean(distance / scale.exp() + scale)
 
 
 def l1(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean over valid pixels and all k channels of |p - t|, without a confidence; 0 without valid pixels."""
-    if not valid.any():
-        return output.sum() * 0.0
-    return (output - target).abs().movedim(1, -1)[valid].mean()
+    pixels = ValidPixels(valid)
+    return pixels.mean(pixels.of((output - target).abs().movedim(1, -1)))
 
 
 def within(target: Tensor, valid: Tensor, max_length: float) -> Tensor:

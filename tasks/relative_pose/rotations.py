@@ -34,7 +34,7 @@ def to_rotation(raw: Tensor, representation: Representation) -> Tensor:
     elif representation == "r6d":
         found = roma.special_gramschmidt(eye[:, :2] + raw.reshape(-1, 2, 3).mT, epsilon=_TINY)
     else:
-        whole = raw + raw.new_tensor([0.0, 0.0, 0.0, 1.0])
+        whole = raw + torch.eye(4, device=raw.device)[3]
         found = roma.unitquat_to_rotmat(whole / whole.norm(dim=1, keepdim=True).clamp(min=_TINY))
     degenerate = torch.linalg.det(found.detach()) < 0.5
     return torch.where(degenerate[:, None, None], eye, found)

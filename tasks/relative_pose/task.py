@@ -179,7 +179,8 @@ class RelativePose(Task):
         if metric; otherwise an angle in radians, 0 for pairs without a baseline.
         """
         forth: Tensor = batch["relative"]
-        truth = torch.cat([forth, torch.linalg.inv(forth)])
+        # Unlike `inv` it asks no GPU whether a matrix is singular; poses never are.
+        truth = torch.cat([forth, torch.linalg.inv_ex(forth).inverse])
         rotation, translation = _split(output)
         rotation_loss = rotation_distance(to_rotation(rotation, self.options.rotation), truth[:, :3, :3]).mean()
         if self._meters:

@@ -50,6 +50,10 @@ class _Loop(TrainingLoop[TrainingJob]):
     def after_step(self, done: int, loss: float, rate: float) -> None:
         """Nothing."""
 
+    def is_milestone(self, done: int) -> bool:
+        """None."""
+        return False
+
     def status(self, loss: float) -> str:
         """No text."""
         return ""

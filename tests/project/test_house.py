@@ -25,6 +25,7 @@ ALLOWED = {
     "seeding": "",
     "signals": "",
     "tiling": "types",
+    "valid_pixels": "",
     "files": "errors limits progress",
     "metrics": "errors types",
     "contracts": "errors metrics types",
@@ -53,12 +54,12 @@ ALLOWED = {
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
     "tasks.correspondence": "contracts data data.datasets data.datasets.correspondence data.posed data.transforms metrics"
     " tasks.relative_pose types",
-    "tasks.matching": "contracts data.transforms errors metrics tiling types",
+    "tasks.matching": "contracts data.transforms errors metrics tiling types valid_pixels",
     "tasks.sintel_flow": "contracts data.datasets.matching data.formats data.mixtures data.transforms errors metrics"
     " tasks.matching types",
     "tasks.stereo": "contracts data.mixtures data.transforms errors metrics tasks.matching types",
     "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.correspondence tasks.relative_pose"
-    " tasks.sintel_flow tasks.stereo tiling types",
+    " tasks.sintel_flow tasks.stereo tiling types valid_pixels",
     "engine": "config contracts errors files metrics progress seeding signals types",
     "records": "config errors files registry",
     "tables.text": "display",

@@ -12,6 +12,7 @@ from croco_bench.contracts import TaskData
 from croco_bench.metrics.depth import MIN_DEPTH_M
 from croco_bench.tasks.depth_losses import binned, log_gradients, scale_invariant
 from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions
+from croco_bench.valid_pixels import ValidPixels
 
 # The number of outputs doesn't depend on the data.
 NO_DATA: TaskData = None  # type: ignore[assignment]
@@ -45,9 +46,10 @@ def test_a_target_of_bins_has_256_outputs_and_gives_metres() -> None:
 
 def test_the_scale_invariant_loss_by_hand() -> None:
     depth, truth = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([2.0, 2.0, 1.0])
+    pixels = ValidPixels(torch.ones(3, dtype=torch.bool))
     errors = np.log(depth.numpy() + 1e-3) - np.log(truth.numpy() + 1e-3)
     expected = math.sqrt(errors.var(ddof=1) + 0.15 * errors.mean() ** 2)
-    assert float(scale_invariant(depth, truth)) == pytest.approx(expected, rel=1e-5)
+    assert float(scale_invariant(depth, truth, pixels)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradients_by_hand() -> None:

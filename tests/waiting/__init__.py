@@ -1,0 +1,1 @@
+"""Steps as a GPU takes them: nothing in them waits for the device."""
