@@ -63,7 +63,7 @@ class Stepper:
     @property
     def late(self) -> bool:
         """Whether losses should be read one step late: a GPU works on the next step meanwhile."""
-        return self.accelerator.device.type == "cuda"
+        return bool(self.accelerator.device.type == "cuda")
 
     def step(self, step: int, batches: Iterator[Batch]) -> StepLoss:
         """One optimiser step (0-based) over the accumulated micro-batches.

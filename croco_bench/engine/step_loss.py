@@ -26,7 +26,7 @@ class StepLoss:
         self._host = loss.detach().to("cpu", non_blocking=True)  # pinned memory, where the device is a GPU
         self._copied: torch.cuda.Event | None = None
         if loss.device.type == "cuda":
-            self._copied = torch.cuda.Event()
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record(torch.cuda.current_stream(loss.device))
 
     @property

@@ -9,6 +9,7 @@ import pytest
 
 from croco_bench import run
 from croco_bench.engine.step import Stepper
+from croco_bench.engine.step_loss import StepLoss
 from croco_bench.engine.train import Trainer
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import BenchError, DataError, RecordError
@@ -75,15 +76,16 @@ def test_a_full_disk_stops_the_run_and_the_run_goes_on_later(
 def test_damaged_and_foreign_states_are_refused(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object, **__: object) -> tuple[float, float]:
+    def stop(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
     keep = Stepper.step
     calls: list[int] = []
 
-    def seven_steps(self: Stepper, step: int, batches: Any) -> tuple[float, float]:
+    def seven_steps(self: Stepper, step: int, batches: Any) -> StepLoss:
         calls.append(step)
-        return stop() if step == 7 else keep(self, step, batches)
+        found: StepLoss = stop() if step == 7 else keep(self, step, batches)
+        return found
 
     monkeypatch.setattr(Stepper, "step", seven_steps)
     with pytest.raises(KeyboardInterrupt):

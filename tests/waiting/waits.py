@@ -32,11 +32,11 @@ _WAIT = {
 _COPIES = ("cpu", "numpy", "tolist")
 
 
-class Waits(TorchDispatchMode):
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Names of operations that would make the host wait for a GPU. Optimisers keep their step counts on the host."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
         self.paused = False
 
