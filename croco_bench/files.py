@@ -209,6 +209,14 @@ def sweep(folder: Path, *names: str) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all its content. Links are removed, not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def check_unpacked_size(archive: Path) -> None:
     """Compares the size of all members of a zip archive, such as `.npz`, with `limits.TEXT`, before they are unpacked.
 

@@ -16,7 +16,7 @@ from croco_bench.backbones.save import save_backbone
 from croco_bench.engine.figures import draw_sheet
 from croco_bench.engine.training_log import lines
 from croco_bench.errors import RecordError
-from croco_bench.files import atomic, exclusive_lock, sweep
+from croco_bench.files import atomic, exclusive_lock, remove, sweep
 from croco_bench.pretraining.objective import Objective
 from croco_bench.progress import log
 
@@ -69,10 +69,10 @@ class Output:
             log(f"the finished pre-training is kept in {self._replaced} until the new one has ended")
         for item in self._own_files():
             if finished:
-                _remove(self._replaced / item.name)
+                remove(self._replaced / item.name)
                 item.rename(self._replaced / item.name)
             else:
-                _remove(item)
+                remove(item)
 
     @property
     def _replaced(self) -> Path:
@@ -128,11 +128,3 @@ class Output:
 
     def _write(self, which: str, model: Objective) -> None:
         write_official(model.backbone, self._folder / f"checkpoint-{which}.pth", model.extra_state_dict())
-
-
-def _remove(item: Path) -> None:
-    """Removes a file, or a folder with all its content. Links are removed, not followed."""
-    if item.is_dir() and not item.is_symlink():
-        shutil.rmtree(item)
-    else:
-        item.unlink(missing_ok=True)

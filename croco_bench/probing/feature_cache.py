@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.network import Network
 from croco_bench.errors import DivergedError
-from croco_bench.files import exclusive_lock, fingerprint, sweep
+from croco_bench.files import exclusive_lock, fingerprint, remove, sweep
 from croco_bench.probing.contents import BlockTokens, Content, PooledVectors, name_of, target_name
 from croco_bench.probing.entry_files import (
     NOTHING_DONE,
@@ -172,9 +171,11 @@ class FeatureCache:
 
     def _prepare(self, entry: Path, evaluation: Evaluation, content: Content) -> None:
         """Preallocates missing arrays; keeps existing ones that are intact, and those of an interrupted extraction."""
-        if (entry / "begun").is_file() and not self._is_intact(entry, evaluation, content):
+        if not (entry / "begun").is_file():
+            remove(entry)  # no extraction came so far, or something else stands there
+        elif not self._is_intact(entry, evaluation, content):
             log(f"the {content.kind} kept in {entry} are damaged, or the images have changed: they are extracted anew")
-            shutil.rmtree(entry, ignore_errors=True)
+            remove(entry)
         entry.mkdir(parents=True, exist_ok=True)
         missing = _missing(entry, content.specs)
         if not missing or _is_at_work(entry, missing):

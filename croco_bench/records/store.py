@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from croco_bench.errors import BusyError, RecordError, UsageError
-from croco_bench.files import atomic, exclusive_lock, sweep
+from croco_bench.files import atomic, exclusive_lock, remove, sweep
 from croco_bench.records.schema import SCHEMA_VERSION, Result
 
 _MAX_NAME = 200
@@ -147,7 +147,7 @@ class ResultPaths:
             return
         for item in self._home.iterdir():
             if item.name != "lock" and not (self.folder / item.name).exists():
-                _remove(item)
+                remove(item)
         (self.folder / _ENDED).touch()
         self._take_over()
 
@@ -155,7 +155,7 @@ class ResultPaths:
         """Moves what is in the new work folder; a killed process may have begun."""
         for item in self.folder.iterdir():
             if item.name != _ENDED:
-                _remove(self._home / item.name)
+                remove(self._home / item.name)
                 item.rename(self._home / item.name)
         self.remove_folder()
 
@@ -169,15 +169,7 @@ def _empty(folder: Path) -> None:
     """Removes what is in a folder, but the lock."""
     for item in folder.iterdir() if folder.is_dir() else ():
         if item.name != "lock":
-            _remove(item)
-
-
-def _remove(item: Path) -> None:
-    """Removes a file, or a folder with all its content. Links are removed, not followed."""
-    if item.is_dir() and not item.is_symlink():
-        shutil.rmtree(item)
-    else:
-        item.unlink(missing_ok=True)
+            remove(item)
 
 
 class ResultFile(NamedTuple):

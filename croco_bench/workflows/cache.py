@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from croco_bench.errors import RecordError
-from croco_bench.files import cache_folder, exclusive_lock
+from croco_bench.files import cache_folder, exclusive_lock, remove
 
 Kind = Literal["vectors", "tokens", "archives", "downloads"]
 # Beside kept features: what they are of.
@@ -90,7 +89,7 @@ def _remove(entry: CacheEntry) -> bool:
     busy = RecordError(f"{path} is in use")
     try:
         with exclusive_lock(lock, busy=busy):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove(path)
     except RecordError:
         return False
     except OSError as error:

@@ -1,5 +1,6 @@
 """Probes on kept vectors: what is kept, what is trained, what is beside it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,11 @@ def _zero(entry: Path) -> None:
             '{"first": 0, "done": 10000, "seconds": 0, "names": []}'
         ),
         lambda entry: (entry / "progress-0-of-1.json").write_text('{"first": -1, "done": "x", "seconds": null}'),
+        lambda entry: (shutil.rmtree(entry), entry.symlink_to("/dev/null")),
+        lambda entry: (shutil.rmtree(entry), entry.symlink_to("nowhere")),
+        lambda entry: (shutil.rmtree(entry), entry.write_text("a file")),
+        lambda entry: ((entry / "begun").unlink(), (entry / "begun").mkdir()),
+        lambda entry: ((entry / "cls.npy").unlink(), (entry / "cls.npy").mkdir()),
         lambda entry: (entry / "cls.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': ('"),
     ],
 )
