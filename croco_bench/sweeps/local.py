@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from types import FrameType
 
 from croco_bench import registry
 from croco_bench.config.recipe import Recipe, load_task_recipe
 from croco_bench.errors import Stopped
+from croco_bench.signals import STOPPING, Repeats
 from croco_bench.sweeps.cells import Cell, Surroundings
 from croco_bench.sweeps.shares import Share
 from croco_bench.sweeps.state import SweepFolder
@@ -290,11 +292,15 @@ def _threads(count: int) -> Iterator[None]:
 def _stop_signals() -> Iterator[list[signal.Signals]]:
     """Inside the block signals that end a process are only noted. Signals that the process ignores stay ignored."""
     received: list[signal.Signals] = []
-    before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, lambda got, _: received.append(signal.Signals(got)))
+    before, repeats = {}, Repeats()
+
+    def receive(number: int, _: FrameType | None) -> None:
+        if not repeats.has(number):
+            received.append(signal.Signals(number))
+
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, receive)
     try:
         yield received
     finally:

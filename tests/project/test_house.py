@@ -69,7 +69,7 @@ ALLOWED = {
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data data.checks display engine errors files metrics"
     " probing progress records registry seeding types",
-    "sweeps": "backbones config data display errors files progress records registry runs",
+    "sweeps": "backbones config data display errors files progress records registry runs signals",
     "pretraining": "backbones backbones.formats backbones.networks config contracts data data.checks data.datasets"
     " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
