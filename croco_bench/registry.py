@@ -9,10 +9,12 @@ too, which `announced` reads for the folders that they belong to.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from croco_bench.errors import BenchError, UsageError, unknown
@@ -191,10 +193,26 @@ class Registry(Generic[Card]):
         return len(self._entries)
 
 
+def _points(kind: str) -> EntryPoints:
+    """Entry points of tasks or heads.
+
+    Raises:
+        BenchError: there are none, not even this project's own, which its installation announces.
+    """
+    points = entry_points(group=f"croco_bench.{kind}")
+    if not points:
+        source = Path(__file__).parents[1]
+        raise BenchError(
+            f"croco-bench isn't installed in this Python ({sys.executable}), so that it knows none of its {kind}",
+            f"install it: pip install -e {source}" if (source / "pyproject.toml").is_file() else "install it with pip",
+        )
+    return points
+
+
 @cache
 def tasks() -> Registry[TaskCard]:
     """All installed tasks."""
-    return Registry[TaskCard]("task", entry_points(group="croco_bench.tasks"))
+    return Registry[TaskCard]("task", _points("tasks"))
 
 
 def members(name: str) -> list[str]:
@@ -213,7 +231,7 @@ def members(name: str) -> list[str]:
 @cache
 def heads() -> Registry[HeadCard]:
     """All installed heads."""
-    return Registry[HeadCard]("head", entry_points(group="croco_bench.heads"))
+    return Registry[HeadCard]("head", _points("heads"))
 
 
 @cache

@@ -1,8 +1,9 @@
 """Names announced by distributions: clashes, broken plug-ins, suggestions."""
 
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -65,3 +66,12 @@ def test_a_group_stands_for_its_tasks_where_one_task_is_not_asked_for() -> None:
         registry.members("taskonomi")
     with pytest.raises(UsageError, match=r"group of 8 tasks; name one: taskonomy-curvature, .*taskonomy-reshading"):
         registry.tasks()["taskonomy"]
+
+
+@pytest.mark.parametrize("names", [registry.tasks, registry.heads])
+def test_a_copy_that_is_not_installed_says_so(names: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "entry_points", lambda **_: EntryPoints())
+    with pytest.raises(
+        BenchError, match=r"croco-bench isn't installed in this Python .*; install it: pip install -e /"
+    ):
+        names.__wrapped__()

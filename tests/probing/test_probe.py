@@ -1,6 +1,5 @@
 """Probes on kept vectors: what is kept, what is trained, what is beside it."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from croco_bench.engine.network import Network
 from croco_bench.engine.optim import build_optimizer
 from croco_bench.engine.train import FineTuneJob
 from croco_bench.errors import DivergedError, RecordError, UsageError
+from croco_bench.files import remove
 from croco_bench.probing import feature_cache
 from croco_bench.probing.feature_cache import CachedFeatures, FeatureCache
 from croco_bench.probing.knn import knn_scores
@@ -101,6 +101,12 @@ def _zero(entry: Path) -> None:
     file.flush()
 
 
+def _without(path: Path) -> Path:
+    """The path, at which there is nothing any more."""
+    remove(path)
+    return path
+
+
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize(
     "damage",
@@ -119,11 +125,11 @@ def _zero(entry: Path) -> None:
             '{"first": 0, "done": 10000, "seconds": 0, "names": []}'
         ),
         lambda entry: (entry / "progress-0-of-1.json").write_text('{"first": -1, "done": "x", "seconds": null}'),
-        lambda entry: (shutil.rmtree(entry), entry.symlink_to("/dev/null")),
-        lambda entry: (shutil.rmtree(entry), entry.symlink_to("nowhere")),
-        lambda entry: (shutil.rmtree(entry), entry.write_text("a file")),
-        lambda entry: ((entry / "begun").unlink(), (entry / "begun").mkdir()),
-        lambda entry: ((entry / "cls.npy").unlink(), (entry / "cls.npy").mkdir()),
+        lambda entry: _without(entry).symlink_to("/dev/null"),
+        lambda entry: _without(entry).symlink_to("nowhere"),
+        lambda entry: _without(entry).write_text("a file"),
+        lambda entry: _without(entry / "begun").mkdir(),
+        lambda entry: _without(entry / "cls.npy").mkdir(),
         lambda entry: (entry / "cls.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': ('"),
     ],
 )
