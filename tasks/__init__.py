@@ -21,7 +21,7 @@ from croco_bench.metrics.definitions import (
     TOP1,
     TRANSLATION_M,
 )
-from croco_bench.metrics.match_definitions import RECALL10, RECALL10_MOVED
+from croco_bench.metrics.match_definitions import PCK_BOX, RECALL10, RECALL10_MOVED
 from croco_bench.registry import TaskCard
 
 
@@ -54,6 +54,15 @@ CATALOGUE = {
         headline=(RECALL10, RECALL10_MOVED),
         reduction="croco_bench.metrics.correspondence:reduce_matches",
         recipes="croco_bench.tasks:recipes/correspondence-hpatches",
+        training_free=True,
+    ),
+    "correspondence-spair71k": TaskCard(
+        target="croco_bench.tasks.correspondence:SPairCorrespondence",
+        summary="matches of keypoints read from features without training: SPair-71k, 12,234 pairs of objects of one class",
+        dataset="spair71k",
+        headline=PCK_BOX,
+        reduction="croco_bench.metrics.correspondence:reduce_matches",
+        recipes="croco_bench.tasks:recipes/correspondence-spair71k",
         training_free=True,
     ),
     "imagenet-linear": TaskCard(

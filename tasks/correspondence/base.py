@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from croco_bench.contracts import NETWORKS_ONLY, ClassicalMethod, Evaluation, Reader, TaskData, TrainingFreeTask
+from croco_bench.data.splitting import Subset, spread_indices
 from croco_bench.metrics.correspondence import CorrespondenceMeter, Estimator, SweepMeter
 from croco_bench.metrics.match_definitions import MatchScores
 from croco_bench.metrics.meter import Rows
@@ -209,3 +210,9 @@ class PointMatching(TrainingFreeTask):
             shown = looked_for(sample, maps[i, point], point, found[i][index][point])
             pictures.append({"a point": with_point(sample, point), f"{read_out} of it in view 2": shown})
         return pictures
+
+
+def thinned(pairs: Reader, count: int) -> Subset:
+    """At most `count` of the pairs, evenly spaced; a split of its own."""
+    chosen = spread_indices(len(pairs), count)
+    return Subset(pairs, chosen, pairs.split, available=len(chosen))

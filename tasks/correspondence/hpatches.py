@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 import torch
 
-from croco_bench.contracts import Reader, TaskData, TrainingSplits
+from croco_bench.contracts import TaskData, TrainingSplits
 from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
-from croco_bench.data.splitting import Subset, spread_indices
 from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.metrics.match_definitions import PLANES
-from croco_bench.tasks.correspondence.base import PointMatching, PointOptions
+from croco_bench.tasks.correspondence.base import PointMatching, PointOptions, thinned
 from croco_bench.tasks.correspondence.truth import grid_points, keypoints, sides_px
 from croco_bench.types import Array, Sample, Size
 
@@ -64,12 +63,6 @@ class HPatchesCorrespondence(PointMatching):
             "scene": sample["scene"],
             "id": sample["id"],
         }
-
-
-def thinned(pairs: Reader, count: int) -> Subset:
-    """At most `count` of the pairs, evenly spaced; a split of its own."""
-    chosen = spread_indices(len(pairs), count)
-    return Subset(pairs, chosen, pairs.split, available=len(chosen))
 
 
 def resized(image: Array, size: Size) -> torch.Tensor:

@@ -43,6 +43,11 @@ class TestSintelFlow(TaskContract):
     options: ClassVar = {"train_on": {"flyingchairs": 1.0}, "overlap": 0.5}
 
 
+class TestSPairCorrespondence(TrainingFreeContract):
+    name = "correspondence-spair71k"
+    options: ClassVar = {"measure_pairs": 4, "select_pairs": 6}
+
+
 class TestStereo(TaskContract):
     name = "stereo"
     options: ClassVar = {"train_on": {"crestereo": 1.0}, "overlap": 0.5}

@@ -14,6 +14,7 @@ from croco_bench.contracts import Reader
 from croco_bench.data.datasets import imagenet, imagenet_c, multimae, nyuv2, seven_scenes, taskonomy
 from croco_bench.data.datasets.ade20k import ADE20KReader
 from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
+from croco_bench.data.datasets.correspondence.spair71k import SPairReader
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
 from croco_bench.data.pairs import open_pairs
@@ -82,6 +83,8 @@ NYUV2 = {"image": COLOR, "depth_m": "float32 H W", "valid": KNOWN, "id": "str"}
 NORMALS = {"image": COLOR, "target": "float32 H W 3", "valid": KNOWN, "id": "str"}
 LABELS, CLASS = {"image": COLOR, "label": GRAY, "id": "str"}, {"image": COLOR, "label": "int", "id": "str"}
 PLANES = {"image1": COLOR, "image2": COLOR, "homography": "float64 3 3", "kind": "str", "scene": "str", "id": "str"}
+KEYPOINTS = {"image1": COLOR, "image2": COLOR, "keypoints1": "float64 K 2", "keypoints2": "float64 K 2"}
+KEYPOINTS |= {"box2": "float64 4", "difficulty": "int", "scene": "str", "id": "str"}
 CORRUPTED = {"corruption": "int", "severity": "int"}
 MULTIMAE = {"image": COLOR, "depth": "uint16 H W", "semseg": GRAY, "id": "str"}
 READERS = {
@@ -96,6 +99,7 @@ READERS = {
     "pairs": Case("habitat_release", open_pairs, {"pair": "FilePair"}, "pairs.txt"),
     "habitat": Case("habitat_release", HabitatPoses, POSES, "pairs.txt"),
     "hpatches": Case("hpatches", partial(HPatchesReader, split="test"), PLANES, "v_room0/H_1_2", scale),
+    "spair71k": Case("spair71k", partial(SPairReader, split="test"), KEYPOINTS, "Layout/large/test.txt"),
     "7scenes": Case("7scenes", open_training_poses, POSES, "*/seq-01/*.pose.txt", move_camera),
     "7scenes queries": Case("7scenes", open_queries, POSES | STACKS, "*/seq-02/*.pose.txt", move_camera),
     "sintel": Case("sintel", partial(sintel.open_split, split="train"), FLOW | MASKS, "training/final/*/*.png"),

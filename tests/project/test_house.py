@@ -49,8 +49,9 @@ ALLOWED = {
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.correspondence data.datasets.matching errors files registry",
-    "data.miniatures": "data data.datasets.correspondence data.datasets.matching data.formats data.posed data.rooms errors"
-    " files progress registry seeding types",
+    "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
+    " seeding types",
+    "data.miniatures.correspondence": "data.datasets.correspondence data.formats data.miniatures data.rooms errors seeding types",
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
     "tasks.correspondence": "contracts data data.datasets data.datasets.correspondence data.posed data.transforms metrics"
     " tasks.relative_pose types",

@@ -27,8 +27,8 @@ from croco_bench.registry import announced
 
 
 def _find() -> dict[str, Miniature]:
-    """The constant `MINIATURE` of every module of this folder that has one, and what others announce, sorted by dataset."""
-    names = [f"{miniatures.__name__}.{module.name}" for module in pkgutil.iter_modules(miniatures.__path__)]
+    """The constant `MINIATURE` of every module below this folder that has one, and what others announce, sorted by dataset."""
+    names = [module.name for module in pkgutil.walk_packages(miniatures.__path__, f"{miniatures.__name__}.")]
     modules = [importlib.import_module(name) for name in names if name != __name__]
     found = {module.MINIATURE.name: module.MINIATURE for module in modules if hasattr(module, "MINIATURE")}
     others = {name: one for name, _, one in announced("miniature", group="croco_bench.miniatures", taken=found)}

@@ -1,0 +1,1 @@
+"""Miniatures of pairs of images with known correspondences."""
