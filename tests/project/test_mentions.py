@@ -34,7 +34,7 @@ GROUPS = tomllib.loads((ROOT / "template/pyproject.toml").read_text(encoding="ut
 # Words in code font that aren't this project's: files of datasets, settings of other code, programs.
 FOREIGN = {"electro_3", "electro_3s", "kitchen_0028", "kitchen_0028b", "nbstripout", "pdflatex", "warmup_lr"}
 # Made at run time from a prefix or suffix and a name.
-COMPOSED = re.compile(r"\w+_noc|\w+_pooled|\w+_masked")
+COMPOSED = re.compile(r"\w+_noc|\w+_pooled|\w+_masked|(recall|pck)\d+\w*")
 
 WORD = re.compile(r"[^\W\d]\w*")
 FENCE = re.compile(r"^```.*?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

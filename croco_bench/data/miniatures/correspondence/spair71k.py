@@ -131,7 +131,7 @@ def _write_pairs(
     """Writes annotations of random pairs with common keypoints; returns their names."""
     couples = [pair for pair in permutations(annotations, 2) if _common(*pair).any()]
     chosen = rng.permutation(len(couples))[: spec.pairs(split)]
-    names = []
+    names: list[str] = []
     for one, two in (couples[index] for index in chosen):
         name = f"{before + len(names):06d}-{one.name}-{two.name}:{shape}"
         content = _content(one, two, shape, (spec.width, spec.height, 3))
@@ -142,8 +142,7 @@ def _write_pairs(
 
 def _common(one: _Annotation, two: _Annotation) -> Array:
     """Which keypoints both images show: (K,) bool."""
-    shown: Array = np.isfinite(one.keypoints).all(axis=1) & np.isfinite(two.keypoints).all(axis=1)
-    return shown
+    return np.asarray(np.isfinite([one.keypoints, two.keypoints]).all(axis=(0, 2)))
 
 
 def _content(one: _Annotation, two: _Annotation, shape: str, size: tuple[int, ...]) -> dict[str, Any]:
