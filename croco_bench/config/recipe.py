@@ -15,17 +15,16 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
-    model_serializer,
     model_validator,
 )
 
 from croco_bench.config.load import RecipeFolder, affecting_score, digest, names_in
 from croco_bench.config.tables import (
     NOT_IN_FINGERPRINT,
+    UNWRITTEN_DEFAULT,
     BaseRecipe,
     DataChecks,
     Inputs,
@@ -69,11 +68,13 @@ def _frozen_part(value: object, read: ValidatorFunctionWrapHandler) -> object:
 class Train(Loop):
     """Length and data of a fine-tuning. `select_every` and `optim.warmup` count in the unit of the length.
 
-    `frozen`: the backbone isn't trained; with "encoder", of a backbone for two views its decoder alone is.
+    `frozen`: the backbone isn't trained; with "encoder", of a backbone for two views its decoder alone is. `channels_last`: the
+    head's convolutions have their weights with channels last in memory, as a GPU multiplies them.
     """
 
     select_every: PositiveInt = 1
     frozen: Annotated[bool | Literal["encoder"], WrapValidator(_frozen_part)] = False
+    channels_last: Annotated[bool, UNWRITTEN_DEFAULT] = False
 
 
 class Optim(OptimBase):
@@ -94,19 +95,13 @@ class FreshDecoder(Table):
     width: Annotated[Width, Field(multiple_of=4)] = 512
     depth: Layers = 8
     heads: Width = 16
-    replaces: bool = False
+    replaces: Annotated[bool, UNWRITTEN_DEFAULT] = False
 
     @model_validator(mode="after")
     def _divisible(self) -> FreshDecoder:
         if self.width % self.heads:
             raise ValueError(f"decoder.heads={self.heads} should divide decoder.width={self.width}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `replaces` where it is false, so that fingerprints from before this key stay."""
-        values: dict[str, Any] = dump(self)
-        return values if self.replaces else {key: value for key, value in values.items() if key != "replaces"}
 
 
 class Probe(Table):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -12,8 +12,11 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 # Bounds far above all that make sense: beyond them a mistyped number would take the machine's memory, or days, in silence.
@@ -25,6 +28,8 @@ Steps = Annotated[int, Field(gt=0, le=10**9)]
 
 # Marks a setting in its annotation: it changes speed or the files written, never a number.
 NOT_IN_FINGERPRINT: Final = "not in the fingerprint"
+# Marks a setting that came later: where it has its default it isn't written, so that fingerprints from before it stay.
+UNWRITTEN_DEFAULT: Final = "not written where it has its default"
 
 
 class Table(BaseModel):
@@ -32,6 +37,19 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
+    @model_serializer(mode="wrap")
+    def _written(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        return {key: value for key, value in values.items() if not _is_unwritten(fields[key], getattr(self, key))}
+
+
+def _is_unwritten(field: FieldInfo, value: object) -> bool:
+    return UNWRITTEN_DEFAULT in field.metadata and value == field.default
+
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+MOST_WORKERS: Final = 1024
 
 # `train.image_size` as the nearest that fits; from where it starts in a recipe that says no other size.
 AUTO: Final = "auto"
@@ -45,14 +63,23 @@ def _as_size(value: object) -> object:
 class Inputs(Table):
     """Size of a network's input (H, W), precision of its arithmetic, processes that load data.
 
+    `precision`: fp32 is float32 in full; tf32 lets a GPU round the factors of its matrix products and convolutions to 10 bits;
+    bf16 and fp16 are mixed precision. `workers` is the largest number per process: no more start than there are processors
+    for each of a machine's processes, less one; "auto" stands for all of these.
+
     `image_size` may be given as "auto": the recipe's size, or the nearest that fits the network and its head
     (`nearest_size`).
     """
 
     image_size: Annotated[tuple[Pixels, Pixels], BeforeValidator(_as_size)]
     nearest_size: Annotated[bool, Field(exclude=True), NOT_IN_FINGERPRINT] = False
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    workers: Annotated[int, Field(ge=0, le=1024), NOT_IN_FINGERPRINT] = 4
+    precision: Precision = "fp32"
+    workers: Annotated[
+        int,
+        Field(ge=0, le=MOST_WORKERS),
+        BeforeValidator(lambda given: MOST_WORKERS if given == AUTO else given),
+        NOT_IN_FINGERPRINT,
+    ] = 4
 
     def at_size(self, size: tuple[int, int]) -> Self:
         """The same with images of this size."""
@@ -69,13 +96,15 @@ class Inputs(Table):
 class Loop(Inputs):
     """Length of a training, and how it runs. Exactly one of `epochs` and `steps` is given.
 
-    `batch_size` is global: over processes and accumulation.
+    `batch_size` is global: over processes and accumulation. `checkpointing`: the backward pass computes each block of the
+    backbone again, which takes a third more time and far less memory, and changes no number.
     """
 
     batch_size: Images
     epochs: Steps | None = None
     steps: Steps | None = None
     accumulate: Images = 1
+    checkpointing: Annotated[bool, NOT_IN_FINGERPRINT, UNWRITTEN_DEFAULT] = False
     save_seconds: Annotated[NonNegativeFloat, NOT_IN_FINGERPRINT] = 120.0
     tracker: Annotated[Literal["none", "tensorboard"], NOT_IN_FINGERPRINT] = "none"
 

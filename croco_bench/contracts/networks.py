@@ -223,6 +223,13 @@ class Backbone(nn.Module, ABC):
         if rate:
             raise FitError(f"{self.name} has no stochastic depth for optim.drop_path={rate:g}", "set optim.drop_path=0")
 
+    def units(self) -> Sequence[nn.Module]:
+        """The blocks that the network consists of for the most part, all decoders' as well; none where it doesn't say.
+
+        Their activations can be left out, and each can be compiled.
+        """
+        return ()
+
     def metadata(self) -> dict[str, str]:
         """Metadata of a weight file: all that `load_backbone` needs, besides the weights, to build this network.
 

@@ -177,12 +177,13 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
         raise
 
 
-def _usable_workers(wanted: int) -> int:
-    """Data-loading workers: at most the processors of this process minus one, for the network.
+def usable_workers(wanted: int) -> int:
+    """Data-loading workers: at most this process's share of the processors minus one, for the network.
 
     `CROCO_BENCH_CORES` limits them where several runs share the machine.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else wanted + 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that torchrun started on this machine
     share = os.environ.get("CROCO_BENCH_CORES", "")
     return min(wanted, max(min(cores, int(share) if share.isdecimal() else cores) - 1, 0))
 
@@ -207,7 +208,7 @@ def training_batches(
     loader: DataLoader[Any] = DataLoader(
         _TrainingSamples(reader, augment),
         batch_sampler=keys,
-        num_workers=_usable_workers(workers),
+        num_workers=usable_workers(workers),
         collate_fn=_collate_training,
         worker_init_fn=_quiet_worker,
         pin_memory=accelerator.device.type == "cuda",
@@ -226,7 +227,7 @@ def evaluation_batches(
     loader: DataLoader[Any] = DataLoader(
         _EvaluationSamples(evaluation),
         batch_sampler=[indices[first : first + size] for first in range(0, len(indices), size)],
-        num_workers=_usable_workers(workers),
+        num_workers=usable_workers(workers),
         collate_fn=_collate_evaluation,
         worker_init_fn=_quiet_worker,
         pin_memory=device.type == "cuda",

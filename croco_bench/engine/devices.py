@@ -11,29 +11,33 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
-from croco_bench.config.tables import Inputs, Loop
+from croco_bench.config.tables import Inputs, Loop, Precision
 from croco_bench.errors import BenchError, DataError, RecordError, UsageError
 
 _MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
-_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_MIXED: dict[Precision, str] = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
+# The first GPUs with TF32, by their compute capability.
+_AMPERE = (8, 0)
 
 
-def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) -> Accelerator:
+def start(device: str, precision: Precision, seed: int) -> Accelerator:
     """An Accelerator on `auto`, `cpu`, `cuda` or `cuda:i`; under torchrun or accelerate launch, one per process.
 
     Raises:
         UsageError: the device doesn't exist, or can't do the precision.
     """
     cpu = _choose(device)
-    if precision == "fp16" and cpu:
-        raise UsageError("fp16 needs a GPU", "on the CPU use --set train.precision=fp32 or bf16")
+    if precision in ("fp16", "tf32") and cpu:
+        raise UsageError(f"{precision} needs a GPU", "on the CPU use --set train.precision=fp32 or bf16")
+    if precision == "tf32" and torch.cuda.get_device_capability() < _AMPERE:
+        raise UsageError(f"{torch.cuda.get_device_name()} has no TF32", "use --set train.precision=fp32 or fp16")
     # A second run in the same process may want another precision.
     AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
     random.seed(seed)
@@ -41,7 +45,30 @@ def start(device: str, precision: Literal["fp32", "bf16", "fp16"], seed: int) ->
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    return Accelerator(cpu=cpu, mixed_precision=_MIXED[precision])
+    # Gradients lie in the buffers that processes exchange: a copy less.
+    parallel = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(cpu=cpu, mixed_precision=_MIXED[precision], kwargs_handlers=[parallel])
+
+
+@contextmanager
+def float32_products(precision: Precision) -> Iterator[None]:
+    """In the block a GPU's matrix products and convolutions of float32 are TF32 with tf32, and exact otherwise.
+
+    torch's own defaults are exact matrix products (since 1.12) and convolutions in TF32 (since 1.7).
+    """
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def arithmetic(accelerator: Accelerator) -> str:
+    """The precision at work, by which kept features are told apart: no (float32), tf32, bf16 or fp16."""
+    mixed: str = accelerator.mixed_precision
+    return "tf32" if mixed == "no" and torch.backends.cuda.matmul.allow_tf32 else mixed
 
 
 def keep_freed_memory(device: torch.device) -> None:

@@ -15,6 +15,8 @@ from croco_bench.config.recipe import Optim
 from croco_bench.engine.network import Network
 from croco_bench.errors import FitError, UsageError
 
+# Optimisers of torch, by timm's names, that have fused kernels.
+_FUSED = ("adam", "adamw")
 # Position tables and extra tokens, under this project's names and timm's.
 _NOT_DECAYED = {"positions", "dec_positions", "prefix", "pos_embed", "cls_token", "reg_token", "mask_token"}
 
@@ -68,10 +70,16 @@ def head_groups(heads: Iterable[tuple[nn.Module, float]], optim: Optim) -> list[
 
 
 def build_optimizer(
-    network: Network, optim: Optim, groups: list[dict[str, Any]] | None = None
+    network: Network, optim: Optim, groups: list[dict[str, Any]] | None = None, *, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """The timm optimiser called `optim.name` over `parameter_groups`, or over other groups of the network's parameters."""
+    """The timm optimiser called `optim.name` over `parameter_groups`, or over other groups of the network's parameters.
+
+    With `fused`, Adam and AdamW change all weights in one kernel, which on a GPU also skips a step whose gradients overflow
+    without asking the host.
+    """
     arguments: dict[str, Any] = {"betas": optim.betas} if "adam" in optim.name.lower() else {"momentum": optim.betas[0]}
+    if fused and optim.name.lower() in _FUSED:
+        arguments["fused"] = True
     groups = parameter_groups(network, optim) if groups is None else groups
     if optim.name.lower() == "lars":
         # As in MAE: rates are scaled by the norms of matrices, with or without decay, but not by those of vectors.

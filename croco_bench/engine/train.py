@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from croco_bench.config.recipe import Recipe
 from croco_bench.contracts import Task, TrainingSplits
+from croco_bench.engine.checkpointing import checkpoint_blocks
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, Scores, evaluate
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
@@ -81,7 +82,12 @@ class Trainer(TrainingLoop[FineTuneJob]):
         optim, plan = job.recipe.optim, job.plan
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":  # SyncBatchNorm needs GPUs
             nn.SyncBatchNorm.convert_sync_batchnorm(job.network)  # type: ignore[no-untyped-call]
-        optimizer = build_optimizer(job.network, optim, self.groups(job))
+        if job.recipe.train.checkpointing:
+            checkpoint_blocks(job.network.backbone.units(), job.network.backbone.name)
+        if job.recipe.train.channels_last:
+            job.network.head.to(memory_format=torch.channels_last)
+        on_gpu = accelerator.device.type == "cuda"
+        optimizer = build_optimizer(job.network, optim, self.groups(job), fused=on_gpu)
         schedule = Schedule(
             optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit, unit=plan.unit
         )

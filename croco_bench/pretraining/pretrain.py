@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +73,7 @@ def pretrain(
     if main and loaded.train.image_size != wanted:
         chosen, given = size_text(loaded.train.image_size), size_text(wanted)
         log(f"train.image_size=auto: {chosen}, the nearest to {given} that fits")
-    with devices.explain_errors(loaded.train), _tf32():
+    with devices.explain_errors(loaded.train), devices.float32_products(loaded.train.precision):
         job, facts = _prepare(loaded, folder, data_root, seed, accelerator, init)
         facts["command"] = _command(recipe, pairs, objective, decoder, init, changes, seed)
         devices.keep_freed_memory(accelerator.device)
@@ -173,14 +173,3 @@ def _work(job: PretrainJob, facts: dict[str, Any], accelerator: Accelerator) -> 
     elif accelerator.is_main_process:
         log(f"already done: {path} (start over with --fresh)")
     return path
-
-
-@contextmanager
-def _tf32() -> Iterator[None]:
-    """Faster matrix products, as in CroCo's own pre-training; fine-tuning keeps full float32."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before

@@ -106,7 +106,7 @@ class PretrainLoop(Loop):
         if self.shard and self.ema:
             raise ValueError("train.ema needs the whole weights in every process; leave train.shard or train.ema out")
         if self.shard and self.precision == "fp16":
-            raise ValueError("train.shard goes with train.precision bf16 or fp32")
+            raise ValueError("train.shard goes with train.precision fp32, tf32 or bf16")
         return self
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from croco_bench.backbones.networks.blocks import Block, CrossBlock
+from croco_bench.engine.checkpointing import checkpoint_blocks
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
 from croco_bench.engine.optim import Schedule, is_decayed
 from croco_bench.engine.step import State, Stepper, shard
@@ -44,6 +45,8 @@ class Pretrainer(TrainingLoop[PretrainJob]):
 
     def __init__(self, job: PretrainJob, accelerator: Accelerator) -> None:
         self._unsharded = _shard(job, accelerator) if job.recipe.train.shard else None
+        if job.recipe.train.checkpointing:
+            checkpoint_blocks(_blocks(job.objective), job.objective.backbone.name)
         super().__init__(
             job,
             accelerator,
@@ -156,9 +159,13 @@ def _shard(job: PretrainJob, accelerator: Accelerator) -> Objective:
             "train.shard=true splits weights over processes of torchrun", "start with torchrun, or leave it out"
         )
     unsharded = copy.deepcopy(job.objective)
-    blocks = [module for module in job.objective.modules() if isinstance(module, Block | CrossBlock)]
-    shard(job.objective, blocks, ["reconstruct"], accelerator)
+    shard(job.objective, _blocks(job.objective), ["reconstruct"], accelerator)
     return unsharded
+
+
+def _blocks(objective: Objective) -> list[nn.Module]:
+    """The transformer blocks of backbone and decoders."""
+    return [module for module in objective.modules() if isinstance(module, Block | CrossBlock)]
 
 
 def _stepper(job: PretrainJob, accelerator: Accelerator) -> Stepper:

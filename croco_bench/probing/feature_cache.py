@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from croco_bench.contracts import Evaluation
 from croco_bench.data.splitting import spread_indices
 from croco_bench.engine.dataloading import evaluation_batches, to_device
+from croco_bench.engine.devices import arithmetic
 from croco_bench.engine.network import Network
 from croco_bench.errors import DivergedError
 from croco_bench.files import exclusive_lock, fingerprint, remove, sweep
@@ -166,7 +167,7 @@ class FeatureCache:
 
     def _key(self, evaluation: Evaluation, content: Content) -> str:
         facts = [_VERSION, self.backbone, self.network.backbone.image_size, evaluation.citation]
-        facts += [evaluation.reader.fingerprint(), *content.key, self.accelerator.mixed_precision]
+        facts += [evaluation.reader.fingerprint(), *content.key, arithmetic(self.accelerator)]
         return fingerprint(json.dumps(facts))
 
     def _prepare(self, entry: Path, evaluation: Evaluation, content: Content) -> None:

@@ -108,7 +108,7 @@ def execute(request: RunRequest) -> Result | None:
     recipe = request.recipe
     accelerator = devices.start(request.device, recipe.train.precision, request.seed)
     main = accelerator.is_main_process
-    with devices.explain_errors(recipe.train):
+    with devices.explain_errors(recipe.train), devices.float32_products(recipe.train.precision):
         setup = set_up(request, accelerator.num_processes)
         if main and recipe.train.nearest_size:
             chosen, wanted = (size_text(one.train.image_size) for one in (setup.request.recipe, recipe))

@@ -7,6 +7,7 @@ import pytest
 
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import fingerprint, load_recipe, names_of, resolve
+from croco_bench.config.tables import MOST_WORKERS
 from croco_bench.errors import UsageError
 from croco_bench.pretraining import recipe as pretraining
 
@@ -89,9 +90,22 @@ def test_the_fingerprint_sees_science_only() -> None:
     assert fingerprint(unscientific, Options()) == base
     assert fingerprint(settings("optim.lr=2e-4"), Options()) != base
     assert fingerprint(settings("train.precision=bf16"), Options()) != base
+    assert fingerprint(settings("train.precision=tf32"), Options()) != base
+    assert fingerprint(settings("train.checkpointing=true"), Options()) == base
+    assert fingerprint(settings("train.channels_last=true"), Options()) != base
     for options, same in ((Options(loss="l2"), False), (Options(extra=True), True)):
         changed = resolve(load_recipe(TASK, "paper"), options, Options())
         assert (fingerprint(changed, options) == base) == same
+
+
+def test_settings_that_came_later_are_written_only_where_they_are_set() -> None:
+    plain, changed = settings()["train"], settings("train.channels_last=true", "train.checkpointing=true")["train"]
+    assert set(changed) - set(plain) == {"channels_last", "checkpointing"}
+    assert changed["channels_last"] is changed["checkpointing"] is True
+
+
+def test_as_many_workers_as_the_machine_allows() -> None:
+    assert load_recipe(TASK, "paper", ["train.workers=auto"]).train.workers == MOST_WORKERS
 
 
 def test_the_last_of_several_changes_counts() -> None:

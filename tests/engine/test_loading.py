@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from croco_bench.config.recipe import Train
-from croco_bench.engine.dataloading import MicroBatches, Plan
+from croco_bench.config.tables import MOST_WORKERS
+from croco_bench.engine.dataloading import MicroBatches, Plan, usable_workers
 from croco_bench.errors import UsageError
 
 PLAN = Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=3, accumulate=1), 11, 1)
@@ -47,6 +48,14 @@ def test_impossible_batches_are_refused() -> None:
         Plan.of(Train(image_size=(8, 8), batch_size=4, epochs=1), 11, 3)
     with pytest.raises(UsageError, match="fewer than one batch"):
         Plan.of(Train(image_size=(8, 8), batch_size=16, epochs=1), 11, 1)
+
+
+def test_workers_share_the_processors_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(32)))
+    monkeypatch.delenv("CROCO_BENCH_CORES", raising=False)
+    assert [usable_workers(wanted) for wanted in (0, 8, MOST_WORKERS)] == [0, 8, 31]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert [usable_workers(wanted) for wanted in (0, 8, MOST_WORKERS)] == [0, 7, 7]
 
 
 def test_seeds_are_fixed_for_all_time() -> None:

@@ -97,3 +97,25 @@ def test_a_frozen_network_trains_its_head_only() -> None:
     network(torch.rand(1, 3, 32, 32)).sum().backward()
     assert all(parameter.grad is None for parameter in network.backbone.parameters())
     assert {group["lr_scale"] for group in parameter_groups(network, Optim(lr=1.0, layer_decay=0.5))} == {1.0}
+
+
+def test_a_fused_optimizer_takes_the_same_steps() -> None:
+    weights = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        network = network_of()
+        optimizer = build_optimizer(network, Optim(lr=1e-2, weight_decay=0.1), fused=fused)
+        assert all(bool(group.get("fused")) == fused for group in optimizer.param_groups)
+        for _ in range(3):
+            outputs = network(torch.ones(1, 3, 32, 32))
+            outputs.square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        weights.append(network.state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-4, atol=1e-4)
+
+
+def test_only_optimizers_with_fused_kernels_are_fused() -> None:
+    optimizer = build_optimizer(network_of(), Optim(name="sgd", lr=1e-2), fused=True)
+    assert not any(group.get("fused") for group in optimizer.param_groups)

@@ -5,6 +5,7 @@ Decoders of networks that descend from it, DUSt3R (Wang 2024) and Reloc3r (Dong 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -53,6 +54,10 @@ class CrossView(PairBackbone):
     def in_decoder(self, name: str) -> bool:
         """See `PairBackbone.in_decoder`."""
         return name.partition(".")[0] in _DECODER_PARTS
+
+    def decoder_units(self) -> Sequence[nn.Module]:
+        """The decoder's blocks, if there is a decoder."""
+        return [block for part in ("dec_blocks", "dec_blocks2") for block in getattr(self, part, ())]
 
     def decoder_layer_of(self, parameter: str) -> int | None:
         """`Backbone.layer_of` for parameters of the decoder, counted on from the encoder's last block; None for others."""
@@ -159,6 +164,10 @@ class CroCo(ViT, CrossView):
             raise ValueError("a CroCo network with a decoder needs an architecture with one")
         self.add_decoder(architecture.decoder)
         self._add_positions("dec_positions", self.decoder_dim)
+
+    def units(self) -> Sequence[nn.Module]:
+        """The blocks of encoder and decoder."""
+        return (*ViT.units(self), *self.decoder_units())
 
     def drop_decoder(self) -> None:
         """Deletes the decoder; `encode_pair` then raises `FitError`."""

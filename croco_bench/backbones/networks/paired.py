@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -39,6 +40,10 @@ class TimmPair(TimmViT, CrossView):
         """See `Backbone.layer_of`."""
         layer = self.decoder_layer_of(parameter)
         return TimmViT.layer_of(self, parameter) if layer is None else layer
+
+    def units(self) -> Sequence[nn.Module]:
+        """The blocks of encoder and decoder."""
+        return (*TimmViT.units(self), *self.decoder_units())
 
     def metadata(self) -> dict[str, str]:
         """See `Backbone.metadata`."""

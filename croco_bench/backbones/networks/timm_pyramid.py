@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -160,9 +161,13 @@ class TimmPyramid(Backbone):
         """See `Backbone.layer_of`."""
         return self._layers[parameter.removeprefix("model.")] if self._layers else 0
 
+    def units(self) -> Sequence[nn.Module]:
+        """Those blocks of all stages that can have stochastic depth."""
+        return [module for module in self.model.modules() if _drops(module)]
+
     def set_drop_path(self, rate: float) -> None:
         """Stochastic depth with timm's rates per block, counted through all stages."""
-        blocks = [module for module in self.model.modules() if _drops(module)]
+        blocks = self.units()
         if not blocks:
             super().set_drop_path(rate)
         for index, block in enumerate(blocks):

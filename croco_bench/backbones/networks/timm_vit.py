@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -94,6 +95,10 @@ class TimmViT(Backbone):
         if parts[0] == "blocks":
             return int(parts[1]) + 1
         return self.depth if parts[0] in ("norm", "fc_norm") else 0
+
+    def units(self) -> Sequence[nn.Module]:
+        """timm's blocks."""
+        return tuple(self.model.blocks)
 
     def set_drop_path(self, rate: float) -> None:
         """Stochastic depth with timm's rates per block."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -109,6 +110,10 @@ class ViT(Backbone):
         if part == "blocks":
             return int(rest.partition(".")[0]) + 1
         return self.depth if part == "norm" else 0
+
+    def units(self) -> Sequence[nn.Module]:
+        """The encoder's blocks."""
+        return tuple(self.blocks)
 
     def set_drop_path(self, rate: float) -> None:
         """Stochastic depth over the encoder blocks."""
