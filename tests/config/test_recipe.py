@@ -99,7 +99,9 @@ def test_the_fingerprint_sees_science_only() -> None:
 
 
 def test_settings_that_came_later_are_written_only_where_they_are_set() -> None:
-    plain, changed = settings()["train"], settings("train.channels_last=true", "train.checkpointing=true")["train"]
+    changes = ("train.channels_last=true", "train.checkpointing=true")
+    plain, changed = (settings(*made)["train"] for made in ((), changes))
+    assert isinstance(plain, dict) and isinstance(changed, dict)
     assert set(changed) - set(plain) == {"channels_last", "checkpointing"}
     assert changed["channels_last"] is changed["checkpointing"] is True
 
