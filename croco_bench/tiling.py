@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +12,10 @@ from torch import Tensor
 
 from croco_bench.types import Size
 
+# Pixels of the tiles in one forward pass on a GPU: sixteen of 512x512. Results don't depend on them beyond rounding.
+_PIXELS_AT_ONCE = 2**22
+# Key of a batch of pairs: `continues` of `slide_pairs`.
+CONTINUES = "image_continues"
 # Index of a tile in (..., H, W).
 Tile = tuple[Any, slice, slice]
 
@@ -26,7 +30,15 @@ def offsets(length: int, tile: int, overlap: float) -> list[int]:
         raise ValueError(f"tiles of {tile} overlapping by {overlap:g} can't cover {length}")
     strides = (length - tile) / ((1 - overlap) * tile)
     count = 1 + math.ceil(strides - 1e-9)  # 1 - 0.9 is a little less than 0.1, which must not cost a tile
-    return [round(start) for start in torch.linspace(0, length - tile, count, dtype=torch.float64).tolist()]
+    return [round(start) for start in _evenly_spaced(length - tile, count)]
+
+
+def _evenly_spaced(end: int, count: int) -> list[float]:
+    """`count` numbers from 0 to `end`, the second half counted from the end, so that the spacing is symmetric."""
+    if count == 1:
+        return [0.0]
+    step = end / (count - 1)
+    return [step * i if i < count // 2 else end - step * (count - 1 - i) for i in range(count)]
 
 
 def tile_slices(size: Size, tile: Size, overlap: float) -> list[Tile]:
@@ -50,17 +62,59 @@ def slide(network: Callable[[Tensor], Tensor], images: Tensor, tile: Size, overl
     Returns:
         (B, C, H, W) float32.
     """
-    height, width = images.shape[-2:]
-    total: Tensor | None = None
-    weight = torch.zeros(height, width, device=images.device)
-    for index in tile_slices((height, width), tile, overlap):
-        output = network(images[index]).float()
-        if total is None:
-            total = output.new_zeros(len(images), output.shape[1], height, width)
-        total[index] += output
-        weight[index] += 1
-    assert total is not None
-    return total / weight
+    size = (images.shape[-2], images.shape[-1])
+    mean = _MeanOfTiles(size, images.device)
+    for index in tile_slices(size, tile, overlap):
+        mean.add(index, network(images[index]))
+    return mean.value()
+
+
+def slide_each(
+    network: Callable[[Tensor], Tensor], images: Iterable[Tensor], tile: Size, overlap: float
+) -> Iterator[Tensor]:
+    """The same for images that may differ in size: (3, H, W) each -> (1, C, H, W).
+
+    On a CPU each tile is a forward pass. A GPU, for which that is too little work, takes tiles of all images together, at most
+    `_PIXELS_AT_ONCE` pixels.
+    """
+    waiting: list[tuple[_MeanOfTiles, Tile, Tensor]] = []
+    means = []
+    for image in images:
+        size = (image.shape[-2], image.shape[-1])
+        means.append(_MeanOfTiles(size, image.device))
+        waiting += [(means[-1], index, image[index]) for index in tile_slices(size, tile, overlap)]
+    at_once = _tiles_at_once(tile, means[0].device) if means else 1
+    for first in range(0, len(waiting), at_once):
+        group = waiting[first : first + at_once]
+        for (mean, index, _), output in zip(group, network(torch.stack([part for *_, part in group])), strict=True):
+            mean.add(index, output[None])
+    return (mean.value() for mean in means)
+
+
+def _tiles_at_once(tile: Size, device: torch.device) -> int:
+    return 1 if device.type == "cpu" else max(1, _PIXELS_AT_ONCE // (tile[0] * tile[1]))
+
+
+class _MeanOfTiles:
+    """The mean, in float32, of outputs (B, C, h, w) at tiles of an image of `size`."""
+
+    def __init__(self, size: Size, device: torch.device) -> None:
+        self._size, self.device = size, device
+        self._total: Tensor | None = None
+        self._weight = torch.zeros(*size, device=device)
+
+    def add(self, index: Tile, output: Tensor) -> None:
+        """Adds the output at a tile."""
+        output = output.float()
+        if self._total is None:
+            self._total = output.new_zeros(*output.shape[:2], *self._size)
+        self._total[index] += output
+        self._weight[index] += 1
+
+    def value(self) -> Tensor:
+        """(B, C, H, W)."""
+        assert self._total is not None
+        return self._total / self._weight
 
 
 def grid(size: Size, tile: Size, overlap: float) -> Size:
@@ -98,6 +152,7 @@ def slide_pairs(
     *,
     confidence_weight: Callable[[Tensor], Tensor] | None,
     tiles_at_once: int,
+    continues: Sequence[bool] | None = None,
 ) -> Tensor:
     """Averages the flow (or disparity) that a network predicts for pairs of tiles, weighted by its confidence.
 
@@ -113,13 +168,15 @@ def slide_pairs(
         overlap: share of the tile's side, in [0, 1).
         confidence_weight: raw confidence -> positive weight, pixel by pixel; None: equal weights.
         tiles_at_once: number of tiles per forward pass.
+        continues: whether each pair begins with the image that the one before ends with; None: images are compared, for which
+            the host waits for a GPU.
 
     Returns:
         (B, k, H, W) float32.
     """
     original: Size = (image1.shape[-2], image1.shape[-1])
     size, pairs = enlarged(original, tile), len(image1)
-    frames, first, second = _frames(image1, image2)
+    frames, first, second = _frames(image1, image2, same_as_before(image1, image2) if continues is None else continues)
     if size != original:
         frames = [F.interpolate(frame[None], size, mode="bicubic", align_corners=False)[0] for frame in frames]
     tiles, step = tile_slices(size, tile, overlap), max(tiles_at_once // pairs, 1)
@@ -141,11 +198,17 @@ def slide_pairs(
     return mean if size == original else _resize_flow(mean, original)
 
 
-def _frames(image1: Tensor, image2: Tensor) -> tuple[list[Tensor], list[int], list[int]]:
+def same_as_before(image1: Tensor, image2: Tensor) -> list[bool]:
+    """Whether each pair's first image (B, ...) is the second of the pair before, as in a video."""
+    neighbors = zip(image2[:-1], image1[1:], strict=True)
+    return [False, *(torch.equal(before, now) for before, now in neighbors)]
+
+
+def _frames(image1: Tensor, image2: Tensor, continues: Sequence[bool]) -> tuple[list[Tensor], list[int], list[int]]:
     """Different images of all pairs, and the indices of each pair's first and second; neighbours in a video share one."""
     frames, first, second = list[Tensor](), list[int](), list[int]()
-    for one, two in zip(image1, image2, strict=True):
-        if not frames or not torch.equal(frames[-1], one):
+    for one, two, shared in zip(image1, image2, continues, strict=True):
+        if not shared:
             frames.append(one)
         first.append(len(frames) - 1)
         frames.append(two)

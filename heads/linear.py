@@ -49,6 +49,7 @@ class Linear(PooledHead):
         how = self.poolings[0] if options.pool == "auto" else options.pool
         # In the state dict, so that weights are never used with another pooling.
         self.register_buffer("from_cls", torch.tensor(how == "cls"))
+        self._pooling = how
         width = spec.widths[-1]
         self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6)
         self.linear = nn.Linear(width, out_channels)
@@ -62,7 +63,12 @@ class Linear(PooledHead):
     @property
     def pooling(self) -> str:
         """See `PooledHead.pooling`."""
-        return "cls" if self.from_cls else "mean"
+        return self._pooling
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        # Read once: in each forward pass, the host would wait for a GPU.
+        self._pooling = "cls" if self.from_cls else "mean"
 
     def forward(self, features: Features) -> Tensor:
         """See `Head.forward`."""
@@ -78,6 +84,7 @@ class Linear(PooledHead):
     def load_probe(self, how: str, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> None:
         """See `PooledHead.load_probe`."""
         self.from_cls.fill_(how == "cls")
+        self._pooling = how
         assert self.norm.running_mean is not None and self.norm.running_var is not None
         self.norm.running_mean.copy_(mean)
         self.norm.running_var.copy_(variance)

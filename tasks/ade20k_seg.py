@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TensorPredict, TrainingSplits
 from croco_bench.data.datasets.ade20k import NAMES, PALETTE, UNLABELED, ADE20KReader
 from croco_bench.data.splitting import split_by_group
 from croco_bench.data.transforms import geometry
@@ -22,12 +22,13 @@ from croco_bench.data.transforms import segmentation as maps
 from croco_bench.data.transforms.color import ColorJitter, to_uint8, to_unit
 from croco_bench.errors import DivergedError
 from croco_bench.metrics.segmentation import SegmentationMeter
-from croco_bench.tiling import slide
+from croco_bench.tiling import slide_each
 from croco_bench.types import Array, Batch, Sample, Size
 
 _JITTER = ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1))
-# Pixels and images per forward pass, and classes resized at once: they bound memory; results don't depend on them.
-_EVAL_PIXELS, _EVAL_BATCH, _CLASSES_AT_ONCE = 512 * 512, 16, 25
+# Pixels and images per forward pass, images predicted together at native size on a GPU, and classes resized at once: they bound
+# memory; results don't depend on them.
+_EVAL_PIXELS, _EVAL_BATCH, _TOGETHER, _CLASSES_AT_ONCE = 512 * 512, 16, 8, 25
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class ADE20KSeg(Task):
             reader=reader,
             meter=SegmentationMeter(NAMES),
             prepare=self._prepare_native,
-            predict=self._predict_native,
+            predict=_LabelPredict(self._predict_native, together=_TOGETHER),
             batch_size=1,
             citation="native size, single scale, sliding windows of the network's size on the image whose shorter side is "
             "the window's (longer side at most four), averaged logits resized to the annotation, as mmsegmentation; areas "
@@ -138,7 +139,7 @@ class ADE20KSeg(Task):
             reader=reader,
             meter=SegmentationMeter(NAMES),
             prepare=self._prepare_letterbox,
-            predict=self._predict_letterbox,
+            predict=_LabelPredict(self._predict_letterbox),
             batch_size=min(max(_EVAL_PIXELS // (height * width), 1), _EVAL_BATCH),
             citation="image and annotation resized to fit the network's input, padded at the bottom and on the right, scored "
             "at that size without the padding, as MultiMAE",
@@ -151,10 +152,12 @@ class ADE20KSeg(Task):
         padded = maps.pad(inside, self.image_size, maps.MEAN_COLOR)
         return {"image": to_unit(padded["image"]), "label": sample["label"], "content": inside["image"].shape[:2]}
 
-    def _predict_native(self, network: nn.Module, batch: Batch) -> list[Array]:
-        logits = slide(network, batch["image"], self.image_size, self.options.overlap)
-        height, width = batch["content"][0]
-        return _labels(logits[..., :height, :width], batch["label"][0].shape)
+    def _predict_native(self, network: nn.Module, batch: Batch) -> list[Tensor]:
+        logits = slide_each(network, batch["image"], self.image_size, self.options.overlap)
+        return [
+            _labels(one[..., :height, :width], label.shape)[0]
+            for one, (height, width), label in zip(logits, batch["content"], batch["label"], strict=True)
+        ]
 
     def _prepare_letterbox(self, sample: Sample) -> Sample:
         both = {name: sample[name] for name in ("image", "label")}
@@ -162,7 +165,7 @@ class ADE20KSeg(Task):
         padded = maps.pad(inside, self.image_size, maps.GRAY)
         return {"image": to_unit(padded["image"]), "label": padded["label"], "content": self.image_size}
 
-    def _predict_letterbox(self, network: nn.Module, batch: Batch) -> list[Array]:
+    def _predict_letterbox(self, network: nn.Module, batch: Batch) -> Tensor:
         return _labels(network(batch["image"]).float(), self.image_size)
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
@@ -182,11 +185,28 @@ class ADE20KSeg(Task):
         }
 
 
-def _labels(logits: Tensor, size: Size) -> list[Array]:
-    """Arg max (H, W) uint8 of the logits after bilinear resizing, a few classes at a time to save memory.
+class _LabelPredict(TensorPredict):
+    """Labels as uint8."""
 
-    Raises:
-        DivergedError: a logit isn't finite.
+    def __call__(self, network: nn.Module, batch: Batch) -> list[Array]:
+        """See `Evaluation.predict`.
+
+        Raises:
+            DivergedError: a logit isn't finite.
+        """
+        labels = super().__call__(network, batch)
+        if any((one < 0).any() for one in labels):
+            raise DivergedError(
+                "the predicted logits aren't finite: the network diverged",
+                "lower --set optim.lr or use --set train.precision=fp32",
+            )
+        return [one.astype(np.uint8) for one in labels]
+
+
+def _labels(logits: Tensor, size: Size) -> Tensor:
+    """Arg max (B, H, W) int16 of the logits after bilinear resizing, a few classes at a time to save memory.
+
+    -1 where the largest logit isn't finite.
     """
     best, labels = [], []
     for first in range(0, logits.shape[1], _CLASSES_AT_ONCE):
@@ -195,13 +215,8 @@ def _labels(logits: Tensor, size: Size) -> list[Array]:
         best.append(value)
         labels.append(label)
     value, winner = torch.stack(best).max(dim=0)
-    if not value.isfinite().all():
-        raise DivergedError(
-            "the predicted logits aren't finite: the network diverged",
-            "lower --set optim.lr or use --set train.precision=fp32",
-        )
     chosen = winner * _CLASSES_AT_ONCE + torch.stack(labels).gather(0, winner[None])[0]
-    return list(chosen.to(torch.uint8).cpu().numpy())
+    return torch.where(value.isfinite(), chosen, -1).to(torch.int16)
 
 
 def _largest(label: Array) -> str:

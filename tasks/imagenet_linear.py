@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TensorPredict, TrainingSplits
 from croco_bench.data.datasets.imagenet import open_split, titles
 from croco_bench.data.datasets.imagenet_c import CORRUPTIONS, ImageNetCReader, open_corrupted
 from croco_bench.data.splitting import split_by_group
@@ -113,7 +113,7 @@ class ImageNetLinear(Task):
             reader=reader,
             meter=CorruptionMeter(CORRUPTIONS),
             prepare=self._prepare_corrupted,
-            predict=self._predict,
+            predict=TensorPredict(self._predict),
             batch_size=_EVAL_BATCH,
             citation="ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261): errors relative to AlexNet's, means "
             "over five severities, then over corruptions",
@@ -134,14 +134,14 @@ class ImageNetLinear(Task):
             reader=reader,
             meter=meter,
             prepare=self._prepare,
-            predict=self._predict,
+            predict=TensorPredict(self._predict),
             batch_size=_EVAL_BATCH,
             citation="one centre crop after resizing the shorter side to 8/7 of it (256 for 224), as MAE",
         )
 
-    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+    def _predict(self, network: nn.Module, batch: Batch) -> Tensor:
         output: Tensor = network(batch["image"])
-        return list(output.float().cpu().numpy())
+        return output.float()
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Image, and the five largest logits as bars; the true class is green, and in brackets in the title."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TensorPredict, TrainingSplits
 from croco_bench.data.datasets.nyuv2 import Layout, open_split
 from croco_bench.data.splitting import Subset, split_by_group, spread_indices
 from croco_bench.data.transforms import geometry
@@ -24,7 +24,7 @@ from croco_bench.data.transforms.colormaps import colored, unit_range
 from croco_bench.errors import DataError
 from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
 from croco_bench.tasks.depth_losses import binned, log_gradients, scale_invariant
-from croco_bench.tiling import slide
+from croco_bench.tiling import slide_each
 from croco_bench.types import Array, Batch, Sample, Size
 from croco_bench.valid_pixels import ValidPixels
 
@@ -41,8 +41,8 @@ _BINS, _GRADIENT_WEIGHT = 256, 0.5
 _HUNDRED = 100
 # Training images that are read for mean and deviation at most, and first batches that are checked against these.
 _MEASURED, _CHECKED_BATCHES = 2000, 3
-# Images predicted at once; results don't depend on it.
-_EVAL_BATCH = 16
+# Images predicted at once, and at native resolution on a GPU; results don't depend on them.
+_EVAL_BATCH, _TOGETHER = 16, 8
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class NYUv2Depth(Task):
             reader=reader,
             meter=DepthMeter(max_m=self.options.max_depth_m),
             prepare=self._prepare_center,
-            predict=self._predict_center,
+            predict=TensorPredict(self._predict_center),
             batch_size=_EVAL_BATCH,
             citation="centre crop of the network's size after resizing the shorter side, as MultiMAE; mean over images",
         )
@@ -224,7 +224,7 @@ class NYUv2Depth(Task):
             reader=reader,
             meter=DepthMeter(max_m=self.options.max_depth_m),
             prepare=self._prepare_full,
-            predict=self._predict_full,
+            predict=TensorPredict(self._predict_full, together=_TOGETHER),
             batch_size=1,
             citation=f"native resolution inside Eigen's crop, cap {self.options.max_depth_m:g} m, mean over images, as "
             "BTS and DINOv2",
@@ -238,9 +238,8 @@ class NYUv2Depth(Task):
         moved = geometry.center_crop(geometry.smallest_side(_maps(sample), self.image_size), self.image_size)
         return {**moved, "image": to_unit(moved["image"])}
 
-    def _predict_center(self, network: nn.Module, batch: Batch) -> list[Array]:
-        depth = self.to_meters(network(batch["image"]))[:, 0]
-        return list(depth.cpu().numpy())
+    def _predict_center(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self.to_meters(network(batch["image"]))[:, 0]
 
     def _prepare_full(self, sample: Sample) -> Sample:
         small = geometry.smallest_side({"image": sample["image"]}, self.image_size)
@@ -251,11 +250,12 @@ class NYUv2Depth(Task):
         inside[top:bottom, left:right] = True
         return {"image": to_unit(small["image"]), "depth_m": sample["depth_m"], "valid": sample["valid"] & inside}
 
-    def _predict_full(self, network: nn.Module, batch: Batch) -> list[Array]:
-        outputs = slide(network, batch["image"], self.image_size, self.options.overlap)
-        native = batch["depth_m"][0].shape
-        depth = F.interpolate(self.to_meters(outputs), size=native, mode="bilinear", align_corners=False)
-        return list(depth[:, 0].cpu().numpy())
+    def _predict_full(self, network: nn.Module, batch: Batch) -> list[Tensor]:
+        outputs = slide_each(network, batch["image"], self.image_size, self.options.overlap)
+        return [
+            F.interpolate(self.to_meters(output), size=tuple(truth.shape), mode="bilinear", align_corners=False)[0, 0]
+            for output, truth in zip(outputs, batch["depth_m"], strict=True)
+        ]
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Image, prediction and ground truth on one scale, absolute error; invalid pixels are gray."""

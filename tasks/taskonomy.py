@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TrainingSplits
+from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TensorPredict, TrainingSplits
 from croco_bench.data.datasets.taskonomy import (
     DOMAINS,
     Layout,
@@ -130,14 +130,14 @@ class Taskonomy(Task):
             reader=reader,
             meter=DenseMeter(),
             prepare=self._prepare,
-            predict=self._predict,
+            predict=TensorPredict(self._predict),
             batch_size=_EVAL_BATCH,
             citation="targets resized by nearest neighbour to the network's size, masked L1, as MultiMAE; mean over images",
         )
 
-    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+    def _predict(self, network: nn.Module, batch: Batch) -> Tensor:
         output: Tensor = network(batch["image"])
-        return list(output.float().permute(0, 2, 3, 1).cpu().numpy())
+        return output.float().permute(0, 2, 3, 1)
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
         """Image, prediction and truth on one scale, error averaged over channels; invalid pixels are gray."""

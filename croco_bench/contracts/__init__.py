@@ -21,6 +21,7 @@ from croco_bench.contracts.tasks import (
     ScoredTask,
     Task,
     TaskData,
+    TensorPredict,
     TrainingFreeTask,
     TrainingSplits,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "ScoredTask",
     "Task",
     "TaskData",
+    "TensorPredict",
     "TrainingFreeTask",
     "TrainingSplits",
 ]

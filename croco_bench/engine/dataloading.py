@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from croco_bench.contracts import Evaluation, Reader
 from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import derive, make_rng
 from croco_bench.signals import held_back, leave_to_parent
+from croco_bench.tiling import CONTINUES, same_as_before
 from croco_bench.types import Batch, Sample
 
 Key = tuple[int, int]
@@ -129,18 +131,39 @@ def _collate_training(samples: list[Sample | BenchError]) -> Batch | BenchError:
         return error
 
 
-def _collate_evaluation(samples: list[Sample | BenchError]) -> Batch | BenchError:
-    """Stacks network inputs (keys that begin with `image`); targets stay lists, as their sizes may differ."""
+def _collate_evaluation(
+    samples: list[Sample | BenchError], *, stacks: bool = True, to_move: bool = False
+) -> Batch | BenchError:
+    """Stacks network inputs (keys that begin with `image`); targets stay lists, as their sizes may differ.
+
+    Args:
+        samples: prepared.
+        stacks: otherwise images are lists, too.
+        to_move: targets are to be moved to a GPU: arrays become tensors, which the loader pins.
+    """
+
+    def collated(key: str, values: list[Any]) -> Any:
+        if key.startswith("image"):
+            images = [torch.as_tensor(value) for value in values]
+            return _stacked(images) if stacks else images
+        if to_move and isinstance(values[0], np.ndarray):
+            return [torch.from_numpy(np.ascontiguousarray(value)) for value in values]
+        return values
+
     try:
         whole = _raise_first(samples)
-        return {
-            key: _stacked([torch.as_tensor(sample[key]) for sample in whole])
-            if key.startswith("image")
-            else [sample[key] for sample in whole]
-            for key in whole[0]
-        }
+        batch = {key: collated(key, [sample[key] for sample in whole]) for key in whole[0]}
+        return {**batch, **_continued(batch)} if to_move else batch
     except BenchError as error:
         return error
+
+
+def _continued(batch: Batch) -> Batch:
+    """Of pairs of images: which pairs continue the one before, found before they are on a GPU."""
+    one, two = batch.get("image1"), batch.get("image2")
+    if not isinstance(one, torch.Tensor) or not isinstance(two, torch.Tensor) or one.shape != two.shape:
+        return {}
+    return {CONTINUES: same_as_before(one, two)}
 
 
 def _stacked(images: list[torch.Tensor]) -> torch.Tensor:
@@ -217,37 +240,47 @@ def training_batches(
 
 
 def evaluation_batches(
-    evaluation: Evaluation, indices: list[int], *, device: torch.device, workers: int
+    evaluation: Evaluation, indices: list[int], *, device: torch.device, workers: int, to_move: bool = False
 ) -> Iterator[Batch]:
     """Batches of prepared samples for these indices, each exactly once, to be moved to `device`.
 
-    The key `index` holds the indices of a batch.
+    The key `index` holds the indices of a batch. With `to_move` its targets, too, are tensors that can be moved, and it is
+    as large as `TensorPredict.together` says.
     """
-    size = evaluation.batch_size
+    together = getattr(evaluation.predict, "together", None) if to_move else None
+    size = together or evaluation.batch_size
     loader: DataLoader[Any] = DataLoader(
         _EvaluationSamples(evaluation),
         batch_sampler=[indices[first : first + size] for first in range(0, len(indices), size)],
         num_workers=usable_workers(workers),
-        collate_fn=_collate_evaluation,
+        collate_fn=partial(_collate_evaluation, stacks=together is None, to_move=to_move),
         worker_init_fn=_quiet_worker,
         pin_memory=device.type == "cuda",
     )
     return _batches(loader)
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Moves the tensors of a batch."""
-    return {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for key, value in batch.items()
-    }
+def to_device(batch: Batch, device: torch.device, *, lists: bool = False) -> Batch:
+    """Moves the tensors of a batch, and on request those in lists."""
+    return {key: _moved(value, device, lists=lists) for key, value in batch.items()}
+
+
+def _moved(value: Any, device: torch.device, *, lists: bool) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if lists and isinstance(value, list):
+        return [_moved(one, device, lists=False) for one in value]
+    return value
 
 
 class BatchCopier:
-    """Moves batches to a device; to a GPU on a stream of its own, so that the copy runs beside the work that is queued."""
+    """Moves batches to a device; to a GPU on a stream of its own, so that the copy runs beside the work that is queued.
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    `lists`: also the tensors in lists.
+    """
+
+    def __init__(self, device: torch.device, *, lists: bool = False) -> None:
+        self._device, self._lists = device, lists
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -255,12 +288,13 @@ class BatchCopier:
     def __call__(self, batch: Batch) -> Batch:
         """The batch on the device; work that is queued from now on waits for it."""
         if self._stream is None:
-            return to_device(batch, self._device)
+            return to_device(batch, self._device, lists=self._lists)
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
-            moved = to_device(batch, self._device)
+            moved = to_device(batch, self._device, lists=self._lists)
         current.wait_stream(self._stream)
         for value in moved.values():
-            if isinstance(value, torch.Tensor):
-                value.record_stream(current)  # its memory is free again only after the work on `current`
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, torch.Tensor):
+                    one.record_stream(current)  # its memory is free again only after the work on `current`
         return moved

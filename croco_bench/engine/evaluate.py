@@ -6,18 +6,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import nn
 
-from croco_bench.contracts import ClassicalMethod, Evaluation, ScoredTask, TaskData
+from croco_bench.contracts import ClassicalMethod, Evaluation, ScoredTask, TaskData, TensorPredict
 from croco_bench.engine.bare import BareNetwork
-from croco_bench.engine.dataloading import evaluation_batches, to_device
+from croco_bench.engine.dataloading import evaluation_batches
 from croco_bench.engine.network import Network
-from croco_bench.errors import BenchError, DataError, DivergedError
+from croco_bench.engine.scoring import DeviceScorer, HostScorer, Scorer
+from croco_bench.errors import BenchError, DataError
 from croco_bench.metrics.meter import Rows, stack
 from croco_bench.types import Array, Batch
 
@@ -39,6 +42,10 @@ class Predictor(ABC):
     def predict(self, evaluation: Evaluation, batch: Batch) -> list[Array]:
         """One array per image of a prepared batch, in physical units."""
 
+    def scorer(self, evaluation: Evaluation, device: torch.device) -> Scorer:
+        """What scores the batches of an evaluation on a device."""
+        return HostScorer(evaluation, device, partial(self.predict, evaluation), may_fail=self.may_fail)
+
     @abstractmethod
     def adapt(self, evaluation: Evaluation) -> Evaluation:
         """The evaluation as it is run for this predictor."""
@@ -50,6 +57,21 @@ class Predictor(ABC):
     @abstractmethod
     def resolved(self, task: ScoredTask, data: TaskData) -> dict[str, Any]:
         """Values derived from settings, weights and data, for the result: `task`, and `head` for networks."""
+
+
+def stays_on(device: torch.device) -> bool:
+    """Whether answers are scored where they are: on a CPU the meters themselves do it."""
+    return device.type == "cuda"
+
+
+def _scorer_on(
+    device: torch.device, evaluation: Evaluation, network: nn.Module, predictor: Predictor
+) -> DeviceScorer | None:
+    """For evaluations whose answers can stay on the device."""
+    predict = evaluation.predict
+    if not stays_on(device) or not isinstance(predict, TensorPredict):
+        return None
+    return DeviceScorer(evaluation, device, partial(predict.tensors, network), may_fail=predictor.may_fail)
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,11 @@ class NetworkPredictor(Predictor):
         """See `Evaluation.predict`."""
         self.network.eval()
         return evaluation.predict(self.network, batch)
+
+    def scorer(self, evaluation: Evaluation, device: torch.device) -> Scorer:
+        """See `Predictor.scorer`."""
+        self.network.eval()
+        return _scorer_on(device, evaluation, self.network, self) or super().scorer(evaluation, device)
 
     def adapt(self, evaluation: Evaluation) -> Evaluation:
         """Unchanged."""
@@ -97,6 +124,10 @@ class BackbonePredictor(Predictor):
     def predict(self, evaluation: Evaluation, batch: Batch) -> list[Array]:
         """See `Evaluation.predict`."""
         return evaluation.predict(self.network, batch)
+
+    def scorer(self, evaluation: Evaluation, device: torch.device) -> Scorer:
+        """See `Predictor.scorer`."""
+        return _scorer_on(device, evaluation, self.network, self) or super().scorer(evaluation, device)
 
     def adapt(self, evaluation: Evaluation) -> Evaluation:
         """Unchanged."""
@@ -198,15 +229,17 @@ def evaluate(
     total = len(evaluation.reader)
     rank, processes = accelerator.process_index, accelerator.num_processes
     mine = list(range(total * rank // processes, total * (rank + 1) // processes))
-    rows: list[dict[str, float | Array]] = []
-    device = accelerator.device
-    batches = evaluation_batches(evaluation, mine, device=device, workers=workers)
+    scorer = predictor.scorer(evaluation, accelerator.device)
+    batches = evaluation_batches(
+        evaluation, mine, device=accelerator.device, workers=workers, to_move=isinstance(scorer, DeviceScorer)
+    )
     with torch.inference_mode():
         for batch in batches:
             with accelerator.autocast():
-                predictions = predictor.predict(evaluation, to_device(batch, device))
-            rows += _measure(evaluation, predictions, batch, may_fail=predictor.may_fail)
-            advance(len(predictions))
+                scorer.add(batch)
+            advance(len(batch["index"]))
+        scorer.finish()
+    rows = scorer.rows
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
     rows.sort(key=lambda row: int(row["index"]))
@@ -231,21 +264,3 @@ def missing_reason(value: float, evaluation: Evaluation) -> str:
     if np.isnan(value):
         return f"no image of the {evaluation.reader.split} split has what it needs"
     return "too many predictions failed for a finite value"
-
-
-def _measure(
-    evaluation: Evaluation, predictions: list[Array], batch: dict[str, object], *, may_fail: bool
-) -> list[dict[str, float | Array]]:
-    rows: list[dict[str, float | Array]] = []
-    keys = [key for key in batch if not key.startswith("image")]
-    finite = not (may_fail and evaluation.meter.scores_failures)
-    for i, prediction in enumerate(predictions):
-        sample = {key: batch[key][i] for key in keys}  # type: ignore[index]
-        if finite and not np.isfinite(prediction).all():
-            raise DivergedError(
-                f"the prediction for image {sample['index']} of the {evaluation.reader.split} split isn't finite: the "
-                "network diverged",
-                "lower --set optim.lr or use --set train.precision=fp32",
-            )
-        rows.append({**evaluation.meter.measure(prediction, sample), "index": float(sample["index"])})
-    return rows

@@ -54,11 +54,16 @@ class FlowMeter(Meter):
         sums |= {name: 100.0 * (bad & known).sum() for name, bad in wrong.items()}
         counts |= dict.fromkeys(wrong, float(known.sum()))
         total, count = (np.array([values[metric.name] for metric in FLOW]) for values in (sums, counts))
-        return {"sums": total, "counts": count, **_means(total, count)}
+        return row_of_sums(total, count)
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Means over the pixels of all images."""
         return reduce_flow(rows)
+
+
+def row_of_sums(sums: Array, counts: Array) -> dict[str, float | Array]:
+    """The row of an image, from the sum and the number of pixels of each metric."""
+    return {"sums": sums, "counts": counts, **_means(sums, counts)}
 
 
 def reduce_flow(rows: Mapping[str, Array]) -> dict[str, float]:

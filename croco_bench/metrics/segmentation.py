@@ -35,8 +35,7 @@ class SegmentationMeter(Meter):
             np.bincount(values, minlength=self.classes)[: self.classes].astype(np.float64)
             for values in (truth[guess == truth], guess, truth)
         )
-        areas = {"intersection": intersection, "union": predicted + labeled - intersection, "truth": labeled}
-        return {**areas, **_metrics(**areas)}
+        return row_of_areas(intersection, predicted + labeled - intersection, labeled)
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Metrics of the summed areas of all images; NaN without labelled pixels."""
@@ -50,6 +49,11 @@ class SegmentationMeter(Meter):
             {"class": name, "iou": float(iou), "accuracy": float(accuracy), "labelled": float(share)}
             for name, iou, accuracy, share in zip(self.names, *columns, strict=True)
         ]
+
+
+def row_of_areas(intersection: Array, union: Array, truth: Array) -> dict[str, float | Array]:
+    """The row of an image, from its areas (classes,) in pixels."""
+    return {"intersection": intersection, "union": union, "truth": truth, **_metrics(intersection, union, truth)}
 
 
 def reduce_areas(rows: Mapping[str, Array]) -> dict[str, float]:

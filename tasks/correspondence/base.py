@@ -13,7 +13,15 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from croco_bench.contracts import NETWORKS_ONLY, ClassicalMethod, Evaluation, Reader, TaskData, TrainingFreeTask
+from croco_bench.contracts import (
+    NETWORKS_ONLY,
+    ClassicalMethod,
+    Evaluation,
+    Reader,
+    TaskData,
+    TensorPredict,
+    TrainingFreeTask,
+)
 from croco_bench.data.splitting import Subset, spread_indices
 from croco_bench.metrics.correspondence import CorrespondenceMeter, Estimator, SweepMeter
 from croco_bench.metrics.match_definitions import MatchScores
@@ -138,7 +146,7 @@ class PointMatching(TrainingFreeTask):
             reader=reader,
             meter=self._meter(chosen, [str(read_out) for read_out in self._read_outs]),
             prepare=self.prepare,
-            predict=self._predict,
+            predict=TensorPredict(self._predict),
             batch_size=_EVAL_PAIRS,
             citation=self.citation,
             deviations=self.deviations,
@@ -147,21 +155,20 @@ class PointMatching(TrainingFreeTask):
     def _meter(self, chosen: Mapping[str, int], read_outs: list[str]) -> CorrespondenceMeter:
         return CorrespondenceMeter(chosen, read_outs, scores=self.scores, estimate=self.estimate())
 
-    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+    def _predict(self, network: nn.Module, batch: Batch) -> Tensor:
         features, points = self._features(network, batch)
         sides = self._sides(points)
         with torch.autocast(points.device.type, enabled=False):  # similarities are too coarse in half precision
             shares = (points / sides).nan_to_num()
             found = torch.stack(list(self._matcher(points.device).matches(features, shares)), dim=1) * sides
-        found = torch.where(points.isnan()[:, None], torch.nan, found)  # (B, R, P, 2)
-        return list(found.cpu().numpy())
+        return torch.where(points.isnan()[:, None], torch.nan, found)  # (B, R, P, 2)
 
     def _features(self, network: nn.Module, batch: Batch) -> tuple[PairFeatures, Tensor]:
         """Features, which also tell how they can be read; points (B, P, 2) in pixels."""
         features = pair_features(network, batch, self._means)
         self._read_outs = features.read_outs()
         device = batch["image1"].device
-        return features, torch.from_numpy(np.stack(batch["points"])).float().to(device)
+        return features, torch.stack([torch.as_tensor(one, device=device) for one in batch["points"]]).float()
 
     def _sides(self, like: Tensor) -> Tensor:
         """(W, H) in pixels."""
@@ -201,7 +208,7 @@ class PointMatching(TrainingFreeTask):
             one, two = (nn.functional.normalize(tokens, dim=-1) for tokens in features.tokens(read_out))
             heat = tokens_at(one, grid, shares) @ two.mT
         maps = heat.float().cpu().numpy().reshape(*shares.shape[:2], *grid)  # (B, P, h, w)
-        found = self._predict(network, batch)
+        found = self._predict(network, batch).cpu().numpy()
         pictures = []
         middle = 0.5 * np.array(sides_px(self.image_size)[::-1])
         for i, truth in enumerate(batch["truth"]):

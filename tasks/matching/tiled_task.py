@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Protocol
 import cv2
 from torch import Tensor, nn
 
-from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, Task, TaskData
+from croco_bench.contracts import ClassicalMethod, Evaluation, Reader, Task, TaskData, TensorPredict
 from croco_bench.data.transforms.color import to_uint8
 from croco_bench.metrics.meter import Meter
 from croco_bench.tasks.matching.released import ReleasedMethod, check_settings, settings_of
-from croco_bench.tiling import grid, sigmoid_weight, slide_pairs
+from croco_bench.tiling import CONTINUES, grid, sigmoid_weight, slide_pairs
 from croco_bench.types import Array, Batch, Sample, Size
 
 # Two gray images (H, W) uint8 -> flow (H, W, 2) or disparity (H, W) from the first to the second, in pixels.
@@ -120,14 +120,14 @@ class TiledTask(Task):
             reader=reader,
             meter=meter,
             prepare=prepare,
-            predict=partial(self._predict, overlap),
+            predict=TensorPredict(partial(self._predict, overlap)),
             batch_size=batch_size,
             citation=f"{_pairs_of(reader)}, in windows of {height}x{width} that overlap by {overlap:g} or more{weighted}, "
             f"as {self.released.method}; {self.pooling}",
             deviations=notes,
         )
 
-    def _predict(self, overlap: float, network: nn.Module, batch: Batch) -> list[Array]:
+    def _predict(self, overlap: float, network: nn.Module, batch: Batch) -> Tensor:
         """Flow (H, W, 2) or disparity (H, W) per pair."""
         flow = slide_pairs(
             network,
@@ -137,9 +137,9 @@ class TiledTask(Task):
             overlap,
             confidence_weight=self.confidence_weight,
             tiles_at_once=self.options.windows,
+            continues=batch.get(CONTINUES),
         )
-        maps = flow[:, 0] if self.flow_channels == 1 else flow.permute(0, 2, 3, 1)
-        return list(maps.cpu().numpy())
+        return flow[:, 0] if self.flow_channels == 1 else flow.permute(0, 2, 3, 1)
 
     def classical_methods(self) -> Mapping[str, ClassicalMethod]:
         """`gray_methods`, applied to whole images."""

@@ -13,7 +13,16 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from croco_bench.contracts import NETWORKS_ONLY, ClassicalMethod, Evaluation, Reader, Task, TaskData, TrainingSplits
+from croco_bench.contracts import (
+    NETWORKS_ONLY,
+    ClassicalMethod,
+    Evaluation,
+    Reader,
+    Task,
+    TaskData,
+    TensorPredict,
+    TrainingSplits,
+)
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import SevenScenes, open_seven_scenes
@@ -233,7 +242,7 @@ class RelativePose(Task):
             if localize
             else RelativePoseMeter(meters=meters),
             prepare=partial(self._prepare, meters=meters, native=native),
-            predict=self._predict,
+            predict=TensorPredict(self._predict),
             batch_size=1 if native else max(_EVAL_PAIRS // pairs, 1),
             citation=_LOCATED[meters] if localize else "pair by pair: camera 2 in camera 1",
             deviations=(*notes, _NATIVE) if native else notes,
@@ -250,7 +259,7 @@ class RelativePose(Task):
             prepared |= {f"image{view}": tensor.float().div_(255), f"K{view}": K}
         return prepared
 
-    def _predict(self, network: nn.Module, batch: Batch) -> list[Array]:
+    def _predict(self, network: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(network, SharesImages), "images are encoded once, however many pairs they are in"
         queries: Tensor = batch["image2"]
         stack = batch["image1"].shape[1:-3]  # (K,) for queries, () for pairs
@@ -258,7 +267,7 @@ class RelativePose(Task):
         first, each = range(len(references)), len(references) // len(queries)
         second = [len(references) + pair // each for pair in first]
         output = network.pairs(torch.cat([references, queries]), first, second, at_once=_EVAL_PAIRS)
-        return list(self.to_poses(output).cpu().double().numpy().reshape(-1, *stack, 4, 4))
+        return self.to_poses(output).double().reshape(-1, *stack, 4, 4)
 
     def classical_methods(self) -> Mapping[str, ClassicalMethod]:
         """No motion, which locates a query at the median of its database views; SIFT with two estimators."""

@@ -61,7 +61,7 @@ ALLOWED = {
     "tasks.stereo": "contracts data.mixtures data.transforms errors metrics tasks.matching types",
     "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.correspondence tasks.relative_pose"
     " tasks.sintel_flow tasks.stereo tiling types valid_pixels",
-    "engine": "config contracts errors files metrics progress seeding signals types",
+    "engine": "config contracts errors files metrics progress seeding signals tiling types",
     "records": "config errors files registry",
     "tables.text": "display",
     "tables.comparison": "display errors files metrics records registry tables.text types",
