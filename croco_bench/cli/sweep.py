@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -62,9 +63,12 @@ def sweep_command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time. Default: one per GPU, or per four cores.")
+        int | None, typer.Option(min=1, help="Runs at a time, or jobs. Default: one run per GPU, or per four cores.")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="How often a run is begun again if its process dies.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of each run, by torchrun, each with a GPU.")] = 1,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often a run (or job) is begun again if its process dies.")
+    ] = 1,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace results with other settings, data or weights.")
     ] = False,
@@ -72,6 +76,26 @@ def sweep_command(
         bool,
         typer.Option("--verify", help="Open data and weights of finished runs, too, to see that they are the same."),
     ] = False,
+    executor: Annotated[
+        Literal["local", "slurm", "submitit-local"],
+        typer.Option(help="This machine; or a job array of Slurm; or, to try it, the same jobs on this machine."),
+    ] = "local",
+    per_job: Annotated[int, typer.Option(min=1, help="With jobs: runs that each does.")] = 1,
+    at_a_time: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With jobs: runs that a job does at the same time. Default: one per GPU, or four cores."
+        ),
+    ] = None,
+    partition: Annotated[str | None, typer.Option(help="Slurm's.")] = None,
+    account: Annotated[str | None, typer.Option(help="Slurm's.")] = None,
+    time_limit: Annotated[str | None, typer.Option("--time", help="Slurm's, of each job. Default: 24:00:00.")] = None,
+    mem: Annotated[str | None, typer.Option(help="Slurm's, such as 32GB.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="Slurm's gpus-per-node.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="Slurm's cpus-per-task.")] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Another option of sbatch; may be repeated.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and how long it takes.")
     ] = False,
@@ -80,6 +104,7 @@ def sweep_command(
 ) -> None:
     """Run backbones x tasks x recipes x seeds; finished runs are skipped, interrupted ones go on."""
     from croco_bench.sweeps.cells import Surroundings
+    from croco_bench.sweeps.cluster import Cluster
     from croco_bench.sweeps.plan import Plan, plan_of, read_plan
     from croco_bench.sweeps.sweep import dry_run as make_dry_run
     from croco_bench.sweeps.sweep import sweep
@@ -97,16 +122,36 @@ def sweep_command(
         device=device,
         replace=replace,
         verify=verify,
+        processes=processes,
     )
     if dry_run:
         typer.echo(make_dry_run(made, around, jobs=jobs))
     else:
-        sweep(made, around, jobs=jobs, retries=retries)
+        cluster = None
+        if executor != "local":
+            options = _given(
+                partition=partition, account=account, time=time_limit, mem=mem, gpus=_text(gpus), cpus=_text(cpus)
+            )
+            cluster = Cluster(executor, {**options, **_pairs(slurm or ())}, jobs, per_job, at_a_time, retries)
+        sweep(made, around, jobs=jobs, retries=retries, cluster=cluster)
 
 
 def _number(seeds: str | None) -> int | str | None:
     """A single number is how many seeds there are."""
     return int(seeds) if seeds is not None and seeds.isdecimal() else seeds
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts; `-`-signs before a key don't matter."""
+    pairs = [word.partition("=") for word in words]
+    for key, equals, value in pairs:
+        if not equals or not key.strip("-") or not value:
+            raise UsageError(f"--slurm {key}{equals}{value} isn't KEY=VALUE", "write for instance --slurm qos=low")
+    return {key.strip("-"): value for key, _, value in pairs}
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class Surroundings:
         data_root: folder with one folder per dataset; None: `$CROCO_BENCH_DATA`.
         device: `auto`, `cpu`, `cuda` or `cuda:i`.
         replace: results with other settings, data or weights are replaced; otherwise they make a run fail.
+        processes: of each run; more than one are started by torchrun.
         verify: finished results are set up again, to see that settings, data and weights are still theirs.
     """
 
@@ -68,3 +69,4 @@ class Surroundings:
     device: str = "auto"
     replace: bool = False
     verify: bool = False
+    processes: int = 1

@@ -27,7 +27,6 @@ from croco_bench.sweeps.worker import Outcome, Task, serve
 # How long to wait before a run that another process does is looked at again.
 _AGAIN_S = 10.0
 _TICK_S = 0.25
-_BEAT_S = 30.0
 # After a request to stop, a run may finish its step and save; then it is killed.
 _GRACE_S = 300.0
 
@@ -85,6 +84,11 @@ class Slot:
         if self._process is not None:
             self._process.kill()
 
+    def wait(self, seconds: float) -> None:
+        """Waits for the process to end, for so long at most."""
+        if self._process is not None:
+            self._process.join(seconds)
+
     def close(self) -> None:
         """Ends the process, which has no run."""
         self.ask_to_stop()
@@ -108,7 +112,7 @@ def _cause(code: int) -> str:
 
 @dataclass
 class Progress:
-    """Where a sweep stands: outcomes of this call by place, and what hasn't ended yet."""
+    """Where a sweep stands: its runs, and the outcomes by place of those that ended."""
 
     cells: Sequence[Cell]
     ended: dict[str, Outcome] = field(default_factory=dict)
@@ -154,7 +158,7 @@ class LocalSweep:
         self._queue = deque(self.tasks)
         self._later: deque[tuple[float, Task]] = deque()
         self._died: dict[str, int] = {}
-        self._began = self._beat = self._deadline = 0.0
+        self._deadline = 0.0
         self._stopping = False
 
     def run(self) -> None:
@@ -164,35 +168,38 @@ class LocalSweep:
             Stopped: a signal came; all runs at work were saved.
         """
         context = _context(self.tasks, min(share.cores for share in self.shares))
-        slots = [Slot(share, self.around, context) for share in self.shares[: len(self.tasks)]]
-        self._began = time.time()
-        with _stop_signals() as received:
+        self._slots = [Slot(share, self.around, context) for share in self.shares[: len(self.tasks)]]
+        with stop_signals() as received:
             try:
-                while self._queue or self._later or any(slot.task for slot in slots):
-                    self._step(slots, received)
+                while self._queue or self._later or any(slot.task for slot in self._slots):
+                    self._step(received)
             finally:
-                for slot in slots:
+                for slot in self._slots:
                     if slot.task:
                         slot.kill()
                     slot.close()
         if received:
             raise Stopped(received[0])
 
-    def _step(self, slots: Sequence[Slot], received: list[signal.Signals]) -> None:
+    def save_and_end(self) -> None:
+        """Lets the runs at work save, and ends their processes; for a signal handler that interrupts `run`."""
+        for slot in self._slots:
+            slot.ask_to_stop()
+        for slot in self._slots:
+            slot.wait(_GRACE_S)
+
+    def _step(self, received: list[signal.Signals]) -> None:
         """Begins what can be begun, waits a little, takes what has ended."""
-        self._obey(slots, received)
-        for slot in slots:
+        self._obey(received)
+        for slot in self._slots:
             if slot.task is None and not self._stopping and (task := self._next()):
                 slot.start(task)
-        pipes = {slot.pipe: slot for slot in slots if slot.pipe is not None}
+        pipes = {slot.pipe: slot for slot in self._slots if slot.pipe is not None}
         if pipes:
             for pipe in multiprocessing.connection.wait(list(pipes), timeout=_TICK_S):
                 self._end(pipes[pipe])  # type: ignore[index]
         else:
             time.sleep(_TICK_S)
-        if time.time() - self._beat > _BEAT_S:
-            self._beat = time.time()
-            self._folder.announce(self.progress.cells, len(self.shares), self._began)
         self.look()
 
     def _next(self) -> Task | None:
@@ -238,16 +245,16 @@ class LocalSweep:
             self._folder.close(task.cell, outcome.status, outcome.text)
         self._close(task.cell, outcome)
 
-    def _obey(self, slots: Sequence[Slot], received: list[signal.Signals]) -> None:
+    def _obey(self, received: list[signal.Signals]) -> None:
         """After the first signal, asks all runs to stop; after the second one, kills them."""
         if received and not self._stopping:
             self._stopping, self._deadline = True, time.monotonic() + _GRACE_S
             self._queue.clear()
             self._later.clear()
-            for slot in slots:
+            for slot in self._slots:
                 slot.ask_to_stop()
         if self._stopping and (len(received) > 1 or time.monotonic() > self._deadline):
-            for slot in slots:
+            for slot in self._slots:
                 slot.kill()
 
 
@@ -289,7 +296,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[signal.Signals]]:
+def stop_signals() -> Iterator[list[signal.Signals]]:
     """Inside the block signals that end a process are only noted. Signals that the process ignores stay ignored."""
     received: list[signal.Signals] = []
     before, repeats = {}, Repeats()

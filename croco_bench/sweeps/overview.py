@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from croco_bench.display import printable
-from croco_bench.progress import console, log
+from croco_bench.progress import console
 from croco_bench.sweeps.cells import Cell
 from croco_bench.sweeps.estimate import Estimates, clock, wall_time
 from croco_bench.sweeps.state import Status, SweepFolder, View
@@ -124,7 +124,3 @@ class Screen:
             self._shown = time.monotonic()
             text = "\n".join(printable(line) for line in overview.lines(_MOST_LINES))
             self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
-
-    def line(self, text: str) -> None:
-        """Prints a line that stays."""
-        log(text)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from croco_bench.errors import BenchError
+from croco_bench.errors import BenchError, UsageError
 from croco_bench.progress import log
 from croco_bench.sweeps.cells import Cell, Surroundings
+from croco_bench.sweeps.cluster import Cluster, ClusterSweep
 from croco_bench.sweeps.estimate import Estimates, clock, estimates, wall_time
 from croco_bench.sweeps.local import LocalSweep, Progress
 from croco_bench.sweeps.overview import Overview, Screen, look
 from croco_bench.sweeps.plan import Plan
 from croco_bench.sweeps.shares import Share, share_out
-from croco_bench.sweeps.state import SweepFolder, require_folder, signature, silent
+from croco_bench.sweeps.state import BEAT_S, SweepFolder, require_folder, signature, silent
 from croco_bench.sweeps.worker import Outcome, Task
 
 
@@ -41,60 +43,86 @@ def rest_of(plan: Sequence[Cell], around: Surroundings) -> Rest:
     return Rest(left, len(tasks) - len(left))
 
 
-def sweep(plan: Plan, around: Surroundings, *, jobs: int | None = None, retries: int = 1) -> None:
-    """Does all runs of a plan that have no result yet, on this machine.
+def sweep(
+    plan: Plan, around: Surroundings, *, jobs: int | None = None, retries: int = 1, cluster: Cluster | None = None
+) -> None:
+    """Does all runs of a plan that have no result yet.
 
     Args:
         plan: the runs.
         around: what they share.
         jobs: runs at a time; None: one per GPU, or one per four cores.
         retries: how often a run whose process died is begun again.
+        cluster: submit jobs there; None: this machine does the runs.
 
     Raises:
-        UsageError: the device isn't there.
+        UsageError: the device or the cluster isn't there, or options don't go together.
         BenchError: runs failed; all others are finished first.
         Stopped: a signal came; the runs at work were saved.
     """
-    shares = share_out(jobs, around.device)
+    if around.replace and around.processes > 1:
+        raise UsageError("--replace can't replace results by runs of several processes", "move the results away")
+    shares = [] if cluster else share_out(jobs, around.device, around.processes)
     rest = rest_of(plan.cells, around)
     log(_head(plan, shares, rest))
-    if rest.tasks:
-        progress = _work(plan.cells, rest, around, shares, retries)
-        _tell_failures(progress)
+    if not rest.tasks:
+        return
+    progress = Progress([task.cell for task in rest.tasks])
+    with _Followed(plan.cells, around, progress, len(shares) or (cluster and cluster.jobs) or len(rest.tasks)) as one:
+        if cluster:
+            ClusterSweep(rest.tasks, cluster, around, progress, one.tell, one.look).run()
+        else:
+            LocalSweep(rest.tasks, shares, around, progress, one.tell, one.look, retries).run()
+    _tell_failures(progress)
+
+
+class _Followed:
+    """Shows a sweep while it is at work, and announces it on disk."""
+
+    def __init__(self, cells: Sequence[Cell], around: Surroundings, progress: Progress, jobs: int) -> None:
+        self._cells, self._progress, self._jobs = cells, progress, jobs
+        self._folder, self._screen = SweepFolder(around.results), Screen()
+        self._known = estimates([around.results], cells, self._folder)
+        self._began, self._announced = time.time(), 0.0
+
+    def __enter__(self) -> _Followed:
+        self._screen.__enter__()
+        self.look()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen.__exit__()
+        self._folder.announce(self._cells, self._jobs, self._began)
+
+    def look(self) -> None:
+        """Called several times per second."""
+        if time.time() - self._announced > BEAT_S:
+            self._announced = time.time()
+            self._folder.announce(self._cells, self._jobs, self._began)
+        if self._screen.due:
+            self._screen.show(self._overview())
+
+    def tell(self, cell: Cell, outcome: Outcome) -> None:
+        """Called when a run ends."""
+        state = self._folder.read(cell)
+        if outcome.status == "done" and state is not None and not state.resumed and state.seconds:
+            self._known.add((cell.recipe_name, cell.task, cell.name), state.seconds)
+        took = f" in {clock(outcome.seconds)}" if outcome.seconds is not None else ""
+        text = f"  {outcome.text}" if outcome.text else ""
+        log(f"{outcome.status:<8} {cell.label}{text}{took}\n         {self._overview().counts()}")
+
+    def _overview(self) -> Overview:
+        return look(self._folder, self._cells, self._jobs, self._known)
 
 
 def _head(plan: Plan, shares: Sequence[Share], rest: Rest) -> str:
     counts = f"{len(plan.cells)} runs: {rest.done} done, {len(rest.tasks)} to do"
-    if not rest.tasks:
+    if not rest.tasks or not shares:
         return counts
     count = min(len(shares), len(rest.tasks))
     on = {share.gpus for share in shares if share.gpus}
     cores = f"{shares[0].cores} core{'s' if shares[0].cores > 1 else ''} each"
     return f"{counts}, {count} at a time, {cores}" + (f" on {len(on)} GPUs" if on else "")
-
-
-def _work(cells: Sequence[Cell], rest: Rest, around: Surroundings, shares: Sequence[Share], retries: int) -> Progress:
-    folder, progress = SweepFolder(around.results), Progress([task.cell for task in rest.tasks])
-    known = estimates([around.results], cells, folder)
-    with Screen() as screen:
-
-        def draw() -> None:
-            if screen.due:
-                screen.show(look(folder, cells, len(shares), known))
-
-        def tell(cell: Cell, outcome: Outcome) -> None:
-            state = folder.read(cell)
-            if outcome.status == "done" and state is not None and not state.resumed and state.seconds:
-                known.add((cell.recipe_name, cell.task, cell.name), state.seconds)
-            counts = look(folder, cells, len(shares), known).counts()
-            took = f" in {clock(outcome.seconds)}" if outcome.seconds is not None else ""
-            text = f"  {outcome.text}" if outcome.text else ""
-            screen.line(f"{outcome.status:<8} {cell.label}{text}{took}\n         {counts}")
-
-        work = LocalSweep(rest.tasks, shares, around, progress, tell, draw, retries)
-        folder.announce(cells, len(shares), 0.0)
-        work.run()
-    return progress
 
 
 def _tell_failures(progress: Progress) -> None:
@@ -113,7 +141,7 @@ def _tell_failures(progress: Progress) -> None:
 
 def dry_run(plan: Plan, around: Surroundings, *, jobs: int | None = None, times_from: Iterable[Path] = ()) -> str:
     """The runs that are left, and the time that they will take, from records of earlier runs in these folders, too."""
-    shares = share_out(jobs, around.device)
+    shares = share_out(jobs, around.device, around.processes)
     rest = rest_of(plan.cells, around)
     known = estimates([around.results, *times_from], plan.cells, SweepFolder(around.results))
     there = {task.cell for task in rest.tasks if task.cell.paths(around.results).json.is_file()}

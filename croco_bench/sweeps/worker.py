@@ -29,6 +29,7 @@ from croco_bench.sweeps.cells import Cell, Surroundings
 from croco_bench.sweeps.reporter import Reporter
 from croco_bench.sweeps.shares import Share
 from croco_bench.sweeps.state import SweepFolder
+from croco_bench.sweeps.torchrun import run_together
 
 # Nobody else sends it to a process without a terminal.
 _STOP = signal.SIGHUP
@@ -132,6 +133,8 @@ class Worker:
             return self._call(cell, fresh=True)
 
     def _call(self, cell: Cell, *, fresh: bool) -> Result:
+        if self._around.processes > 1:
+            return run_together(cell, self._around, self._folder.log(cell))
         from croco_bench.backbones.locate import parse_source
         from croco_bench.runs.runner import run
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def command(data: Path, results: Path, *more: str, changes: Sequence[str] = ()) 
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -142,3 +143,19 @@ def test_two_sweeps_share_the_work_and_a_killed_process_is_replaced(
     assert sum(text.count("its process was ended by SIGKILL") for text in said) == 1
     assert sum(len(re.findall(r"δ1 \S+ % in \d", text)) for text in said) == 3, said
     assert values(tmp_path) == undisturbed
+
+
+def test_runs_of_several_processes_save_and_go_on(tiny_data: Path, tmp_path: Path) -> None:
+    steps = ("train.steps=14", "train.select_every=7", "train.save_seconds=0")
+    cell = replace(RANDOM, changes=steps)
+    line = command(tiny_data, tmp_path, "--processes", "2", "--jobs", "1", changes=steps)
+    last = cell.paths(tmp_path).folder / "last.pt"
+    with started(line) as process:
+        until(last.is_file)
+        process.terminate()
+        said = process.communicate()[1]
+    assert process.returncode == 143 and SweepFolder(tmp_path).view(cell).status == "stopped", said
+    subprocess.run(line, check=True)
+    log = SweepFolder(tmp_path).log(cell).read_text()
+    assert "saved after step" in log and "going on from step" in log
+    assert read(cell.paths(tmp_path).json).environment.processes == 2
