@@ -88,9 +88,12 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
 
 
 def _timm_source(text: str, rest: str) -> CheckpointSource:
-    """`timm:NAME` or `timm:NAME@WEIGHTS`; names on the hub (hf-hub:OWNER/REPO@REVISION) may have an @ of their own."""
-    name, at, file = rest.partition("@")
-    if not at or ":" in name:
+    """`timm:NAME` or `timm:NAME@WEIGHTS`.
+
+    Names on the hub (hf-hub:OWNER/REPO@REVISION) may have an @ of their own, so WEIGHTS are a file on this machine there.
+    """
+    name, at, file = rest.rpartition("@") if ":" in rest.partition("@")[0] else rest.partition("@")
+    if not at or (":" in name and not Path(file).is_file()):
         return CheckpointSource(text, "timm", rest)
     if not file:
         raise UsageError(

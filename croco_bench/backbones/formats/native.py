@@ -10,6 +10,7 @@ from typing import Any
 from croco_bench.backbones.formats import Converted, Format
 from croco_bench.backbones.formats.names import Names, checked_heads
 from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, Decoder, TimmNetwork, from_json
+from croco_bench.backbones.networks.timm_models import OF_OTHER_FILES
 from croco_bench.errors import CheckpointError
 
 # Values of `format` in the metadata.
@@ -40,7 +41,7 @@ def _network(names: Names, described: Mapping[str, Any]) -> Architecture | TimmN
     if "code" in described:
         height, width = described["image_size"]
         return CodeNetwork(str(described["code"]), (int(height), int(width)))
-    return _timm_network(described)
+    return _timm_network(names.source, described)
 
 
 def _convert_pretrained(names: Names) -> Converted:
@@ -68,33 +69,33 @@ def _architecture(names: Names) -> Architecture:
         raise _damaged(names, "get the file again") from error
 
 
-def _timm_network(described: Mapping[str, Any]) -> TimmNetwork:
+def _timm_network(source: str, described: Mapping[str, Any]) -> TimmNetwork:
+    """The network of timm that a file names.
+
+    Raises:
+        CheckpointError: the name leads to another place: nothing is fetched because a file says so.
+        ValueError, KeyError, TypeError: the description is damaged.
+    """
+    name = str(described["timm"])
+    if ":" in name:
+        raise CheckpointError(
+            f"{source} names {name} as its network, which timm would read from there, and files lead to no other place",
+            f"if you trust that place, give the network and its weights: timm:{name}@{source}",
+        )
     height, width = described["image_size"]
     decoder = described.get("decoder")
     mean, std = described.get("timm_statistics", (None, None))
     arguments = dict(described.get("timm_arguments", {}))
-    if strange := arguments.keys() & _OF_OTHER_FILES:
+    if strange := arguments.keys() & OF_OTHER_FILES:
         raise ValueError(f"{min(strange)} is no argument that this project writes")
     return TimmNetwork(
-        str(described["timm"]),
+        name,
         arguments=arguments,
         image_size=(int(height), int(width)),
         decoder=from_json(Decoder, decoder) if decoder else None,
         mean=tuple(mean) if mean else None,
         std=tuple(std) if std else None,
     )
-
-
-# Arguments by which timm would read other files, or that the caller gives.
-_OF_OTHER_FILES = {
-    "checkpoint_path",
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "cache_dir",
-    "num_classes",
-    "img_size",
-}
 
 
 def _damaged(names: Names, advice: str) -> CheckpointError:

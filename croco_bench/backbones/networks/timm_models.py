@@ -7,7 +7,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed_nhwc
+from timm.models import _hub
 from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import TimmNetwork
@@ -22,6 +23,16 @@ from croco_bench.backbones.networks.hub_errors import hub_errors
 from croco_bench.errors import CheckpointError, FitError
 from croco_bench.types import Size
 
+# Arguments by which timm reads other files, or that depend on the use of a network; no description of one has them.
+OF_OTHER_FILES = {
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "cache_dir",
+    "num_classes",
+    "img_size",
+}
 # A multiple of all patch sizes in use: 8, 12, 14, 16, 28, 32.
 _TRIAL_SIDE = 672
 
@@ -70,6 +81,21 @@ def make(network: TimmNetwork, image_size: Size | None, *, pretrained: bool) -> 
     if without_norm:
         model.norm = model.fc_norm = nn.Identity()
     return model
+
+
+def resolved(network: TimmNetwork) -> TimmNetwork:
+    """The network by a name of timm's own, with what the description in a repository or folder adds to that name.
+
+    A network of the hub (`hf-hub:OWNER/REPO`) or of a folder (`local-dir:FOLDER`) is written down so: files that are saved
+    lead to no other place. The description is read again from where `make` has just found it.
+    """
+    source, _, place = network.name.partition(":")
+    if not place:
+        return network
+    read = _hub.load_model_config_from_hf if source.lower().startswith("hf") else _hub.load_model_config_from_path
+    _, name, arguments = read(place)
+    kept = {key: value for key, value in (arguments or {}).items() if key not in OF_OTHER_FILES}
+    return replace(network, name=name, arguments={**kept, **network.arguments})
 
 
 def _create(name: str, arguments: Mapping[str, Any], *, pretrained: bool) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from croco_bench.backbones.networks.architecture import TimmNetwork
 from croco_bench.backbones.networks.blocks import drop_path
-from croco_bench.backbones.networks.timm_models import make, token_layout
+from croco_bench.backbones.networks.timm_models import make, resolved, token_layout
 from croco_bench.backbones.networks.vit import check_size, grid_of
 from croco_bench.contracts import Backbone, Origin
 from croco_bench.types import Size
@@ -35,6 +35,7 @@ class TimmViT(Backbone):
         grid_of(image_size, self.patch_size)
         # timm's networks share attribute names by convention only, hence Any.
         self.model: Any = make(network, image_size, pretrained=pretrained)
+        self.network = resolved(network)
         self._without_pooling()
         self._options = layout.options
         self.has_prefix = layout.options.get("return_prefix_tokens", False)
