@@ -8,10 +8,10 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.models import _hub
 from torch import nn
 
 from croco_bench import load_backbone
-from croco_bench.backbones.networks import timm_models
 from croco_bench.backbones.networks.timm_vit import TimmViT
 from croco_bench.backbones.save import save_finetuned
 from croco_bench.errors import CheckpointError
@@ -50,8 +50,8 @@ def test_a_saved_network_needs_its_place_no_more(folder: Path, tmp_path: Path, m
     assert dict(backbone.network.arguments) == {"embed_dim": 48, "depth": 2, "num_heads": 3, "patch_size": 8}
     saved = tmp_path / "weights.safetensors"
     save_finetuned(saved, backbone, nn.Linear(1, 1), {"task": "none"})
-    monkeypatch.setattr(timm_models._hub, "load_model_config_from_path", fail)
-    monkeypatch.setattr(timm_models._hub, "load_model_config_from_hf", fail)
+    monkeypatch.setattr(_hub, "load_model_config_from_path", fail)
+    monkeypatch.setattr(_hub, "load_model_config_from_hf", fail)
     (folder / "config.json").unlink()
     again = load_backbone(str(saved), image_size=SIDE)
     with torch.no_grad():

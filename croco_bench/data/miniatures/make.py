@@ -71,7 +71,7 @@ def make_mini(
     for name, spec in specs.items():
         busy = DataError(f"another process is writing miniatures into {root}", "wait for it, or choose another DIR")
         with _explain_errors(root / name), exclusive_lock(root / ".make-mini.lock", busy=busy):
-            _remove_leftovers(root)
+            _clear_leftovers(root)
             _make_one(root, name, spec, seed, workers or os.cpu_count() or 1, overwrite)
 
 
@@ -109,14 +109,15 @@ def _make_one(root: Path, name: str, spec: Any, seed: int, workers: int, overwri
         text = json.dumps({**marker, "croco_bench": __version__}, indent=2) + "\n"
         (partial / MARKER).write_text(text, encoding="utf-8")
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # it would keep a full disk full
+        _remove(partial)  # it would keep a full disk full
         raise
-    # The old folder is renamed before it is deleted, so that a killed process leaves no incomplete one under its name.
+    # The old folder is renamed before it is deleted, so that a killed process leaves no incomplete one under its name;
+    # where it is killed between the two renames, the next call does the second one.
     old = root / f".{name}.partial-{os.getpid()}-old"
     if target.exists():
         target.rename(old)
     partial.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
     log(f"wrote {target}")
 
 
@@ -145,11 +146,23 @@ def _facts(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     return {key: content.get(key) for key in keys} if isinstance(content, dict) else {}
 
 
-def _remove_leftovers(root: Path) -> None:
-    """Removes folders of killed processes; with the lock held, none of them is alive."""
+def _clear_leftovers(root: Path) -> None:
+    """Removes folders of killed processes; with the lock held, none of them is alive.
+
+    A finished miniature without its name gets it: its process was killed after the old one had lost the name.
+    """
     for name in MINIATURES:
-        for folder in root.glob(f".{name}.partial-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in sorted(root.glob(f".{name}.partial-*"), key=lambda path: path.name.endswith("-old")):
+            if is_miniature(folder) and not (root / name).exists():
+                folder.rename(root / name)
+            else:
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Deletes a miniature, first the marker of a finished one, so that what is half deleted is never taken for one."""
+    (folder / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

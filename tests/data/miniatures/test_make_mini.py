@@ -242,3 +242,42 @@ def test_killed_while_an_old_one_is_removed(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "habitat_release/pairs.txt").read_text() == "8 1"
     make_pairs(tmp_path, seed=2, overwrite=True)
     assert not list(tmp_path.glob(".*partial*"))
+
+
+def test_killed_between_two_renames_nothing_is_rendered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, write_stub)
+    make_pairs(tmp_path, seed=1)
+    own = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == "habitat_release":
+            raise SystemExit
+        return own(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(SystemExit):
+        make_pairs(tmp_path, seed=2, overwrite=True)
+    monkeypatch.setattr(Path, "rename", own)
+    assert not (tmp_path / "habitat_release").exists() and len(list(tmp_path.glob(".*partial*"))) == 2
+
+    def never(*_: Any) -> None:
+        raise AssertionError("it was rendered already")
+
+    fake(monkeypatch, never)
+    make_pairs(tmp_path, seed=2)
+    assert (tmp_path / "habitat_release/pairs.txt").read_text() == "8 2"
+    assert not list(tmp_path.glob(".*partial*"))
+
+
+def test_half_deleted_miniatures_are_never_taken_for_finished_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch, write_stub)
+    make_pairs(tmp_path, seed=1)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before anything else is deleted
+    make_pairs(tmp_path, seed=2, overwrite=True)
+    monkeypatch.undo()
+    fake(monkeypatch, write_stub)
+    shutil.rmtree(tmp_path / "habitat_release")
+    make_pairs(tmp_path, seed=3)
+    assert (tmp_path / "habitat_release/pairs.txt").read_text() == "8 3"
