@@ -23,6 +23,7 @@ from benchmarks.bench import render
 from benchmarks.bench.figures import Figure
 from benchmarks.bench.machine import describe, measure_rates
 from benchmarks.bench.measure import Bench, Plan
+from benchmarks.bench.samples import known
 from croco_bench import registry
 
 PIECES = ("forward", "pretrain", "step", "evaluation", "loader")
@@ -61,7 +62,7 @@ def arguments_of(given: list[str] | None = None) -> argparse.Namespace:
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """What the arguments ask for."""
     groups: dict[str, str] = {}
-    for entry in registry.tasks():
+    for entry in (one for one in registry.tasks() if known(one.name)):
         groups.setdefault(entry.card.group or entry.name, entry.name)
     tasks = list(groups.values()) if arguments.tasks is None else arguments.tasks
     return Plan(

@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from benchmarks.bench.training import Subject
-from croco_bench.contracts import Evaluation
+from croco_bench.contracts import Evaluation, TensorPredict
 from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.dataloading import evaluation_batches, to_device
-from croco_bench.engine.evaluate import evaluate
+from croco_bench.engine.evaluate import evaluate, stays_on
 from croco_bench.engine.network import Network
 
 
@@ -60,18 +60,31 @@ def seconds(subject: Subject, evaluation: Evaluation, accelerator: Accelerator, 
     return clock() - began
 
 
+def batch_of(evaluation: Evaluation, device: torch.device) -> int:
+    """Images that the engine predicts at once."""
+    predict = evaluation.predict
+    together = predict.together if isinstance(predict, TensorPredict) and stays_on(device) else None
+    return together or evaluation.batch_size
+
+
 def bare(subject: Subject, evaluation: Evaluation, accelerator: Accelerator) -> Callable[[], object]:
     """The forward passes of the first batch alone, their inputs on the device already."""
-    device, network = accelerator.device, subject.network.eval()
-    indices = list(range(min(evaluation.batch_size, len(evaluation.reader))))
-    batch = next(evaluation_batches(evaluation, indices, device=device, workers=0))
+    device, network, predict = accelerator.device, subject.network.eval(), evaluation.predict
+    stays = isinstance(predict, TensorPredict) and stays_on(device)
+    indices = list(range(min(batch_of(evaluation, device), len(evaluation.reader))))
+    batch = next(evaluation_batches(evaluation, indices, device=device, workers=0, to_move=stays))
     calls = Calls()
     if isinstance(network, BareNetwork):
         shown = [batch["image1"].to(device), batch["image2"].to(device)]
         calls.made.append(lambda: network(*shown))
     else:
+        recorder, moved = Recorder(network, calls), to_device(batch, device, lists=stays)
         with torch.inference_mode(), accelerator.autocast():
-            evaluation.predict(Recorder(network, calls), to_device(batch, device))
+            if stays:
+                assert isinstance(predict, TensorPredict)
+                predict.tensors(recorder, moved)
+            else:
+                predict(recorder, moved)
 
     def repeated() -> None:
         with torch.inference_mode(), accelerator.autocast():

@@ -12,11 +12,15 @@ from typing import Any
 
 import torch
 
-from croco_bench.engine.devices import keep_freed_memory, peak_memory_mb
+from croco_bench.config.tables import Precision
+from croco_bench.engine.devices import float32_products, keep_freed_memory, peak_memory_mb
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Side of the square product, and bytes of the copy, that show the best rates; on a CPU they would take too long.
 _SIDE, _BYTES = {"cuda": 8192, "cpu": 2048}, {"cuda": 2**30, "cpu": 2**27}
+
+# Calls before the first one that is timed: on a GPU libraries choose kernels, and torch may compile some.
+_WARM_UP = {"cuda": 3, "cpu": 1}
 
 
 @dataclass(frozen=True)
@@ -89,24 +93,21 @@ def _elapsed(work: Callable[[], object], times: int, device: torch.device) -> fl
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, share: float, *, rounds: int = 3) -> float:
-    """Seconds of one call: the best of `rounds`, which take about `share` seconds together, after one call to warm up."""
-    work()
+    """Seconds of one call: the best of `rounds`, which take about `share` seconds together, after calls to warm up."""
+    for _ in range(_WARM_UP[device.type]):
+        work()
     wait(device)
     first = max(_elapsed(work, 1, device), 1e-6)
     times = max(1, min(1000, int(share / rounds / first)))
     return min(_elapsed(work, times, device) / times for _ in range(rounds if share > first else 1))
 
 
-def matmul_rate(precision: str, device: torch.device, share: float, side: int | None = None) -> float:
+def matmul_rate(precision: Precision, device: torch.device, share: float, side: int | None = None) -> float:
     """Operations per second of a square product."""
     side = side or _SIDE[device.type]
     a, b = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
+    with float32_products(precision):
         return 2 * side**3 / seconds_of(lambda: a @ b, device, share)
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _copy_rate(source: torch.Tensor, target: torch.Tensor, device: torch.device, share: float) -> float:
@@ -115,8 +116,8 @@ def _copy_rate(source: torch.Tensor, target: torch.Tensor, device: torch.device,
 
 def measure_rates(device: torch.device, share: float, *, tiny: bool = False) -> Rates:
     """All rates, each in about `share` seconds; `tiny` sizes try the command, their rates mean nothing."""
-    precisions = ("fp32", "tf32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "bf16")
-    flops = {name: matmul_rate(name, device, share, 64 if tiny else None) for name in precisions}
+    precisions: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "bf16")
+    flops: dict[str, float] = {name: matmul_rate(name, device, share, 64 if tiny else None) for name in precisions}
     count = 2**16 if tiny else _BYTES[device.type]
     inside = [torch.zeros(count, dtype=torch.uint8, device=device) for _ in range(2)]
     copied = 2 * _copy_rate(inside[0], inside[1], device, share)

@@ -19,7 +19,9 @@ from benchmarks.bench.machine import Rates, forget_peak, peak_mb, seconds_of
 from benchmarks.bench.samples import MemoryReader, known, raw_samples, size_of
 from croco_bench.backbones import load_backbone
 from croco_bench.config.recipe import Recipe
+from croco_bench.config.tables import Precision
 from croco_bench.contracts import Evaluation, Task
+from croco_bench.engine.devices import float32_products
 from croco_bench.engine.network import Network
 from croco_bench.pretraining.recipe import load
 from croco_bench.types import Size
@@ -27,8 +29,8 @@ from croco_bench.types import Size
 # Images of a forward pass of the encoder, and pairs of a pre-training step: those of CroCo's code on one GPU.
 _FORWARD, _PRETRAIN = {"cuda": 256, "cpu": 4}, {"cuda": 64, "cpu": 2}
 _CPU_BATCH = 2
-# Images of an evaluation, in batches; windows of the others take long.
-_BATCHES = {"sintel-flow": 1, "stereo": 1, "ade20k-seg": 16}
+# Pairs of 90 windows each in a batch of an evaluation, where the task has more; batches of an evaluation.
+_PAIRS, _BATCHES = {"sintel-flow": 2}, {"sintel-flow": 1}
 _MEMORY = "out of memory"
 
 
@@ -55,7 +57,7 @@ class Plan:
     device: torch.device
     tasks: tuple[str, ...]
     pieces: tuple[str, ...]
-    precisions: tuple[str, ...]
+    precisions: tuple[Precision, ...]
     ckpt: str
     pretrain_recipe: str
     changes: tuple[str, ...]
@@ -102,13 +104,14 @@ class Bench:
             yield from self._try("loader", self.plan.pretrain_recipe, "fp32", self._pair_loader)
 
     def _try(
-        self, piece: str, name: str, precision: str, make: Callable[[str, str], Iterator[Figure]]
+        self, piece: str, name: str, precision: Precision, make: Callable[[str, Precision], Iterator[Figure]]
     ) -> Iterator[Figure]:
         if self.left < 0:
             yield Figure(piece, name, precision, failed="left out: the time was spent")
             return
         try:
-            yield from make(name, precision)
+            with float32_products(precision):
+                yield from make(name, precision)
         except Exception as error:  # the others are measured all the same
             yield Figure(piece, name, precision, failed=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
         gc.collect()
@@ -139,7 +142,7 @@ class Bench:
             torch.cuda.empty_cache()
             batch //= 2
 
-    def _forward(self, name: str, precision: str) -> Iterator[Figure]:
+    def _forward(self, name: str, precision: Precision) -> Iterator[Figure]:
         accelerator = training.start(str(self.plan.device), precision)
         side = 32 if self.plan.tiny else 224
         backbone = load_backbone(name, image_size=side).to(accelerator.device)
@@ -156,7 +159,7 @@ class Bench:
 
         yield self._fitting(self.plan.batch or _FORWARD[self.plan.device.type], at)
 
-    def _pretraining(self, recipe: str, precision: str) -> Iterator[Figure]:
+    def _pretraining(self, recipe: str, precision: Precision) -> Iterator[Figure]:
         accelerator = training.start(str(self.plan.device), precision)
         changes = (f"train.precision={precision}", *self.plan.pretrain_changes)
         folder = self.folder / f"pretrain-{precision}"
@@ -170,7 +173,7 @@ class Bench:
 
         yield self._fitting(self.plan.batch or _PRETRAIN[self.plan.device.type], at)
 
-    def _reference(self, recipe: str, precision: str) -> Iterator[Figure]:
+    def _reference(self, recipe: str, precision: Precision) -> Iterator[Figure]:
         positions = load(recipe).model.positions
         training.start(str(self.plan.device), "fp32")  # the seed; the authors' loop has a precision of its own
 
@@ -182,7 +185,7 @@ class Bench:
 
         yield self._fitting(self.plan.batch or _PRETRAIN[self.plan.device.type], at)
 
-    def _task(self, name: str, precision: str) -> Iterator[Figure]:
+    def _task(self, name: str, precision: Precision) -> Iterator[Figure]:
         task, _, recipe = name.partition(":")
         if not known(task):
             yield Figure("task", name, precision, failed="no samples of its dataset can be made")
@@ -196,7 +199,8 @@ class Bench:
         else:
             subject.predictor.prepare(accelerator)
         if "evaluation" in self.plan.pieces:
-            for evaluation in subject.evaluations():
+            # The other pass of Sintel is as much work.
+            for evaluation in subject.evaluations()[: 1 if task in _PAIRS else None]:
                 yield from self._evaluation(subject, evaluation, accelerator)
         if "loader" in self.plan.pieces and precision == self.plan.precisions[0] and isinstance(subject.task, Task):
             yield self._loader(subject, accelerator)
@@ -223,10 +227,11 @@ class Bench:
         self, subject: training.Subject, evaluation: Evaluation, accelerator: Accelerator
     ) -> Iterator[Figure]:
         """Seconds of a further batch, from the difference between a long and a short evaluation: workers start in both."""
-        batch, batches = evaluation.batch_size, 1 if self.plan.tiny else _BATCHES.get(subject.request.task, 8)
-        if self.plan.device.type == "cpu":
-            batch, batches = 1, 1
-            evaluation = replace(evaluation, batch_size=1)
+        task, device = subject.request.task, self.plan.device
+        if task in _PAIRS or device.type == "cpu":
+            evaluation = replace(evaluation, batch_size=_PAIRS.get(task, 1) if device.type == "cuda" else 1)
+        batch = evaluating.batch_of(evaluation, device)
+        batches = 1 if device.type == "cpu" else _BATCHES.get(task, 8)
         forward = evaluating.bare(subject, self._of_files(subject, evaluation, batch), accelerator)
         name = f"{subject.name} {evaluation.prefix}".strip()
         alone = self.timed(Figure("evaluation", name, subject.recipe.train.precision, batch, subject.unit), forward)
@@ -237,7 +242,7 @@ class Bench:
         ]
         seconds = max(times[1] - times[0], 0.0) / (lengths[1] - lengths[0]) * batch
         extra = {"forward_seconds": alone.seconds, "of_forward": alone.seconds and seconds / alone.seconds}
-        yield replace(alone, seconds=seconds, memory_mb=peak_mb(self.plan.device), extra=extra)
+        yield replace(alone, seconds=seconds, memory_mb=peak_mb(device), extra=extra)
 
     def _of_files(self, subject: training.Subject, evaluation: Evaluation, count: int) -> Evaluation:
         """The evaluation of `count` items, whose images are files."""
@@ -256,7 +261,7 @@ class Bench:
         note = f"{self.plan.workers} workers, JPEG of {height}x{width}"
         return Figure("loader", subject.name, "", 8, subject.unit, seconds=8 / rate, note=note)
 
-    def _pair_loader(self, recipe: str, precision: str) -> Iterator[Figure]:
+    def _pair_loader(self, recipe: str, precision: Precision) -> Iterator[Figure]:
         accelerator = training.start(str(self.plan.device), precision)
         trainer = pretraining.pretrainer_of(recipe, self.plan.pretrain_changes, self.folder / "loader", accelerator, 8)
         source = trainer.job.source

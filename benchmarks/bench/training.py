@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from benchmarks.bench.samples import MemoryReader, raw_samples
 from croco_bench import registry
 from croco_bench.config.load import options_of
 from croco_bench.config.recipe import Recipe, TaskRecipe, load_task_recipe
+from croco_bench.config.tables import Precision
 from croco_bench.contracts import Evaluation, ScoredTask, Task, TaskData, TrainingSplits
 from croco_bench.engine import devices
 from croco_bench.engine.bare import BareNetwork
@@ -102,10 +102,9 @@ def subject_of(task: str, recipe: str, ckpt: str, changes: tuple[str, ...], size
     return Subject(request, made, data, network)
 
 
-def start(device: str, precision: str) -> Accelerator:
+def start(device: str, precision: Precision) -> Accelerator:
     """As a run starts."""
-    precisions: Any = precision
-    return devices.start(device, precisions, seed=0)
+    return devices.start(device, precision, seed=0)
 
 
 def trainer_of(subject: Subject, accelerator: Accelerator, batch: int) -> Trainer:
