@@ -21,7 +21,7 @@ from croco_bench.metrics.definitions import (
     TOP1,
     TRANSLATION_M,
 )
-from croco_bench.metrics.match_definitions import PCK_BOX, RECALL10, RECALL10_MOVED
+from croco_bench.metrics.match_definitions import PCK_BOX, RECALL10, RECALL10_MOVED, RECALL_CM
 from croco_bench.registry import TaskCard
 
 
@@ -54,6 +54,15 @@ CATALOGUE = {
         headline=(RECALL10, RECALL10_MOVED),
         reduction="croco_bench.metrics.correspondence:reduce_matches",
         recipes="croco_bench.tasks:recipes/correspondence-hpatches",
+        training_free=True,
+    ),
+    "correspondence-navi": TaskCard(
+        target="croco_bench.tasks.correspondence:NaviCorrespondence",
+        summary="matches of surface points read from features without training: NAVI, 35 objects in other places",
+        dataset="navi",
+        headline=RECALL_CM[:1],
+        reduction="croco_bench.metrics.correspondence:reduce_matches",
+        recipes="croco_bench.tasks:recipes/correspondence-navi",
         training_free=True,
     ),
     "correspondence-spair71k": TaskCard(

@@ -18,8 +18,17 @@ from croco_bench.metrics.pose_errors import rotation_error_deg
 from croco_bench.types import Array, Sample, Size
 
 SIDE_PX = 256
-# A point is visible where view 2's depth differs by less than this part of its own depth, plus 5 cm.
-_RELATIVE, _ABSOLUTE_M = 0.03, 0.05
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A point is visible where view 2's depth differs by less than a part of its own depth, plus a length in metres."""
+
+    absolute_m: float = 0.05
+    relative: float = 0.03
+
+
+_OF_ROOMS = Tolerance()
 
 
 def sides_px(size: Size) -> Size:
@@ -84,7 +93,9 @@ def view_of(image: Array, depth_m: Array, K: Array, size: Size) -> View:
     return View(pixels, K_px, np.where(known[0][:, None] & known[1], looked_up, np.nan))
 
 
-def reproject(points: Array, one: View, two: View, relative: Array) -> tuple[Array, Array]:
+def reproject(
+    points: Array, one: View, two: View, relative: Array, tolerance: Tolerance = _OF_ROOMS
+) -> tuple[Array, Array]:
     """Where points (P, 2) of view 1 appear in view 2.
 
     Args:
@@ -92,6 +103,7 @@ def reproject(points: Array, one: View, two: View, relative: Array) -> tuple[Arr
         one: view 1.
         two: view 2.
         relative: maps points of camera 2 into camera 1, (4, 4) in metres.
+        tolerance: of depth.
 
     Returns:
         Positions (P, 2), NaN where a point has no depth, leaves the image, or is hidden or of unknown depth there; and the
@@ -104,17 +116,19 @@ def reproject(points: Array, one: View, two: View, relative: Array) -> tuple[Arr
     ahead = projected[:, 2] > 0
     matches = np.where(ahead[:, None], projected[:, :2] / np.where(ahead, projected[:, 2], 1)[:, None], np.nan)
     depth_m = surface2[:, 2]
-    seen = np.abs(two.at(matches) - depth_m) < _ABSOLUTE_M + _RELATIVE * depth_m
+    seen = np.abs(two.at(matches) - depth_m) < tolerance.absolute_m + tolerance.relative * depth_m
     return np.where(seen[:, None], matches, np.nan), surface2
 
 
-def posed_pair(sample: Sample, size: Size, *, per_side: int, at_keypoints: bool) -> Sample:
+def posed_pair(
+    sample: Sample, size: Size, *, per_side: int, at_keypoints: bool, tolerance: Tolerance = _OF_ROOMS
+) -> Sample:
     """A raw sample of two posed views with depth, prepared for a network of input `size`: images, points, truth, geometry."""
     one, two = (view_of(sample[f"image{i}"], sample[f"depth{i}_m"], sample[f"K{i}"], size) for i in "12")
     points = grid_points(size, per_side)
     if at_keypoints:
         points = keypoints(to_uint8(one.image), len(points))
-    truth, surface2 = reproject(points, one, two, sample["relative"])
+    truth, surface2 = reproject(points, one, two, sample["relative"], tolerance)
     identity = np.eye(3)
     return {
         "image1": one.image,

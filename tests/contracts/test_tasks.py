@@ -28,6 +28,11 @@ class TestImageNetLinear(TaskContract):
     options: ClassVar = {"select_fraction": 0.25}
 
 
+class TestNaviCorrespondence(TrainingFreeContract):
+    name = "correspondence-navi"
+    options: ClassVar = {"per_side": 8, "measure_pairs": 4, "select_pairs": 6}
+
+
 class TestNYUv2Depth(TaskContract):
     name = "nyuv2-depth"
     options: ClassVar = {"hundred": True}

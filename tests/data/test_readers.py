@@ -14,6 +14,7 @@ from croco_bench.contracts import Reader
 from croco_bench.data.datasets import imagenet, imagenet_c, multimae, nyuv2, seven_scenes, taskonomy
 from croco_bench.data.datasets.ade20k import ADE20KReader
 from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
+from croco_bench.data.datasets.correspondence.navi import NaviReader
 from croco_bench.data.datasets.correspondence.spair71k import SPairReader
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
@@ -44,6 +45,11 @@ def append_line(path: Path) -> None:
     """Makes a file of any kind longer."""
     with path.open("ab") as stream:
         stream.write(b"\n")
+
+
+def lengthen(path: Path) -> None:
+    """Makes every focal length of NAVI's annotations another."""
+    path.write_text(path.read_text(encoding="utf-8").replace('"focal_length": ', '"focal_length": 1'), encoding="utf-8")
 
 
 def scale(path: Path) -> None:
@@ -85,6 +91,8 @@ LABELS, CLASS = {"image": COLOR, "label": GRAY, "id": "str"}, {"image": COLOR, "
 PLANES = {"image1": COLOR, "image2": COLOR, "homography": "float64 3 3", "kind": "str", "scene": "str", "id": "str"}
 KEYPOINTS = {"image1": COLOR, "image2": COLOR, "keypoints1": "float64 K 2", "keypoints2": "float64 K 2"}
 KEYPOINTS |= {"box2": "float64 4", "difficulty": "int", "scene": "str", "id": "str"}
+OBJECTS = {"image1": COLOR, "image2": COLOR, "depth1_m": "float32 H W", "depth2_m": "float32 H W", "K1": "float64 3 3"}
+OBJECTS |= {"K2": "float64 3 3", "relative": "float64 4 4", "scene": "str", "id": "str"}
 CORRUPTED = {"corruption": "int", "severity": "int"}
 MULTIMAE = {"image": COLOR, "depth": "uint16 H W", "semseg": GRAY, "id": "str"}
 READERS = {
@@ -99,6 +107,7 @@ READERS = {
     "pairs": Case("habitat_release", open_pairs, {"pair": "FilePair"}, "pairs.txt"),
     "habitat": Case("habitat_release", HabitatPoses, POSES, "pairs.txt"),
     "hpatches": Case("hpatches", partial(HPatchesReader, split="test"), PLANES, "v_room0/H_1_2", scale),
+    "navi": Case("navi", partial(NaviReader, split="test"), OBJECTS, "*/wild_set/annotations.json", lengthen),
     "spair71k": Case("spair71k", partial(SPairReader, split="test"), KEYPOINTS, "Layout/large/test.txt"),
     "7scenes": Case("7scenes", open_training_poses, POSES, "*/seq-01/*.pose.txt", move_camera),
     "7scenes queries": Case("7scenes", open_queries, POSES | STACKS, "*/seq-02/*.pose.txt", move_camera),

@@ -45,7 +45,7 @@ ALLOWED = {
     "data.datasets.imagenet_files": "data.formats errors files limits progress",
     "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed errors"
     " files seeding types",
-    "data.datasets.correspondence": "data data.checks data.formats errors files types",
+    "data.datasets.correspondence": "data data.checks data.formats errors files seeding types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.correspondence data.datasets.matching errors files registry",
