@@ -14,7 +14,8 @@ WIDTH, HEIGHT, BOX, ROW = 1250, 660, (190, 56), 100
 # Folder -> row, middle of its box in pixels from the left, what it does.
 BOXES = {
     "cli": (0, 600, "the commands"),
-    "plots": (0, 1000, "figures of results"),
+    "plots": (0, 880, "figures of results"),
+    "sharing": (0, 1100, "bundles, cards"),
     "pretraining": (1, 130, "objectives and their loop"),
     "sweeps": (1, 360, "many runs, side by side"),
     "workflows": (1, 600, "demo, smoke"),

@@ -18,6 +18,7 @@ from croco_bench.cli.compare import register as register_compare
 from croco_bench.cli.complete import register as register_complete
 from croco_bench.cli.data import DataRoot, data_app
 from croco_bench.cli.process import Commands, close_output, output_failed, raise_on_signals
+from croco_bench.cli.sharing import register as register_sharing
 from croco_bench.cli.sweep import register as register_sweep
 from croco_bench.errors import BenchError
 from croco_bench.progress import log
@@ -186,6 +187,7 @@ register_compare(app)
 register_cache(app)
 register_complete(app)
 register_sweep(app)
+register_sharing(app)
 
 
 @app.command(name="show")

@@ -253,6 +253,11 @@ def names_of(task: str) -> list[str]:
     return names_in(_recipe_folder(tasks()[task].card, task))
 
 
+def text_of(task: str, name: str) -> str:
+    """The TOML text of a recipe that comes with a task."""
+    return (_recipe_folder(tasks()[task].card, task) / f"{name}.toml").read_text(encoding="utf-8")
+
+
 def load_recipe(task: str, name: str, changes: Iterable[str] = ()) -> Recipe:
     """Recipe `name` of a task that is trained (or a path to a .toml file), with `KEY=VALUE` changes applied.
 

@@ -70,6 +70,8 @@ ALLOWED = {
     "probing": "config contracts data engine errors files metrics progress seeding types",
     "runs": "backbones backbones.networks config contracts data data.checks display engine errors files metrics"
     " probing progress records registry seeding types",
+    "sharing": "backbones config display errors files limits progress records registry report runs tables tables.comparison"
+    " tables.text types",
     "sweeps": "backbones config data display errors files progress records registry runs signals",
     "pretraining": "backbones backbones.formats backbones.networks config contracts data data.checks data.datasets"
     " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
