@@ -80,7 +80,7 @@ ALLOWED = {
     " data.formats data.miniatures data.posed data.rooms engine errors files progress records registry report runs tables types",
     "plots": "errors files records report tables tables.comparison",
     "cli": "backbones config data data.catalogue data.checks data.miniatures data.mining errors files plots pretraining progress"
-    " records registry report runs signals sweeps tables tables.comparison workflows",
+    " records registry report runs sharing signals sweeps tables tables.comparison workflows",
     "public": "backbones cli errors records runs",
 }
 
