@@ -13,13 +13,16 @@ from croco_bench.types import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Characters per line above a panel, in the smallest print.
-_CHARACTERS = 38
+# Characters per line above a panel, and of the sheet's title for each column.
+_CHARACTERS, _TITLE_CHARACTERS = 38, 28
 _DPI = 110
 
 
 def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str) -> None:
-    """One PNG: a row per (label, panels), a column per panel (H, W) or (H, W, 3). Its text `rows` says where they are."""
+    """One PNG: a row per (label, panels), a column per panel (H, W) or (H, W, 3). Its text `rows` says where they are.
+
+    A panel whose name is blank has no frame.
+    """
     # The figure is made without pyplot: no global state, no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -29,7 +32,7 @@ def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str)
     cell = 2.2
     figure = Figure(figsize=(cell * columns, (cell * height / width + 0.22) * len(rows) + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(textwrap.fill(title, _TITLE_CHARACTERS * columns), fontsize=9)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for line, (label, panels) in zip(grid, rows, strict=True):
         for axes, (name, picture) in zip(line, panels.items(), strict=True):
@@ -37,6 +40,7 @@ def draw_sheet(path: Path, rows: list[tuple[str, dict[str, Array]]], title: str)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_title(_wrapped(name), fontsize=7)
+            axes.set_frame_on(bool(name.strip()))
         if label:
             line[0].set_title(_wrapped(label), fontsize=7)
     facts = json.dumps(_places(figure, grid, [label for label, _ in rows]))
