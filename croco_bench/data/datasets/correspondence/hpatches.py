@@ -150,6 +150,7 @@ def _look_at(root: Path) -> Iterator[Finding]:
         is_miniature(root) or counts == SEQUENCES,
         f"{counts['v_']} sequences of viewpoints and {counts['i_']} of lights, {IMAGES} images each",
         f"the release has {SEQUENCES['v_']} and {SEQUENCES['i_']} ({LINK})",
+        HPatchesReader(root, "test") if set(names) - set(LARGE) else None,
     )
     for name in names:
         for n in range(2, IMAGES + 1):
