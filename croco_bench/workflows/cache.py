@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -36,20 +37,32 @@ class CacheEntry:
 
 
 def entries() -> list[CacheEntry]:
-    """Everything in the cache, largest first; empty where there is none."""
-    found = []
-    for kind, path in _paths():
-        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        facts = [file.stat() for file in files]
-        age = (time.time() - max((fact.st_mtime for fact in facts), default=0.0)) / 86400
-        found.append(CacheEntry(kind, path, _about(kind, path), sum(fact.st_size for fact in facts), max(age, 0.0)))
-    return sorted(found, key=lambda entry: -entry.size)
+    """Everything in the cache, largest first; empty where there is none.
+
+    Raises:
+        RecordError: a folder can't be read.
+    """
+    try:
+        return sorted((_entry(kind, path) for kind, path in _paths()), key=lambda entry: -entry.size)
+    except OSError as error:
+        where = error.filename or cache_folder()
+        raise RecordError(f"can't read {where} ({error.strerror or error})", "check its permissions") from error
+
+
+def _entry(kind: Kind, path: Path) -> CacheEntry:
+    facts = []
+    for file in [path] if path.is_file() else path.rglob("*"):
+        with suppress(FileNotFoundError):  # a run at work may have renamed it
+            if file.is_file():
+                facts.append(file.stat())
+    age = (time.time() - max((fact.st_mtime for fact in facts), default=0.0)) / 86400
+    return CacheEntry(kind, path, _about(kind, path), sum(fact.st_size for fact in facts), max(age, 0.0))
 
 
 def _paths() -> Iterator[tuple[Kind, Path]]:
     root = cache_folder()
     for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if path.name in get_args(Kind):
+        if path.name in get_args(Kind) and path.is_dir():
             kind: Kind = path.name  # type: ignore[assignment]  # one of them
             yield from ((kind, entry) for entry in sorted(path.iterdir()) if not entry.name.startswith("."))
         elif path.is_dir() and not path.name.startswith("."):
@@ -59,7 +72,9 @@ def _paths() -> Iterator[tuple[Kind, Path]]:
 def _about(kind: Kind, path: Path) -> str:
     if kind in ("vectors", "tokens"):
         about = path / ABOUT
-        return (about.read_text(encoding="utf-8").strip() if about.is_file() else "") or f"{kind} of an unnamed run"
+        return (
+            about.read_text(encoding="utf-8", errors="replace").strip() if about.is_file() else ""
+        ) or f"{kind} of an unnamed run"
     if kind == "archives":
         return "list of the images in an archive"
     names = [file.name for file in path.iterdir() if file.name != "lock" and file.suffix != ".version"]
