@@ -72,9 +72,8 @@ def _paths() -> Iterator[tuple[Kind, Path]]:
 def _about(kind: Kind, path: Path) -> str:
     if kind in ("vectors", "tokens"):
         about = path / ABOUT
-        return (
-            about.read_text(encoding="utf-8", errors="replace").strip() if about.is_file() else ""
-        ) or f"{kind} of an unnamed run"
+        text = about.read_text(encoding="utf-8", errors="replace").strip() if about.is_file() else ""
+        return text or f"{kind} of an unnamed run"
     if kind == "archives":
         return "list of the images in an archive"
     names = [file.name for file in path.iterdir() if file.name != "lock" and file.suffix != ".version"]

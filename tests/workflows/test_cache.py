@@ -9,6 +9,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from croco_bench.cli.main import app
+from croco_bench.errors import RecordError
 from croco_bench.workflows.cache import clear, entries
 
 
@@ -61,3 +62,22 @@ def test_the_command_says_both(cache: Path) -> None:
 def test_a_cache_that_isnt_there_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "nowhere"))
     assert entries() == [] and clear(("vectors",)) == ([], [])
+
+
+def test_odd_content_is_listed_and_removed(cache: Path) -> None:
+    (cache / "vectors/abc/begun").write_bytes(b"\xff\xfe")
+    (cache / "vectors/link").symlink_to("/dev/null")
+    (cache / "vectors/nowhere").symlink_to("nowhere")
+    (cache / "tokens").write_text("a file")
+    assert len(entries()) == 5
+    assert len(clear(("vectors", "tokens"))[0]) == 3 and not list((cache / "vectors").glob("[!.]*"))
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(cache))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    done = CliRunner().invoke(app, ["cache"])
+    assert isinstance(done.exception, RecordError)
+    assert str(done.exception) == f"can't read {cache} (Permission denied); check its permissions"
