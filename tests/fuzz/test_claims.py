@@ -183,7 +183,7 @@ def test_lists(tmp_path: Path) -> None:
         archive.open("name.npy", "w", force_zip64=True) as member,
     ):
         np.lib.format.write_array_header_1_0(
-            member,  # type: ignore[arg-type]  # it only writes
+            member,
             {"descr": "<u2", "fortran_order": False, "shape": (LARGE // 8, 4)},
         )
         for part in zeros(LARGE):
