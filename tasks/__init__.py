@@ -17,9 +17,11 @@ from croco_bench.metrics.definitions import (
     FINAL_EPE,
     L1,
     MIOU,
+    NORMAL_MEAN,
     ROTATION_DEG,
     TOP1,
     TRANSLATION_M,
+    WITHIN11,
 )
 from croco_bench.metrics.match_definitions import PCK_BOX, RECALL10, RECALL10_MOVED, RECALL_CM
 from croco_bench.registry import TaskCard
@@ -86,6 +88,14 @@ CATALOGUE = {
         dataset="nyuv2",
         headline=(DELTA1,),
         showcase=True,
+    ),
+    "nyuv2-normals": TaskCard(
+        target="croco_bench.tasks.nyuv2_normals:NYUv2Normals",
+        summary="surface normals on NYUv2, GeoNet's or Ladicky's, 654 test images",
+        dataset="nyuv2_normals",
+        headline=(NORMAL_MEAN, WITHIN11),
+        reduction="croco_bench.metrics.normals:reduce_angles",
+        pooled=True,
     ),
     "relative-pose": TaskCard(
         target="croco_bench.tasks.relative_pose:RelativePose",

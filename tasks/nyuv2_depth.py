@@ -19,8 +19,9 @@ from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TensorPred
 from croco_bench.data.datasets.nyuv2 import Layout, open_split
 from croco_bench.data.splitting import Subset, split_by_group, spread_indices
 from croco_bench.data.transforms import geometry
-from croco_bench.data.transforms.color import ColorJitter, to_gray, to_uint8, to_unit
+from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored, unit_range
+from croco_bench.data.transforms.single_view import augmented, centered
 from croco_bench.errors import DataError
 from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
 from croco_bench.tasks.depth_losses import binned, log_gradients, scale_invariant
@@ -30,7 +31,6 @@ from croco_bench.valid_pixels import ValidPixels
 
 log = logging.getLogger(__name__)
 
-_JITTER = ColorJitter(brightness=(0.8745, 1.1255), contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=(-0.2, 0.2))
 # MultiMAE's constants: 16-bit PNGs with 6553.6 per metre, standardised by mean and deviation of another encoding.
 _PNG_PER_M, _MULTIMAE_MEAN, _MULTIMAE_STD = 6553.6, 2070.7764, 777.5723
 # Eigen's crop: first and last row, first and last column, of a 480x640 image; scaled for other sizes.
@@ -142,16 +142,7 @@ class NYUv2Depth(Task):
 
     def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """As MultiMAE: shorter side to the network's, flip, color jitter, grayscale, random crop."""
-        moved = geometry.smallest_side(_maps(sample), self.image_size)
-        if rng.random() < 0.5:
-            moved = geometry.flip(moved)
-        if self.options.color:
-            if rng.random() < 0.5:
-                moved["image"] = _JITTER(moved["image"], rng)
-            if rng.random() < 0.3:
-                moved["image"] = to_gray(moved["image"])
-        moved = geometry.random_crop(moved, self.image_size, rng)
-        return {**moved, "image": to_unit(moved["image"])}
+        return augmented(_maps(sample), self.image_size, rng, color=self.options.color)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Over all valid pixels of the batch; berHu is quadratic above a fifth of the batch's largest error."""
@@ -235,8 +226,7 @@ class NYUv2Depth(Task):
         )
 
     def _prepare_center(self, sample: Sample) -> Sample:
-        moved = geometry.center_crop(geometry.smallest_side(_maps(sample), self.image_size), self.image_size)
-        return {**moved, "image": to_unit(moved["image"])}
+        return centered(_maps(sample), self.image_size)
 
     def _predict_center(self, network: nn.Module, batch: Batch) -> Tensor:
         return self.to_meters(network(batch["image"]))[:, 0]

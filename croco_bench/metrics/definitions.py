@@ -52,6 +52,24 @@ LOG10 = _depth_error("log10", "log10", "", "mean[|log10 p - log10 t|]")
 SILOG = _depth_error("silog", "SILog", "", "100 * sqrt(mean[e²] - mean[e]²), e = ln p - ln t")
 DEPTH = (DELTA1, DELTA2, DELTA3, ABS_REL, SQ_REL, RMSE, RMSE_LOG, LOG10, SILOG)
 
+# Surface normals: angles a between p and t of every valid pixel of the set, pooled (Fouhey et al. 2013, Qi et al. 2018).
+NORMAL_THRESHOLDS_DEG = (5.0, 7.5, 11.25, 22.5, 30.0)
+
+
+def _angle(name: str, label: str, formula: str) -> Metric:
+    return Metric(name, label, "deg", "lower", "pixel", 2, formula)
+
+
+def _within(degrees: float) -> Metric:
+    return Metric(f"within{degrees:g}", f"< {degrees:g}°", "%", "higher", "pixel", 1, f"100 * mean[a < {degrees:g}°]")
+
+
+NORMAL_MEAN = _angle("mean_deg", "mean angle", "mean[a], a = ∠(p, t)")
+NORMAL_MEDIAN = _angle("median_deg", "median angle", "median[a]")
+NORMAL_RMSE = _angle("rmse_deg", "RMS angle", "sqrt(mean[a²])")
+NORMALS = (NORMAL_MEAN, NORMAL_MEDIAN, NORMAL_RMSE, *map(_within, NORMAL_THRESHOLDS_DEG))
+WITHIN11 = next(metric for metric in NORMALS if metric.name == "within11.25")
+
 # Disparity: errors e = |p - t| of known pixels, per image as in Middlebury and ETH3D, then pooled over the whole set.
 DISPARITY_THRESHOLDS_PX = (0.5, 1.0, 2.0, 3.0)
 

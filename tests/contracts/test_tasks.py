@@ -38,6 +38,11 @@ class TestNYUv2Depth(TaskContract):
     options: ClassVar = {"hundred": True}
 
 
+class TestNYUv2Normals(TaskContract):
+    name = "nyuv2-normals"
+    options: ClassVar = {"select_fraction": 0.25}
+
+
 class TestRelativePose(TaskContract):
     name = "relative-pose"
     options: ClassVar = {"neighbours": 2}

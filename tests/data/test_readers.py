@@ -16,6 +16,7 @@ from croco_bench.data.datasets.ade20k import ADE20KReader
 from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
 from croco_bench.data.datasets.correspondence.navi import NaviReader
 from croco_bench.data.datasets.correspondence.spair71k import SPairReader
+from croco_bench.data.datasets.geometry import nyuv2_normals
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
 from croco_bench.data.pairs import open_pairs
@@ -86,6 +87,7 @@ def open_queries(root: Path) -> Reader:
 
 
 NYUV2 = {"image": COLOR, "depth_m": "float32 H W", "valid": KNOWN, "id": "str"}
+ORIENTED = {"image": COLOR, "normals": "float32 H W 3", "valid": KNOWN, "id": "str"}
 NORMALS = {"image": COLOR, "target": "float32 H W 3", "valid": KNOWN, "id": "str"}
 LABELS, CLASS = {"image": COLOR, "label": GRAY, "id": "str"}, {"image": COLOR, "label": "int", "id": "str"}
 PLANES = {"image1": COLOR, "image2": COLOR, "homography": "float64 3 3", "kind": "str", "scene": "str", "id": "str"}
@@ -97,6 +99,9 @@ CORRUPTED = {"corruption": "int", "severity": "int"}
 MULTIMAE = {"image": COLOR, "depth": "uint16 H W", "semseg": GRAY, "id": "str"}
 READERS = {
     "nyuv2": Case("nyuv2", partial(nyuv2.open_split, split="train"), NYUV2, "nyu_depth_v2_labeled.mat"),
+    "nyuv2_normals": Case(
+        "nyuv2_normals", partial(nyuv2_normals.open_split, split="train"), ORIENTED, "train/*_normal.png"
+    ),
     "ade20k": Case("ade20k", partial(ADE20KReader, split="train"), LABELS, "*/annotations/training/*.png"),
     "taskonomy": Case(
         "taskonomy", partial(taskonomy.open_split, split="val", domain="normals"), NORMALS, "normal/*/*.png"

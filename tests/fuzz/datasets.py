@@ -84,6 +84,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "middlebury": lambda root: _samples(middlebury.open_evaluation(root, split="train")),
     "multimae": lambda root: _samples(multimae.MultimaeReader(root)),
     "nyuv2": partial(_by_task, "nyuv2-depth"),
+    "nyuv2_normals": partial(_by_task, "nyuv2-normals"),
     "sintel": partial(_by_task, "sintel-flow"),
     "taskonomy": partial(_by_task, "taskonomy-depth"),
 }

@@ -46,9 +46,11 @@ ALLOWED = {
     "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed errors"
     " files seeding types",
     "data.datasets.correspondence": "data data.checks data.formats errors files seeding types",
+    "data.datasets.geometry": "contracts data data.checks data.datasets data.formats errors types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
-    "data.catalogue": "data.checks data.datasets data.datasets.correspondence data.datasets.matching errors files registry",
+    "data.catalogue": "data.checks data.datasets data.datasets.correspondence data.datasets.geometry data.datasets.matching"
+    " errors files registry",
     "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",
     "data.miniatures.correspondence": "data.datasets.correspondence data.formats data.miniatures data.rooms errors seeding types",
@@ -59,8 +61,8 @@ ALLOWED = {
     "tasks.sintel_flow": "contracts data.datasets.matching data.formats data.mixtures data.transforms errors metrics"
     " tasks.matching types",
     "tasks.stereo": "contracts data.mixtures data.transforms errors metrics tasks.matching types",
-    "tasks": "contracts data data.datasets data.transforms errors metrics registry tasks.correspondence tasks.relative_pose"
-    " tasks.sintel_flow tasks.stereo tiling types valid_pixels",
+    "tasks": "contracts data data.datasets data.datasets.geometry data.transforms errors metrics registry"
+    " tasks.correspondence tasks.relative_pose tasks.sintel_flow tasks.stereo tiling types valid_pixels",
     "engine": "config contracts errors files metrics progress seeding signals tiling types",
     "records": "config errors files registry",
     "tables.text": "display",

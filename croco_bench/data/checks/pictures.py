@@ -40,7 +40,9 @@ def _panels(sample: Sample) -> Iterator[tuple[str, Picture]]:
         if key in ("depth_m", "disparity_px", "depth"):
             yield _with_range(key.replace("_", ", "), values, valid, cv2.COLORMAP_TURBO)
         elif key == "target":
-            yield _target(values, valid)
+            yield _target("target", values, valid)
+        elif key == "normals":
+            yield _target(key, (values + 1) / 2, valid)
         elif key == "flow_px":
             yield "flow, right red, down green", _flow_colors(values, valid)
         elif key in ("label", "semseg") and np.ndim(values) == 2:
@@ -72,13 +74,13 @@ def _with_range(title: str, values: Array, valid: Array | None, colormap: int) -
     return f"{title}: {span[0]:.3g} to {span[1]:.3g}", colored(values, span, colormap, known)
 
 
-def _target(values: Array, valid: Array | None) -> tuple[str, Picture]:
+def _target(title: str, values: Array, valid: Array | None) -> tuple[str, Picture]:
     """One channel in false colors; more as red, green and blue."""
     if values.shape[2] == 1:
-        return _with_range("target", values[:, :, 0], valid, cv2.COLORMAP_VIRIDIS)
+        return _with_range(title, values[:, :, 0], valid, cv2.COLORMAP_VIRIDIS)
     shown = np.zeros((*values.shape[:2], 3))
     shown[:, :, : values.shape[2]] = np.clip(values, 0, 1)
-    return "target", (255 * (shown if valid is None else np.where(valid[:, :, None], shown, 0.4))).astype(np.uint8)
+    return title, (255 * (shown if valid is None else np.where(valid[:, :, None], shown, 0.4))).astype(np.uint8)
 
 
 def _flow_colors(flow: Array, valid: Array | None) -> Picture:

@@ -45,7 +45,9 @@ class FilesReader:
 
     def __init__(self, root: Path, split: Split, ids: Sequence[str], groups: Sequence[str]) -> None:
         if not ids:
-            raise DataError(f"the {split} split of NYUv2 in {root} is empty", "croco-bench data check nyuv2 says more")
+            raise DataError(
+                f"the {split} split of NYUv2 in {root} is empty", f"croco-bench data check {self.dataset} says more"
+            )
         self.root, self.split, self.ids, self.groups = root, split, list(ids), list(groups)
         # Training lists are of raw recordings, of which users keep different frames.
         self.miniature = is_miniature(root)
@@ -72,8 +74,8 @@ def room_of(scene: str) -> str:
     return re.sub(r"(?<=\d)[a-z]$", "", scene)
 
 
-def _block(stem: str) -> str:
-    """Official ids are in the order of recording, so runs of ten stand for scenes."""
+def block_of(stem: str) -> str:
+    """The scene of an image without one: official ids are in the order of recording, so runs of ten stand for scenes."""
     number = re.match(r"\d+", stem)
     return f"block-{int(number[0]) // 10:04d}" if number else stem
 
@@ -97,7 +99,7 @@ class FoldersReader(FilesReader):
         present = next((name for name in _MASK_FOLDERS if (base / name).is_dir()), None)
         self._masks = present if validity == "raw" else None
         self._unmasked = validity == "raw" and present is None
-        super().__init__(root, split, ids, [_block(path.stem) for path in self._rgb])
+        super().__init__(root, split, ids, [block_of(path.stem) for path in self._rgb])
         if self._masks:
             self.assumptions = (f"valid pixels are those that {self._masks}/ marks",)
         elif self._unmasked:
@@ -120,9 +122,7 @@ class FoldersReader(FilesReader):
         image = read_rgb(self._rgb[index])
         depth = read_gray(base / "depth" / name, np.uint16).astype(np.float32) * np.float32(10.0 / 65536.0)
         valid = read_gray(base / self._masks / name, np.uint8) == 255 if self._masks else depth > 0
-        sample = _consistent(
-            {"image": image, "depth_m": depth, "valid": valid, "id": self.ids[index]}, self._rgb[index]
-        )
+        sample = consistent({"image": image, "depth_m": depth, "valid": valid, "id": self.ids[index]}, self._rgb[index])
         return {**sample, "valid": valid & (depth > 0)}
 
 
@@ -165,7 +165,7 @@ class ListReader(FilesReader):
     def __getitem__(self, index: int) -> Sample:
         rgb, path = self._pairs[index]
         depth = _depth_m(path) if self._eight_bits else _millimeters(read_gray(path, np.uint16))
-        return _consistent({"image": read_rgb(rgb), "depth_m": depth, "valid": depth > 0, "id": self.ids[index]}, rgb)
+        return consistent({"image": read_rgb(rgb), "depth_m": depth, "valid": depth > 0, "id": self.ids[index]}, rgb)
 
 
 def _millimeters(numbers: Array) -> NDArray[np.float32]:
@@ -186,7 +186,7 @@ def _scene(rgb: str, table: bool) -> str:
     """The room of a listed image: its folder; test images of Kaggle's table lie in one folder and have official ids."""
     folder, name = Path(rgb).parent, Path(rgb).name
     if table:
-        return _block(name) if folder.name == "nyu2_test" else room_of(folder.name.removesuffix("_out"))
+        return block_of(name) if folder.name == "nyu2_test" else room_of(folder.name.removesuffix("_out"))
     return room_of(folder.as_posix())
 
 
@@ -311,7 +311,12 @@ class CropsReader(FilesReader):
         }
 
 
-def _consistent(sample: Sample, path: Path) -> Sample:
+def consistent(sample: Sample, path: Path) -> Sample:
+    """The sample, whose maps have one size (H, W).
+
+    Raises:
+        DataError: they haven't; `path` is the image.
+    """
     shapes = {name: value.shape[:2] for name, value in sample.items() if isinstance(value, np.ndarray)}
     if len(set(shapes.values())) != 1:
         sizes = ", ".join(f"{name} {shape[0]}x{shape[1]}" for name, shape in shapes.items())

@@ -97,18 +97,23 @@ def room_jobs(spec: NYUv2Mini, split: str, seed: int) -> list[RoomJob]:
     return jobs
 
 
-def _render_room(job: RoomJob) -> list[dict[str, Array]]:
-    """The views of one room as entries of the file."""
+def room_views(job: RoomJob) -> list[tuple[View, Array]]:
+    """The views of one room, each with the pixels (H, W) that a depth sensor doesn't measure."""
     scene, rng = make_scene(job.seed), make_rng(job.seed, "cameras")
     size = (job.spec.height, job.spec.width)
     views = [render(scene, sample_camera(scene, size, rng)) for _ in range(job.views)]
-    return [_entries(view, rng) for view in views]
+    return [(view, _holes(view, rng)) for view in views]
 
 
-def _entries(view: View, rng: np.random.Generator) -> dict[str, Array]:
+def _render_room(job: RoomJob) -> list[dict[str, Array]]:
+    """The views of one room as entries of the file."""
+    return [_entries(view, holes) for view, holes in room_views(job)]
+
+
+def _entries(view: View, holes: Array) -> dict[str, Array]:
     """The arrays of a view, with the file's reversed axes."""
     depth = np.where(np.isfinite(view.depth_m), view.depth_m, 9.99)
-    raw = np.where(_holes(view, rng), 0, depth)
+    raw = np.where(holes, 0, depth)
     return {
         "images": view.rgb.transpose(2, 1, 0),
         "depths": depth.T.astype(np.float32),

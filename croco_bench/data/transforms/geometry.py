@@ -1,7 +1,8 @@
 """Resizing, cropping and flipping of an image together with its target maps. numpy and OpenCV only.
 
 A sample is a dict. Arrays whose first two axes equal the image's (H, W) are moved together: names that begin with `image` by
-bilinear interpolation, all others by nearest neighbour, which creates no new depths or labels.
+bilinear interpolation, all others by nearest neighbour, which creates no new depths or labels. Of maps called `normals` a flip
+changes the sign of the first component, x.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ def random_crop(sample: Sample, size: Size, rng: np.random.Generator) -> Sample:
 def flip(sample: Sample) -> Sample:
     """Flips every map horizontally."""
     old = _size(sample)
-    return {
-        name: np.ascontiguousarray(value[:, ::-1]) if _is_map(value, old) else value for name, value in sample.items()
-    }
+    return {name: _flip_map(name, value) if _is_map(value, old) else value for name, value in sample.items()}
+
+
+def _flip_map(name: str, value: Array) -> Array:
+    flipped = value[:, ::-1]
+    if name == "normals":
+        flipped = flipped * np.array([-1, 1, 1], value.dtype)
+    return np.ascontiguousarray(flipped)

@@ -1,0 +1,1 @@
+"""Readers of datasets of surface normals and of outdoor depth, by their official layouts."""
