@@ -33,8 +33,8 @@ class NormalsMeter(Meter):
         numbers = np.minimum((angles / _BIN_DEG).astype(np.intp), _BINS - 1)
         histogram: Array = np.bincount(numbers, minlength=_BINS).astype(np.float64)
         total, squares = float(angles.sum()), float((angles**2).sum())
-        sums = {"histogram": histogram, "total_deg": total, "squares_deg": squares}
-        return {**sums, **_metrics(histogram, total, squares)}
+        metrics = _metrics(histogram, total, squares)
+        return {"histogram": histogram, "total_deg": total, "squares_deg": squares, **metrics}
 
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Metrics of all pixels; NaN without valid ones."""
