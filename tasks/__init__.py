@@ -94,7 +94,7 @@ CATALOGUE = {
         summary="surface normals on NYUv2, GeoNet's or Ladicky's, 654 test images",
         dataset="nyuv2_normals",
         headline=(NORMAL_MEAN, WITHIN11),
-        reduction="croco_bench.metrics.normals:reduce_angles",
+        reduction="croco_bench.metrics.dense:reduce_angles",
         pooled=True,
     ),
     "relative-pose": TaskCard(

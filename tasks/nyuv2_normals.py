@@ -22,7 +22,7 @@ from croco_bench.data.transforms import geometry
 from croco_bench.data.transforms.color import to_uint8, to_unit
 from croco_bench.data.transforms.colormaps import colored
 from croco_bench.data.transforms.single_view import augmented, centered
-from croco_bench.metrics.normals import NormalsMeter, angles_deg
+from croco_bench.metrics.dense import NormalsMeter, angles_deg
 from croco_bench.tiling import slide_each
 from croco_bench.types import Array, Batch, Sample, Size
 from croco_bench.valid_pixels import ValidPixels

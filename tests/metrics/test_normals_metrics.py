@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from croco_bench.metrics.dense import NormalsMeter, angles_deg
 from croco_bench.metrics.meter import stack
-from croco_bench.metrics.normals import NormalsMeter, angles_deg
 from croco_bench.types import Array, Sample
 
 NAMES = [metric.name for metric in NormalsMeter.metrics]
