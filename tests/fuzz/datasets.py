@@ -15,6 +15,9 @@ from croco_bench import registry
 from croco_bench.config.load import options_of
 from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets import habitat, imagenet_c, multimae
+from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
+from croco_bench.data.datasets.correspondence.navi import NaviReader
+from croco_bench.data.datasets.correspondence.spair71k import SPairReader
 from croco_bench.data.datasets.matching import crestereo, middlebury
 from croco_bench.data.mixtures import flow as mixtures
 from croco_bench.errors import DataError
@@ -79,12 +82,15 @@ READERS: dict[str, Callable[[Path], object]] = {
         _samples(opened["flyingchairs"](root)) for opened in (mixtures.TRAINING, mixtures.SELECTION)
     ],
     "habitat_release": lambda root: _samples(habitat.HabitatPoses(root)),
+    "hpatches": lambda root: _samples(HPatchesReader(root, split="test")),
     "imagenet": partial(_by_task, "imagenet-linear"),
     "imagenet_c": lambda root: _samples(imagenet_c.open_corrupted(root)),
     "middlebury": lambda root: _samples(middlebury.open_evaluation(root, split="train")),
     "multimae": lambda root: _samples(multimae.MultimaeReader(root)),
+    "navi": lambda root: _samples(NaviReader(root, split="test")),
     "nyuv2": partial(_by_task, "nyuv2-depth"),
     "nyuv2_normals": partial(_by_task, "nyuv2-normals"),
     "sintel": partial(_by_task, "sintel-flow"),
+    "spair71k": lambda root: _samples(SPairReader(root, split="test")),
     "taskonomy": partial(_by_task, "taskonomy-depth"),
 }
