@@ -19,6 +19,7 @@ from croco_bench.data.datasets.correspondence.spair71k import SPairReader
 from croco_bench.data.datasets.geometry import nyuv2_normals
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
+from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.pairs import open_pairs
 
 COLOR, GRAY, KNOWN = "uint8 H W 3", "uint8 H W", "bool H W"
@@ -114,6 +115,13 @@ READERS = {
     "hpatches": Case("hpatches", partial(HPatchesReader, split="test"), PLANES, "v_room0/H_1_2", scale),
     "navi": Case("navi", partial(NaviReader, split="test"), OBJECTS, "*/wild_set/annotations.json", lengthen),
     "spair71k": Case("spair71k", partial(SPairReader, split="test"), KEYPOINTS, "Layout/large/test.txt"),
+    "scannet1500": Case(
+        "scannet1500",
+        partial(open_scannet1500, depth=True),
+        POSES | {"depth1_m": "float32 H W", "depth2_m": "float32 H W"},
+        "*/scene0707_00/pose/*.txt",
+        move_camera,
+    ),
     "7scenes": Case("7scenes", open_training_poses, POSES, "*/seq-01/*.pose.txt", move_camera),
     "7scenes queries": Case("7scenes", open_queries, POSES | STACKS, "*/seq-02/*.pose.txt", move_camera),
     "sintel": Case("sintel", partial(sintel.open_split, split="train"), FLOW | MASKS, "training/final/*/*.png"),

@@ -53,7 +53,8 @@ ALLOWED = {
     " errors files registry",
     "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",
-    "data.miniatures.correspondence": "data.datasets.correspondence data.formats data.miniatures data.rooms errors seeding types",
+    "data.miniatures.correspondence": "data.datasets data.datasets.correspondence data.formats data.miniatures data.posed"
+    " data.rooms errors seeding types",
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",
     "tasks.correspondence": "contracts data data.datasets data.datasets.correspondence data.posed data.transforms metrics"
     " tasks.relative_pose types",

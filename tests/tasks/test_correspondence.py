@@ -172,6 +172,21 @@ def test_a_run_reads_all_blocks_and_trains_nothing(tiny_data: Path, tmp_path: Pa
     json.dumps(result.settings)
 
 
+def test_scannet_is_scored_beside_with_errors_in_metres(tiny_data: Path, tmp_path: Path) -> None:
+    result = run(
+        "correspondence",
+        "mini-mae",
+        recipe="smoke",
+        data_root=tiny_data,
+        results=tmp_path,
+        device="cpu",
+        changes=['task.also=["scannet1500"]'],
+    )
+    assert result is not None
+    assert {"scannet1500/recall10", "scannet1500/match_error_m", "scannet1500/encoder/auc20"} <= set(result.metrics)
+    assert result.metrics["scannet1500/match_error_m"].unit == "m"
+
+
 def test_methods_without_learning_are_scored_on_the_same_points(tiny_data: Path, tmp_path: Path) -> None:
     result = run(
         "correspondence", "classical:zero", recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu"

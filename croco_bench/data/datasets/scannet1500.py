@@ -18,7 +18,7 @@ from croco_bench.types import Array
 
 PAIRS, SCENES = 1500, 100
 # Size of the depth maps. Color images have the same field of view: they are resized to it, and depth's intrinsics are used.
-_SIZE = (480, 640)
+SIZE = (480, 640)
 
 
 def open_scannet1500(root: str | Path, *, depth: bool = False) -> PoseReader:
@@ -42,7 +42,7 @@ def open_scannet1500(root: str | Path, *, depth: bool = False) -> PoseReader:
         tuple(f"{folders[scene]}/color/{frame}.jpg" for scene, frame in frames),
         tuple(scene for scene, _ in frames),
         np.stack([cameras[scene] for scene, _ in frames]),
-        np.tile(_SIZE, (len(frames), 1)),
+        np.tile(SIZE, (len(frames), 1)),
         np.stack([_pose(root / folders[scene] / f"pose/{frame}.txt") for scene, frame in frames]),
         tuple(f"{folders[scene]}/depth/{frame}.png" for scene, frame in frames),
     )
@@ -83,7 +83,7 @@ def _pose(path: Path) -> Array:
 
 
 def check(root: Path) -> list[Finding]:
-    """Findings on the list, on all poses, on the presence of all images, and on two pairs."""
+    """Findings on the list, on all poses, on the presence of all images and depth maps, and on two pairs."""
     return run_check(root, _look)
 
 
@@ -100,6 +100,11 @@ def _look(root: Path) -> Iterator[Finding]:
     missing = [name for name in reader.views.names if not (root / name).is_file()]
     what = f"images: {len(missing)} of {len(reader.views)} are missing" + (f", such as {missing[0]}" if missing else "")
     yield Finding(not missing, what, "unpack the rest of LoFTR's scannet_test_1500")
+    absent = [name for name in reader.views.depths if not (root / name).is_file()]
+    what = f"depth maps: {len(absent)} of {len(reader.views)} are missing" + (
+        f", such as {absent[0]}" if absent else ""
+    )
+    yield Finding(not absent, what, "relative poses need none, but correspondence does", stops=False)
     for i in (0, len(reader) - 1):
         yield _look_at(root, reader, i)
 

@@ -105,7 +105,7 @@ def _write_sequence(job: _Job) -> int:
         view = render(scene, camera)
         stem = f"frame-{index:06d}"
         write_image(folder / f"{stem}.color.png", view.rgb, png_compression=3)
-        write_image(folder / f"{stem}.depth.png", _millimeters(view.depth_m), png_compression=3)
+        write_image(folder / f"{stem}.depth.png", millimeters(view.depth_m), png_compression=3)
         lines = ["\t".join(f"{value: .9e}" for value in row) for row in camera.cam2world]
         (folder / f"{stem}.pose.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(cameras)
@@ -152,7 +152,7 @@ def _visible_shares(scene: Scene, cameras: list[Camera], others: list[Camera]) -
     return np.stack(shares, axis=1)
 
 
-def _millimeters(depth_m: Array) -> Array:
+def millimeters(depth_m: Array) -> Array:
     """Depth (H, W) uint16 in millimetres; 0 without a hit, beyond the maximum, and at discontinuities."""
     padded = np.pad(depth_m, 1, mode="edge")
     neighbors = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])

@@ -105,3 +105,25 @@ def test_the_check_of_scannet(scannet: Path) -> None:
     wrong = [finding.what for finding in dataset_info("scannet1500").check(scannet) if not finding.ok]
     assert "images: 1 of 4 are missing, such as scannet_test_1500/scene0806_01/color/15.jpg" in wrong
     assert any(text.startswith("pair 0: images of (968, 1296, 3) and (480, 500, 3)") for text in wrong)
+
+
+def test_depth_maps_are_asked_for_by_correspondence_alone(tiny_data: Path, tmp_path: Path) -> None:
+    assert all(finding.ok for finding in dataset_info("scannet1500").check(tiny_data / "scannet1500"))
+    root = Path(shutil.copytree(tiny_data / "scannet1500", tmp_path / "scannet1500"))
+    (root / "scannet_test_1500/scene0708_00/depth/0.png").unlink()
+    (finding,) = [finding for finding in dataset_info("scannet1500").check(root) if not finding.ok]
+    assert finding.what.startswith("depth maps: 1 of 6 are missing, such as scannet_test_1500/scene0708_00/depth/0.png")
+    assert not finding.stops and "correspondence" in finding.advice
+
+
+def test_depth_of_both_views_agrees_in_the_miniature(tiny_data: Path) -> None:
+    """The middle of view 1 has the depth in camera 2 that view 2 shows there, where it is in the image and not hidden."""
+    reader, near = open_scannet1500(tiny_data / "scannet1500", depth=True), []
+    for index in range(len(reader)):
+        sample = reader[index]
+        surface = np.linalg.inv(sample["K1"]) @ (320, 240, 1) * sample["depth1_m"][240, 320]
+        moved = sample["relative"][:3, :3].T @ (surface - sample["relative"][:3, 3])
+        x, y = np.rint((sample["K2"] @ moved)[:2] / moved[2]).astype(int)
+        if 0 <= x < 640 and 0 <= y < 480:
+            near.append(abs(sample["depth2_m"][y, x] - moved[2]) < 0.05)
+    assert near and np.mean(near) > 0.5
