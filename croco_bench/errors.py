@@ -106,11 +106,11 @@ class OtherResultError(RecordError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the work. Exit code 128 + `signal`."""
+    """A signal ended the work. Exit code 128 + `signal`; `outcome` says what the same command does next."""
 
-    def __init__(self, number: signal.Signals) -> None:
+    def __init__(self, number: signal.Signals, outcome: str = "the same command goes on from the last save") -> None:
         super().__init__(number.name)
-        self.signal = number
+        self.signal, self.outcome = number, outcome
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:

@@ -24,9 +24,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            number = getattr(error, "signal", signal.SIGINT)
-            log(f"croco-bench: stopped by {number.name}; the same command goes on from the last save")
-            raise typer.Exit(128 + number) from error
+            stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+            log(f"croco-bench: stopped by {stopped.signal.name}; {stopped.outcome}")
+            raise typer.Exit(128 + stopped.signal) from error
 
 
 def raise_on_signals() -> None:

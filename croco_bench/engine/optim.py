@@ -105,11 +105,7 @@ class Schedule:
     def __init__(
         self, optimizer: torch.optim.Optimizer, *, min_lr: float, steps: int, warmup: int, unit: int = 1
     ) -> None:
-        if warmup >= steps:
-            fits = steps // 10 // unit
-            raise UsageError(
-                f"warm-up takes {warmup} of {steps} steps", f"--set optim.warmup={fits} fits, or train longer"
-            )
+        require_warmup(steps, warmup, unit)
         self._optimizer = optimizer
         self._scheduler = CosineLRScheduler(
             optimizer,
@@ -125,3 +121,14 @@ class Schedule:
         """Sets every group's rate for `step` (0-based); returns the highest."""
         self._scheduler.step_update(step)
         return max(float(group["lr"]) for group in self._optimizer.param_groups)
+
+
+def require_warmup(steps: int, warmup: int, unit: int = 1) -> None:
+    """Refuses a warm-up that is as long as the training; for what is done before a `Schedule` is made.
+
+    Raises:
+        UsageError: it is; the advice has one that fits.
+    """
+    if warmup >= steps:
+        fits = steps // 10 // unit
+        raise UsageError(f"warm-up takes {warmup} of {steps} steps", f"--set optim.warmup={fits} fits, or train longer")

@@ -16,7 +16,7 @@ from torch import Tensor
 from croco_bench.contracts import Evaluation, Head
 from croco_bench.engine.loop import Clock
 from croco_bench.engine.network import Network
-from croco_bench.engine.optim import Schedule, build_optimizer, head_groups
+from croco_bench.engine.optim import Schedule, build_optimizer, head_groups, require_warmup
 from croco_bench.engine.signals import StopRequest, stop_request
 from croco_bench.engine.step import State, load_state, save_state
 from croco_bench.engine.step_loss import StepLoss
@@ -69,9 +69,11 @@ def probe_tokens(job: FineTuneJob, cache: FeatureCache, accelerator: Accelerator
 
     Raises:
         DivergedError: no rate gave a head of finite predictions.
+        UsageError: the warm-up is too long; nothing was extracted.
     """
     settings, clock = job.recipe.token_probe, Clock()
     assert settings is not None
+    require_warmup(job.plan.steps, job.recipe.optim.warmup * job.plan.unit, job.plan.unit)
     heads = job.network.head.candidates()
     select = job.task.single_pass(job.splits.select)
     tokens = _extract(job, cache, select, heads, accelerator)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +22,7 @@ from croco_bench.engine import devices
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
 from croco_bench.engine.train import FineTuneJob, Trainer, TrainResult
-from croco_bench.errors import OtherResultError, size_text
+from croco_bench.errors import OtherResultError, Stopped, UsageError, size_text
 from croco_bench.files import atomic, cache_folder
 from croco_bench.probing.bank import fill_bank
 from croco_bench.probing.feature_cache import FeatureCache
@@ -33,6 +34,7 @@ from croco_bench.progress import Bar, log
 from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths, check_name, read, require_free_name, write
+from croco_bench.registry import tasks
 from croco_bench.runs.contact_sheet import contact_sheet
 from croco_bench.runs.report import breakdown, build_result
 from croco_bench.runs.request import RunRequest
@@ -81,6 +83,8 @@ def run(
     """
     if name is not None:
         check_name(name, "model's name (--name)")
+    if frozen and tasks()[task].card.training_free:
+        raise UsageError(f"{task} trains nothing, so nothing can be frozen", "leave --frozen out")
     made = (*changes, *(["train.frozen=true"] if frozen else []))
     given = None if isinstance(ckpt, str | Path) else ckpt
     if given is not None and not isinstance(given, Backbone):
@@ -125,9 +129,26 @@ def execute(request: RunRequest) -> Result | None:
                 paths.begin(fresh=request.fresh)
             accelerator.wait_for_everyone()
             paths = paths.at_work()
-            result = _already_done(paths, setup) or _work(setup, paths, accelerator)
+            with nullcontext() if _saves(setup) else _starting_over():
+                result = _already_done(paths, setup) or _work(setup, paths, accelerator)
             accelerator.wait_for_everyone()
     return result if main else None
+
+
+def _saves(setup: RunSetup) -> bool:
+    """Whether an interrupted run goes on where it was: scores alone, and banks of tokens, are made anew."""
+    trains = setup.request.learns and isinstance(setup.task, Task)
+    return trains and not isinstance(setup.network.head, BankHead)
+
+
+@contextmanager
+def _starting_over() -> Iterator[None]:
+    """Signals inside the block say that nothing of it is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        number = error.signal if isinstance(error, Stopped) else signal.SIGINT
+        raise Stopped(number, "nothing was kept: the same command starts over") from error
 
 
 def _already_done(paths: ResultPaths, setup: RunSetup) -> Result | None:

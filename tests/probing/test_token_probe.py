@@ -186,3 +186,20 @@ def test_without_a_probe_auto_is_refused(tiny_data: Path, tmp_path: Path) -> Non
             results=tmp_path,
             changes=(*SHORT, "head.layers=auto"),
         )
+
+
+def test_a_warm_up_that_is_too_long_is_refused_before_tokens_are_extracted(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROCO_BENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UsageError, match=r"warm-up takes .* steps; changes=.*optim\.warmup=.* fits"):
+        run(
+            "nyuv2-depth",
+            "random:mini-mae",
+            recipe="linear-mini",
+            data_root=tiny_data,
+            results=tmp_path,
+            device="cpu",
+            changes=["optim.warmup=100000", "train.workers=0", "train.batch_size=4"],
+        )
+    assert not list((tmp_path / "cache").rglob("begun"))

@@ -170,3 +170,31 @@ def test_a_full_stdout_is_one_sentence(tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "croco-bench: can't write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "owner"),
+    [
+        ("correspondence", {}, "croco_bench.tasks.correspondence.base.PointMatching.choose"),
+        ("ade20k-seg", {"recipe": "smoke-knn-dense"}, "croco_bench.probing.bank.evaluate"),
+    ],
+)
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), Stopped(signal.SIGTERM)])
+def test_where_nothing_is_kept_it_says_so(
+    task: str,
+    words: dict[str, Any],
+    owner: str,
+    raised: KeyboardInterrupt,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(owner, interrupted)
+    options: Any = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"} | words
+    with pytest.raises(Stopped) as caught:
+        run(task, "random:mini-croco", **options)
+    assert caught.value.outcome == "nothing was kept: the same command starts over"
+    assert caught.value.signal == (raised.signal if isinstance(raised, Stopped) else signal.SIGINT)
