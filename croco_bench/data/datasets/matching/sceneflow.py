@@ -7,6 +7,7 @@ or FlowNet 2.0's subset of it, which has folders of its own and disparities of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from croco_bench.data.datasets.matching.image_pairs import MatchingReader, PairP
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.disparity import read_pfm_disparity, read_signed_pfm_disparity
 from croco_bench.data.formats.layout import check_choice, file_names, numbered, require, require_exactly, subfolders
-from croco_bench.errors import AbsentError
+from croco_bench.errors import AbsentError, DataError
 from croco_bench.types import Sample
 
 Split = Literal["train", "test", "test1of100"]
@@ -152,7 +153,7 @@ def _pairs(root: Path, part: str, name: str, scene: str) -> Iterator[PairPaths]:
 
 
 def check(root: Path) -> list[Finding]:
-    """Findings on both passes of both splits."""
+    """Findings on both passes of both splits, and on what is assumed or absent."""
     subset = any((root / things / "train/disparity").is_dir() for things in _THINGS)
     parts = [
         Part(
@@ -163,4 +164,8 @@ def check(root: Path) -> list[Finding]:
         for split, pairs in PAIRS.items()
         for name in PASSES
     ]
-    return check_parts(root, LINK, parts)
+    findings = check_parts(root, LINK, parts)
+    with suppress(DataError):
+        said = open_split(root, "train", passes=PASSES[:1]).assumptions
+        findings += [Finding(False, f"train: {text}", f"the release is at {LINK}", stops=False) for text in said]
+    return findings

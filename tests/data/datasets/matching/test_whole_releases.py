@@ -135,6 +135,7 @@ def test_driving_or_monkaa_alone(tmp_path: Path, part: str) -> None:
     lines = screen("sceneflow", tmp_path)
     assert f"but train, final: {len(reader)} pairs of {len(SCENES[part])} scenes" in lines
     assert sum(line.startswith("–   ") and "holds no FlyingThings" in line for line in lines) == 1
+    assert lines[-1] == f"but train: {reader.assumptions[0]}"
     selection = training_sets("F")["sceneflow"].selection_split
     assert selection is not None and selection(tmp_path) is None
     with pytest.raises(AbsentError, match="holds no FlyingThings"):
