@@ -24,9 +24,10 @@ downloaded again when it is needed.
 
 def cache_command(
     kind: Annotated[
-        Literal["vectors", "tokens", "archives", "downloads", "all"] | None,
+        Literal["vectors", "tokens", "archives", "compiled", "downloads", "all"] | None,
         typer.Option(
-            "--clear", help="Remove kept vectors or tokens of frozen backbones, lists of archives, downloads, or all."
+            "--clear",
+            help="Remove kept vectors or tokens, lists of archives, compiled networks, downloads or all.",
         ),
     ] = None,
     older_than: Annotated[
@@ -44,7 +45,9 @@ def cache_command(
             typer.echo(f"{size:>12}  {entry.kind:<9}  {entry.age_days:4.0f} days  {entry.path.name}  {entry.about}")
         typer.echo(f"{sum(entry.size for entry in found) / 1e6:>9.1f} MB  in {cache_folder()}")
         return
-    removed, used = clear(("vectors", "tokens", "archives", "downloads") if kind == "all" else (kind,), older_than)
+    removed, used = clear(
+        ("vectors", "tokens", "archives", "compiled", "downloads") if kind == "all" else (kind,), older_than
+    )
     for entry in used:
         typer.echo(f"in use, kept: {entry.path}", err=True)
     typer.echo(

@@ -97,13 +97,15 @@ class Loop(Inputs):
     """Length of a training, and how it runs. Exactly one of `epochs` and `steps` is given.
 
     `batch_size` is global: over processes and accumulation. `checkpointing`: the backward pass computes each block of the
-    backbone again, which takes a third more time and far less memory, and changes no number.
+    backbone again, which takes a third more time and far less memory, and changes no number. `compile`: "encoder" compiles each
+    block of the backbone, "all" the whole network, which changes numbers by rounding.
     """
 
     batch_size: Images
     epochs: Steps | None = None
     steps: Steps | None = None
     accumulate: Images = 1
+    compile: Annotated[Literal["off", "encoder", "all"], UNWRITTEN_DEFAULT] = "off"
     checkpointing: Annotated[bool, NOT_IN_FINGERPRINT, UNWRITTEN_DEFAULT] = False
     save_seconds: Annotated[NonNegativeFloat, NOT_IN_FINGERPRINT] = 120.0
     tracker: Annotated[Literal["none", "tensorboard"], NOT_IN_FINGERPRINT] = "none"

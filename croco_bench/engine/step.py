@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+from croco_bench.engine.compiling import Compilation
 from croco_bench.engine.dataloading import BatchCopier
 from croco_bench.engine.optim import Schedule
 from croco_bench.engine.step_loss import StepLoss
@@ -36,6 +37,7 @@ class Stepper:
         accelerator: device, precision, processes.
         accumulate: micro-batches per step.
         clip_grad: largest gradient norm; 0: no clipping.
+        compilation: of the module, if it is compiled.
         seed: of random draws in the module, such as dropout.
         sharded: the module was sharded by `shard` before its optimiser was built.
     """
@@ -52,12 +54,14 @@ class Stepper:
         clip_grad: float,
         seed: int,
         sharded: bool = False,
+        compilation: Compilation | None = None,
     ) -> None:
         self.module, self.schedule, self.accelerator = module, schedule, accelerator
         self.wrapped = module if sharded else accelerator.prepare(module)
         self.optimizer = accelerator.prepare(optimizer)
         self._loss_of, self._parts, self._clip, self._seed = loss_of, accumulate, clip_grad, seed
         self.sharded, self._plain_optimizer = sharded, optimizer
+        self._compilation = compilation
         self._copier = BatchCopier(accelerator.device)
 
     @property
@@ -82,17 +86,28 @@ class Stepper:
         total = torch.zeros((), device=accelerator.device)
         for part in range(self._parts):
             batch = self._copier(next(batches))
-            # After the batch: the loader draws from torch's generator when it starts, which is at another step after a restart.
-            torch.manual_seed(derive(self._seed, "step", step, part, accelerator.process_index))
-            with accelerator.no_sync(self.wrapped) if part + 1 < self._parts else nullcontext():
-                with accelerator.autocast():
-                    loss = self._loss_of(self.wrapped, batch) / self._parts
-                accelerator.backward(loss)
-            total += loss.detach()
+            try:
+                total += self._backward(step, part, batch)
+            except Exception as error:
+                if part or self._compilation is None or not self._compilation.forgives(error):
+                    raise
+                self.optimizer.zero_grad(set_to_none=True)
+                total += self._backward(step, part, batch)
         mean = accelerator.reduce(total, "mean") if accelerator.num_processes > 1 else total
         found = StepLoss(mean, done=step + 1, rate=rate)
         self._apply(found)
         return found
+
+    def _backward(self, step: int, part: int, batch: Batch) -> Tensor:
+        """Adds the gradients of a micro-batch; returns its share of the step's loss."""
+        accelerator = self.accelerator
+        # After the batch: the loader draws from torch's generator when it starts, which is at another step after a restart.
+        torch.manual_seed(derive(self._seed, "step", step, part, accelerator.process_index))
+        with accelerator.no_sync(self.wrapped) if part + 1 < self._parts else nullcontext():
+            with accelerator.autocast():
+                loss = self._loss_of(self.wrapped, batch) / self._parts
+            accelerator.backward(loss)
+        return loss.detach()
 
     def _apply(self, loss: StepLoss) -> None:
         """Clips the gradients and changes the weights, if the loss allows."""

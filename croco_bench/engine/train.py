@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from croco_bench.config.recipe import Recipe
 from croco_bench.contracts import Task, TrainingSplits
 from croco_bench.engine.checkpointing import checkpoint_blocks
+from croco_bench.engine.compiling import compile_network
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, Scores, evaluate
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
@@ -44,7 +45,7 @@ class TrainResult:
         images_per_s: training throughput.
         chosen: settings that were chosen on the selection split, stored in the result.
         others: scores of the test split by other classifiers than the network's head.
-        notes: remarks on the choice of settings, for the result.
+        notes: remarks on the choice of settings and on the training, for the result.
     """
 
     plan: Plan
@@ -91,6 +92,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
         schedule = Schedule(
             optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit, unit=plan.unit
         )
+        self.compilation = compile_network(job.network, job.recipe.train.compile, accelerator.device)
         stepper = Stepper(
             job.network,
             optimizer,
@@ -100,6 +102,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
             accumulate=plan.accumulate,
             clip_grad=optim.clip_grad,
             seed=job.seed,
+            compilation=self.compilation,
         )
         super().__init__(job, accelerator, stepper, reader=job.splits.train, transform=job.task.augment)
         self.best: State = {}
@@ -125,6 +128,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
             weights=self.best["weights"],
             seconds=seconds,
             images_per_s=trained_images / seconds if seconds else 0.0,
+            notes=self.compilation.notes if self.compilation else (),
         )
 
     def after_step(self, done: int, loss: float, rate: float) -> None:

@@ -105,6 +105,8 @@ class PretrainLoop(Loop):
             raise ValueError("train.schedule is shorter than the training; 0 makes them equal")
         if self.shard and self.ema:
             raise ValueError("train.ema needs the whole weights in every process; leave train.shard or train.ema out")
+        if self.shard and self.compile != "off":
+            raise ValueError("train.shard goes with train.compile off")
         if self.shard and self.precision == "fp16":
             raise ValueError("train.shard goes with train.precision fp32, tf32 or bf16")
         return self

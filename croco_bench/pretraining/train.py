@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from croco_bench.backbones.networks.blocks import Block, CrossBlock
 from croco_bench.engine.checkpointing import checkpoint_blocks
+from croco_bench.engine.compiling import Compilation, parts_of
 from croco_bench.engine.loop import TrainingJob, TrainingLoop
 from croco_bench.engine.optim import Schedule, is_decayed
 from croco_bench.engine.step import State, Stepper, shard
@@ -47,10 +48,11 @@ class Pretrainer(TrainingLoop[PretrainJob]):
         self._unsharded = _shard(job, accelerator) if job.recipe.train.shard else None
         if job.recipe.train.checkpointing:
             checkpoint_blocks(_blocks(job.objective), job.objective.backbone.name)
+        self.compilation = _compilation(job, accelerator)
         super().__init__(
             job,
             accelerator,
-            _stepper(job, accelerator),
+            _stepper(job, accelerator, self.compilation),
             reader=job.source.train,
             transform=job.source.train_transform,
         )
@@ -168,7 +170,15 @@ def _blocks(objective: Objective) -> list[nn.Module]:
     return [module for module in objective.modules() if isinstance(module, Block | CrossBlock)]
 
 
-def _stepper(job: PretrainJob, accelerator: Accelerator) -> Stepper:
+def _compilation(job: PretrainJob, accelerator: Accelerator) -> Compilation | None:
+    """Compiles each block, those of decoders too, or the whole objective with its loss."""
+    extent, objective = job.recipe.train.compile, job.objective
+    if extent == "off":
+        return None
+    return Compilation(parts_of(objective, _blocks(objective), objective.backbone.name, extent), accelerator.device)
+
+
+def _stepper(job: PretrainJob, accelerator: Accelerator, compilation: Compilation | None) -> Stepper:
     train, optim, plan = job.recipe.train, job.recipe.optim, job.plan
     optimizer = _adamw(job.objective, job.recipe)
     length = train.schedule or train.epochs or train.steps or 0
@@ -185,6 +195,7 @@ def _stepper(job: PretrainJob, accelerator: Accelerator) -> Stepper:
         clip_grad=optim.clip_grad,
         seed=job.seed,
         sharded=train.shard,
+        compilation=compilation,
     )
 
 

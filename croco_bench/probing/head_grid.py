@@ -148,6 +148,7 @@ class GridTrainer(Trainer):
             result,
             chosen={"grid": {"rate": rate, "weight_decay": decay, name: result.value}},
             notes=(
+                *result.notes,
                 *at_the_edge("rate of the head", rate, rates),
                 *at_the_edge("weight decay of the head", decay, decays),
             ),

@@ -19,6 +19,7 @@ from croco_bench.backbones.save import save_finetuned
 from croco_bench.config.recipe import Recipe, load_task_recipe
 from croco_bench.contracts import Backbone, BankHead, ScoredTask, Task, TrainingFreeTask
 from croco_bench.engine import devices
+from croco_bench.engine.compiling import Compilation, compile_network
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import EvalResult, NetworkPredictor, evaluate
 from croco_bench.engine.train import FineTuneJob, Trainer, TrainResult
@@ -180,7 +181,7 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
     elif setup.request.learns:
         trained = _train(setup, setup.task, paths, accelerator)
     else:
-        setup.predictor.prepare(accelerator)
+        _prepare(setup, accelerator)
     scored = _score(setup, trained if isinstance(trained, TrainResult) else None, accelerator)
     result, rows = build_result(setup, trained, scored, accelerator, started)
     if accelerator.is_main_process:
@@ -216,12 +217,26 @@ def _train(setup: RunSetup, task: ScoredTask, paths: ResultPaths, accelerator: A
         folder=paths.folder,
         key=setup.key,
     )
-    if isinstance(setup.network.head, BankHead):
-        setup.predictor.prepare(accelerator)
-        return fill_bank(job, accelerator)
-    if recipe.probe is None and recipe.token_probe is None:
+    fills_bank = isinstance(setup.network.head, BankHead)
+    if not fills_bank and recipe.probe is None and recipe.token_probe is None:
         return (Trainer if recipe.grid is None else GridTrainer)(job, accelerator).run()
+    compilation = _prepare(setup, accelerator)
+    found = fill_bank(job, accelerator) if fills_bank else _probe(setup, job, accelerator)
+    return replace(found, notes=(*found.notes, *(compilation.notes if compilation else ())))
+
+
+def _prepare(setup: RunSetup, accelerator: Accelerator) -> Compilation | None:
+    """Moves what is scored to the device; compiles a network if the recipe says so."""
     setup.predictor.prepare(accelerator)
+    recipe = setup.request.recipe
+    if not isinstance(setup.predictor, NetworkPredictor) or not isinstance(recipe, Recipe):
+        return None
+    return compile_network(setup.network, recipe.train.compile, accelerator.device)
+
+
+def _probe(setup: RunSetup, job: FineTuneJob, accelerator: Accelerator) -> TrainResult:
+    """Trains probes on cached features."""
+    recipe = job.recipe
     cache = FeatureCache(
         folder=cache_folder() / ("vectors" if recipe.probe else "tokens"),
         network=setup.network,

@@ -1,4 +1,4 @@
-"""What the cache folder holds, and its removal: downloads, kept vectors and tokens, lists of archives."""
+"""What the cache folder holds, and its removal: downloads, kept features, lists of archives, compiled networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from croco_bench.errors import RecordError
 from croco_bench.files import cache_folder, exclusive_lock, remove
 
-Kind = Literal["vectors", "tokens", "archives", "downloads"]
+Kind = Literal["vectors", "tokens", "archives", "compiled", "downloads"]
 # Beside kept features: what they are of.
 ABOUT = "begun"
 
@@ -22,7 +22,8 @@ class CacheEntry:
     """One folder or file of the cache.
 
     Attributes:
-        kind: kept vectors or tokens of a frozen backbone, the list of an archive's files, or a downloaded checkpoint.
+        kind: kept vectors or tokens of a frozen backbone, the list of an archive's files, compiled networks, or a downloaded
+            checkpoint.
         path: of the folder or file.
         about: what it is of.
         size: in bytes.
@@ -74,6 +75,8 @@ def _about(kind: Kind, path: Path) -> str:
         about = path / ABOUT
         text = about.read_text(encoding="utf-8", errors="replace").strip() if about.is_file() else ""
         return text or f"{kind} of an unnamed run"
+    if kind == "compiled":
+        return "compiled networks of one version of torch"
     if kind == "archives":
         return "list of the images in an archive"
     names = [file.name for file in path.iterdir() if file.name != "lock" and file.suffix != ".version"]
