@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -60,8 +60,9 @@ class Compilation:
         of_compiler = isinstance(error, TorchDynamoException) or type(error).__module__.startswith(kinds)
         if self.failure or not of_compiler:
             return False
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        self.failure = f"{type(error).__name__}: {lines[0]:.200}" if lines else type(error).__name__
+        # A first line may only announce the reason: "backend='inductor' raised:".
+        lines = [line for line in map(str.strip, str(error).splitlines()) if line and not line.endswith(":")]
+        self.failure = f"{lines[0]:.200}" if lines else type(error).__name__
         log(f"note: the network can't be compiled here and runs as it is ({self.failure})")
         return True
 
@@ -78,10 +79,11 @@ class _Call:
 
     def __init__(self, module: nn.Module, compilation: Compilation, device: torch.device) -> None:
         self._module, self._compilation = module, compilation
+        self._plain: Callable[..., Any] = module._call_impl
         # Random draws as of the plain module, so that both compute the same.
-        options = {"fallback_random": True, "triton.cudagraphs": GRAPHS and device.type == "cuda"}
+        options: Any = {"fallback_random": True, "triton.cudagraphs": GRAPHS and device.type == "cuda"}
         self._compiled: Any = torch.compile(
-            module._call_impl,
+            self._plain,
             backend=BACKEND,
             dynamic=False,
             options=options if BACKEND == "inductor" else None,
@@ -93,7 +95,7 @@ class _Call:
         batch = _batch_of((inputs, named))
         new = batch not in known
         if self._compilation.failure or (new and (len(known) == _BATCHES or batch < max(known, default=0))):
-            return self._module._call_impl(*inputs, **named)
+            return self._plain(*inputs, **named)
         began = time.monotonic()
         try:
             if GRAPHS:
@@ -105,7 +107,7 @@ class _Call:
         except Exception as error:
             if not self._compilation.forgives(error):
                 raise
-            return self._module._call_impl(*inputs, **named)
+            return self._plain(*inputs, **named)
         if new:
             known.append(batch)
             self._compilation.took(self._module, time.monotonic() - began)

@@ -250,9 +250,11 @@ def _probe(setup: RunSetup, job: FineTuneJob, accelerator: Accelerator) -> Train
 
 
 def _weights_key(setup: RunSetup) -> str:
-    """Identity of the backbone: its file, and the facts about it that the user stated."""
-    origin, facts = setup.model.origin, setup.request.recipe.backbone
-    return origin.identity + (json.dumps(facts, sort_keys=True) if facts else "")
+    """Identity of the backbone: its file, the facts about it that the user stated, and how it is compiled."""
+    origin, recipe = setup.model.origin, setup.request.recipe
+    facts = json.dumps(recipe.backbone, sort_keys=True) if recipe.backbone else ""
+    extent = recipe.train.compile if isinstance(recipe, Recipe) else "off"
+    return origin.identity + facts + (f" compiled: {extent}" if extent != "off" else "")
 
 
 def _score(setup: RunSetup, trained: TrainResult | None, accelerator: Accelerator) -> list[EvalResult]:

@@ -250,6 +250,7 @@ def test_attention_prefers_the_own_position(decoder: str, monkeypatch: pytest.Mo
         (["objective=mae", "train.image_size=[32,40]"], FitError),
         (["model.widht=3"], UsageError),
         (["train.shard=true", "train.ema=0.9"], UsageError),
+        (["train.shard=true", "train.compile=all"], UsageError),
         (["train.schedule=3"], UsageError),
         (["data.weights=[1.0, 2.0]"], UsageError),
         (["objective=dino"], UsageError),

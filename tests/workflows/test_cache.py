@@ -52,6 +52,15 @@ def test_what_another_process_uses_stays(cache: Path) -> None:
     assert (cache / "vectors/abc/mean.npy").is_file()
 
 
+def test_compiled_networks_are_listed_and_removed(cache: Path) -> None:
+    (cache / "compiled/torch-2/ab").mkdir(parents=True)
+    (cache / "compiled/torch-2/ab/code.py").write_bytes(bytes(500))
+    (entry,) = (entry for entry in entries() if entry.kind == "compiled")
+    assert (entry.size, entry.path.name, entry.about) == (500, "torch-2", "compiled networks of one version of torch")
+    assert "removed 1 entries" in CliRunner().invoke(app, ["cache", "--clear", "compiled"]).output
+    assert not (cache / "compiled/torch-2").exists()
+
+
 def test_the_command_says_both(cache: Path) -> None:
     listed = CliRunner().invoke(app, ["cache"]).output
     assert "net, imagenet val" in listed and f"in {cache}" in listed

@@ -27,7 +27,7 @@ def fused_is_faster(query: Tensor, key: Tensor) -> bool:
     return not (few and query.dtype == torch.bfloat16 and query.device.type == "cpu" and _has_bfloat16_units())
 
 
-@torch.compiler.assume_constant_result  # type: ignore[no-untyped-call,untyped-decorator]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @lru_cache
 def _has_bfloat16_units() -> bool:
     # AVX-512 alone isn't enough: without bfloat16 units the fused kernel is the faster one.
