@@ -95,7 +95,7 @@ def fails_late(*_: object) -> Any:
 
 def fails_backward() -> Any:
     """A compiler that fails at the backward pass."""
-    return aot_autograd(fw_compiler=lambda graph, _: graph, bw_compiler=fails_late)  # type: ignore[no-untyped-call]
+    return aot_autograd(fw_compiler=lambda graph, _: graph, bw_compiler=fails_late)
 
 
 @pytest.mark.slow
