@@ -17,8 +17,7 @@ from croco_bench.config.tables import BaseRecipe
 from croco_bench.contracts import Reader
 from croco_bench.engine.dataloading import Plan, training_batches
 from croco_bench.engine.signals import StopRequest, stop_request
-from croco_bench.engine.step import State, Stepper, load_state, save_state, unreadable_state
-from croco_bench.engine.step_loss import StepLoss
+from croco_bench.engine.step import State, StepLoss, Stepper, load_state, save_state, unreadable_state
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import Stopped
 from croco_bench.progress import Bar, log

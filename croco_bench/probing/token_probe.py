@@ -18,8 +18,7 @@ from croco_bench.engine.loop import Clock
 from croco_bench.engine.network import Network
 from croco_bench.engine.optim import Schedule, build_optimizer, head_groups, require_warmup
 from croco_bench.engine.signals import StopRequest, stop_request
-from croco_bench.engine.step import State, load_state, save_state
-from croco_bench.engine.step_loss import StepLoss
+from croco_bench.engine.step import State, StepLoss, load_state, save_state
 from croco_bench.engine.train import FineTuneJob, TrainResult, weighted_losses
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import DivergedError, Stopped

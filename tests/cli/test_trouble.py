@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from croco_bench import run
-from croco_bench.engine.step import Stepper
-from croco_bench.engine.step_loss import StepLoss
+from croco_bench.engine.step import StepLoss, Stepper
 from croco_bench.engine.train import Trainer
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import BenchError, DataError, RecordError
