@@ -15,8 +15,9 @@ import tempfile
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -71,10 +72,23 @@ def home() -> Path:
 
 def fingerprint(*parts: str | bytes, length: int = 16) -> str:
     """The first `length` hexadecimal digits of the SHA-256 of the parts, joined without a separator (text as UTF-8)."""
+    return fingerprint_of(parts, length=length)
+
+
+def fingerprint_of(parts: Iterable[str | bytes], *, length: int = 16) -> str:
+    """The same for parts that come one after the other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)
     return digest.hexdigest()[:length]
+
+
+def joined(separator: str, parts: Iterable[str], *, at_once: int = 2**16) -> Iterator[str]:
+    """What `separator.join(parts)` gives, in pieces: of millions of parts it would be long."""
+    between, remaining = "", iter(parts)
+    while some := list(islice(remaining, at_once)):
+        yield between + separator.join(some)
+        between = separator
 
 
 def parse_json(text: str | bytes) -> Any:

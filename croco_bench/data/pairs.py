@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
+from croco_bench.data.listed_lines import Labels, ListedLines
 from croco_bench.errors import DataError
-from croco_bench.files import fingerprint, parse_json
+from croco_bench.files import fingerprint_of, joined, parse_json
 
 
 class Pair(Protocol):
@@ -54,8 +56,8 @@ Parse = Callable[[str], tuple[str, str]]
 class PairList:
     """The pairs of one list file: a reader of `{"pair": Pair}`.
 
-    The list is kept as one block of bytes, so that worker processes share its memory. Blank lines and lines that begin with
-    `#` are skipped.
+    The list stays in its file, from which lines are read by their places. Blank lines and lines that begin with `#` are
+    skipped.
 
     Args:
         dataset: name of the dataset.
@@ -86,20 +88,12 @@ class PairList:
         self.dataset, self.listing, self.root = dataset, listing, root
         self.miniature = is_miniature(root)
         self._parse = parse
-        try:
-            self._text = listing.read_bytes()
-        except OSError as error:
-            raise DataError(f"{listing} can't be read: {error.strerror or error}") from error
-        characters = np.frombuffer(self._text + b"\n", dtype=np.uint8)
-        ends = np.flatnonzero(characters == ord("\n"))
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        filled = np.logical_or.reduceat(characters > ord(" "), starts) & (characters[starts] != ord("#"))
-        filled[0] &= not header
-        self._starts, self._ends = starts[filled], ends[filled]
-        self.available = len(self._starts)
+        self._lines = ListedLines(listing, header=header)
+        self.available = len(self._lines)
         if not self.available:
             raise DataError(f"{listing} lists no pairs", "expected one a line")
         self._scenes = _read_scenes(scenes, self.available) if scenes and scenes.is_file() else None
+        self._folders: Labels | None = None
         self.knows_scenes = folders_are_scenes or self._scenes is not None
 
     def __len__(self) -> int:
@@ -111,7 +105,10 @@ class PairList:
         Raises:
             DataError: the line doesn't hold a pair.
         """
-        line = self._text[self._starts[index] : self._ends[index]].decode("utf-8", "replace").strip()
+        return self._names_in(self._lines[index])
+
+    def _names_in(self, content: bytes) -> tuple[str, str]:
+        line = content.decode("utf-8", "replace").strip()
         try:
             if "\0" in line:  # a binary file
                 raise ValueError(line)
@@ -128,20 +125,33 @@ class PairList:
         """The scene of each pair; where the list doesn't say it, the folder of its first view."""
         if self._scenes is not None:
             return self._scenes
-        return [self.names(index)[0].rpartition("/")[0] for index in range(len(self))]
+        if self._folders is None:
+            self._folders = Labels(self._folders_of_first_views(), self.available)
+        return self._folders
+
+    def _folders_of_first_views(self) -> Iterator[str]:
+        pattern, folders = _FIRST_FOLDER.get(self._parse), _Folders()
+        for block, indices in self._lines.blocks():
+            usual = pattern is not None and not block.translate(None, delete=_USUAL)
+            found = pattern.findall(block) if pattern is not None and usual else []
+            if len(found) == len(indices):
+                yield from map(folders.__getitem__, found)
+            else:  # some line is none of a pair, or has other characters, or the layout is another
+                yield from (self.names(index)[0].rpartition("/")[0] for index in indices)
 
     def fingerprint(self) -> str:
         """Hash of the list file, and of the scenes where they are listed."""
-        return fingerprint(self._text, *(["\n".join(self._scenes)] if self._scenes else []))
+        return fingerprint_of(chain(self._lines.content(), joined("\n", self._scenes or ())))
 
 
-def _read_scenes(path: Path, count: int) -> list[str]:
+def _read_scenes(path: Path, count: int) -> Labels:
     try:
-        scenes = [sys.intern(line.strip()) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            scenes = Labels(scene.strip() for line in stream for scene in line.splitlines())
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
-    if len(scenes) != count or not all(scenes):
-        said = f"{len(scenes)} scenes" if all(scenes) else "an empty line"
+    if len(scenes) != count or "" in scenes:
+        said = "an empty line" if "" in scenes else f"{len(scenes)} scenes"
         raise DataError(
             f"{path} has {said} for {count} pairs", "it should have one scene a line, in the order of the pairs"
         )
@@ -209,6 +219,24 @@ def _two_columns(line: str) -> tuple[str, str]:
 
 def _stem(line: str) -> tuple[str, str]:
     return f"{line}_1.jpg", f"{line}_2.jpg"
+
+
+# Whole lines of usual characters, of which the group is the folder of the first view, with its slash: many at once.
+_FIRST_FOLDER: dict[Parse, re.Pattern[bytes]] = {
+    _two_columns: re.compile(
+        rb"^(?!#)[ \t\r]*+([^ \t\r\n]*/)?[^ \t\r\n/]*+[ \t\r]++[^ \t\r\n]++[ \t\r]*+$", re.MULTILINE
+    ),
+    _stem: re.compile(rb"^(?!#)[ \t\r]*+(?=[^ \t\r\n])([^\n]*/)?[^/\n]*+$", re.MULTILINE),
+}
+_USUAL = bytes(range(32, 127)) + b"\t\r\n"
+
+
+class _Folders(dict[bytes, str]):
+    """Names of folders, without the slash."""
+
+    def __missing__(self, name: bytes) -> str:
+        self[name] = found = name[:-1].decode("ascii")
+        return found
 
 
 def _csv_columns(path: Path) -> Parse:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from croco_bench.errors import DataError, UsageError
-from croco_bench.files import fingerprint
+from croco_bench.files import fingerprint_of, joined
 from croco_bench.seeding import make_rng
+from croco_bench.types import Array
 
 if TYPE_CHECKING:  # contracts import torch, which processes that only read data shouldn't
     from croco_bench.contracts import Reader
+
+# Indices per step, where they become Python's numbers.
+_STEP = 2**16
 
 
 def assumptions_of(*readers: Reader) -> tuple[str, ...]:
@@ -29,8 +34,10 @@ class Subset:
     `available` is the size of the whole split, or that of a part that is a split of its own.
     """
 
-    def __init__(self, reader: Reader, indices: Sequence[int], split: str, *, available: int | None = None) -> None:
-        self._reader, self.indices = reader, np.asarray(indices, dtype=np.int64)
+    def __init__(
+        self, reader: Reader, indices: Sequence[int] | Array, split: str, *, available: int | None = None
+    ) -> None:
+        self._reader, self.indices = reader, _compact(indices)
         self.dataset, self.split, self.miniature = reader.dataset, split, reader.miniature
         self.available = reader.available if available is None else available
         self.assumptions: Sequence[str] = getattr(reader, "assumptions", ())
@@ -50,7 +57,27 @@ class Subset:
 
     def fingerprint(self) -> str:
         """Hash of the whole split's fingerprint and the indices."""
-        return fingerprint(f"{self._reader.fingerprint()}:{','.join(map(str, self.indices))}")
+        steps = (self.indices[first : first + _STEP].tolist() for first in range(0, len(self), _STEP))
+        indices = map(str, chain.from_iterable(steps))
+        return fingerprint_of(chain([f"{self._reader.fingerprint()}:"], joined(",", indices)))
+
+
+def _compact(indices: Sequence[int] | Array) -> Array:
+    """As int32, where they are not too large for it."""
+    found = np.asarray(indices)
+    small = not found.size or int(found.max()) < 2**31
+    return found.astype(np.int32 if small else np.int64)
+
+
+def _where(mask: Array) -> Array:
+    """Indices of the true values, without a long array of int64 on the way."""
+    found = np.empty(np.count_nonzero(mask), dtype=np.int32 if len(mask) < 2**31 else np.int64)
+    filled = 0
+    for first in range(0, len(mask), _STEP):
+        inside = np.flatnonzero(mask[first : first + _STEP])
+        found[filled : filled + len(inside)] = first + inside
+        filled += len(inside)
+    return found
 
 
 def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "select") -> tuple[Subset, Subset]:
@@ -79,8 +106,8 @@ def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "
             break
         chosen.add(name)
         count += sizes[name]
-    inside = [index for index, group in enumerate(groups) if group in chosen]
-    outside = [index for index, group in enumerate(groups) if group not in chosen]
+    held = np.fromiter((group in chosen for group in groups), dtype=np.bool_, count=len(reader))
+    inside, outside = _where(held), _where(~held)
     return Subset(reader, outside, reader.split), Subset(reader, inside, f"{split} (of {reader.split})")
 
 
