@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from operator import eq
 from pathlib import Path
 from typing import Any, overload
 
@@ -133,6 +134,11 @@ class Labels(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
 
     def __contains__(self, label: object) -> bool:
         return label in self._names

@@ -111,6 +111,7 @@ def test_labels_are_a_sequence() -> None:
     names = ["b", "a", "b", "c"]
     labels = Labels(iter(names))
     assert list(labels) == names and labels[1] == "a" and labels[1:3] == ["a", "b"] and len(labels) == 4
+    assert labels == names and labels != names[:3] and labels != Labels(["b", "a", "b", "d"])
     assert "c" in labels and "d" not in labels
     many = [str(number) for number in range(70_000)]
     assert list(Labels(many, len(many)))[-1] == "69999"

@@ -38,7 +38,7 @@ ALLOWED = {
     "data.formats": "errors limits types",
     "data.transforms": "types",
     "data.rooms": "errors files seeding types",
-    "data": "contracts data.formats errors files seeding signals",
+    "data": "contracts data.formats errors files seeding signals types",
     "data.posed": "data data.formats errors files numpy_objects seeding types",
     "data.checks": "contracts data data.posed data.transforms errors types",
     "data.mining": "data data.checks data.formats data.posed errors files progress seeding types",
