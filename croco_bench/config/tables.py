@@ -108,7 +108,7 @@ class Loop(Inputs):
     compile: Annotated[Literal["off", "encoder", "all"], UNWRITTEN_DEFAULT] = "off"
     checkpointing: Annotated[bool, NOT_IN_FINGERPRINT, UNWRITTEN_DEFAULT] = False
     save_seconds: Annotated[NonNegativeFloat, NOT_IN_FINGERPRINT] = 120.0
-    tracker: Annotated[Literal["none", "tensorboard"], NOT_IN_FINGERPRINT] = "none"
+    tracker: Annotated[Literal["none", "tensorboard", "wandb", "mlflow", "trackio"], NOT_IN_FINGERPRINT] = "none"
 
     @model_validator(mode="after")
     def _one_length(self) -> Loop:

@@ -106,7 +106,16 @@ class TrainingLoop(ABC, Generic[J]):
         """
         job, main = self.job, self.accelerator.is_main_process
         self._resume()
-        self.log = RunLog(job.folder, start=self.start, tracker=job.recipe.train.tracker) if main else None
+        self.log = (
+            RunLog(
+                job.folder,
+                start=self.start,
+                tracker=job.recipe.train.tracker,
+                settings=job.recipe.model_dump(mode="json"),
+            )
+            if main
+            else None
+        )
         batches = training_batches(
             self._reader,
             self._transform,

@@ -1,39 +1,45 @@
-"""The log of one training: one JSON line per logged step, and optionally TensorBoard."""
+"""The log of one training: one JSON line per logged step, and optionally a tracker."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from croco_bench.errors import UsageError
+from croco_bench.engine.trackers import open_tracker
 from croco_bench.files import atomic, parse_json
 
 
 class RunLog:
-    """Appends to `folder/log.jsonl`; first drops lines of steps that a restart repeats."""
+    """Appends to `folder/log.jsonl`; first drops lines of steps that a restart repeats.
 
-    def __init__(self, folder: Path, *, start: int, tracker: str) -> None:
+    `tracker` is that of the recipe, and `settings` are the recipe's tables, which it shows.
+    """
+
+    def __init__(
+        self, folder: Path, *, start: int, tracker: str, settings: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.path = folder / "log.jsonl"
         kept = [line for line in lines(folder) if line["step"] < start]
         with atomic(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._stream = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder, start) if tracker == "tensorboard" else None
+        self._tracker = open_tracker(tracker, folder, start, settings)
 
     def add(self, step: int, **values: float) -> None:
         """Writes one line."""
         self._stream.write(json.dumps({"step": step, **values}) + "\n")
         self._stream.flush()
-        if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        if self._tracker:
+            self._tracker.add(step, values)
 
     def close(self) -> None:
         """Flushes and closes."""
         self._stream.close()
-        if self._board:
-            self._board.close()
+        if self._tracker:
+            self._tracker.close()
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -51,14 +57,3 @@ def _parsed(line: bytes) -> Any:
         return parse_json(line)
     except ValueError:
         return None
-
-
-def _tensorboard(folder: Path, start: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError(
-            "train.tracker=tensorboard needs the tensorboard package",
-            "install it with: pip install 'croco-bench[tensorboard]'",
-        ) from error
-    return SummaryWriter(folder / "tensorboard", purge_step=start)

@@ -42,7 +42,7 @@ def fill_bank(job: FineTuneJob, accelerator: Accelerator) -> TrainResult:
         NetworkPredictor(network), job.task.selection(job.splits.select), accelerator, workers=job.recipe.train.workers
     )
     if accelerator.is_main_process:
-        log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker)
+        log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker, settings=job.recipe.model_dump(mode="json"))
         log.add(job.plan.steps - 1, **{f"select/{name}": value for name, value in scores.metrics.items()})
         log.close()
     return TrainResult(

@@ -230,7 +230,7 @@ def top1(scores: Array, labels: Array) -> float:
 
 def _log(job: FineTuneJob, grid: list[tuple[Classifier, float]], accuracies: list[float]) -> None:
     """One line per classifier: its rate, and its accuracy on the selection split under its pooling's name."""
-    run_log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker)
+    run_log = RunLog(job.folder, start=0, tracker=job.recipe.train.tracker, settings=job.recipe.model_dump(mode="json"))
     for i, ((classifier, rate), accuracy) in enumerate(zip(grid, accuracies, strict=True)):
         run_log.add(i, lr=rate, **{f"select/top1_{classifier.pooling}": accuracy})
     run_log.close()

@@ -158,7 +158,16 @@ class TokenProbeTrainer:
         """
         plan, main = self.job.plan, self.accelerator.is_main_process
         start = self._resume()
-        self._log = RunLog(self.job.folder, start=start, tracker=self.job.recipe.train.tracker) if main else None
+        self._log = (
+            RunLog(
+                self.job.folder,
+                start=start,
+                tracker=self.job.recipe.train.tracker,
+                settings=self.job.recipe.model_dump(mode="json"),
+            )
+            if main
+            else None
+        )
         with stop_request() as stop, Bar("train", plan.steps, start=start, shown=main) as bar:
             for step in range(start, plan.steps):
                 self._step(step)

@@ -32,7 +32,7 @@ RECIPES = [path for folder in ("croco_bench", "tasks", "results/published") for 
 # Groups of entry points, which the template uses all of.
 GROUPS = tomllib.loads((ROOT / "template/pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
 # Words in code font that aren't this project's: files of datasets, settings of other code, programs.
-FOREIGN = {"electro_3", "electro_3s", "kitchen_0028", "kitchen_0028b", "nbstripout", "pdflatex", "warmup_lr"}
+FOREIGN = {"electro_3", "electro_3s", "kitchen_0028", "kitchen_0028b", "nbstripout", "pdflatex", "scancel", "warmup_lr"}
 # Made at run time from a prefix or suffix and a name.
 COMPOSED = re.compile(r"\w+_noc|\w+_pooled|\w+_masked|(recall|pck)\d+\w*")
 
