@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from croco_bench.engine.trackers import open_tracker
 from croco_bench.files import atomic, parse_json
+from croco_bench.trackers import open_tracker
 
 
 class RunLog:

@@ -27,6 +27,7 @@ ALLOWED = {
     "tiling": "types",
     "valid_pixels": "",
     "files": "errors limits progress",
+    "trackers": "errors files progress",
     "metrics": "errors types",
     "contracts": "errors metrics types",
     "registry": "errors metrics progress",
@@ -64,7 +65,7 @@ ALLOWED = {
     "tasks.stereo": "contracts data.mixtures data.transforms errors metrics tasks.matching types",
     "tasks": "contracts data data.datasets data.datasets.geometry data.transforms errors metrics registry"
     " tasks.correspondence tasks.relative_pose tasks.sintel_flow tasks.stereo tiling types valid_pixels",
-    "engine": "config contracts errors files metrics progress seeding signals tiling types",
+    "engine": "config contracts errors files metrics progress seeding signals tiling trackers types",
     "records": "config errors files registry",
     "tables.text": "display",
     "tables.comparison": "display errors files metrics records registry tables.text types",

@@ -9,9 +9,9 @@ import pytest
 from accelerate import tracking
 
 from croco_bench.engine import devices
-from croco_bench.engine.trackers import open_tracker
 from croco_bench.engine.training_log import RunLog, lines
 from croco_bench.errors import UsageError
+from croco_bench.trackers import open_tracker
 
 
 class FakeRun:
