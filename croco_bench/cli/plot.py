@@ -22,7 +22,8 @@ Kinds:
 
   efficiency   score against the number of training images, of runs that differ in nothing else
 
-  layers       selection metric against the block that is read, of probes with head.layers=auto
+  layers       selection metric against the block that is read, of probes with head.layers=auto, and
+               of correspondence: tokens of encoder and decoder, cross-attention
 
 Examples:
 
@@ -35,6 +36,8 @@ Examples:
   croco-bench plot curves --task sintel-flow --out curves.pdf
 
   croco-bench plot efficiency --task taskonomy-depth --out labels.pdf
+
+  croco-bench plot layers --task 'correspondence*' --out blocks.pdf
 
 The rules are those of `croco-bench table`: a mark holds runs of one backbone, one setting and one
 dataset; what isn't ranked is hollow, and its label says why. Equal results give equal files.

@@ -1,8 +1,8 @@
-"""The selection metric against the block that a probe reads: where in a backbone a task's answer can be read off."""
+"""The selection metric against the block that is read, by a probe or without training: where a backbone knows the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Line:
-    """One run; `points`: index of a block output -> value of the selection metric at the best rate."""
+    """One run, or one kind of its read-outs.
+
+    Attributes:
+        title: of its panel.
+        row: of the table.
+        chosen: the block that is reported; -1: none.
+        points: index of a block output -> value of the selection metric, of probes at the best rate.
+    """
 
     title: str
     row: Row
@@ -27,7 +34,9 @@ class _Line:
 
 
 def draw(grids: Sequence[Grid]) -> Figure:
-    """A panel for each task and its selection metric; a line for each run that tried several blocks.
+    """A panel for each task, its selection metric, and where nothing is trained each kind of read-out.
+
+    A line stands for a run that tried several blocks.
 
     Raises:
         RecordError: no run did.
@@ -37,7 +46,7 @@ def draw(grids: Sequence[Grid]) -> Figure:
     if not lines:
         raise RecordError(
             "none of the chosen results tried several blocks",
-            "run a recipe such as linear with --set head.layers=auto",
+            "run a recipe such as linear with --set head.layers=auto, or correspondence",
         )
     palette = Palette([line.row.name for line in lines])
     titles = sorted({line.title for line in lines})
@@ -51,18 +60,37 @@ def draw(grids: Sequence[Grid]) -> Figure:
 
 
 def _tried_blocks(row: Row) -> bool:
-    return any(len(_points(_probe(file.result))) > 1 for file in row.runs)
+    return any(True for file in row.runs for _ in _tried(file.result))
 
 
 def _lines(row: Row, grid: Grid, grids: Sequence[Grid]) -> list[_Line]:
-    """A line for each run of a row that tried several blocks."""
-    lines = []
-    for file in row.runs:
-        found = _probe(file.result)
-        if len(points := _points(found)) > 1:
-            title = f"{file.result.task.name}, {found['metric']} of the selection split"
-            lines.append(_Line(with_grid(title, grid, grids), row, found["layers"][0], points))
-    return lines
+    """The lines of all runs of a row that tried several blocks."""
+    return [
+        _Line(with_grid(title, grid, grids), row, chosen, points)
+        for file in row.runs
+        for title, chosen, points in _tried(file.result)
+    ]
+
+
+def _tried(result: Result) -> Iterator[tuple[str, int, dict[int, float]]]:
+    """Title, chosen block, and the values of several blocks, by a probe on tokens or by kinds of read-outs."""
+    probe = _probe(result)
+    if len(points := _points(probe)) > 1:
+        yield f"{result.task.name}, {probe['metric']} of the selection split", probe["layers"][0], points
+    read = result.settings.get("resolved", {}).get("task", {})
+    if result.selected is None or "read_outs" not in read:
+        return
+    metric = result.selected.metric
+    kinds: dict[str, dict[int, float]] = {}
+    for name, value in read["selection"][metric].items():
+        kind, _, block = name.rpartition(" ")
+        if block.isdecimal() and value is not None:  # not the mean of all blocks
+            kinds.setdefault(kind, {})[int(block) - 1] = value
+    for kind, points in kinds.items():
+        block = read["read_outs"].get(kind, "").rpartition(" ")[2]
+        if len(points) > 1:
+            chosen = int(block) - 1 if block.isdecimal() else -1
+            yield f"{result.task.name}, {kind}: {metric} of the selection split", chosen, points
 
 
 def _probe(result: Result) -> Mapping[str, Any]:
@@ -98,8 +126,8 @@ def _panel(axes: Axes, lines: Sequence[_Line], palette: Palette) -> None:
 
 def _notes(lines: Sequence[_Line]) -> list[str]:
     notes = [
-        "block outputs are counted from 0, as in head.layers; each at its best rate",
-        "a line for each seed; markers: the chosen block",
+        "block outputs are counted from 0, as in head.layers; those of probes at their best rate",
+        "a line for each seed; markers: the chosen block; the mean of all attention isn't drawn",
     ]
     if any(line.row.differences for line in lines):
         notes.append("dashed: not ranked, the label says what sets the runs apart")

@@ -91,7 +91,7 @@ class PointMatching(TrainingFreeTask):
         self.options, self.image_size, self.state = options, image_size, {}
         self._read_outs: tuple[ReadOut, ...] = ()
         self._means: dict[str, list[Tensor]] = {}
-        self._swept: dict[str, list[float]] = {}
+        self._swept: dict[str, list[float | None]] = {}
 
     @abstractmethod
     def prepare(self, sample: Sample) -> Sample:
@@ -116,7 +116,7 @@ class PointMatching(TrainingFreeTask):
     def choose(self, rows: Rows) -> None:
         """The block of each kind of read-out, and the best read-out of all, by the metric of choice."""
         means = {metric.name: np.nanmean(rows[metric.name], axis=0) for metric in self.scores.swept}
-        self._swept = {name: [round(float(value), 4) for value in values] for name, values in means.items()}
+        self._swept = {name: [_rounded(value) for value in values] for name, values in means.items()}
         score = means[self.scores.choice.name]
         kinds = dict.fromkeys(read_out.kind for read_out in self._read_outs)
         self.state = {_HEADLINE: float(score.argmax())}
@@ -223,3 +223,8 @@ def thinned(pairs: Reader, count: int) -> Subset:
     """At most `count` of the pairs, evenly spaced; a split of its own."""
     chosen = spread_indices(len(pairs), count)
     return Subset(pairs, chosen, pairs.split, available=len(chosen))
+
+
+def _rounded(value: float) -> float | None:
+    """Four decimals; None where no pair has a value, which files of results can't hold as a number."""
+    return round(float(value), 4) if np.isfinite(value) else None

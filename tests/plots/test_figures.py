@@ -230,6 +230,21 @@ def test_blocks_of_two_recipes_have_a_panel_each(shelf: Shelf) -> None:
     assert found[1].replace("\n", " ").endswith(", recipe own, own own.toml"), found
 
 
+def test_read_outs_without_training_have_a_panel_for_each_kind(tmp_path: Path, result_of: Any) -> None:
+    """The mean of all attention, and blocks without a value, aren't drawn."""
+    values = {"encoder 1": 5.0, "encoder 2": 9.0, "attention 1": 3.0, "attention 2": 4.0, "attention 3": None}
+    task = {
+        "read_outs": {"headline": "encoder 2", "encoder": "encoder 2", "attention": "attention mean"},
+        "selection": {"delta1": {**values, "attention mean": 8.0}},
+    }
+    shelf = Shelf(tmp_path, result_of)
+    shelf.put("mine", 50.0, settings={"limit": None, "resolved": {"task": task}})
+    attention, encoder = panels("layers", shelf)
+    assert attention.get_title().replace("\n", " ") == "nyuv2-depth, attention: delta1 of the selection split"
+    lines = [[list(line.get_xydata().ravel()) for line in axes.get_lines()] for axes in (attention, encoder)]  # type: ignore[union-attr]
+    assert lines == [[[0, 3, 1, 4]], [[0, 5, 1, 9], [1, 9]]]
+
+
 def test_a_figure_of_blocks_needs_runs_that_tried_several(tmp_path: Path, result_of: Any) -> None:
     other = Shelf(tmp_path / "plain", result_of)
     other.put("mine", 50.0, settings={"limit": None})
