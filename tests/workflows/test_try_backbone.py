@@ -58,7 +58,7 @@ def test_without_an_image_it_is_a_room_and_a_pyramid_has_all_its_sizes(tmp_path:
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(DataError, match="its format isn't known"):
+    with pytest.raises(DataError, match="its format, or its kind of pixels, isn't read"):
         try_backbone("mini-mae", (64, 64), tmp_path / "text.png", None)
     with pytest.raises(DataError, match="No such file"):
         try_backbone("mini-mae", (64, 64), tmp_path / "none.png", None)

@@ -28,7 +28,7 @@ from croco_bench.types import Array
 # What is wrong with a file is said once, and by this project.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-UNKNOWN = "its format isn't known"
+UNKNOWN = "its format, or its kind of pixels, isn't read"
 # Color types of a PNG (byte 25).
 _PALETTE, _GRAY_ALPHA = 3, 4
 # Formats beside JPEG and PNG. Pillow knows others, some of which it gives to other programs.
@@ -89,7 +89,7 @@ def decode_pillow(content: bytes) -> Image.Image:
     """The image in the bytes of a file, as Pillow decodes it: pixels as stored, EXIF data unread.
 
     Raises:
-        ValueError: it is damaged, too large, or of no known format; the text says why.
+        ValueError: it is damaged, too large, or of a kind that isn't read; the text says why.
     """
     if content.startswith(JPEG):
         return decode_jpeg(content)
@@ -121,7 +121,7 @@ _PILLOW_ERRORS = (
 
 
 def _check(content: bytes) -> None:
-    """Refuses damaged PNGs, and all but JPEGs that are too large or of no known format.
+    """Refuses damaged PNGs, and all but JPEGs that are too large or of a kind that isn't read.
 
     Raises:
         ValueError: the text says what is wrong.
@@ -221,7 +221,7 @@ def _undecodable(path: Path, content: bytes, error: ValueError) -> DataError:
     if isinstance(error, DamagedError):
         return DataError(what, f"it is truncated or damaged: {error}")
     if str(error) == UNKNOWN:
-        return DataError(what, f"it begins with {content[:12]!r}, which no known image format does")
+        return DataError(what, f"it begins with {content[:12]!r}: {UNKNOWN}, while those of PNG and JPEG are")
     return DataError(f"{path} has {error}")
 
 

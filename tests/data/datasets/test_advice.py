@@ -110,7 +110,9 @@ def test_an_image_of_another_format_is_not_to_be_downloaded_again(tiny_data: Pat
     path = reader.items[0].file
     content = path.read_bytes()
     path.write_bytes(b"8BPS" + content)
-    with pytest.raises(DataError, match=r"its format isn't known.; write it as JPEG, or leave it out"):
+    with pytest.raises(
+        DataError, match=r"its format, or its kind of pixels, isn't read.; write it as JPEG, or leave it out"
+    ):
         reader[0]
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="it is truncated or damaged: copy it anew from where it came"):

@@ -4,6 +4,7 @@ import io
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -127,8 +128,14 @@ def test_gray_with_transparency_is_gray_and_color_is_not(tmp_path: Path) -> None
 
 def test_what_is_no_image_is_not_called_damaged(tmp_path: Path) -> None:
     (tmp_path / "page.png").write_bytes(b"<html>404</html>")
-    with pytest.raises(DataError, match=r"it begins with b'<html>404</h', which no known image format does"):
+    with pytest.raises(
+        DataError, match=r"it begins with b'<html>404</h': its format, or its kind of pixels, isn't read"
+    ):
         read_rgb(tmp_path / "page.png")
+    cv2.imwrite(str(tmp_path / "floats.tiff"), np.ones((4, 4, 3), np.float32))  # sound, and of a known format
+    with pytest.raises(DataError, match="its kind of pixels, isn't read, while those of PNG and JPEG are") as caught:
+        read_rgb(tmp_path / "floats.tiff")
+    assert "damaged" not in str(caught.value) and "known" not in str(caught.value)
 
 
 def test_the_reason_of_an_unreadable_file_decides_the_advice(tmp_path: Path) -> None:
