@@ -10,7 +10,8 @@ import random
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,9 +46,18 @@ def start(device: str, precision: Precision, seed: int) -> Accelerator:
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    _begin_peak()
     # Gradients lie in the buffers that processes exchange: a copy less.
     parallel = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     return Accelerator(cpu=cpu, mixed_precision=_MIXED[precision], kwargs_handlers=[parallel])
+
+
+def _begin_peak() -> None:
+    """Lets peaks of memory count from now on: a process may do many runs. Where the system can't, they count from its start."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: see proc(5)
 
 
 @contextmanager
@@ -100,7 +110,7 @@ def _choose(device: str) -> bool:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory of the GPU, or of this process on the CPU."""
+    """Peak memory of the GPU, or of this process on the CPU, since `start`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     scale = 2**20 if sys.platform == "darwin" else 2**10
