@@ -54,7 +54,7 @@ def start(device: str, precision: Precision, seed: int) -> Accelerator:
 
 def _begin_peak() -> None:
     """Lets peaks of memory count from now on: a process may do many runs. Where the system can't, they count from its start."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: see proc(5)
