@@ -20,7 +20,7 @@ from croco_bench.errors import BenchError, DataError, UsageError
 from croco_bench.seeding import derive, make_rng
 from croco_bench.signals import held_back, leave_to_parent
 from croco_bench.tiling import CONTINUES, same_as_before
-from croco_bench.types import Batch, Sample
+from croco_bench.types import Array, Batch, Sample
 
 Key = tuple[int, int]
 
@@ -271,6 +271,12 @@ def _moved(value: Any, device: torch.device, *, lists: bool) -> Any:
     if lists and isinstance(value, list):
         return [_moved(one, device, lists=False) for one in value]
     return value
+
+
+def upload(array: Array, device: torch.device) -> torch.Tensor:
+    """The array as a tensor on a device; to a GPU by pinned memory, so that nobody waits for the copy."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class BatchCopier:

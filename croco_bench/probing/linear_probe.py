@@ -16,6 +16,7 @@ from torch import Tensor
 
 from croco_bench.config.recipe import Probe
 from croco_bench.contracts import Evaluation, PooledHead
+from croco_bench.engine.dataloading import upload
 from croco_bench.engine.evaluate import EvalResult, Scores
 from croco_bench.engine.train import FineTuneJob, TrainResult
 from croco_bench.engine.training_log import RunLog
@@ -189,10 +190,10 @@ def _sgd(
         if position == 0:
             order = make_rng(job.seed, "order", epoch).permutation(len(features))
         rows = np.sort(order[position * batch_size :][:batch_size])
-        batch = standardized(torch.from_numpy(vectors[rows]).to(device).float(), mean, variance)
+        batch = standardized(upload(vectors[rows], device).float(), mean, variance)
         # Gradient of the mean cross-entropy.
         gradient = torch.baddbmm(bias, batch.expand(len(rates), -1, -1), weight).softmax(dim=-1)
-        gradient[:, torch.arange(len(rows)), labels[rows]] -= 1
+        gradient[:, torch.arange(len(rows), device=device), labels[upload(rows, device)]] -= 1
         gradient /= len(rows)
         slopes = (batch.T.expand(len(rates), -1, -1) @ gradient, gradient.sum(dim=1, keepdim=True))
         size = rates * 0.5 * (1 + np.cos(np.pi * step / plan.steps))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from croco_bench.config.recipe import Train
 from croco_bench.contracts import Evaluation, Features, Head
-from croco_bench.engine.dataloading import Plan
+from croco_bench.engine.dataloading import Plan, upload
 from croco_bench.engine.network import Network
 from croco_bench.metrics.meter import stack
 from croco_bench.probing.feature_cache import CachedTokens
@@ -40,11 +40,11 @@ class TokenBatches:
 
     def batch(self, rows: Array) -> tuple[Batch, Features]:
         """Targets as tensors, as the loader of a training collates them, and features."""
-        targets = {name: torch.from_numpy(values[rows]).to(self._device) for name, values in self.kept.targets.items()}
+        targets = {name: upload(values[rows], self._device) for name, values in self.kept.targets.items()}
         return targets, self.features(rows)
 
     def _on_device(self, array: Array, rows: Array) -> Tensor:
-        return torch.from_numpy(array[rows]).to(self._device, non_blocking=True).float()
+        return upload(array[rows], self._device).float()
 
 
 class _OnFeatures(nn.Module):
