@@ -28,16 +28,27 @@ def tokens_at(tokens: Tensor, grid: Size, points: Tensor) -> Tensor:
 def lengths(tokens: Tensor, grid: Size, rows: Tensor, columns: Tensor) -> Tensor:
     """Norms (B, H, W) of tokens (B, N, C) interpolated at all crossings of rows (H,) and columns (W,).
 
-    Interpolated along the columns alone, two neighbouring rows u and v of tokens give the square of a norm between them,
-    (1 - b)^2 |u|^2 + 2 b (1 - b) u.v + b^2 |v|^2, so that no map of C channels and H x W positions is needed.
+    Between neighbours u and v, the square of a norm is (1 - b)^2 |u|^2 + 2 b (1 - b) u.v + b^2 |v|^2. In both directions it
+    follows from the products of each token with itself and its neighbours, so that no map of C channels and H x W positions
+    is needed.
     """
-    across = torch.einsum("wj,bijc->biwc", interpolation(columns, grid[1]), tokens.view(len(tokens), *grid, -1))
-    square = (across**2).sum(dim=-1)  # (B, h, W)
-    beside = (across[:, :-1] * across[:, 1:]).sum(dim=-1)
-    down = interpolation(rows, grid[0])  # (H, h)
-    mixed = torch.einsum("yi,biw->byw", down**2, square)
-    mixed = mixed + torch.einsum("yi,biw->byw", 2 * down[:, :-1] * down[:, 1:], beside)
+    field = tokens.view(len(tokens), *grid, -1)
+    down, across = interpolation(rows, grid[0]), interpolation(columns, grid[1])  # (H, h), (W, w)
+    upper, lower = field[:, :-1], field[:, 1:]
+    square = _between(_dot(field, field), 2 * _dot(field[:, :, :-1], field[:, :, 1:]), across)  # (B, h, W)
+    diagonals = _dot(upper[:, :, :-1], lower[:, :, 1:]) + _dot(upper[:, :, 1:], lower[:, :, :-1])
+    beside = _between(_dot(upper, lower), diagonals, across)  # (B, h - 1, W)
+    mixed = _between(square.mT, 2 * beside.mT, down).mT
     return mixed.clamp(min=1e-12).sqrt()
+
+
+def _dot(one: Tensor, two: Tensor) -> Tensor:
+    return torch.einsum("byxc,byxc->byx", one, two)
+
+
+def _between(alone: Tensor, beside: Tensor, weights: Tensor) -> Tensor:
+    """Products (..., m) at positions of `weights` (m, n), from those (..., n) of places and (..., n - 1) of their neighbours."""
+    return alone @ weights.mT**2 + beside @ (weights[:, :-1] * weights[:, 1:]).mT
 
 
 class Candidates:
