@@ -113,7 +113,8 @@ class Bench:
             with float32_products(precision):
                 yield from make(name, precision)
         except Exception as error:  # the others are measured all the same
-            yield Figure(piece, name, precision, failed=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+            first_line = str(error).partition("\n")[0][:200]
+            yield Figure(piece, name, precision, failed=f"{type(error).__name__}: {first_line}")
         gc.collect()
 
     def floor(self, flops: float, moved: float, precision: str) -> float | None:

@@ -293,9 +293,8 @@ class TrainingFreeTask(ScoredTask):
         return [{} for _ in batch["index"]]
 
 
-@runtime_checkable
 class BareBackbone(Protocol):
-    """A backbone without a head, and its normalisation."""
+    """A backbone without a head, and its normalisation; not for `isinstance`, which sees no submodules from Python 3.12 on."""
 
     backbone: Backbone
 

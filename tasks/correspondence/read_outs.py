@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from croco_bench.contracts import Backbone, BareBackbone, FeatureSpec, PairBackbone
+from croco_bench.contracts import BareBackbone, FeatureSpec, PairBackbone
 from croco_bench.tasks.correspondence.matching import Candidates, by_attention, tokens_at
 from croco_bench.types import Batch, Size
 
@@ -83,9 +84,9 @@ class PairFeatures:
 
 def pair_features(network: nn.Module, batch: Batch, means: Means) -> PairFeatures:
     """The features of a prepared batch. Each image is encoded once; pairs are decoded in both orders."""
-    assert isinstance(network, BareBackbone)
-    backbone: Backbone = network.backbone
-    images = network.normalized(torch.cat([batch["image1"], batch["image2"]]))
+    bare = cast(BareBackbone, network)
+    backbone = bare.backbone
+    images = bare.normalized(torch.cat([batch["image1"], batch["image2"]]))
     encoder = backbone.encode(images)
     if not (isinstance(backbone, PairBackbone) and backbone.binocular):
         return PairFeatures(backbone.feature_spec(), encoder, means=means)
