@@ -19,6 +19,7 @@ from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
 from croco_bench.data.datasets.correspondence.navi import NaviReader
 from croco_bench.data.datasets.correspondence.spair71k import SPairReader
 from croco_bench.data.datasets.matching import crestereo, middlebury
+from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.mixtures import flow as mixtures
 from croco_bench.errors import DataError
 from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_text
@@ -90,6 +91,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "navi": lambda root: _samples(NaviReader(root, split="test")),
     "nyuv2": partial(_by_task, "nyuv2-depth"),
     "nyuv2_normals": partial(_by_task, "nyuv2-normals"),
+    "scannet1500": lambda root: _samples(open_scannet1500(root, depth=True)),
     "sintel": partial(_by_task, "sintel-flow"),
     "spair71k": lambda root: _samples(SPairReader(root, split="test")),
     "taskonomy": partial(_by_task, "taskonomy-depth"),
