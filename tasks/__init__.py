@@ -82,6 +82,12 @@ CATALOGUE = {
         dataset="imagenet",
         headline=(TOP1,),
     ),
+    "kitti-depth": TaskCard(
+        target="croco_bench.tasks.kitti_depth:KITTIDepth",
+        summary="monocular depth on KITTI, metres, 652 test images of Eigen's split in Garg's crop",
+        dataset="kitti_depth",
+        headline=(DELTA1,),
+    ),
     "nyuv2-depth": TaskCard(
         target="croco_bench.tasks.nyuv2_depth:NYUv2Depth",
         summary="monocular depth on NYUv2, metres, 654 test images",

@@ -2,106 +2,47 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor, nn
 
-from croco_bench.contracts import Evaluation, Reader, Task, TaskData, TensorPredict, TrainingSplits
+from croco_bench.contracts import Evaluation, TaskData, TrainingSplits
 from croco_bench.data.datasets.nyuv2 import Layout, open_split
-from croco_bench.data.splitting import Subset, split_by_group, spread_indices
-from croco_bench.data.transforms import geometry
-from croco_bench.data.transforms.color import to_uint8, to_unit
-from croco_bench.data.transforms.colormaps import colored, unit_range
-from croco_bench.data.transforms.single_view import augmented, centered
-from croco_bench.errors import DataError
-from croco_bench.metrics.depth import MIN_DEPTH_M, DepthMeter
-from croco_bench.tasks.depth_losses import binned, log_gradients, scale_invariant
-from croco_bench.tiling import slide_each
-from croco_bench.types import Array, Batch, Sample, Size
-from croco_bench.valid_pixels import ValidPixels
+from croco_bench.data.splitting import Subset, split_by_group
+from croco_bench.tasks.metric_depth import DepthOptions, MetricDepth
+from croco_bench.types import Size
 
-log = logging.getLogger(__name__)
-
-# MultiMAE's constants: 16-bit PNGs with 6553.6 per metre, standardised by mean and deviation of another encoding.
-_PNG_PER_M, _MULTIMAE_MEAN, _MULTIMAE_STD = 6553.6, 2070.7764, 777.5723
 # Eigen's crop: first and last row, first and last column, of a 480x640 image; scaled for other sizes.
 _FULL, _EIGEN = (480, 480, 640, 640), (45, 471, 41, 601)
-# Number of bins of the target `bins`; weight of the gradient loss beside the scale-invariant one, as in DINOv2.
-_BINS, _GRADIENT_WEIGHT = 256, 0.5
 # Size of the random part of the test split that MultiMAE's code evaluates by default.
 _HUNDRED = 100
-# Training images that are read for mean and deviation at most, and first batches that are checked against these.
-_MEASURED, _CHECKED_BATCHES = 2000, 3
-# Images predicted at once, and at native resolution on a GPU; results don't depend on them.
-_EVAL_BATCH, _TOGETHER = 16, 8
 
 
 @dataclass(frozen=True)
-class NYUv2DepthOptions:
+class NYUv2DepthOptions(DepthOptions):
     """Settings of the task.
 
     Attributes:
-        loss: over valid pixels: reverse Huber (berHu), mean absolute error, or the scale-invariant logarithmic loss of AdaBins
-            (`silog`), with half of the gradient loss of MegaDepth (`silog_gradient`), as DINOv3 and DINOv2 probe depth.
-        target: unit of the network's output: depth standardised by mean and deviation of the training split, metres, or
-            depth standardised by MultiMAE's constants (only to compare with its code); `bins`: metres, as a weighted mean of
-            256 depths spaced evenly up to `max_depth_m` (AdaBins; DINOv2, DINOv3).
         validity: scored pixels, if the layout has both: those measured by the sensor, or all. The result says which these are.
         layout: layout of the files; `auto` detects it.
-        select_fraction: share of the training images, in whole scenes, that selects the weights.
-        max_depth_m: deeper targets are not scored; predictions are clamped to it.
-        color: colour jitter and random grayscale in training.
-        overlap: share of a tile that neighbouring tiles have in common, in the full-resolution protocol.
         hundred: also score the 100 test images that MultiMAE's code evaluates by default.
     """
 
-    loss: Literal["berhu", "l1", "silog", "silog_gradient"] = "berhu"
-    target: Literal["standardised", "metres", "multimae", "bins"] = "standardised"
     validity: Literal["raw", "all"] = "raw"
     layout: Layout | Literal["auto"] = field(default="auto", metadata={"affects_score": False})
-    select_fraction: float = 0.1
-    max_depth_m: Annotated[float, Field(gt=MIN_DEPTH_M)] = 10.0
-    color: bool = True
-    overlap: Annotated[float, Field(ge=0, le=0.98)] = 0.5
     hundred: bool = field(default=False, metadata={"affects_score": False})
 
 
-class NYUv2Depth(Task):
-    """One output channel after `decode`: depth, in metres after `to_meters`."""
+class NYUv2Depth(MetricDepth):
+    """See `MetricDepth`; the headline is MultiMAE's centre crop."""
 
     Options = NYUv2DepthOptions
-    views = 1
-
-    def __init__(self, options: NYUv2DepthOptions, image_size: Size) -> None:
-        self.options, self.image_size = options, image_size
-        self.state = {"mean_m": 0.0, "std_m": 1.0}
-        if options.target == "multimae":
-            self.state = {"mean_m": _MULTIMAE_MEAN / _PNG_PER_M, "std_m": _MULTIMAE_STD / _PNG_PER_M}
-        self._batches_to_check = _CHECKED_BATCHES
-
-    def out_channels(self, data: TaskData) -> int:
-        """Depth, or a weight of each bin."""
-        return _BINS if self.options.target == "bins" else 1
-
-    def decode(self, output: Tensor) -> Tensor:
-        """Weights of the bins (B, 256, h, w) -> depth in metres (B, 1, h, w); other targets stay as they are."""
-        if self.options.target != "bins":
-            return output
-        return binned(output.float(), MIN_DEPTH_M, self.options.max_depth_m)
-
-    @property
-    def selection_metric(self) -> str:
-        """δ1, the headline; RMSE on a small selection split depends on a few far pixels."""
-        return "delta1"
+    dataset = "nyuv2"
+    center_citation = "centre crop of the network's size after resizing the shorter side, as MultiMAE; mean over images"
+    full_citation = "native resolution inside Eigen's crop, cap {cap}, mean over images, as BTS and DINOv2"
+    options: NYUv2DepthOptions
 
     def open(self, root: Path, *, seed: int) -> TaskData:
         """See `Task.open`; whole scenes of the training split are held out for selection."""
@@ -113,152 +54,17 @@ class NYUv2Depth(Task):
         """The test images alone: some copies have no others."""
         return TaskData(open_split(root, "test", validity=self.options.validity, layout=self.options.layout))
 
-    def measure_state(self, train: Reader) -> None:
-        """Mean and deviation (m) of valid training depths, with equal weights of all images.
-
-        All of the official 795 images are read; of longer lists (BTS has 24 thousand), 2000 evenly spaced ones.
-
-        Raises:
-            DataError: there is no valid depth, or all depths are equal.
-        """
-        if self.options.target != "standardised":
-            return
-        first, second = [], []
-        for index in spread_indices(len(train), _MEASURED):
-            sample = train[index]
-            depth = sample["depth_m"][sample["valid"]].astype(np.float64)
-            if depth.size:
-                first.append(depth.mean())
-                second.append((depth**2).mean())
-        if not first:
-            raise DataError("no training image has a valid depth pixel", "croco-bench data check nyuv2 says more")
-        mean, variance = float(np.mean(first)), float(np.mean(second) - np.mean(first) ** 2)
-        if variance < 1e-8:
-            raise DataError(
-                f"all valid training depths are {mean:.3f} m",
-                "croco-bench data check nyuv2 says more",
-            )
-        self.state = {"mean_m": mean, "std_m": float(np.sqrt(variance))}
-
-    def augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """As MultiMAE: shorter side to the network's, flip, color jitter, grayscale, random crop."""
-        return augmented(_maps(sample), self.image_size, rng, color=self.options.color)
-
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Over all valid pixels of the batch; berHu is quadratic above a fifth of the batch's largest error."""
-        valid = batch["valid"]
-        if self.options.loss.startswith("silog"):
-            return self._silog(self.to_meters(output)[:, 0], batch["depth_m"], valid)
-        pixels = ValidPixels(valid)
-        self._guard(batch["depth_m"], valid)
-        target = (pixels.of(batch["depth_m"]) - self.state["mean_m"]) / self.state["std_m"]
-        error: Tensor = (pixels.of(output[:, 0]) - target).abs()
-        if self.options.loss == "l1":
-            return pixels.mean(error)
-        corner = (0.2 * pixels.largest(error.detach())).clamp(min=1e-5)
-        return pixels.mean(torch.where(error < corner, error, (error**2 + corner**2) / (2 * corner)))
-
-    def _silog(self, depth: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-        """Losses of logarithms of depth (B, H, W) in metres."""
-        depth, pixels = depth.clamp(min=MIN_DEPTH_M), ValidPixels(valid)
-        loss = scale_invariant(depth, truth, pixels)
-        if self.options.loss == "silog_gradient":
-            loss = loss + _GRADIENT_WEIGHT * log_gradients(depth, truth, valid)
-        # A deviation needs two pixels; without them a zero gradient, or distributed training would stall.
-        return torch.where(pixels.count < 2, 0.0 * loss, loss)
-
-    def _guard(self, depth: Tensor, valid: Tensor) -> None:
-        """Warns if standardised targets of the first batches are far from mean 0 and deviation 1."""
-        if not self._batches_to_check or self.options.target in ("metres", "bins"):
-            return
-        target = (depth[valid] - self.state["mean_m"]) / self.state["std_m"]
-        if target.numel() < 2:
-            return
-        self._batches_to_check -= 1
-        mean, deviation = float(target.mean()), float(target.std())
-        if abs(mean) > 2 or not 0.1 < deviation < 5:
-            log.warning("standardised depth has mean %.1f and deviation %.1f; expected about 0 and 1", mean, deviation)
-            self._batches_to_check = 0
-
-    def to_meters(self, output: Tensor) -> Tensor:
-        """Network output (B, 1, H, W) -> depth in metres."""
-        meters: Tensor = output.float() * self.state["std_m"] + self.state["mean_m"]
-        return meters
-
-    def selection(self, reader: Reader) -> Evaluation:
-        """Centre crops."""
-        return self._center("", reader)
-
     def evaluations(self, data: TaskData) -> list[Evaluation]:
         """Centre crop of all test images, full resolution in Eigen's crop, and on request the historic 100 images."""
         reader = data.test
-        found = [self._center("", reader), self._full(reader)]
+        found = [self.center("", reader), self.full("eigen", reader)]
         if self.options.hundred:
             chosen = np.random.RandomState(0).permutation(len(reader))[:_HUNDRED]
-            found.append(self._center("hundred", Subset(reader, chosen.tolist(), f"{reader.split} (100 images)")))
+            found.append(self.center("hundred", Subset(reader, chosen.tolist(), f"{reader.split} (100 images)")))
         return found
 
-    def _center(self, prefix: str, reader: Reader) -> Evaluation:
-        return Evaluation(
-            prefix=prefix,
-            reader=reader,
-            meter=DepthMeter(max_m=self.options.max_depth_m),
-            prepare=self._prepare_center,
-            predict=TensorPredict(self._predict_center),
-            batch_size=_EVAL_BATCH,
-            citation="centre crop of the network's size after resizing the shorter side, as MultiMAE; mean over images",
-        )
-
-    def _full(self, reader: Reader) -> Evaluation:
-        return Evaluation(
-            prefix="eigen",
-            reader=reader,
-            meter=DepthMeter(max_m=self.options.max_depth_m),
-            prepare=self._prepare_full,
-            predict=TensorPredict(self._predict_full, together=_TOGETHER),
-            batch_size=1,
-            citation=f"native resolution inside Eigen's crop, cap {self.options.max_depth_m:g} m, mean over images, as "
-            "BTS and DINOv2",
-            deviations=(
-                "the image is resized so that the network's input covers its shorter side, predicted in sliding "
-                f"windows that overlap by {self.options.overlap:g} or more, averaged, and resized back",
-            ),
-        )
-
-    def _prepare_center(self, sample: Sample) -> Sample:
-        return centered(_maps(sample), self.image_size)
-
-    def _predict_center(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self.to_meters(network(batch["image"]))[:, 0]
-
-    def _prepare_full(self, sample: Sample) -> Sample:
-        small = geometry.smallest_side({"image": sample["image"]}, self.image_size)
-        inside = np.zeros_like(sample["valid"])
-        height, width = inside.shape
-        sides = (height, height, width, width)
+    def scored_window(self, size: Size) -> tuple[int, int, int, int]:
+        """Eigen's crop."""
+        sides = (size[0], size[0], size[1], size[1])
         top, bottom, left, right = (edge * side // full for edge, side, full in zip(_EIGEN, sides, _FULL, strict=True))
-        inside[top:bottom, left:right] = True
-        return {"image": to_unit(small["image"]), "depth_m": sample["depth_m"], "valid": sample["valid"] & inside}
-
-    def _predict_full(self, network: nn.Module, batch: Batch) -> list[Tensor]:
-        outputs = slide_each(network, batch["image"], self.image_size, self.options.overlap)
-        return [
-            F.interpolate(self.to_meters(output), size=tuple(truth.shape), mode="bilinear", align_corners=False)[0, 0]
-            for output, truth in zip(outputs, batch["depth_m"], strict=True)
-        ]
-
-    def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Image, prediction and ground truth on one scale, absolute error; invalid pixels are gray."""
-        valid = sample["valid"]
-        span = unit_range(sample["depth_m"][valid])
-        error = np.abs(prediction - sample["depth_m"])
-        return {
-            "image": to_uint8(sample["image"]),
-            f"prediction, {span[0]:.1f} to {span[1]:.1f} m": colored(prediction, span, cv2.COLORMAP_TURBO),
-            "ground truth": colored(sample["depth_m"], span, cv2.COLORMAP_TURBO, valid),
-            "error, 0 to 1 m": colored(error, (0.0, 1.0), cv2.COLORMAP_INFERNO, valid),
-        }
-
-
-def _maps(sample: Sample) -> Sample:
-    return {name: sample[name] for name in ("image", "depth_m", "valid")}
+        return top, bottom, left, right

@@ -33,6 +33,11 @@ class TestNaviCorrespondence(TrainingFreeContract):
     options: ClassVar = {"per_side": 8, "measure_pairs": 4, "select_pairs": 6}
 
 
+class TestKITTIDepth(TaskContract):
+    name = "kitti-depth"
+    options: ClassVar = {"select_fraction": 0.25}
+
+
 class TestNYUv2Depth(TaskContract):
     name = "nyuv2-depth"
     options: ClassVar = {"hundred": True}

@@ -16,7 +16,7 @@ from croco_bench.data.datasets.ade20k import ADE20KReader
 from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
 from croco_bench.data.datasets.correspondence.navi import NaviReader
 from croco_bench.data.datasets.correspondence.spair71k import SPairReader
-from croco_bench.data.datasets.geometry import nyuv2_normals
+from croco_bench.data.datasets.geometry import kitti_depth, nyuv2_normals
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
@@ -100,6 +100,7 @@ CORRUPTED = {"corruption": "int", "severity": "int"}
 MULTIMAE = {"image": COLOR, "depth": "uint16 H W", "semseg": GRAY, "id": "str"}
 READERS = {
     "nyuv2": Case("nyuv2", partial(nyuv2.open_split, split="train"), NYUV2, "nyu_depth_v2_labeled.mat"),
+    "kitti_depth": Case("kitti_depth", partial(kitti_depth.open_split, split="train"), NYUV2, "*/proj_depth/*/*/*.png"),
     "nyuv2_normals": Case(
         "nyuv2_normals", partial(nyuv2_normals.open_split, split="train"), ORIENTED, "train/*_normal.png"
     ),

@@ -86,6 +86,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "hpatches": lambda root: _samples(HPatchesReader(root, split="test")),
     "imagenet": partial(_by_task, "imagenet-linear"),
     "imagenet_c": lambda root: _samples(imagenet_c.open_corrupted(root)),
+    "kitti_depth": partial(_by_task, "kitti-depth"),
     "middlebury": lambda root: _samples(middlebury.open_evaluation(root, split="train")),
     "multimae": lambda root: _samples(multimae.MultimaeReader(root)),
     "navi": lambda root: _samples(NaviReader(root, split="test")),

@@ -47,12 +47,12 @@ ALLOWED = {
     "data.datasets": "contracts data data.checks data.datasets.imagenet_files data.formats data.posed errors"
     " files seeding types",
     "data.datasets.correspondence": "data data.checks data.formats errors files seeding types",
-    "data.datasets.geometry": "contracts data data.checks data.datasets data.formats errors types",
+    "data.datasets.geometry": "contracts data data.checks data.datasets data.formats errors files types",
     "data.datasets.matching": "data data.checks data.formats errors files types",
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.correspondence data.datasets.geometry data.datasets.matching"
     " errors files registry",
-    "data.miniatures": "data data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
+    "data.miniatures": "data data.datasets.geometry data.datasets.matching data.formats data.posed data.rooms errors files progress registry"
     " seeding types",
     "data.miniatures.correspondence": "data.datasets data.datasets.correspondence data.formats data.miniatures data.posed"
     " data.rooms errors seeding types",

@@ -138,26 +138,11 @@ class ListReader(FilesReader):
         self._list, self._pairs = listing, [(base / rgb, base / depth) for rgb, depth in kept]
         self._eight_bits = listing.suffix == ".csv"
         super().__init__(root, split, [rgb for rgb, _ in kept], [_scene(rgb, self._eight_bits) for rgb, _ in kept])
-        self._require_files()
+        require_listed([path for pair in self._pairs for path in pair], listing)
         note = "valid pixels are those whose depth isn't 0"
         if self._eight_bits:
             note += "; this copy's depth is in-painted, and that of training images has 8 bits (steps of 39 mm)"
         self.assumptions = (note,)
-
-    def _require_files(self) -> None:
-        present: dict[Path, set[str]] = {}
-        absent = []
-        for path in (path for pair in self._pairs for path in pair):
-            if path.parent not in present:
-                parent = path.parent
-                present[parent] = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
-            if path.name not in present[path.parent]:
-                absent.append(path)
-        if absent:
-            raise DataError(
-                f"there is no readable {absent[0]}; {len(absent)} of {2 * len(self)} files that {self._list} names are absent",
-                "unpack the rest, or take a list of what is there",
-            )
 
     def _sources(self) -> list[Path]:
         return [self._list]
@@ -166,6 +151,27 @@ class ListReader(FilesReader):
         rgb, path = self._pairs[index]
         depth = _depth_m(path) if self._eight_bits else _millimeters(read_gray(path, np.uint16))
         return consistent({"image": read_rgb(rgb), "depth_m": depth, "valid": depth > 0, "id": self.ids[index]}, rgb)
+
+
+def require_listed(paths: Sequence[Path], listing: Path) -> None:
+    """Refuses files that a list names, but that aren't there.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    present: dict[Path, set[str]] = {}
+    absent = []
+    for path in paths:
+        parent = path.parent
+        if parent not in present:
+            present[parent] = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
+        if path.name not in present[parent]:
+            absent.append(path)
+    if absent:
+        raise DataError(
+            f"there is no readable {absent[0]}; {len(absent)} of {len(paths)} files that {listing} names are absent",
+            "unpack the rest, or take a list of what is there",
+        )
 
 
 def _millimeters(numbers: Array) -> NDArray[np.float32]:
