@@ -40,7 +40,7 @@ def test_images_without_depth_are_left_out_and_told(root: Path) -> None:
 
 
 def test_drives_lie_where_kittis_archives_unpack(root: Path) -> None:
-    """Raw data in a folder of its own, annotated depth of training and validation drives apart, lists in BTS's folder, JPEG images."""
+    """Raw data in a folder of its own, depth of both kinds of drives apart, lists in BTS's folder, JPEG images."""
     before = [open_split(root, "train")[i] for i in range(4)]
     (root / "train_test_inputs").mkdir()
     for path in root.glob("eigen_*"):
@@ -67,7 +67,7 @@ def test_what_is_missing_is_named(root: Path) -> None:
     path = next(root.glob("*_sync/proj_depth/groundtruth/image_02/0000000001.png"))
     path.unlink()
     with pytest.raises(DataError, match=rf"{path.name}; 1 of \d+ files that .*eigen_.*txt names are absent"):
-        [open_split(root, split) for split in ("train", "test")]  # type: ignore[arg-type]
+        [open_split(root, split) for split in ("train", "test")]
     (root / LIST.format("test")).unlink()
     with pytest.raises(AbsentError, match="eigen_test_files_with_gt"):
         open_split(root, "test")
