@@ -237,13 +237,14 @@ class MetricDepth(Task):
         ]
 
     def panels(self, data: TaskData, sample: Sample, prediction: Array) -> Mapping[str, Array]:
-        """Image, prediction and ground truth on one scale, absolute error; invalid pixels are gray."""
+        """Image, prediction and ground truth on one scale, absolute error, at the size of the truth; invalid pixels are gray."""
         valid = sample["valid"]
         span = unit_range(sample["depth_m"][valid])
-        error = np.abs(prediction - sample["depth_m"])
+        error, top = np.abs(prediction - sample["depth_m"]), self.options.max_depth_m / 10
+        native = (valid.shape[1], valid.shape[0])
         return {
-            "image": to_uint8(sample["image"]),
+            "image": cv2.resize(to_uint8(sample["image"]), native, interpolation=cv2.INTER_LINEAR),
             f"prediction, {span[0]:.1f} to {span[1]:.1f} m": colored(prediction, span, cv2.COLORMAP_TURBO),
             "ground truth": colored(sample["depth_m"], span, cv2.COLORMAP_TURBO, valid),
-            "error, 0 to 1 m": colored(error, (0.0, 1.0), cv2.COLORMAP_INFERNO, valid),
+            f"error, 0 to {top:g} m": colored(error, (0.0, top), cv2.COLORMAP_INFERNO, valid),
         }
