@@ -39,7 +39,7 @@ def test_workflows_run_sessions_that_exist() -> None:
             matrix = job.get("strategy", {}).get("matrix", {})
             called |= {*matrix.get("session", ()), *(one["session"] for one in matrix.get("include", ()))}
             called |= {name for step in job["steps"] for name in re.findall(r"--session (\w+)", step.get("run", ""))}
-    assert called == sessions - {"demo"}
+    assert called == sessions - {"demo", "bench"}  # the machines of workflows tell nothing about speed
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.stem)

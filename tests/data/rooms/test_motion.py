@@ -301,7 +301,6 @@ def test_frames_of_a_shot_follow_each_other() -> None:
 
 
 def post_effects(**changes: Any) -> PostEffects:
-    """One without any effect."""
     settings = {"fog": 0.0, "fog_color": np.array([0.2, 0.4, 0.6]), "focus_m": 1.25, "aperture_m": 0.0, "noise": 0.0}
     return PostEffects(**{**settings, **changes})
 
