@@ -140,7 +140,7 @@ def test_real_data_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"datasets": ["nyu"]}, "no miniature is called 'nyu'; did you mean nyuv2?"),
+        ({"datasets": ["nyu"]}, "no miniature is called 'nyu'; did you mean nyuv2 or nyuv2_normals?"),
         ({"changes": ["kitti.train=5"]}, "no miniature is called 'kitti'; "),
         ({"changes": ["nyuv2.trian=5"]}, "no setting of nyuv2 is called 'trian'; did you mean train?"),
         *(
