@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from croco_bench.metrics.definitions import FLOW
 from croco_bench.metrics.meter import Meter
 from croco_bench.types import Array
+
+# Array or Tensor.
+T = TypeVar("T", bound=Any)
 
 
 class FlowMeter(Meter):
@@ -28,27 +31,8 @@ class FlowMeter(Meter):
     def measure(self, prediction: Array, sample: Mapping[str, Array]) -> dict[str, float | Array]:
         """Row of one image."""
         error, speed = _errors(prediction.astype(np.float64), sample)
-        known, none = np.isfinite(error), np.zeros(error.shape, dtype=np.bool_)
-        occluded, invalid = sample.get("occluded"), sample.get("invalid")
-        matched, unmatched = (none, none) if occluded is None else (~occluded, occluded)
-        reliable = none if invalid is None else ~invalid
-        pixels = {
-            "epe": known,
-            "epe_matched": matched,
-            "epe_unmatched": unmatched,
-            "epe_masked": reliable,
-            "epe_matched_masked": matched & reliable,
-            "epe_unmatched_masked": unmatched & reliable,
-            "s0-10": speed < 10,
-            "s10-40": (speed >= 10) & (speed < 40),
-            "s40+": speed >= 40,
-        }
-        wrong = {
-            "bad1": error > 1,
-            "bad3": error > 3,
-            "bad5": error > 5,
-            "fl_all": (error > 3) & (error > 0.05 * np.nan_to_num(speed)),
-        }
+        known = np.isfinite(error)
+        pixels, wrong = pixels_of(error, speed, known, sample)
         sums = {name: error[where & known].sum() for name, where in pixels.items()}
         counts = {name: float((where & known).sum()) for name, where in pixels.items()}
         sums |= {name: 100.0 * (bad & known).sum() for name, bad in wrong.items()}
@@ -59,6 +43,41 @@ class FlowMeter(Meter):
     def reduce(self, rows: Mapping[str, Array]) -> dict[str, float]:
         """Means over the pixels of all images."""
         return reduce_flow(rows)
+
+
+def pixels_of(error: T, speed: T, known: T, sample: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """The pixels (H, W) over which each error is averaged, and those that each share counts as wrong.
+
+    All are arrays of NumPy, or tensors of one device.
+
+    Args:
+        error: endpoint error in pixels, NaN where unknown.
+        speed: length of the true flow in pixels, NaN where unknown.
+        known: where `error` is finite.
+        sample: may hold `occluded` and `invalid`.
+    """
+    none = known & ~known
+    occluded, invalid = sample.get("occluded"), sample.get("invalid")
+    matched, unmatched = (none, none) if occluded is None else (~occluded, occluded)
+    reliable = none if invalid is None else ~invalid
+    pixels = {
+        "epe": known,
+        "epe_matched": matched,
+        "epe_unmatched": unmatched,
+        "epe_masked": reliable,
+        "epe_matched_masked": matched & reliable,
+        "epe_unmatched_masked": unmatched & reliable,
+        "s0-10": speed < 10,
+        "s10-40": (speed >= 10) & (speed < 40),
+        "s40+": speed >= 40,
+    }
+    wrong = {
+        "bad1": error > 1,
+        "bad3": error > 3,
+        "bad5": error > 5,
+        "fl_all": (error > 3) & ~(error <= 0.05 * speed),  # of an unknown speed the first condition alone
+    }
+    return pixels, wrong
 
 
 def row_of_sums(sums: Array, counts: Array) -> dict[str, float | Array]:

@@ -17,7 +17,7 @@ from croco_bench.metrics.definitions import DISPARITY_KNOWN, DISPARITY_NOC, DISP
 from croco_bench.metrics.dense import DenseMeter
 from croco_bench.metrics.depth import DepthMeter
 from croco_bench.metrics.disparity import DisparityMeter
-from croco_bench.metrics.flow import FlowMeter, row_of_sums
+from croco_bench.metrics.flow import FlowMeter, pixels_of, row_of_sums
 from croco_bench.metrics.meter import Meter
 from croco_bench.metrics.segmentation import IGNORED, SegmentationMeter, row_of_areas
 from croco_bench.types import Array
@@ -160,27 +160,7 @@ class _Flow(DeviceMeter[FlowMeter]):
     def numbers(self, prediction: Tensor, sample: Mapping[str, Tensor]) -> Tensor:
         error, speed = self._errors(prediction.double(), sample)
         known = error.isfinite()
-        none = torch.zeros_like(known)
-        occluded, invalid = sample.get("occluded"), sample.get("invalid")
-        matched, unmatched = (none, none) if occluded is None else (~occluded, occluded)
-        reliable = none if invalid is None else ~invalid
-        pixels = {
-            "epe": known,
-            "epe_matched": matched,
-            "epe_unmatched": unmatched,
-            "epe_masked": reliable,
-            "epe_matched_masked": matched & reliable,
-            "epe_unmatched_masked": unmatched & reliable,
-            "s0-10": speed < 10,
-            "s10-40": (speed >= 10) & (speed < 40),
-            "s40+": speed >= 40,
-        }
-        wrong = {
-            "bad1": error > 1,
-            "bad3": error > 3,
-            "bad5": error > 5,
-            "fl_all": (error > 3) & (error > 0.05 * speed.nan_to_num()),
-        }
+        pixels, wrong = pixels_of(error, speed, known, sample)
         sums = {name: torch.where(where & known, error, 0.0).sum() for name, where in pixels.items()}
         counts = {name: (where & known).sum() for name, where in pixels.items()}
         sums |= {name: 100.0 * (bad & known).sum() for name, bad in wrong.items()}
