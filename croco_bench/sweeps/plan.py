@@ -116,8 +116,14 @@ def read_plan(path: Path, changes: Mapping[str, Any]) -> Plan:
         UsageError: it can't be read, or holds an unknown key, name or value.
     """
     try:
-        content = parse_toml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"the plan {path} can't be read ({error.strerror})", "give a .toml file, or the word status"
+        ) from error
+    try:
+        content = parse_toml(text)
+    except ValueError as error:
         raise UsageError(
             f"the plan {path} can't be read as TOML: {error}", "give a .toml file; docs/sweep.md has an example"
         ) from error
