@@ -24,7 +24,7 @@ from croco_bench.types import Sample
 Split = Literal["train", "test"]
 LINK = "https://www.cvlibs.net/datasets/kitti/eval_depth.php"
 LISTS_LINK = "https://github.com/cleinc/bts (train_test_inputs)"
-# Images with depth: Eigen's 22,600 and 697 less those that KITTI's annotation lacks.
+# Images with depth: the 23,488 and 697 of the lists less those that KITTI's annotation lacks.
 IMAGES: dict[Split, int] = {"train": 23158, "test": 652}
 LIST = "eigen_{}_files_with_gt.txt"
 _LIST_FOLDERS = (".", "train_test_inputs", "data_splits")
