@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from benchmarks.bench.training import Subject
 from croco_bench.contracts import Evaluation, TensorPredict
-from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.dataloading import evaluation_batches, to_device
 from croco_bench.engine.evaluate import evaluate, stays_on
-from croco_bench.engine.network import Network
+from croco_bench.engine.network import BareNetwork, Network
 
 
 @dataclass

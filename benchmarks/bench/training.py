@@ -19,10 +19,9 @@ from croco_bench.config.recipe import Recipe, TaskRecipe, load_task_recipe
 from croco_bench.config.tables import Precision
 from croco_bench.contracts import Evaluation, ScoredTask, Task, TaskData, TrainingSplits
 from croco_bench.engine import devices
-from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.dataloading import Plan
 from croco_bench.engine.evaluate import BackbonePredictor, NetworkPredictor
-from croco_bench.engine.network import Network
+from croco_bench.engine.network import BareNetwork, Network
 from croco_bench.engine.train import FineTuneJob, Trainer
 from croco_bench.runs.networks import backbone_of, build_network
 from croco_bench.runs.request import RunRequest

@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from croco_bench.engine.bare import BareNetwork
-from croco_bench.engine.network import Network
+from croco_bench.engine.network import BareNetwork, Network
 from croco_bench.types import Size
 
 

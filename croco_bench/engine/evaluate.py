@@ -16,9 +16,8 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from croco_bench.contracts import ClassicalMethod, Evaluation, ScoredTask, TaskData, TensorPredict
-from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.dataloading import evaluation_batches
-from croco_bench.engine.network import Network
+from croco_bench.engine.network import BareNetwork, Network
 from croco_bench.engine.scoring import DeviceScorer, HostScorer, Scorer
 from croco_bench.errors import BenchError, DataError
 from croco_bench.metrics.meter import Rows, stack

@@ -33,9 +33,8 @@ from croco_bench.contracts import (
 from croco_bench.data.checks.values import require_usual
 from croco_bench.data.folders import data_folder
 from croco_bench.data.splitting import assumptions_of, limit
-from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.evaluate import BackbonePredictor, ClassicalPredictor, NetworkPredictor, Predictor
-from croco_bench.engine.network import Network
+from croco_bench.engine.network import BareNetwork, Network
 from croco_bench.errors import CheckpointError, UsageError, unknown
 from croco_bench.registry import TaskCard
 from croco_bench.runs.builtin import changed_settings

@@ -14,8 +14,8 @@ from croco_bench.contracts import (
     TaskData,
     TrainingFreeTask,
 )
-from croco_bench.engine.bare import BareNetwork
 from croco_bench.engine.dataloading import evaluation_batches
+from croco_bench.engine.network import BareNetwork
 from croco_bench.metrics.meter import stack
 from croco_bench.testing.scored_tasks import (
     CPU,

@@ -52,8 +52,9 @@ ALLOWED = {
     "data.mixtures": "contracts data data.datasets.matching errors files seeding",
     "data.catalogue": "data.checks data.datasets data.datasets.correspondence data.datasets.geometry data.datasets.matching"
     " errors files registry",
-    "data.miniatures": "data data.datasets.geometry data.datasets.matching data.formats data.posed data.rooms errors files"
+    "data.miniatures": "data data.datasets.geometry data.formats data.posed data.rooms errors files"
     " progress registry seeding types",
+    "data.miniatures.matching": "data.datasets.matching data.formats data.miniatures data.rooms errors seeding types",
     "data.miniatures.correspondence": "data.datasets data.datasets.correspondence data.formats data.miniatures data.posed"
     " data.rooms errors seeding types",
     "tasks.relative_pose": "contracts data data.datasets data.posed data.transforms errors metrics tiling types",

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from croco_bench.data.datasets.matching import flyingchairs, sintel
-from croco_bench.data.miniatures.flyingchairs import (
+from croco_bench.data.miniatures.matching.flyingchairs import (
     FlyingChairsMini,
     make_flow_pair,
     room_jobs,
     splits,
     write_flyingchairs,
 )
-from croco_bench.data.miniatures.sintel import (
+from croco_bench.data.miniatures.matching.sintel import (
     TEST_SCENES,
     TRAINING_SCENES,
     SceneJob,

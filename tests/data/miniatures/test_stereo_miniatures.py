@@ -10,7 +10,7 @@ from croco_bench.data.datasets.matching import crestereo, middlebury
 from croco_bench.data.formats.disparity import read_pfm_disparity
 from croco_bench.data.formats.images import read_gray
 from croco_bench.data.miniatures.make import MINIATURES
-from croco_bench.data.miniatures.middlebury import TEST_SCENES, TRAINING_SCENES
+from croco_bench.data.miniatures.matching.middlebury import TEST_SCENES, TRAINING_SCENES
 from croco_bench.errors import UsageError
 
 

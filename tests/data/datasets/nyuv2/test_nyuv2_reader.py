@@ -20,7 +20,7 @@ from croco_bench.data.formats.images import read_gray
 from croco_bench.errors import DataError
 from croco_bench.tasks.nyuv2_depth import NYUv2Depth, NYUv2DepthOptions
 from croco_bench.types import Array
-from tests.data.datasets.nyuv2_layouts import (
+from tests.data.datasets.nyuv2.nyuv2_layouts import (
     COUNT,
     HEIGHT,
     SCENES,

@@ -1,0 +1,1 @@
+"""Miniatures of optical flow and stereo."""
