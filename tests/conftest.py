@@ -2,7 +2,8 @@
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,14 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             make_mini(root, datasets=MINIATURES, tiny=True, workers=2)
             Path(f"{root}.whole").touch()
     return root
+
+
+@pytest.fixture
+def sigint_is_obeyed() -> Iterator[None]:
+    """A shell's background jobs ignore SIGINT, and so would the processes that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

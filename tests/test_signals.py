@@ -102,18 +102,9 @@ def test_a_pool_of_which_one_process_was_killed_ends() -> None:
 @pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("sigint_is_obeyed")
 def test_a_signal_to_all_processes_of_a_command_is_one_sentence(number: signal.Signals, tmp_path: Path) -> None:
-    words = [
-        "data",
-        "make-mini",
-        str(tmp_path / "mini"),
-        "--only",
-        "nyuv2",
-        "--set",
-        "nyuv2.train=20000",
-        "--workers",
-        "2",
-    ]
+    words = ["data", "make-mini", str(tmp_path / "mini"), "--only", "nyuv2", "--workers", "2"]
     with subprocess.Popen(
         [sys.executable, "-m", "croco_bench", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,7 @@ from tests.test_signals import left
 SLOT = ("smoke", "nyuv2-depth", "random-mini-croco", 0)
 
 
-@pytest.fixture(autouse=True)
-def _ctrl_c_arrives() -> Iterator[None]:
-    """A shell's background jobs ignore SIGINT, and so would the processes that they start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("sigint_is_obeyed")
 
 
 def smoke(data: Path, results: Path, **options: Any) -> Result:
