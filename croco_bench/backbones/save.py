@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def save_finetuned(path: Path, backbone: Backbone, head: nn.Module, metadata: Ma
         for name, tensor in module.state_dict().items()
     }
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, **backbone.metadata(), "format": OWN})
+        _save(tensors, temporary, {**metadata, **backbone.metadata(), "format": OWN})
 
 
 def save_backbone(
@@ -105,4 +106,16 @@ def save_backbone(
     tensors |= {f"{EXTRA}{name}": tensor.detach().cpu().to(torch.float16) for name, tensor in extra.items()}
     contiguous = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        save_file(contiguous, temporary, metadata={**metadata, **backbone.metadata(), "format": PRETRAINED})
+        _save(contiguous, temporary, {**metadata, **backbone.metadata(), "format": PRETRAINED})
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a `.safetensors` file. Equal content gives equal bytes: the library's order of metadata is another each time."""
+    save_file(dict(tensors), path, metadata=dict(metadata))
+    with path.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        header["__metadata__"] = dict(sorted(metadata.items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        stream.seek(8)
+        stream.write(text.ljust(size))  # the same characters in another order, with spaces up to the first tensor

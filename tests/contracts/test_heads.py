@@ -20,6 +20,15 @@ class TestConvNeXt(HeadContract):
     options: ClassVar = {"width": 16, "blocks": 2, "preds_per_patch": 4}
 
 
+class TestDenseLinear(HeadContract):
+    name = "dense-linear"
+
+
+class TestDenseLinearOnFourBlocks(HeadContract):
+    name = "dense-linear"
+    options: ClassVar = {"layers": "four", "dropout": 0.5, "upsample": 2}
+
+
 class TestDPT(HeadContract):
     name = "dpt"
     options: ClassVar = {"layer_widths": (8, 8, 8, 8), "features": 8}

@@ -134,7 +134,8 @@ def _text(value: object) -> str:
     if isinstance(value, Image.Image):
         return f"image {value.mode} {value.size} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key!r}:{_text(item)}" for key, item in value.items()) + "}"
+        # Sorted: safetensors gives metadata in another order each time.
+        return "{" + ",".join(sorted(f"{key!r}:{_text(item)}" for key, item in value.items())) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_text, value)) + "]"
     if is_dataclass(value) and not isinstance(value, type):

@@ -16,13 +16,14 @@ from croco_bench.errors import DataError
 from tests.fuzz import archives, checkpoints, datasets, files, lists, states
 from tests.fuzz.__main__ import ran, table
 from tests.fuzz.child import outcome_of
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, described
+from tests.fuzz.targets import targets
 
 
-def faults_of(targets: list[Target], folder: Path, inputs: int) -> list[str]:
+def faults_of(family: list[Target], folder: Path, inputs: int) -> list[str]:
     """What went wrong, in words."""
     found = []
-    for number, target in enumerate(targets):
+    for number, target in enumerate(family):
         outcomes = ran(target.open(folder / str(number) / target.name.split()[-1]), inputs, 1)
         assert any(not outcome.is_fault for _, outcome in outcomes)
         found += [f"{target.name}: {outcome}: {input}" for input, outcome in outcomes if outcome.is_fault]
@@ -34,9 +35,16 @@ def test_each_miniature_is_read() -> None:
 
 
 @pytest.mark.slow
+def test_the_sound_files_of_every_target_are_read_and_give_equal_values(tiny_data: Path, tmp_path: Path) -> None:
+    for number, target in enumerate(targets(tiny_data)):
+        session = target.open(tmp_path / str(number) / target.name.split()[-1])
+        assert described(target.read(session.folder)) == session.expected, target.name
+
+
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("targets", "inputs"),
+    ("family", "inputs"),
     [
         (lists.lists, 4),
         (files.images, 2),
@@ -47,8 +55,8 @@ def test_each_miniature_is_read() -> None:
     ],
     ids=["lists", "images", "arrays", "downloads", "checkpoints", "states"],
 )
-def test_damaged_files_end_in_a_sentence(targets: Callable[[], list[Target]], inputs: int, tmp_path: Path) -> None:
-    assert faults_of(targets(), tmp_path, inputs) == []
+def test_damaged_files_end_in_a_sentence(family: Callable[[], list[Target]], inputs: int, tmp_path: Path) -> None:
+    assert faults_of(family(), tmp_path, inputs) == []
 
 
 def grow() -> str:

@@ -1,7 +1,7 @@
 """The dense linear head: which blocks it reads, and that it is the linear heads of DINOv2 and DINOv3."""
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -12,19 +12,9 @@ from croco_bench.config.load import options_of
 from croco_bench.contracts import Features, FeatureSpec
 from croco_bench.errors import FitError, UsageError
 from croco_bench.heads.dense_linear import DenseLinear, DenseLinearOptions
-from croco_bench.testing.heads import HeadContract
 
 PLAIN = FeatureSpec((6,) * 8, 8, 16, (32, 48))
 PYRAMID = FeatureSpec((4, 6, 8, 10), 4, 32, (64, 96), strides=(4, 8, 16, 32))
-
-
-class TestDenseLinear(HeadContract):
-    name = "dense-linear"
-
-
-class TestFourLayers(HeadContract):
-    name = "dense-linear"
-    options: ClassVar = {"layers": "four", "dropout": 0.5, "upsample": 2}
 
 
 def features(of: FeatureSpec, images: int = 3) -> Features:
