@@ -33,16 +33,36 @@ class Kind:
 
 
 class Objects:
-    """Stands for `numpy.ndarray`: `items` are the objects of an array of objects, in order."""
+    """Stands for `numpy.ndarray`: `items` are its objects or numbers in the order of the file, without their shape.
+
+    `by_columns`: the first index counts fastest in that order.
+    """
 
     def __init__(self, *_: Any) -> None:
         self.items: list[Any] = []
+        self.by_columns = False
 
     def __setstate__(self, state: Any) -> None:
-        """Takes the objects; their shape doesn't matter."""
-        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[4], list):
-            raise pickle.UnpicklingError("an array of something other than objects")
-        self.items = state[4]
+        """Takes the objects or numbers; the reader knows which shape they should have."""
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise pickle.UnpicklingError("the description of an array is damaged")
+        *_, kind, by_columns, content = state
+        self.items = _unpacked(kind, content) if isinstance(content, bytes) else content
+        self.by_columns = bool(by_columns)
+        if not isinstance(self.items, list):
+            raise pickle.UnpicklingError("an array of something other than objects and numbers")
+
+
+def _unpacked(kind: Any, content: bytes) -> list[float]:
+    """The numbers in an array's bytes.
+
+    Raises:
+        UnpicklingError: they are of another kind, or damaged.
+    """
+    try:
+        return [number for (number,) in struct.iter_unpack(kind.order + _NUMBERS[kind.name], content)]
+    except (AttributeError, KeyError, TypeError, struct.error) as error:
+        raise pickle.UnpicklingError("an array of numbers is damaged") from error
 
 
 def reconstruct(*_: Any) -> Objects:

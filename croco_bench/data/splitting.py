@@ -42,6 +42,7 @@ class Subset:
         self.available = reader.available if available is None else available
         self.assumptions: Sequence[str] = getattr(reader, "assumptions", ())
         self.usual: Mapping[str, tuple[float, float]] = getattr(reader, "usual", {})
+        self.meters: bool = getattr(reader, "meters", True)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -182,6 +182,17 @@ LOCALIZATION = (TRANSLATION_M, ROTATION_DEG, SUCCESS)
 PAIR_ROTATION_DEG = Metric("pair_rotation_deg", "∠R", "deg", "lower", "pair", 2, "median of ∠R = ∠(R_pᵀ R_t)")
 PAIR_DIRECTION_DEG = Metric("pair_direction_deg", "∠t", "deg", "lower", "pair", 2, "median of ∠t = ∠(t_p, t_t)")
 PAIR_TRANSLATION_M = Metric("pair_translation_m", "‖t‖", "m", "lower", "pair", 3, "median of ‖t_p - t_t‖")
+# Shares of pairs within 10 degrees and a distance, as Alligat0R and Gekko report for ScanNet-1500.
+NEAR_DEG, NEAR_M = 10, {"25cm": 0.25, "50cm": 0.5, "1m": 1.0}
+NEAR = tuple(
+    _pair_share(
+        f"recall_{NEAR_DEG}deg_{name}",
+        f"{NEAR_DEG}°, {meters:g} m",
+        f"mean[∠R < {NEAR_DEG}° and ‖t_p - t_t‖ < {meters:g} m]",
+    )
+    for name, meters in NEAR_M.items()
+)
+METRIC_PAIRS = (PAIR_TRANSLATION_M, *NEAR)
 AUC5, AUC10, AUC20 = _auc(5), _auc(10), _auc(20)
 MAA30 = _pair_share("maa30", "mAA@30°", f"mean over τ = 1°, ..., 30° of mean[{_ANGLES} < τ]")
 RRA15 = _pair_share("rra15", "RRA@15°", "mean[∠R < 15°]")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from croco_bench.metrics import Metric
-from croco_bench.metrics.definitions import LOCALIZATION, PAIR_TRANSLATION_M, PAIRS
+from croco_bench.metrics.definitions import LOCALIZATION, METRIC_PAIRS, NEAR, NEAR_DEG, NEAR_M, PAIRS
 from croco_bench.metrics.meter import Meter
 from croco_bench.metrics.pose_averaging import locate
 from croco_bench.metrics.pose_errors import (
@@ -119,7 +119,10 @@ def pair_scores(rows: Mapping[str, Array]) -> dict[str, float]:
         "zero_baselines": float(np.isnan(direction).sum()),
     }
     if "pair_translation_m" in rows:
-        scores["pair_translation_m"] = float(np.median(rows["pair_translation_m"]))
+        distance_m = rows["pair_translation_m"].ravel()
+        scores["pair_translation_m"] = float(np.median(distance_m))
+        for metric, limit_m in zip(NEAR, NEAR_M.values(), strict=True):
+            scores[metric.name] = 100 * float(((rotation < NEAR_DEG) & (distance_m < limit_m)).mean())
     return scores
 
 
@@ -165,7 +168,7 @@ def _localized(translation_m: Array, rotation_deg: Array) -> dict[str, float]:
 
 
 def _pair_metrics(meters: bool) -> tuple[Metric, ...]:
-    return (*PAIRS, PAIR_TRANSLATION_M) if meters else PAIRS
+    return (*PAIRS, *METRIC_PAIRS) if meters else PAIRS
 
 
 def _pair_errors(predicted: Array, truth: Array, meters: bool) -> dict[str, Array]:

@@ -16,21 +16,24 @@ from croco_bench.contracts import (
     TaskData,
     TrainingSplits,
 )
+from croco_bench.data.datasets.megadepth1500 import open_megadepth1500
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import open_seven_scenes
 from croco_bench.data.folders import data_folder
 from croco_bench.data.posed.overlap import OverlapCriteria
+from croco_bench.data.posed.reader import has_meters
 from croco_bench.data.posed.selection import holdout
 from croco_bench.data.splitting import Subset, limit, spread_indices
 from croco_bench.metrics.correspondence import Estimator
 from croco_bench.metrics.match_definitions import SCENES
 from croco_bench.tasks.correspondence.base import PointMatching, PointOptions
-from croco_bench.tasks.correspondence.truth import posed_pair
+from croco_bench.tasks.correspondence.truth import OF_ROOMS, WITHOUT_SCALE, Tolerance, posed_pair
 from croco_bench.tasks.relative_pose.classical import by_poselib
 from croco_bench.types import Sample
 
 # RANSAC: distance of an inlier from its epipolar line, as matches of tokens are coarser than keypoints; number of trials.
 _INLIER_PX, _TRIALS = 3.0, 1000
+_OPENERS = {"scannet1500": open_scannet1500, "megadepth1500": open_megadepth1500}
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class CorrespondenceOptions(PointOptions):
 
     Attributes:
         pairs: number of test pairs of 7-Scenes, evenly spaced over its test frames.
-        also: further test sets, by folder: `scannet1500`.
+        also: further test sets, by folder: `scannet1500`, `megadepth1500` (without a scale: nothing is scored in metres).
         select_fraction: share of the training frames, in whole sequences, that is held out to choose a block.
         distance_m: minimum and maximum distance of the cameras of a pair.
         angle_deg: maximum angle between the viewing directions of a pair.
@@ -49,7 +52,7 @@ class CorrespondenceOptions(PointOptions):
     """
 
     pairs: PositiveInt = 1500
-    also: tuple[Literal["scannet1500"], ...] = field(default=(), metadata={"affects_score": False})
+    also: tuple[Literal["scannet1500", "megadepth1500"], ...] = field(default=(), metadata={"affects_score": False})
     select_fraction: float = field(default=0.1, metadata=NETWORKS_ONLY)
     distance_m: tuple[float, float] = (0.05, 2.0)
     angle_deg: float = 180.0
@@ -89,7 +92,7 @@ class Correspondence(PointMatching):
         pairs = dataset.pairs("test", per_frame=1, overlap=self._overlap, depth=True)
         chosen = spread_indices(len(pairs), self.options.pairs)
         further: dict[str, Reader] = {
-            name: open_scannet1500(data_folder(root.parent, name), depth=True) for name in self.options.also
+            name: _OPENERS[name](data_folder(root.parent, name), depth=True) for name in self.options.also
         }
         return TaskData(Subset(pairs, chosen, pairs.split, available=len(chosen)), further=further)
 
@@ -103,13 +106,28 @@ class Correspondence(PointMatching):
         further, pairs = data.further, len(data.test)
         if pairs < data.test.available:
             further = {name: limit(reader, pairs, 0) for name, reader in further.items()}
-        return [self.evaluation("", data.test), *(self.evaluation(name, one) for name, one in further.items())]
+        return [self.evaluation("", data.test), *(self._further(name, one) for name, one in further.items())]
+
+    def _further(self, name: str, reader: Reader) -> Evaluation:
+        evaluation = self.evaluation(name, reader)
+        return evaluation if has_meters(reader) else replace(evaluation, prepare=self._prepare_without_scale)
+
+    def _prepare_without_scale(self, sample: Sample) -> Sample:
+        """What has a length in metres is left out."""
+        prepared = self._prepare(sample, WITHOUT_SCALE)
+        lengths = ("depth2_m", "surface2_m")
+        return {key: value for key, value in prepared.items() if key not in lengths} | {"baseline_m": float("nan")}
 
     def prepare(self, sample: Sample) -> Sample:
         """See `PointMatching.prepare`."""
+        return self._prepare(sample, OF_ROOMS)
+
+    def _prepare(self, sample: Sample, tolerance: Tolerance) -> Sample:
         options = self.options
         at_keypoints = options.points == "sift"
-        return posed_pair(sample, self.image_size, per_side=options.per_side, at_keypoints=at_keypoints)
+        return posed_pair(
+            sample, self.image_size, per_side=options.per_side, at_keypoints=at_keypoints, tolerance=tolerance
+        )
 
     def estimate(self) -> Estimator | None:
         """Poses by PoseLib."""

@@ -28,7 +28,9 @@ class Tolerance:
     relative: float = 0.03
 
 
-_OF_ROOMS = Tolerance()
+OF_ROOMS = Tolerance()
+# Of depth maps in an unknown unit, which multi-view stereo reconstructed.
+WITHOUT_SCALE = Tolerance(absolute_m=0.0, relative=0.05)
 
 
 def sides_px(size: Size) -> Size:
@@ -94,7 +96,7 @@ def view_of(image: Array, depth_m: Array, K: Array, size: Size) -> View:
 
 
 def reproject(
-    points: Array, one: View, two: View, relative: Array, tolerance: Tolerance = _OF_ROOMS
+    points: Array, one: View, two: View, relative: Array, tolerance: Tolerance = OF_ROOMS
 ) -> tuple[Array, Array]:
     """Where points (P, 2) of view 1 appear in view 2.
 
@@ -121,7 +123,7 @@ def reproject(
 
 
 def posed_pair(
-    sample: Sample, size: Size, *, per_side: int, at_keypoints: bool, tolerance: Tolerance = _OF_ROOMS
+    sample: Sample, size: Size, *, per_side: int, at_keypoints: bool, tolerance: Tolerance = OF_ROOMS
 ) -> Sample:
     """A raw sample of two posed views with depth, prepared for a network of input `size`: images, points, truth, geometry."""
     one, two = (view_of(sample[f"image{i}"], sample[f"depth{i}_m"], sample[f"K{i}"], size) for i in "12")

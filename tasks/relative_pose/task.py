@@ -24,12 +24,13 @@ from croco_bench.contracts import (
     TrainingSplits,
 )
 from croco_bench.data.datasets.habitat import HabitatPoses
+from croco_bench.data.datasets.megadepth1500 import open_megadepth1500
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.datasets.seven_scenes import SevenScenes, open_seven_scenes
 from croco_bench.data.folders import data_folder
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.pair_list import open_pair_list
-from croco_bench.data.posed.reader import PoseReader
+from croco_bench.data.posed.reader import PoseReader, has_meters
 from croco_bench.data.posed.selection import holdout, selection_pairs
 from croco_bench.data.splitting import Subset, limit, spread_indices
 from croco_bench.data.transforms.color import ColorJitter, to_unit
@@ -62,6 +63,7 @@ _LOCATED = {
     False: "geodesic median of the pairs' rotations; the point nearest to the lines from the database views along the "
     f"predicted translations, as Reloc3r; {_MEDIANS}",
 }
+_BY_NAME = {"scannet1500": open_scannet1500, "megadepth1500": open_megadepth1500}
 _NATIVE = "images at their native size, with known intrinsics, of which networks are told nothing"
 
 
@@ -77,7 +79,8 @@ class RelativePoseOptions:
         translation_weight: weight of the translation loss; that of the rotation loss is 1.
         neighbours: number of database views that locate a query, from the start of its retrieval list.
         lists: folder of the retrieval lists; `auto` looks beside the dataset.
-        also: further test sets, scored pair by pair: `scannet1500`, or the path of a list in SuperGlue's format.
+        also: further test sets, scored pair by pair: `scannet1500`, `megadepth1500` (without a scale: directions alone are
+            scored), or the path of a list in SuperGlue's format.
         pairs_per_frame: reference frames drawn for each training frame.
         distance_m: minimum and maximum distance of the cameras of a training pair.
         angle_deg: maximum angle between the viewing directions of a training pair.
@@ -220,7 +223,10 @@ class RelativePose(Task):
             further = {name: limit(pairs, frames, 0) for name, pairs in further.items()}
         return [
             self._evaluation("", data.test, localize=True, meters=self._meters, notes=data.notes),
-            *(self._evaluation(name, pairs, localize=False, meters=self._meters) for name, pairs in further.items()),
+            *(
+                self._evaluation(name, pairs, localize=False, meters=self._meters and has_meters(pairs))
+                for name, pairs in further.items()
+            ),
         ]
 
     def _evaluation(
@@ -281,7 +287,7 @@ class RelativePose(Task):
             evaluation.prefix,
             evaluation.reader,
             localize=isinstance(evaluation.meter, LocalizationMeter),
-            meters=meters,
+            meters=meters and has_meters(evaluation.reader),
             native=native,
             notes=evaluation.deviations,
         )
@@ -299,7 +305,8 @@ def _further(names: tuple[str, ...], data_root: Path) -> dict[str, PoseReader]:
     """Readers of the test sets in `task.also`, by dataset name."""
     found: dict[str, PoseReader] = {}
     for name in names:
-        pairs = open_scannet1500(data_folder(data_root, name)) if name == "scannet1500" else open_pair_list(name)
+        opener = _BY_NAME.get(name)
+        pairs = opener(data_folder(data_root, name)) if opener else open_pair_list(name)
         if pairs.dataset in found:
             raise UsageError(f"task.also={list(names)} names {pairs.dataset} twice", "give each list a name of its own")
         found[pairs.dataset] = pairs

@@ -1,5 +1,6 @@
 """Every reader that has a miniature, on its miniature. A new one joins as a line of `READERS`."""
 
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from croco_bench.data.datasets.correspondence.spair71k import SPairReader
 from croco_bench.data.datasets.geometry import kitti_depth, nyuv2_normals
 from croco_bench.data.datasets.habitat import HabitatPoses
 from croco_bench.data.datasets.matching import crestereo, flyingchairs, middlebury, sintel
+from croco_bench.data.datasets.megadepth1500 import open_megadepth1500
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.pairs import open_pairs
 
@@ -38,6 +40,7 @@ POSES = {
     "scene": "str",
     "id": "str",
 }
+DEPTHS = {"depth1_m": "float32 H W", "depth2_m": "float32 H W"}
 STACKS = {"image1": "uint8 K H W 3", "K1": "float64 K 3 3", "cam2world1": "float64 K 4 4", "relative": "float64 K 4 4"}
 BOTH_PASSES = {"flow_px": "float32 H W 2", "valid": KNOWN, "id": "str", **MASKS}
 BOTH_PASSES |= {f"passes/{name}/{image}": COLOR for name in sintel.PASSES for image in (0, 1)}
@@ -66,6 +69,13 @@ def move_camera(path: Path) -> None:
     pose = np.loadtxt(path)
     pose[0, 3] += 1
     np.savetxt(path, pose)
+
+
+def turn_around(path: Path) -> None:
+    """Reverses the pairs of a list of MegaDepth-1500."""
+    content = pickle.loads(path.read_bytes())
+    content["pair_infos"].reverse()
+    path.write_bytes(pickle.dumps(content))
 
 
 @dataclass(frozen=True)
@@ -119,9 +129,12 @@ READERS = {
     "scannet1500": Case(
         "scannet1500",
         partial(open_scannet1500, depth=True),
-        POSES | {"depth1_m": "float32 H W", "depth2_m": "float32 H W"},
+        POSES | DEPTHS,
         "*/scene0707_00/pose/*.txt",
         move_camera,
+    ),
+    "megadepth1500": Case(
+        "megadepth1500", partial(open_megadepth1500, depth=True), POSES | DEPTHS, "*/0015_*.npz", turn_around
     ),
     "7scenes": Case("7scenes", open_training_poses, POSES, "*/seq-01/*.pose.txt", move_camera),
     "7scenes queries": Case("7scenes", open_queries, POSES | STACKS, "*/seq-02/*.pose.txt", move_camera),

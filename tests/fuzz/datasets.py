@@ -19,6 +19,7 @@ from croco_bench.data.datasets.correspondence.hpatches import HPatchesReader
 from croco_bench.data.datasets.correspondence.navi import NaviReader
 from croco_bench.data.datasets.correspondence.spair71k import SPairReader
 from croco_bench.data.datasets.matching import crestereo, middlebury
+from croco_bench.data.datasets.megadepth1500 import open_megadepth1500
 from croco_bench.data.datasets.scannet1500 import open_scannet1500
 from croco_bench.data.mixtures import flow as mixtures
 from croco_bench.errors import DataError
@@ -87,6 +88,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "imagenet": partial(_by_task, "imagenet-linear"),
     "imagenet_c": lambda root: _samples(imagenet_c.open_corrupted(root)),
     "kitti_depth": partial(_by_task, "kitti-depth"),
+    "megadepth1500": lambda root: _samples(open_megadepth1500(root, depth=True)),
     "middlebury": lambda root: _samples(middlebury.open_evaluation(root, split="train")),
     "multimae": lambda root: _samples(multimae.MultimaeReader(root)),
     "navi": lambda root: _samples(NaviReader(root, split="test")),

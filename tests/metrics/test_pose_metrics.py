@@ -167,6 +167,17 @@ def test_by_hand() -> None:
     assert scores["pair_translation_m"] == pytest.approx(0, abs=1e-12) and scores["rta15_folded"] == 100
 
 
+def test_pairs_near_in_both_rotation_and_position_by_hand() -> None:
+    """Of four pairs one is within 10 degrees and 0.25 m, one within 0.5 m, one within 1 m; the last one is turned by 12."""
+    truth = np.tile(np.eye(4), (4, 1, 1))
+    truth[:, :3, 3] = 1, 0, 0
+    guess = truth.copy()
+    guess[:, 1, 3] = 0.2, 0.4, 0.9, 0.1
+    guess[3, :3, :3] = Rotation.from_euler("z", 12, degrees=True).as_matrix()
+    scores = pair_scores(measured(guess, truth))
+    assert [scores[f"recall_10deg_{limit}"] for limit in ("25cm", "50cm", "1m")] == [25, 50, 75]
+
+
 @pytest.mark.parametrize("meters", [True, False])
 def test_metrics_are_what_is_declared(meters: bool) -> None:
     meter = RelativePoseMeter(meters=meters)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from croco_bench.data.checks.posed_pairs import look_at_files
 from croco_bench.data.checks.run_check import Finding, run_check
 from croco_bench.data.folders import is_miniature
 from croco_bench.data.formats.images import read_rgb
@@ -97,10 +98,7 @@ def _look(root: Path) -> Iterator[Finding]:
     as_listed = reader.miniature or len(reader) == PAIRS
     yield Finding.count(as_listed, f"test.npz: {len(reader)} pairs", f"LoFTR's list has {PAIRS}", reader)
     yield Finding.count(reader.miniature or scenes == SCENES, f"{scenes} scenes", f"LoFTR's list has {SCENES}")
-    missing = [name for name in reader.views.names if not (root / name).is_file()]
-    what = f"images: {len(missing)} of {len(reader.views)} are missing" + (f", such as {missing[0]}" if missing else "")
-    yield Finding(not missing, what, "unpack the rest of LoFTR's scannet_test_1500")
-    yield _look_at_depths(root, reader.views)
+    yield from look_at_files(reader.views, "unpack the rest of LoFTR's scannet_test_1500")
     for i in (0, len(reader) - 1):
         yield _look_at(root, reader, i)
 
@@ -114,12 +112,3 @@ def _look_at(root: Path, reader: PoseReader, i: int) -> Finding:
     expected = all(abs(width * 3 - height * 4) <= 16 for height, width, _ in shapes)
     what = f"pair {i}: images of {shapes[0]} and {shapes[1]}"
     return Finding(expected, what, "ScanNet's own are as 4 to 3", stops=False)
-
-
-def _look_at_depths(root: Path, views: PosedViews) -> Finding:
-    """Depth maps are a part that runs can do without, but for correspondence."""
-    missing = [name for name in views.depths if not (root / name).is_file()]
-    if len(missing) == len(views):
-        return Finding(True, "there are no depth maps, which correspondence needs", absent=True)
-    what = f"depth maps: {len(missing)} of {len(views)} are missing" + (f", such as {missing[0]}" if missing else "")
-    return Finding(not missing, what, "relative poses need none, but correspondence does", stops=False)

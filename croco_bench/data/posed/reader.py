@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from croco_bench.data.formats.images import read_rgb
-from croco_bench.data.posed.depth import read_depth_m
+from croco_bench.data.posed.depth import read_depth_hdf5, read_depth_m
 from croco_bench.errors import DataError
 from croco_bench.files import fingerprint
 from croco_bench.types import Array
@@ -28,7 +28,7 @@ class PosedViews:
         scenes: scene of each image; images of one scene share world coordinates.
         K: intrinsics (n, 3, 3) in pixels, for images of `sizes`.
         sizes: (n, 2), height and width in pixels to which images are resized; 0 keeps the size of the file.
-        cam2world: poses (n, 4, 4) in metres, OpenCV axes; NaN where unknown.
+        cam2world: poses (n, 4, 4) in metres or an unknown unit, OpenCV axes; NaN where unknown.
         depths: depth maps relative to `root`, for which `K` and `sizes` hold too; empty where there are none.
     """
 
@@ -57,13 +57,20 @@ class PosedViews:
         return np.asarray(resized, dtype=np.uint8)
 
     def depth_m(self, index: int) -> Array:
-        """Depth (H, W) float32 of image `index` in metres, NaN where unknown.
+        """Depth (H, W) float32 of image `index` in the unit of its pose, NaN where unknown.
 
         Raises:
             DataError: the file is missing, damaged or of another size.
         """
         height, width = (int(side) for side in self.sizes[index])
-        return read_depth_m(self.root / self.depths[index], (height, width), of="its camera has")
+        path = self.root / self.depths[index]
+        read = read_depth_hdf5 if path.suffix == ".h5" else read_depth_m
+        return read(path, (height, width), of="its camera has")
+
+
+def has_meters(reader: object) -> bool:
+    """Whether lengths are in metres, as in all readers but those with `meters` set to False."""
+    return bool(getattr(reader, "meters", True))
 
 
 class PoseReader:
@@ -84,6 +91,7 @@ class PoseReader:
         notes: remarks on the choice of pairs, for the result file.
         available: number of items in the release; default: all that are given.
         depth: whether depth maps are read, too.
+        meters: whether lengths are in metres; otherwise in an unknown unit of each scene.
     """
 
     def __init__(
@@ -98,8 +106,9 @@ class PoseReader:
         notes: tuple[str, ...] = (),
         available: int | None = None,
         depth: bool = False,
+        meters: bool = True,
     ) -> None:
-        self.depth = depth
+        self.depth, self.meters = depth, meters
         self.views, self.dataset, self.split, self.miniature, self.notes = views, dataset, split, miniature, notes
         self.references, self.queries = np.asarray(references, dtype=np.int32), np.asarray(queries, dtype=np.int32)
         self.available = len(self.queries) if available is None else available

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,9 +10,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from croco_bench.data.posed.pickles import RefusedError, load_plain
 from croco_bench.errors import DataError, UsageError
 from croco_bench.files import atomic, parse_json
-from croco_bench.numpy_objects import STAND_INS, Objects
+from croco_bench.numpy_objects import Objects
 from croco_bench.types import Array
 
 HLOC, RELOC3R, PREPARED = "7scenes_densevlad_retrieval_top_10", "_db-q_pair_info", "retrieval-"
@@ -179,7 +179,7 @@ def _read_objects(path: Path) -> list[tuple[str, str]]:
         with path.open("rb") as stream:
             content = _load_objects(stream)
         return [(_text(entry, "query_path"), _text(entry, "db_path")) for entry in content]
-    except _RefusedError as error:
+    except RefusedError as error:
         raise DataError(
             f"{path} wants to run code on loading ({error}), which is refused", "get another list"
         ) from error
@@ -191,29 +191,13 @@ def _read_objects(path: Path) -> list[tuple[str, str]]:
         ) from error
 
 
-class _RefusedError(Exception):
-    """The pickle refers to something other than an array of plain objects."""
-
-
-class _ArraysOnly(pickle._Unpickler):
-    """Unpickles arrays of plain objects; no code of the file is run, and no class of NumPy is made.
-
-    The unpickler in Python, as that in C takes memory for as many objects as a damaged file numbers.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (found := STAND_INS.get(f"{module}.{name}")) is None:
-            raise _RefusedError(f"{module}.{name}")
-        return found
-
-
 def _load_objects(stream: IO[bytes]) -> list[Any]:
     version = np.lib.format.read_magic(stream)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     _, _, kind = read_header(stream)
     if not kind.hasobject:
         raise ValueError("an array of numbers")
-    content = _ArraysOnly(stream).load()
+    content = load_plain(stream)
     if not isinstance(content, Objects):
         raise ValueError("no array")
     return content.items

@@ -187,6 +187,23 @@ def test_scannet_is_scored_beside_with_errors_in_metres(tiny_data: Path, tmp_pat
     assert result.metrics["scannet1500/match_error_m"].unit == "m"
 
 
+def test_nothing_is_scored_in_metres_where_the_scale_is_unknown(tiny_data: Path, tmp_path: Path) -> None:
+    result = run(
+        "correspondence",
+        "classical:dis",
+        recipe="smoke",
+        data_root=tiny_data,
+        results=tmp_path,
+        device="cpu",
+        changes=['task.also=["megadepth1500"]'],
+    )
+    assert result is not None
+    values = {name.removeprefix("megadepth1500/"): value for name, value in result.metrics.items()}
+    assert {"recall10", "auc20"} <= set(values)
+    known = {name for name, value in values.items() if value.value is not None and "/" not in name}
+    assert {"recall10_0-30deg"} <= known or {"recall10_30-60deg"} <= known
+
+
 def test_methods_without_learning_are_scored_on_the_same_points(tiny_data: Path, tmp_path: Path) -> None:
     result = run(
         "correspondence", "classical:zero", recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu"

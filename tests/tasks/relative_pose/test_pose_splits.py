@@ -71,6 +71,20 @@ def test_further_test_sets_are_scored_pair_by_pair(rooms: Path, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
+def test_lengths_are_scored_only_where_they_are_metres(tiny_data: Path) -> None:
+    task = task_of(also=("scannet1500", "megadepth1500"))
+    splits = task.open_test(tiny_data / "7scenes")
+    names = [{metric.name for metric in one.meter.metrics} for one in task.evaluations(splits)]
+    for name in ("pair_translation_m", "recall_10deg_25cm"):
+        assert [name in found for found in names] == [True, True, False]
+    assert all("auc20" in found for found in names)
+    of_megadepth = task.evaluations(splits)[2]
+    sample = of_megadepth.prepare(of_megadepth.reader[0])
+    assert sample["image1"].shape == sample["image2"].shape == (3, *SIZE) and not sample["metres"]
+    identity = task.classical_methods()["identity"].adapt(of_megadepth)
+    assert "recall_10deg_25cm" not in {metric.name for metric in identity.meter.metrics}
+
+
 def test_panels_are_pictures(rooms: Path) -> None:
     task = task_of()
     splits = task.open(rooms, seed=0)

@@ -83,7 +83,7 @@ def _write_scene(job: _Job) -> list[tuple[int, int]]:
     whole = np.eye(4)
     whole[:3, :3] = K
     np.savetxt(job.folder / "intrinsic/intrinsic_depth.txt", whole, fmt="%.6f")
-    return _pairs(shared_view(scene, cameras, cameras), spec.pairs)
+    return pairs_that_share(shared_view(scene, cameras, cameras), _SHARED, spec.pairs)
 
 
 def _depth_m(scene: Scene, camera: Camera) -> Array:
@@ -93,9 +93,9 @@ def _depth_m(scene: Scene, camera: Camera) -> Array:
     return np.asarray(depth.reshape(camera.size), dtype=np.float32)
 
 
-def _pairs(shared: Array, count: int) -> list[tuple[int, int]]:
-    """The pairs of different frames whose shared view (n, n) is nearest to the range of the release, as (first, second)."""
-    beyond = np.maximum(_SHARED[0] - shared, shared - _SHARED[1]).clip(min=0)
+def pairs_that_share(shared: Array, share: tuple[float, float], count: int) -> list[tuple[int, int]]:
+    """The pairs of different frames whose shared view (n, n) is nearest to the range `share`, as (first, second)."""
+    beyond = np.maximum(share[0] - shared, shared - share[1]).clip(min=0)
     first, second = np.triu_indices(len(shared), k=1)
     order = np.argsort(beyond[first, second], kind="stable")[:count]
     return sorted(zip(first[order].tolist(), second[order].tolist(), strict=True))
