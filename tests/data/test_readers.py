@@ -40,7 +40,6 @@ POSES = {
     "scene": "str",
     "id": "str",
 }
-DEPTHS = {"depth1_m": "float32 H W", "depth2_m": "float32 H W"}
 STACKS = {"image1": "uint8 K H W 3", "K1": "float64 K 3 3", "cam2world1": "float64 K 4 4", "relative": "float64 K 4 4"}
 BOTH_PASSES = {"flow_px": "float32 H W 2", "valid": KNOWN, "id": "str", **MASKS}
 BOTH_PASSES |= {f"passes/{name}/{image}": COLOR for name in sintel.PASSES for image in (0, 1)}
@@ -129,12 +128,16 @@ READERS = {
     "scannet1500": Case(
         "scannet1500",
         partial(open_scannet1500, depth=True),
-        POSES | DEPTHS,
+        POSES | {"depth1_m": "float32 H W", "depth2_m": "float32 H W"},
         "*/scene0707_00/pose/*.txt",
         move_camera,
     ),
     "megadepth1500": Case(
-        "megadepth1500", partial(open_megadepth1500, depth=True), POSES | DEPTHS, "*/0015_*.npz", turn_around
+        "megadepth1500",
+        partial(open_megadepth1500, depth=True),
+        POSES | {"image2": "uint8 H2 W2 3", "depth1_m": "float32 H W", "depth2_m": "float32 H2 W2"},
+        "*/0015_*.npz",
+        turn_around,
     ),
     "7scenes": Case("7scenes", open_training_poses, POSES, "*/seq-01/*.pose.txt", move_camera),
     "7scenes queries": Case("7scenes", open_queries, POSES | STACKS, "*/seq-02/*.pose.txt", move_camera),

@@ -41,7 +41,7 @@ class MegaDepthMini:
 
     images: int = 16
     pairs: int = 12
-    side: int = 192
+    side: int = 320
 
     def __post_init__(self) -> None:
         if self.images < 2:
