@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from croco_bench.records.changes import recipe_label
+from croco_bench.records.packaged import is_packaged
 from croco_bench.records.schema import MetricValue, Result
 from croco_bench.records.store import ResultFile
 from croco_bench.report import cost, curves
@@ -63,7 +64,7 @@ def _run(file: ResultFile, anchors: Anchors, picture: Markup, charts: Markup) ->
         "summary",
         element("b", element("bdi", result.model.name)),
         f" seed {result.seed} ",
-        _facts([headline, *_apart(result)]),
+        _facts([headline, *_apart(file)]),
     )
     deviations = [element("li", with_links(text)) for text in result.protocol.deviations]
     told = [
@@ -87,10 +88,12 @@ def _run(file: ResultFile, anchors: Anchors, picture: Markup, charts: Markup) ->
     )
 
 
-def _apart(result: Result) -> list[str]:
+def _apart(file: ResultFile) -> list[str]:
     """What a reader should know before the run is opened."""
+    result = file.result
     label, data = recipe_label(result), result.dataset
-    found = [] if label == result.recipe.name else [f"recipe {label}"]
+    found = ["packaged, not run here"] if is_packaged(file) else []
+    found += [] if label == result.recipe.name else [f"recipe {label}"]
     if data.images < data.images_available:
         found.append(f"{data.images} of {data.images_available} images")
     return found

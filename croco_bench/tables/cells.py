@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from croco_bench.records.packaged import is_packaged
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.columns import Column
 
 Mark = Literal["best", "second", "tied"]
+PACKAGED_SIGN = "◇"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Cell:
         runs: the results behind it, one a seed.
         interval: 95 % interval of a mean rank, or of a difference.
         is_difference: whether it is measured minus published.
+        packaged: whether some result behind it comes with this package and wasn't made here.
     """
 
     value: float
@@ -39,6 +42,7 @@ class Cell:
     runs: tuple[ResultFile, ...] = ()
     interval: tuple[float, float] | None = None
     is_difference: bool = False
+    packaged: bool = False
 
 
 def cell_of(runs: Sequence[ResultFile], column: Column, *, settings_differ: bool) -> Cell | None:
@@ -55,7 +59,14 @@ def mean_cell(having: Sequence[tuple[ResultFile, float]], *, settings_differ: bo
     values = [value for _, value in having]
     deviation = statistics.stdev(values) if len(values) > 1 else None
     runs = tuple(file for file, _ in having)
-    return Cell(math.fsum(values) / len(values), deviation, len(values), settings_differ=settings_differ, runs=runs)
+    return Cell(
+        math.fsum(values) / len(values),
+        deviation,
+        len(values),
+        settings_differ=settings_differ,
+        runs=runs,
+        packaged=any(map(is_packaged, runs)),
+    )
 
 
 def with_ranks(cells: dict[str, Cell], column: Column) -> dict[str, Cell]:

@@ -12,7 +12,7 @@ from croco_bench.metrics.ranks import Ties
 from croco_bench.records.selection import EVERYTHING, Selection
 from croco_bench.records.store import ResultFile
 from croco_bench.tables import published_grids
-from croco_bench.tables.cells import Cell, cell_of, with_ranks
+from croco_bench.tables.cells import PACKAGED_SIGN, Cell, cell_of, with_ranks
 from croco_bench.tables.columns import Column, arranged, chosen_columns, columns_of, installed_columns
 from croco_bench.tables.finer import finer_grids
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
@@ -173,8 +173,16 @@ def _group_grid(
 
 def _odd(rows: Iterable[Row]) -> list[str]:
     """What the marks beside values mean, of those that occur."""
-    odd = any(cell.settings_differ for row in rows for cell in row.cells.values())
-    return ["† not ranked: the row says what sets it apart from the recipe, the data and the others"] if odd else []
+    cells = [cell for row in rows for cell in row.cells.values()]
+    told = {
+        "† not ranked: the row says what sets it apart from the recipe, the data and the others": any(
+            cell.settings_differ for cell in cells
+        ),
+        f"{PACKAGED_SIGN} packaged, not run here: these results come with croco-bench": any(
+            cell.packaged for cell in cells
+        ),
+    }
+    return [note for note, holds in told.items() if holds]
 
 
 def _caution(*, miniature: bool) -> list[str]:
@@ -233,8 +241,9 @@ def _with_mean_ranks(
     filled = []
     for row in rows:
         if row.ranked and row.label in ranks:
-            fewest = min(cell.n for cell in cells[row.label].values())
-            row = replace(row, cells={**row.cells, own.key: Cell(ranks[row.label], n=fewest)})
+            mine = cells[row.label].values()
+            fewest, packaged = min(cell.n for cell in mine), any(cell.packaged for cell in mine)
+            row = replace(row, cells={**row.cells, own.key: Cell(ranks[row.label], n=fewest, packaged=packaged)})
         filled.append(row)
     intervals = marks[1].rank_intervals(group, columns, behind, ties)
     return marks[0].mean_ranks(_ranked_in(filled, own), own, intervals), told

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from croco_bench.display import csv_text, json_text
-from croco_bench.tables.cells import Cell, Mark
+from croco_bench.tables.cells import PACKAGED_SIGN, Cell, Mark
 from croco_bench.tables.columns import Column
 from croco_bench.tables.layout import Grid, Row
 from croco_bench.tables.overlaps import overlap_of, sign_of
@@ -41,7 +41,7 @@ def entry(cell: Cell | None, column: Column) -> Entry:
         spread=text(cell.deviation, "") if cell.deviation is not None else "",
         count=cell.n if cell.deviation is not None else None,
         interval=f"[{text(cell.interval[0])}, {text(cell.interval[1])}]" if cell.interval else "",
-        sign=("†" if cell.settings_differ else "") + sign_of(cell),
+        sign=("†" if cell.settings_differ else "") + sign_of(cell) + (PACKAGED_SIGN if cell.packaged else ""),
         style=STYLES[cell.mark],
     )
 

@@ -13,7 +13,8 @@ from croco_bench import __version__
 
 ROOT = Path(__file__).parents[2]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-LINKS = {"tasks": "tasks", "heads": "heads", "published": "results/published"}
+LINKS = {"tasks": "tasks", "heads": "heads", "measured": "results", "published": "results/published"}
+MEGABYTES = 25
 
 
 def test_links_lead_to_the_real_folders() -> None:
@@ -22,7 +23,7 @@ def test_links_lead_to_the_real_folders() -> None:
 
 
 def test_the_package_list_names_every_package() -> None:
-    found = {"croco_bench.published"}  # data only
+    found = {"croco_bench.measured", "croco_bench.published"}  # data only
     for name, folder in SETUP["package-dir"].items():
         for marker in (ROOT / folder).rglob("__init__.py"):
             if not any(part.is_symlink() for part in marker.parents):
@@ -52,14 +53,21 @@ def test_a_wheel_holds_what_the_tree_holds(tmp_path: Path) -> None:
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.name.startswith(f"croco_bench-{__version__}-")
-    inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".py", ".toml"))}
+    assert wheel.stat().st_size < MEGABYTES * 1e6
+    names = zipfile.ZipFile(wheel).namelist()
+    inside = {name for name in names if name.endswith((".py", ".toml"))}
     tree = set()
     for package, folder in SETUP["package-dir"].items():
+        if package == "croco_bench.measured":
+            continue
         for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.toml")]:
             if not any(part.is_symlink() for part in path.parents):
                 tree.add(f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}")
     assert inside == tree
     assert "croco_bench/published/croco.toml" in inside
+    measured = {name.removeprefix("croco_bench/measured/") for name in names if "/measured/" in name}
+    results = [path for path in (ROOT / "results/mini").rglob("seed*") if path.suffix in (".json", ".npz")]
+    assert measured == {str(path.relative_to(ROOT / "results")) for path in results}
 
 
 @pytest.mark.processes

@@ -29,8 +29,8 @@ _SPECIAL |= {"§": r"\S{}", "¶": r"\P{}"}
 _SPECIAL |= {"ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}"}
 _SPECIAL |= {"ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}"}
 _MATHS = {"↑": "uparrow", "↓": "downarrow", "→": "rightarrow", "±": "pm", "†": "dagger", "×": "times", "·": "cdot"}
-_MATHS |= {"≤": "leq", "≥": "geq", "≈": "approx", "≠": "neq", "∞": "infty", "°": "circ", "‡": "ddagger"}
-_RAISED = ("†", "‡", "°")
+_MATHS |= {"≤": "leq", "≥": "geq", "≈": "approx", "≠": "neq", "∞": "infty", "°": "circ", "‡": "ddagger", "◇": "diamond"}
+_RAISED = ("†", "‡", "°", "◇")
 _GREEK = {
     unicodedata.lookup(f"GREEK {size} LETTER {name.upper()}"): name if size == "SMALL" else name.capitalize()
     for size, names in (
