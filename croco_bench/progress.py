@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -16,6 +16,7 @@ console = Console(stderr=True)
 _LINE_SECONDS = 30.0
 # Told title, items done, items in all and seconds left of every bar that goes on: how a sweep follows its runs.
 listener: Callable[[str, int, int, float], None] | None = None
+_only_told = False
 
 
 class Bar:
@@ -26,7 +27,7 @@ class Bar:
 
     def __init__(self, title: str, total: int, *, start: int = 0, shown: bool = True) -> None:
         self._title, self._total, self._done, self._shown = title, total, start, shown
-        self._live = shown and console.is_terminal
+        self._live = shown and console.is_terminal and not _only_told
         self._began, self._start = time.monotonic(), start
         self._last_line = self._began
         self._progress = Progress(
@@ -61,9 +62,21 @@ class Bar:
         left = (now - self._began) / max(self._done - self._start, 1) * (self._total - self._done)
         if self._shown and listener is not None:
             listener(self._title, self._done, self._total, left)
-        if self._shown and not self._live and (now - self._last_line > _LINE_SECONDS or self._done >= self._total):
+        silent = self._live or _only_told
+        if self._shown and not silent and (now - self._last_line > _LINE_SECONDS or self._done >= self._total):
             self._last_line = now
             log(f"{self._title} {self._done}/{self._total}, {_clock(left)} left  {text}".rstrip())
+
+
+@contextmanager
+def only_told(to: Callable[[str, int, int, float], None]) -> Iterator[None]:
+    """Inside the block bars show nothing; what they would show is told, as `listener` is. For work with one bar over all."""
+    global listener, _only_told
+    listener, _only_told = to, True
+    try:
+        yield
+    finally:
+        listener, _only_told = None, False
 
 
 def log(text: str) -> None:

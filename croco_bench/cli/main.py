@@ -233,14 +233,23 @@ def smoke(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where data, checkpoints, results and the page go.")] = Path("demo"),
-    task: Annotated[list[str] | None, typer.Option(help="Tasks to run; default: monocular depth.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Fine-tune on this task only, without packaged results; may be repeated.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per backbone.")] = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two frozen read-outs only, beside packaged results of fine-tuning.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. Default: one per core, at most eight.")
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
-    """The whole story on the miniature: data, backbones, runs, table, pictures."""
+    """The whole story on the miniature: data, backbones, runs, tables, pictures; after an interruption it goes on."""
     from croco_bench.workflows.demo import demo as run_demo
+    from croco_bench.workflows.demo_plan import demo_plan
 
-    run_demo(out, tasks=task or (), seeds=seeds, open_page=open_page)
+    run_demo(out, demo_plan(task or (), seeds=seeds, quick=quick), jobs=jobs, open_page=open_page)
 
 
 def _at_home(word: str) -> str:

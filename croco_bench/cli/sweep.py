@@ -105,6 +105,7 @@ def sweep_command(
     """Run backbones x tasks x recipes x seeds; finished runs are skipped, interrupted ones go on."""
     from croco_bench.sweeps.cells import Surroundings
     from croco_bench.sweeps.cluster import Cluster
+    from croco_bench.sweeps.local import Machine
     from croco_bench.sweeps.plan import Plan, plan_of, read_plan
     from croco_bench.sweeps.sweep import dry_run as make_dry_run
     from croco_bench.sweeps.sweep import sweep
@@ -127,13 +128,13 @@ def sweep_command(
     if dry_run:
         typer.echo(make_dry_run(made, around, jobs=jobs))
     else:
-        cluster = None
+        on: Machine | Cluster = Machine(jobs, retries)
         if executor != "local":
             options = _given(
                 partition=partition, account=account, time=time_limit, mem=mem, gpus=_text(gpus), cpus=_text(cpus)
             )
-            cluster = Cluster(executor, {**options, **_pairs(slurm or ())}, jobs, per_job, at_a_time, retries)
-        sweep(made, around, jobs=jobs, retries=retries, cluster=cluster)
+            on = Cluster(executor, {**options, **_pairs(slurm or ())}, jobs, per_job, at_a_time, retries)
+        sweep(made, around, on)
 
 
 def _number(seeds: str | None) -> int | str | None:

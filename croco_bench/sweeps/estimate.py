@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,9 +18,15 @@ Kind = tuple[str, ...]
 
 @dataclass
 class Estimates:
-    """Seconds of earlier runs by (recipe, task, backbone), and by (recipe, task)."""
+    """How long runs take.
+
+    Attributes:
+        seconds: of earlier runs, by (recipe, task, backbone), and by (recipe, task).
+        expected_s: by (recipe, task), of runs on some machine; those on this one may all be faster or slower.
+    """
 
     seconds: dict[Kind, list[float]] = field(default_factory=lambda: defaultdict(list))
+    expected_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def add(self, kind: Kind, seconds: float) -> None:
         """Adds one run of (recipe, task, backbone)."""
@@ -28,10 +34,19 @@ class Estimates:
             self.seconds[kind[:length]].append(seconds)
 
     def of(self, cell: Cell) -> float | None:
-        """The median of runs like this one, of other backbones where this one has none; None: no record."""
+        """The median of runs like this one, of other backbones where this one has none, or the expected time; else None."""
         kind = (cell.recipe_name, cell.task, cell.name)
         found = self.seconds.get(kind) or self.seconds.get(kind[:2])
-        return median(found) if found else None
+        if found:
+            return median(found)
+        expected = self.expected_s.get(kind[:2])
+        return None if expected is None else expected * self.pace
+
+    @property
+    def pace(self) -> float:
+        """Measured by expected seconds, of the kinds of runs that have both; 1 where none has."""
+        both = [(median(found), self.expected_s[kind]) for kind in self.expected_s if (found := self.seconds.get(kind))]
+        return sum(one for one, _ in both) / sum(other for _, other in both) if both else 1.0
 
     def total(self, cells: Iterable[Cell]) -> tuple[float, int]:
         """Seconds of all cells, those without a record at the mean of the others; and the number of those without one."""
@@ -41,9 +56,21 @@ class Estimates:
         return sum(known) + (unknown * sum(known) / len(known) if known else 0.0), unknown
 
 
-def estimates(folders: Sequence[Path], cells: Iterable[Cell] = (), state: SweepFolder | None = None) -> Estimates:
-    """From the results of folders that exist; of cells that a sweep ran, the time that it measured."""
-    found = Estimates()
+def estimates(
+    folders: Sequence[Path],
+    cells: Iterable[Cell] = (),
+    state: SweepFolder | None = None,
+    expected_s: Mapping[tuple[str, str], float] | None = None,
+) -> Estimates:
+    """From the results of folders that exist; of cells that a sweep ran, the time that it measured.
+
+    Args:
+        folders: of results.
+        cells: that a sweep may have run.
+        state: of that sweep.
+        expected_s: see `Estimates`.
+    """
+    found = Estimates(expected_s=expected_s or {})
     measured = set()
     for cell in cells if state is not None else ():
         known = state.read(cell) if state else None

@@ -31,6 +31,19 @@ _TICK_S = 0.25
 _GRACE_S = 300.0
 
 
+@dataclass(frozen=True)
+class Machine:
+    """This machine does the runs.
+
+    Attributes:
+        jobs: runs at a time; None: one per GPU, or one per four cores.
+        retries: how often a run whose process died is begun again.
+    """
+
+    jobs: int | None = None
+    retries: int = 1
+
+
 class Slot:
     """A place for one run at a time, with a process of its own, which is started when it is needed."""
 

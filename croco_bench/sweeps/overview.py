@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 from rich.live import Live
 from rich.text import Text
@@ -35,9 +36,9 @@ class Overview:
         Args:
             most: lines of each kind; None: all.
         """
-        running = [_running(view) for view in self._of("running")]
+        running = [_running(view) for view in self.of("running")]
         others = [
-            f"  {view.status:<8} {view.cell.label}: {_why(view)}" for view in self._of("failed", "lost", "stopped")
+            f"  {view.status:<8} {view.cell.label}: {_why(view)}" for view in self.of("failed", "lost", "stopped")
         ]
         return [self.counts(), *_first(running, most), *_first(others, most)]
 
@@ -50,23 +51,32 @@ class Overview:
         """How many runs are where, and the time left."""
         counted = Counter(view.status for view in self.views)
         parts = [f"{counted[status]} {status}" for status in _ORDER if counted[status]]
-        return f"{len(self.views)} runs: {', '.join(parts)}{self._left()}"
+        return f"{len(self.views)} runs: {', '.join(parts)}{self._time_left()}"
 
-    def _left(self) -> str:
-        """The time left, where anything is."""
-        open_runs = [view for view in self.views if view.status not in ("done", "failed")]
-        if not open_runs:
+    def _time_left(self) -> str:
+        if self.left_s is None:
             return ""
-        total, unknown = self.estimates.total(view.cell for view in open_runs)
-        if not total:
-            return ""
-        gone = sum(min(_elapsed(view), self.estimates.of(view.cell) or 0.0) for view in self._of("running"))
-        longest = max((self.estimates.of(one.cell) or 0.0 for one in open_runs if one.status != "running"), default=0.0)
-        left = wall_time(total - gone, longest, min(self.jobs, len(open_runs)))
+        _, unknown = self.estimates.total(view.cell for view in self._open)
         note = f" ({unknown} runs without a record)" if unknown else ""
-        return f"; about {clock(left)} left{note}"
+        return f"; about {clock(self.left_s)} left{note}"
 
-    def _of(self, *status: Status) -> list[View]:
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until all runs have ended; None where none is left, or no run has a record."""
+        open_runs = self._open
+        total, _ = self.estimates.total(view.cell for view in open_runs)
+        if not total:
+            return None
+        gone = sum(min(view.elapsed_s, self.estimates.of(view.cell) or 0.0) for view in self.of("running"))
+        longest = max((self.estimates.of(one.cell) or 0.0 for one in open_runs if one.status != "running"), default=0.0)
+        return wall_time(total - gone, longest, min(self.jobs, len(open_runs)))
+
+    @property
+    def _open(self) -> list[View]:
+        return [view for view in self.views if view.status not in ("done", "failed")]
+
+    def of(self, *status: Status) -> list[View]:
+        """The runs of these states."""
         return [view for view in self.views if view.status in status]
 
 
@@ -84,7 +94,7 @@ def _first(lines: list[str], most: int | None) -> list[str]:
 def _running(view: View) -> str:
     assert view.state is not None
     left = "" if view.state.left_s is None else f", {clock(view.state.left_s)} to its end"
-    return f"  running  {view.cell.label}: {view.state.text}{left}, for {clock(_elapsed(view))} on {view.state.host}"
+    return f"  running  {view.cell.label}: {view.state.text}{left}, for {clock(view.elapsed_s)} on {view.state.host}"
 
 
 def _why(view: View) -> str:
@@ -93,8 +103,21 @@ def _why(view: View) -> str:
     return view.state.text
 
 
-def _elapsed(view: View) -> float:
-    return 0.0 if view.state is None else max(time.time() - view.state.started, 0.0)
+class Display(Protocol):
+    """A context manager in which overviews are drawn."""
+
+    def __enter__(self) -> Self:
+        """Begins to draw."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leaves the terminal as it was."""
+
+    @property
+    def due(self) -> bool:
+        """Whether the picture is old."""
+
+    def show(self, overview: Overview) -> None:
+        """Draws the overview in place of the one before."""
 
 
 class Screen:
@@ -104,7 +127,7 @@ class Screen:
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._shown = 0.0
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self

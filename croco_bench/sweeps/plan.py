@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,11 +96,19 @@ class Block(Table):
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep, in the order in which they are started, and where the plan says they read and write."""
+    """All runs of a sweep.
+
+    Attributes:
+        cells: in the order in which they are started.
+        data_root: where the plan says they read.
+        results: where it says they write.
+        expected_s: (recipe, task) -> seconds of a run on some machine, for the time left before runs have a record.
+    """
 
     cells: tuple[Cell, ...]
     data_root: Path | None = None
     results: Path | None = None
+    expected_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def read_plan(path: Path, changes: Mapping[str, Any]) -> Plan:

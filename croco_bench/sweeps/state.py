@@ -84,6 +84,11 @@ class View:
     status: Status
     state: CellState | None
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it was started."""
+        return 0.0 if self.state is None else max(time.time() - self.state.started, 0.0)
+
 
 class SweepFolder:
     """The files of all sweeps over one folder of results."""

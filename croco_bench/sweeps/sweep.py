@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from croco_bench.progress import log
 from croco_bench.sweeps.cells import Cell, Surroundings
 from croco_bench.sweeps.cluster import Cluster, ClusterSweep
 from croco_bench.sweeps.estimate import Estimates, clock, estimates, wall_time
-from croco_bench.sweeps.local import LocalSweep, Progress
-from croco_bench.sweeps.overview import Overview, Screen, look
+from croco_bench.sweeps.following import Followed
+from croco_bench.sweeps.local import LocalSweep, Machine, Progress
+from croco_bench.sweeps.overview import Display, Overview, Screen, look
 from croco_bench.sweeps.plan import Plan
 from croco_bench.sweeps.shares import Share, share_out
-from croco_bench.sweeps.state import BEAT_S, SweepFolder, require_folder, signature, silent
-from croco_bench.sweeps.worker import Outcome, Task
+from croco_bench.sweeps.state import SweepFolder, require_folder, signature, silent
+from croco_bench.sweeps.worker import Task
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,14 @@ def rest_of(plan: Sequence[Cell], around: Surroundings) -> Rest:
     return Rest(left, len(tasks) - len(left))
 
 
-def sweep(
-    plan: Plan, around: Surroundings, *, jobs: int | None = None, retries: int = 1, cluster: Cluster | None = None
-) -> None:
+def sweep(plan: Plan, around: Surroundings, on: Machine | Cluster, display: Display | None = None) -> None:
     """Does all runs of a plan that have no result yet.
 
     Args:
         plan: the runs.
         around: what they share.
-        jobs: runs at a time; None: one per GPU, or one per four cores.
-        retries: how often a run whose process died is begun again.
-        cluster: submit jobs there; None: this machine does the runs.
+        on: this machine, or a cluster to which jobs are submitted.
+        display: where overviews are drawn; None: on the terminal, all runs at work and all failures.
 
     Raises:
         UsageError: the device or the cluster isn't there, or options don't go together.
@@ -62,57 +59,19 @@ def sweep(
     """
     if around.replace and around.processes > 1:
         raise UsageError("--replace can't replace results by runs of several processes", "move the results away")
-    shares = [] if cluster else share_out(jobs, around.device, around.processes)
+    shares = share_out(on.jobs, around.device, around.processes) if isinstance(on, Machine) else []
     rest = rest_of(plan.cells, around)
     log(_head(plan, shares, rest))
     if not rest.tasks:
         return
     progress = Progress([task.cell for task in rest.tasks])
-    with _Followed(plan.cells, around, progress, len(shares) or (cluster and cluster.jobs) or len(rest.tasks)) as one:
-        if cluster:
-            ClusterSweep(rest.tasks, cluster, around, progress, one.tell, one.look).run()
+    jobs = len(shares) or on.jobs or len(rest.tasks)
+    with Followed(plan, around.results, jobs, display or Screen()) as one:
+        if isinstance(on, Machine):
+            LocalSweep(rest.tasks, shares, around, progress, one.tell, one.look, on.retries).run()
         else:
-            LocalSweep(rest.tasks, shares, around, progress, one.tell, one.look, retries).run()
+            ClusterSweep(rest.tasks, on, around, progress, one.tell, one.look).run()
     _tell_failures(progress)
-
-
-class _Followed:
-    """Shows a sweep while it is at work, and announces it on disk."""
-
-    def __init__(self, cells: Sequence[Cell], around: Surroundings, progress: Progress, jobs: int) -> None:
-        self._cells, self._progress, self._jobs = cells, progress, jobs
-        self._folder, self._screen = SweepFolder(around.results), Screen()
-        self._known = estimates([around.results], cells, self._folder)
-        self._began, self._announced = time.time(), 0.0
-
-    def __enter__(self) -> _Followed:
-        self._screen.__enter__()
-        self.look()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._screen.__exit__()
-        self._folder.announce(self._cells, self._jobs, self._began)
-
-    def look(self) -> None:
-        """Called several times per second."""
-        if time.time() - self._announced > BEAT_S:
-            self._announced = time.time()
-            self._folder.announce(self._cells, self._jobs, self._began)
-        if self._screen.due:
-            self._screen.show(self._overview())
-
-    def tell(self, cell: Cell, outcome: Outcome) -> None:
-        """Called when a run ends."""
-        state = self._folder.read(cell)
-        if outcome.status == "done" and state is not None and not state.resumed and state.seconds:
-            self._known.add((cell.recipe_name, cell.task, cell.name), state.seconds)
-        took = f" in {clock(outcome.seconds)}" if outcome.seconds is not None else ""
-        text = f"  {outcome.text}" if outcome.text else ""
-        log(f"{outcome.status:<8} {cell.label}{text}{took}\n         {self._overview().counts()}")
-
-    def _overview(self) -> Overview:
-        return look(self._folder, self._cells, self._jobs, self._known)
 
 
 def _head(plan: Plan, shares: Sequence[Share], rest: Rest) -> str:

@@ -81,8 +81,9 @@ ALLOWED = {
     "pretraining": "backbones backbones.formats backbones.networks config contracts data data.checks data.datasets"
     " data.mixtures data.rooms data.transforms engine errors files progress registry seeding types",
     "testing": "backbones config contracts data engine errors metrics registry types",
-    "workflows": "backbones backbones.networks config contracts data data.catalogue data.checks data.datasets"
-    " data.formats data.miniatures data.posed data.rooms engine errors files progress records registry report runs tables types",
+    "workflows": "backbones backbones.networks config contracts data data.catalogue data.checks data.datasets data.formats"
+    " data.miniatures data.posed data.rooms display engine errors files progress records registry report runs sweeps tables"
+    " types",
     "plots": "errors files records report tables tables.comparison",
     "cli": "backbones config data data.catalogue data.checks data.miniatures data.mining errors files plots pretraining progress"
     " records registry report runs sharing signals sweeps tables tables.comparison workflows",

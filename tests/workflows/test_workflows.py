@@ -1,14 +1,8 @@
-"""The cells of a smoke run, its sample checkpoints, and the demo on tiny data."""
+"""The cells of a smoke run, and its sample checkpoints."""
 
-import functools
 from pathlib import Path
 
-import pytest
-
 from croco_bench import load_backbone, registry
-from croco_bench.backbones import zoo
-from croco_bench.data.miniatures.make import make_mini
-from croco_bench.workflows import demo
 from croco_bench.workflows.sample_checkpoints import write_samples
 from croco_bench.workflows.smoke import cells_of, further_recipes
 
@@ -36,20 +30,3 @@ def test_sample_checkpoints_have_official_formats_and_are_kept(tmp_path: Path) -
     before = {path: Path(path).stat().st_mtime_ns for path in paths.values()}
     assert write_samples(tmp_path) == paths
     assert {path: Path(path).stat().st_mtime_ns for path in paths.values()} == before
-
-
-@pytest.mark.slow
-def test_the_demo_prints_a_table_and_writes_a_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On tiny data with the smoke recipe: table printed, page written, a second call does nothing twice."""
-    monkeypatch.setattr(demo, "RECIPE", "smoke")
-    monkeypatch.setattr(demo, "make_mini", functools.partial(make_mini, tiny=True))
-    for _ in range(2):
-        demo.demo(tmp_path, open_page=False)
-        output = capsys.readouterr()
-        assert "recipe smoke" in output.out and "published" not in output.out and "MultiMAE" not in output.out
-    assert output.err.count("already done") == 5
-    page = (tmp_path / "index.html").read_text()
-    assert page.count("data:image/webp;base64,") == 5
-    assert all(name in page for name in ("random", *zoo.packaged()))
