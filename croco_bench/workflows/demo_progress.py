@@ -19,6 +19,8 @@ from croco_bench.sweeps.overview import Overview
 from croco_bench.sweeps.plan import Plan
 
 _REFRESH_S = 1.0
+# So long the rendering counts as having gone as expected before it began: the first images are waited for.
+_AS_EXPECTED_S = 10.0
 # Of runs that nobody has timed.
 _USUAL_S = 30.0
 
@@ -91,9 +93,9 @@ class DemoLine:
 
     @property
     def _pace(self) -> float:
-        """Measured by expected seconds of the rendering; 1 before anything was rendered."""
+        """Measured by expected seconds of the rendering; near 1 before much was rendered."""
         expected = self._rendered_s / self._jobs
-        return (time.monotonic() - self._began) / expected if expected else 1.0
+        return (time.monotonic() - self._began + _AS_EXPECTED_S) / (expected + _AS_EXPECTED_S) if expected else 1.0
 
     def _render(self, dataset: str, share: float) -> None:
         self._shares[dataset] = share
