@@ -22,7 +22,7 @@ from croco_bench.contracts import (
     TensorPredict,
     TrainingFreeTask,
 )
-from croco_bench.data.splitting import Subset, spread_indices
+from croco_bench.data.splitting import Subset, limit, spread_indices
 from croco_bench.metrics.correspondence import CorrespondenceMeter, Estimator, SweepMeter
 from croco_bench.metrics.match_definitions import MatchScores
 from croco_bench.metrics.meter import Rows
@@ -135,8 +135,15 @@ class PointMatching(TrainingFreeTask):
         return replace(evaluation, meter=SweepMeter(self.scores))
 
     def evaluations(self, data: TaskData) -> list[Evaluation]:
-        """The test split."""
-        return [self.evaluation("", data.test)]
+        """The test split, then further ones, limited as it is."""
+        further, pairs = data.further, len(data.test)
+        if pairs < data.test.available:
+            further = {name: limit(reader, pairs, 0) for name, reader in further.items()}
+        return [self.evaluation("", data.test), *(self.further(name, one) for name, one in further.items())]
+
+    def further(self, name: str, reader: Reader) -> Evaluation:
+        """Of a further set of pairs."""
+        return self.evaluation(name, reader)
 
     def evaluation(self, prefix: str, reader: Reader) -> Evaluation:
         """Of a set of pairs, by the chosen read-outs."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from croco_bench.contracts import TaskData, TrainingSplits
 from croco_bench.data.datasets.correspondence.navi import NaviReader
+from croco_bench.data.datasets.correspondence.navi_pairs import Listed, NaviListedPairs
 from croco_bench.metrics.match_definitions import OBJECTS
 from croco_bench.tasks.correspondence.base import PointMatching, PointOptions, thinned
 from croco_bench.tasks.correspondence.truth import Tolerance, posed_pair
@@ -17,10 +19,21 @@ from croco_bench.types import Array, Sample
 _TOLERANCE = Tolerance(absolute_m=0.002, relative=0.01)
 
 
+@dataclass(frozen=True)
+class NaviOptions(PointOptions):
+    """Settings of the task.
+
+    Attributes:
+        also: NAVI's own lists of pairs to score beside, of its collections in many places or in one.
+    """
+
+    also: tuple[Listed, ...] = field(default=(), metadata={"affects_score": False})
+
+
 class NaviCorrespondence(PointMatching):
     """Points of an object, in another photograph of it."""
 
-    Options = PointOptions
+    Options = NaviOptions
     scores = OBJECTS
     citation = (
         "recall by the distance of surface points, by the cameras' angle about the object, as probe3d (El Banani et al., CVPR "
@@ -31,7 +44,7 @@ class NaviCorrespondence(PointMatching):
         "and searches matches among those of the object alone: here a match beside the object is wrong",
         "every view of the collections in many places with another one; probe3d takes every fourth, and draws other pairs",
     )
-    options: PointOptions
+    options: NaviOptions
 
     def open(self, root: Path, *, seed: int) -> TaskData:
         """See `Task.open`; read-outs are chosen on other photographs, of the object in one place."""
@@ -39,11 +52,13 @@ class NaviCorrespondence(PointMatching):
             thinned(NaviReader(root, "train"), self.options.measure_pairs),
             thinned(NaviReader(root, "select"), self.options.select_pairs),
         )
-        return TaskData(NaviReader(root, "test"), training)
+        return replace(self.open_test(root), training=training)
 
     def open_test(self, root: Path) -> TaskData:
-        """The collections in many places."""
-        return TaskData(NaviReader(root, "test"))
+        """The collections in many places, and NAVI's lists."""
+        return TaskData(
+            NaviReader(root, "test"), further={name: NaviListedPairs(root, name) for name in self.options.also}
+        )
 
     def prepare(self, sample: Sample) -> Sample:
         """See `PointMatching.prepare`."""

@@ -23,7 +23,7 @@ from croco_bench.data.folders import data_folder
 from croco_bench.data.posed.overlap import OverlapCriteria
 from croco_bench.data.posed.reader import has_meters
 from croco_bench.data.posed.selection import holdout
-from croco_bench.data.splitting import Subset, limit, spread_indices
+from croco_bench.data.splitting import Subset, spread_indices
 from croco_bench.metrics.correspondence import Estimator
 from croco_bench.metrics.match_definitions import SCENES
 from croco_bench.tasks.correspondence.base import PointMatching, PointOptions
@@ -101,14 +101,8 @@ class Correspondence(PointMatching):
         options = self.options
         return OverlapCriteria(options.distance_m, options.angle_deg, options.depth_m)
 
-    def evaluations(self, data: TaskData) -> list[Evaluation]:
-        """7-Scenes, then the further test sets, limited as it is."""
-        further, pairs = data.further, len(data.test)
-        if pairs < data.test.available:
-            further = {name: limit(reader, pairs, 0) for name, reader in further.items()}
-        return [self.evaluation("", data.test), *(self._further(name, one) for name, one in further.items())]
-
-    def _further(self, name: str, reader: Reader) -> Evaluation:
+    def further(self, name: str, reader: Reader) -> Evaluation:
+        """Of a further set, of which nothing is scored in metres where its scale is unknown."""
         evaluation = self.evaluation(name, reader)
         return evaluation if has_meters(reader) else replace(evaluation, prepare=self._prepare_without_scale)
 
