@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from croco_bench import registry
+from croco_bench.backbones import zoo
 from croco_bench.errors import UsageError
 from croco_bench.sweeps.cells import Cell
 from croco_bench.sweeps.plan import named_checkpoints, plan_of, read_plan
 
+OWN = "croco-bench"
 PLAN = """
 tasks = ["nyuv2-depth", "taskonomy-*"]
 recipes = ["mini", "knn-dense-mini"]
@@ -137,3 +139,11 @@ def test_cells_survive_json() -> None:
     cell = Cell("nyuv2-depth", "own/short.toml", "a", "a.pth", 3, ("train.steps=3",), 5)
     assert Cell.from_json(cell.to_json()) == cell
     assert cell.paths(Path("r")).json == Path("r/short/nyuv2-depth/a/seed3.json")
+
+
+def test_the_plan_of_the_study_has_every_task_and_every_packaged_backbone() -> None:
+    plan = read_plan(Path(__file__).parents[2] / "results/study.toml", {})
+    assert {cell.task for cell in plan.cells} == {entry.name for entry in registry.tasks() if entry.distribution == OWN}
+    assert {cell.name for cell in plan.cells} == {"random", *zoo.packaged()}
+    first = [cell for cell in plan.cells if cell.seed == 0]
+    assert first[0].task == "correspondence" and first[-1].recipe == "mini"  # what costs least comes first
