@@ -16,7 +16,7 @@ import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -231,7 +231,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_unpacked_size(archive: Path) -> None:
+def check_unpacked_size(archive: Path | zipfile.ZipFile) -> None:
     """Compares the size of all members of a zip archive, such as `.npz`, with `limits.TEXT`, before they are unpacked.
 
     Raises:
@@ -239,7 +239,7 @@ def check_unpacked_size(archive: Path) -> None:
         BadZipFile: it is no zip archive.
         OSError: it can't be read.
     """
-    with zipfile.ZipFile(archive) as opened:
+    with zipfile.ZipFile(archive) if isinstance(archive, Path) else nullcontext(archive) as opened:
         if reason := TEXT.exceeded(sum(member.file_size for member in opened.infolist())):
             raise ValueError(reason)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from operator import eq
 from pathlib import Path
 from typing import Any, overload
@@ -154,6 +154,14 @@ class Labels(Sequence[str]):
             return [self._names[number] for number in self._numbers[index]]
         name: str = self._names[self._numbers[index]]
         return name
+
+    def sizes(self) -> dict[str, int]:
+        """Label -> number of its items, in the order in which labels first occur."""
+        return dict(zip(self._names, np.bincount(self._numbers, minlength=len(self._names)).tolist(), strict=True))
+
+    def among(self, chosen: Set[str]) -> Array:
+        """Whether the label of each item is one of the chosen ones (n,)."""
+        return np.array([name in chosen for name in self._names], dtype=np.bool_)[self._numbers]
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), _STEP):

@@ -94,6 +94,7 @@ class PairList:
             raise DataError(f"{listing} lists no pairs", "expected one a line")
         self._scenes = _read_scenes(scenes, self.available) if scenes and scenes.is_file() else None
         self._folders: Labels | None = None
+        self._print: str | None = None
         self.knows_scenes = folders_are_scenes or self._scenes is not None
 
     def __len__(self) -> int:
@@ -140,8 +141,10 @@ class PairList:
                 yield from (self.names(index)[0].rpartition("/")[0] for index in indices)
 
     def fingerprint(self) -> str:
-        """Hash of the list file, and of the scenes where they are listed."""
-        return fingerprint_of(chain(self._lines.content(), joined("\n", self._scenes or ())))
+        """Hash of the list file, and of the scenes where they are listed; both are read once."""
+        if self._print is None:
+            self._print = fingerprint_of(chain(self._lines.content(), joined("\n", self._scenes or ())))
+        return self._print
 
 
 def _read_scenes(path: Path, count: int) -> Labels:

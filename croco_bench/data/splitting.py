@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from croco_bench.data.listed_lines import Labels
 from croco_bench.errors import DataError, UsageError
 from croco_bench.files import fingerprint_of, joined
 from croco_bench.seeding import make_rng
@@ -94,7 +94,8 @@ def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "
     if not 0 < fraction < 1:
         raise UsageError(f"the share of training images held out for selection is {fraction:g}", "give one from 0 to 1")
     groups = reader.groups
-    sizes = Counter(groups)
+    labels = groups if isinstance(groups, Labels) else Labels(groups, len(groups))
+    sizes = labels.sizes()
     if len(sizes) < 2:
         raise DataError(
             f"{reader.dataset}: the {reader.split} split has {len(sizes)} scene(s)",
@@ -107,7 +108,7 @@ def split_by_group(reader: Reader, fraction: float, *, seed: int, split: str = "
             break
         chosen.add(name)
         count += sizes[name]
-    held = np.fromiter((group in chosen for group in groups), dtype=np.bool_, count=len(reader))
+    held = labels.among(chosen)
     inside, outside = _where(held), _where(~held)
     return Subset(reader, outside, reader.split), Subset(reader, inside, f"{split} (of {reader.split})")
 

@@ -86,7 +86,7 @@ class ResultPaths:
 
     @property
     def _home(self) -> Path:
-        return self.results / self.recipe / self.task / self.model / f"seed{self.seed}"
+        return self.results.joinpath(self.recipe, self.task, self.model, f"seed{self.seed}")
 
     @property
     def json(self) -> Path:

@@ -11,7 +11,7 @@ from croco_bench.errors import BenchError
 from croco_bench.metrics.meter import FEWEST_IMAGES
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.columns import Column
-from croco_bench.tables.comparison.difference import Difference, interval_of_mean, paired_difference
+from croco_bench.tables.comparison.difference import Difference, all_differences, interval_of_mean
 from croco_bench.tables.comparison.multiple import holm
 from croco_bench.tables.comparison.scores import SeedScores, load_column
 from croco_bench.tables.layout import Grid, Row
@@ -104,11 +104,12 @@ def _recorded(cell: Cell, column: Column) -> Interval | None:
 def _pairs(rows: Sequence[Row], scores: Mapping[str, SeedScores]) -> dict[tuple[str, str], Pair]:
     """All pairs. Holm's correction is over the pairs of ranked backbones, as in the table, and over all others apart."""
     ranked = {row.label for row in rows if row.ranked}
-    every = list(combinations([row.label for row in rows], 2))
+    labels = [row.label for row in rows]
+    every = dict(zip(combinations(labels, 2), all_differences([scores[label] for label in labels]), strict=True))
     found: dict[tuple[str, str], Pair] = {}
     for among in (True, False):
-        chosen = [(one, two) for one, two in every if ({one, two} <= ranked) is among]
-        differences = [paired_difference(scores[one], scores[two], resamples=0) for one, two in chosen]
+        chosen = [(one, two) for one, two in every if (one in ranked and two in ranked) is among]
+        differences = [every[pair] for pair in chosen]
         adjusted = holm([difference.p_value for difference in differences])
         found |= {
             pair: Pair(difference, p)

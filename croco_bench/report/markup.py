@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from html import escape as escape_characters
 
 from croco_bench.display import printable
@@ -53,6 +54,7 @@ def link(url: str, *children: str) -> Markup:
     return element("a", *children, href=url, rel="noopener noreferrer")
 
 
+@lru_cache(maxsize=1024)
 def with_links(text: str) -> Markup:
     """Text with its web addresses made into links."""
     words = []

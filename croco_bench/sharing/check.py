@@ -17,7 +17,7 @@ from croco_bench.records.changes import DECLARED, has_builtin
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultFile, read_all
 from croco_bench.sharing.archive import WEIGHTS, unpack
-from croco_bench.tables.comparison.scores import GROUP, read_rows
+from croco_bench.tables.comparison.sheets import GROUP, read_rows
 from croco_bench.types import Array
 
 # Rounding of sums; and of other processors, GPUs and versions of libraries.

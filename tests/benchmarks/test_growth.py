@@ -6,15 +6,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks import growth
+from croco_bench import registry
 from croco_bench.data.listed_lines import Labels, ListedLines
 from croco_bench.data.pairs import open_pairs
 from croco_bench.data.splitting import Subset, split_by_group
 from croco_bench.errors import DataError
+from croco_bench.metrics.pose import reduce_poses
+from croco_bench.records.selection import Selection
+from croco_bench.report import page
 from croco_bench.tables import make
+from croco_bench.tables.comparison.sheets import read_rows
+from croco_bench.types import Array
+
+MINI = Path(__file__).parents[2] / "results" / "mini"
 
 
 def bytes_of(folder: Path) -> int:
@@ -40,23 +47,36 @@ def test_a_pair_of_a_list_takes_few_bytes(tmp_path: Path) -> None:
     assert (peaks[1] - peaks[0]) / 200_000 < 25
 
 
-def test_each_file_of_results_is_read_as_often_whatever_their_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: Counter[int] = Counter()
-    load = np.load
+def test_values_of_each_protocol_of_a_result_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a page with tests of all columns; again only where the scenes of another file decide (of localisation)."""
+    reads: Counter[tuple[Path, str]] = Counter()
 
-    def counted(path: Any, **options: Any) -> Any:
-        opened[size] += 1
-        return load(path, **options)
+    def counted(path: Path, prefix: str) -> dict[str, Array]:
+        reads[path, prefix] += 1
+        return read_rows(path, prefix)
 
-    monkeypatch.setattr(np, "load", counted)
-    for size in (8, 32):
-        folder = tmp_path / str(size)
-        growth.copy_results(Path(__file__).parents[2] / "results" / "mini", folder, size)
-        opened[size] = 0
-        make([folder], format="markdown")
-    assert opened[32] <= 4 * opened[8] + 8
+    monkeypatch.setattr("croco_bench.tables.comparison.sheets.read_rows", counted)
+    growth.copy_results(MINI, tmp_path, 100)
+    make([tmp_path], format=page)
+    named_otherwise = {(path, prefix) for path, prefix in reads if path.parents[1].name == "relative-pose"}
+    assert len(reads) > 100 and {reads[key] for key in reads.keys() - named_otherwise} == {1}
+    assert max(reads[key] for key in named_otherwise) <= 2
+
+
+def test_metrics_of_one_result_are_reduced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of two metrics reduces as often as that of one."""
+    calls: Counter[str] = Counter()
+
+    def counted(rows: Any) -> Any:
+        calls[chosen] += 1
+        return reduce_poses(rows)
+
+    entry = registry.tasks()["relative-pose"]
+    monkeypatch.setattr(type(entry), "load_reduction", lambda self: counted)
+    for chosen, metrics in (("one", ("translation_m",)), ("both", ("translation_m", "rotation_deg"))):
+        growth.copy_results(MINI, tmp_path / chosen, 100)
+        make([tmp_path / chosen], selection=Selection(("relative-pose",), metrics))
+    assert calls["one"] == calls["both"] > 0
 
 
 def test_rows_say_what_one_more_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

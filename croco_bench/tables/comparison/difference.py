@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ from scipy.special import stdtrit
 
 from croco_bench.tables.comparison.resampling import draw_means
 from croco_bench.tables.comparison.scores import SeedScores, require_paired
-from croco_bench.tables.comparison.variance import Components, components, p_values
+from croco_bench.tables.comparison.variance import Components, combined, p_values, stacked
+from croco_bench.types import Array
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 Interval = tuple[float, float]
@@ -80,11 +81,11 @@ class Difference:
 
 def interval_of_mean(scores: SeedScores) -> MeanInterval:
     """The mean over seeds with a 95 % interval over images and seeds."""
-    found = components([scores.parts], learned=[scores.learned])
-    error, df, ci95, _ = _by_t(scores.value, found)
+    found = combined([scores.spread])
+    error, df, low, high, _ = map(float, _by_t(np.asarray(scores.value), found))
     return MeanInterval(
         value=scores.value,
-        ci95=ci95,
+        ci95=(low, high),
         standard_error=error,
         df=df,
         seeds=len(scores.parts),
@@ -109,30 +110,57 @@ def paired_difference(
     Raises:
         RecordError: they were not scored on the same images.
     """
-    require_paired(first, second)
-    value = first.value - second.value
-    found = components([first.parts, second.parts], learned=[first.learned, second.learned])
-    error, df, ci95, p_value = _by_t(value, found)
-    return Difference(
-        value=value,
-        ci95=ci95,
-        p_value=p_value,
-        standard_error=error,
-        df=df,
-        bootstrap95=_bootstrap([first, second], resamples, rng) if resamples else None,
-        seeds=(len(first.parts), len(second.parts)),
-        images=len(first.blocks),
-        blocks=first.parts.shape[1],
-        scenes=first.scenes,
-        covers_seeds=found.df_seeds > 0 or not (first.learned or second.learned),
-    )
+    (found,) = _differences(first, [second])
+    return replace(found, bootstrap95=_bootstrap([first, second], resamples, rng)) if resamples else found
 
 
-def _by_t(value: float, found: Components) -> tuple[float, float, Interval, float]:
-    """Standard error, degrees of freedom, 95 % interval, and p-value of no difference from zero."""
-    error, df = math.sqrt(float(found.total)), float(found.df)
-    margin = float(stdtrit(df, 0.975)) * error
-    return error, df, (value - margin, value + margin), float(p_values(np.asarray(value), found))
+def all_differences(scores: Sequence[SeedScores]) -> list[Difference]:
+    """Differences of all pairs, in the order of `itertools.combinations`, without the bootstrap.
+
+    Raises:
+        RecordError: they were not scored on the same images.
+    """
+    return [found for index, first in enumerate(scores) for found in _differences(first, scores[index + 1 :])]
+
+
+def _differences(first: SeedScores, others: Sequence[SeedScores]) -> list[Difference]:
+    """The first one's differences from each of the others, computed together for those with as many seeds."""
+    kinds: dict[tuple[int, bool], list[int]] = defaultdict(list)
+    for index, other in enumerate(others):
+        require_paired(first, other)
+        kinds[len(other.parts), other.learned].append(index)
+    found: dict[int, Difference] = {}
+    for indices in kinds.values():
+        alike = [others[index] for index in indices]
+        found |= zip(indices, _differences_of_a_kind(first, alike), strict=True)
+    return [found[index] for index in range(len(others))]
+
+
+def _differences_of_a_kind(first: SeedScores, others: Sequence[SeedScores]) -> Iterator[Difference]:
+    values = np.array([first.value - other.value for other in others])
+    found = combined([first.spread, stacked([other.spread for other in others])])
+    columns = (numbers.tolist() for numbers in (values, *_by_t(values, found)))
+    for other, (value, error, df, low, high, p_value) in zip(others, zip(*columns, strict=True), strict=True):
+        yield Difference(
+            value=value,
+            ci95=(low, high),
+            p_value=p_value,
+            standard_error=error,
+            df=df,
+            bootstrap95=None,
+            seeds=(len(first.parts), len(other.parts)),
+            images=len(first.blocks),
+            blocks=first.parts.shape[1],
+            scenes=first.scenes,
+            covers_seeds=found.df_seeds > 0 or not (first.learned or other.learned),
+        )
+
+
+def _by_t(values: Array, found: Components) -> tuple[Array, Array, Array, Array, Array]:
+    """Standard errors, degrees of freedom, ends of the 95 % intervals, and p-values of no difference from zero."""
+    errors, df = np.sqrt(found.total), found.df
+    margins = stdtrit(df, 0.975) * errors
+    return errors, df, values - margins, values + margins, p_values(values, found)
 
 
 def _bootstrap(pair: Sequence[SeedScores], resamples: int, rng: np.random.Generator | None) -> Interval:

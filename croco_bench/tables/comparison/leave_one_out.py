@@ -19,7 +19,9 @@ import numpy as np
 
 from croco_bench.types import Array
 
-Reduce = Callable[[Mapping[str, Array]], float]
+Reduce = Callable[[Mapping[str, Array]], Mapping[str, float]]
+# A metric of all images, and the pseudo-value of each block (G,).
+LeftOut = tuple[float, Array]
 
 # More blocks cost time and change nothing: a t-distribution with 399 degrees of freedom is almost normal.
 MAX_BLOCKS = 400
@@ -41,26 +43,34 @@ def assign_blocks(groups: Sequence[str]) -> Array:
     return np.asarray(order[group] % MAX_BLOCKS)
 
 
-def pseudo_values(rows: Mapping[str, Array], blocks: Array, reduce: Reduce) -> tuple[float, Array]:
-    """The metric of all images, and the pseudo-value of each block (G,).
+def pseudo_values(rows: Mapping[str, Array], blocks: Array, reduce: Reduce) -> dict[str, LeftOut]:
+    """Each metric of all images, and its pseudo-value of each block.
 
     Args:
         rows: arrays (n, ...) over images.
         blocks: block of each image (n,), as `assign_blocks` makes them.
-        reduce: rows of any number of images -> the metric.
+        reduce: rows of any number of images -> metrics.
     """
-    whole, count = reduce(rows), int(blocks.max()) + 1
-    without = np.array([_leave_out(rows, blocks != block, reduce) for block in range(count)])
-    return whole, count * whole - (count - 1) * without
+    kept = (blocks != block for block in range(int(blocks.max()) + 1))
+    parts = ({key: values[inside] for key, values in rows.items()} for inside in kept)
+    return _left_out(reduce(rows), [reduce(part) for part in parts])
 
 
-def pseudo_values_of_sums(rows: Mapping[str, Array], blocks: Array, reduce: Reduce) -> tuple[float, Array]:
-    """The same for a metric made from the sums of rows over images alone (mIoU, EPE): one pass over the images."""
+def pseudo_values_of_sums(rows: Mapping[str, Array], blocks: Array, reduce: Reduce) -> dict[str, LeftOut]:
+    """The same for metrics made from the sums of rows over images alone (mIoU, EPE): one pass over the images."""
     sums = {key: _sums_of_blocks(values, blocks) for key, values in rows.items()}
     totals = {key: values.sum(axis=0, keepdims=True) for key, values in sums.items()}
-    whole, count = reduce(totals), int(blocks.max()) + 1
+    count = int(blocks.max()) + 1
     parts = ({key: totals[key] - sums[key][block : block + 1] for key in rows} for block in range(count))
-    return whole, count * whole - (count - 1) * np.array([reduce(part) for part in parts])
+    return _left_out(reduce(totals), [reduce(part) for part in parts])
+
+
+def _left_out(whole: Mapping[str, float], parts: Sequence[Mapping[str, float]]) -> dict[str, LeftOut]:
+    """Metrics of all images and of all but each block -> pseudo-values; NaN where a part has no value."""
+    count = len(parts)
+    without = {key: np.array([part.get(key, np.nan) for part in parts]) for key in whole}
+    with np.errstate(invalid="ignore"):  # of infinite metrics
+        return {key: (value, count * value - (count - 1) * without[key]) for key, value in whole.items()}
 
 
 def _sums_of_blocks(values: Array, blocks: Array) -> Array:
@@ -69,7 +79,7 @@ def _sums_of_blocks(values: Array, blocks: Array) -> Array:
     return np.asarray(np.add.reduceat(values[order], np.cumsum(sizes) - sizes, axis=0))
 
 
-def pseudo_values_of_mean(values: Array, blocks: Array) -> tuple[float, Array]:
+def pseudo_values_of_mean(values: Array, blocks: Array) -> LeftOut:
     """The same for the mean of one value per image (n,), NaN left out, without a loop."""
     scored = ~np.isnan(values)
     count = int(blocks.max()) + 1
@@ -79,7 +89,3 @@ def pseudo_values_of_mean(values: Array, blocks: Array) -> tuple[float, Array]:
         whole = sums.sum() / sizes.sum()
         without = (sums.sum() - sums) / (sizes.sum() - sizes)
     return float(whole), count * whole - (count - 1) * without
-
-
-def _leave_out(rows: Mapping[str, Array], kept: Array, reduce: Reduce) -> float:
-    return reduce({key: values[kept] for key, values in rows.items()})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from croco_bench.tables.comparison.difference import paired_difference
+from croco_bench.tables.comparison.difference import all_differences
 from croco_bench.tables.comparison.scores import SeedScores
 
 Pair = tuple[str, str]
@@ -49,7 +49,7 @@ def separable_from_best(
     same numbers, and the best of five lies further from the worst than any two chosen beforehand.
     """
     pairs = list(combinations(column, 2))
-    adjusted = holm([paired_difference(column[one], column[two], resamples=0).p_value for one, two in pairs])
+    adjusted = holm([difference.p_value for difference in all_differences(list(column.values()))])
     p_values = dict(zip(pairs, adjusted, strict=True))
     sign = 1 if higher_is_better else -1
     best = max(column, key=lambda name: sign * column[name].value)

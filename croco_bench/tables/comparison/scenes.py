@@ -7,7 +7,7 @@ import numpy as np
 from croco_bench import registry
 from croco_bench.errors import RecordError
 from croco_bench.records.store import ResultFile
-from croco_bench.tables.comparison.scores import GROUP, read_rows, scenes_of
+from croco_bench.tables.comparison.sheets import GROUP, read_rows, scenes_of
 from croco_bench.types import Array
 
 

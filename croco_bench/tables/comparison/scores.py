@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 
-from croco_bench import registry
 from croco_bench.errors import RecordError
-from croco_bench.files import check_unpacked_size
 from croco_bench.records.store import ResultFile
-from croco_bench.tables.comparison.leave_one_out import (
-    assign_blocks,
-    pseudo_values,
-    pseudo_values_of_mean,
-    pseudo_values_of_sums,
-)
+from croco_bench.tables.comparison.leave_one_out import LeftOut, assign_blocks, pseudo_values_of_mean
+from croco_bench.tables.comparison.sheets import Division, load_sheet, metrics_by
+from croco_bench.tables.comparison.variance import Spread, spread_of
 from croco_bench.types import Array
-
-Reduction = Callable[[Mapping[str, Array]], Mapping[str, float]]
 
 # A value made again from rows may differ from the recorded one by rounding alone.
 _TOLERANCE = 1e-6
-# Keys of rows that say which image a row belongs to.
-GROUP, INDEX = "group", "index"
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,11 @@ class SeedScores:
     scenes: int | None
     learned: bool = True
 
+    @cached_property
+    def spread(self) -> Spread:
+        """What the variances of differences from other backbones are made of."""
+        return spread_of(self.parts, learned=self.learned)
+
     @property
     def centered(self) -> Array:
         """`parts`, shifted so that their mean is `value`: pseudo-values of a metric that isn't a mean are slightly off."""
@@ -65,7 +61,7 @@ class SeedScores:
 
 def require_paired(first: SeedScores, second: SeedScores) -> None:
     """Raises `RecordError` unless both were scored on the same images in the same blocks."""
-    if not np.array_equal(first.blocks, second.blocks):
+    if first.blocks is not second.blocks and not np.array_equal(first.blocks, second.blocks):
         raise RecordError(
             f"{first.name} ({len(first.blocks)} images) and {second.name} ({len(second.blocks)} images) were not scored on "
             "the same images",
@@ -86,99 +82,43 @@ def load_column(members: Mapping[str, Sequence[ResultFile]], metric: str) -> dic
     Raises:
         RecordError: a file of per-image values is missing or damaged, or doesn't give the value that was recorded.
     """
-    prefix, _, name = metric.rpartition("/")
-    loaded = {model: [(item, read_rows(item.paths.rows, prefix)) for item in found] for model, found in members.items()}
-    every = [rows for several in loaded.values() for _, rows in several]
-    counts = {len(next(iter(rows.values()))) for rows in every}
+    prefix = metric.rpartition("/")[0]
+    divisions = [load_sheet(file, prefix).division for several in members.values() for file in several]
+    counts = {len(division.blocks) for division in divisions}
     if len(counts) != 1:
         raise RecordError(
             f"results of {metric} were made on {' and '.join(map(str, sorted(counts)))} images",
             "compare like with like",
         )
-    groups = next((named for rows in every if (named := scenes_of(rows)) is not None), None)
-    blocks = assign_blocks(groups or [str(image) for image in range(counts.pop())])
-    return {
-        model: _seed_scores(model, several, name, metric, blocks, _count(groups)) for model, several in loaded.items()
-    }
+    division = next((division for division in divisions if division.scenes is not None), divisions[0])
+    return {model: _seed_scores(model, several, metric, division) for model, several in members.items()}
 
 
-def _seed_scores(
-    model: str,
-    several: Sequence[tuple[ResultFile, dict[str, Array]]],
-    name: str,
-    metric: str,
-    blocks: Array,
-    scenes: int | None,
-) -> SeedScores:
-    wholes, parts = [], []
-    for (paths, result), rows in several:
-        whole, part = _values(result.task.name, rows, name, blocks, paths.rows)
-        recorded = result.metrics[metric].value
-        if not abs(whole - recorded) <= _TOLERANCE * max(1.0, abs(recorded)):
-            raise RecordError(
-                f"{paths.rows} gives {metric}={whole:.6g} where {paths.json.name} has {recorded:.6g}",
-                "the two files belong to different runs: make the result again",
-            )
-        if not np.isfinite(part).all():
-            raise RecordError(
-                f"{metric} of {model} has no value without some of the scenes", "too few images have what it needs"
-            )
-        wholes.append(whole)
-        parts.append(part)
-    trained = any(not result.classical for (_, result), _ in several)
-    return SeedScores(model, float(np.mean(wholes)), np.stack(parts), blocks, scenes, trained)
+def _seed_scores(model: str, several: Sequence[ResultFile], metric: str, division: Division) -> SeedScores:
+    wholes, parts = zip(*(_values(model, file, metric, division) for file in several), strict=True)
+    trained = any(not file.result.classical for file in several)
+    return SeedScores(model, float(np.mean(wholes)), np.stack(parts), division.blocks, division.scenes, trained)
 
 
-def _values(task: str, rows: dict[str, Array], name: str, blocks: Array, path: Path) -> tuple[float, Array]:
-    """The metric of all images and its pseudo-values (G,)."""
-    entry = next((entry for entry in registry.tasks() if entry.name == task and entry.card.reduction), None)
-    try:
-        if entry is None:  # a mean over images; also of a task that isn't installed here
-            return pseudo_values_of_mean(rows[name], blocks)
-        reduce: Reduction = entry.load_reduction()
-        numbers = {key: values for key, values in rows.items() if key != GROUP}
-        way = pseudo_values_of_sums if entry.card.pooled else pseudo_values
-        return way(numbers, blocks, lambda kept: reduce(kept)[name])
-    except KeyError as error:
-        raise RecordError(f"{path} has no per-image values of {name}", "make the result again") from error
-
-
-def read_rows(path: Path, prefix: str) -> dict[str, Array]:
-    """Arrays of one protocol, by their names without its prefix, and the names of scenes.
-
-    Raises:
-        RecordError: the file is missing or damaged.
-    """
-    start = f"{prefix}/" if prefix else ""
-    try:
-        check_unpacked_size(path)
-        with np.load(path, allow_pickle=False) as file:
-            keys = [key for key in file.files if key.startswith(start) and "/" not in key.removeprefix(start)]
-            rows = {key.removeprefix(start): file[key] for key in keys}
-            rows.pop(INDEX, None)
-            own = f"{start.removeprefix('last/')}{GROUP}"
-            shared = next((file[key] for key in (own, GROUP) if key in file.files), None)
-    except FileNotFoundError as error:
+def _values(model: str, file: ResultFile, metric: str, division: Division) -> LeftOut:
+    """The metric of one result, if it is the recorded one, and its pseudo-values."""
+    prefix, _, name = metric.rpartition("/")
+    paths, result = file
+    known = metrics_by(division, file, prefix)
+    if name not in known:
+        raise RecordError(f"{paths.rows} has no per-image values of {name}", "make the result again")
+    whole, parts = known[name]
+    recorded = result.metrics[metric].value
+    if not abs(whole - recorded) <= _TOLERANCE * max(1.0, abs(recorded)):
         raise RecordError(
-            f"there are no per-image values {path}", "keep the .npz files beside the .json files, or run again"
-        ) from error
-    except Exception as error:  # NumPy and zipfile raise all kinds of errors for damaged files
-        raise RecordError(f"{path} can't be read: {error}", "make the result again") from error
-    if not rows:
-        raise RecordError(f"{path} has no per-image values of {prefix or 'the headline protocol'}", "run again")
-    count = next(iter(rows.values())).shape[:1]
-    numbers = [row for name, row in rows.items() if name not in (GROUP, "scene")]
-    if not count or any(row.shape[:1] != count or row.dtype.kind not in "biuf" for row in numbers):
-        raise RecordError(f"{path} should have numbers, as many per metric, but has others", "make the result again")
-    if shared is not None and shared.shape == count:
-        rows[GROUP] = shared
-    return rows
-
-
-def scenes_of(rows: Mapping[str, Array]) -> list[str] | None:
-    """Names of the images' scenes; localisation's rows have always had the scene's number."""
-    names = rows.get(GROUP, rows.get("scene"))
-    return None if names is None else [str(name) for name in names]
+            f"{paths.rows} gives {metric}={whole:.6g} where {paths.json.name} has {recorded:.6g}",
+            "the two files belong to different runs: make the result again",
+        )
+    if not np.isfinite(parts).all():
+        raise RecordError(
+            f"{metric} of {model} has no value without some of the scenes", "too few images have what it needs"
+        )
+    return whole, parts
 
 
 def _count(groups: Sequence[str] | None) -> int | None:

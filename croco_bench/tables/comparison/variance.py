@@ -62,6 +62,42 @@ class Components:
         return np.asarray(1 / inverse)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """What one backbone adds to the variances.
+
+    Attributes:
+        means: of its seeds, by block (..., G).
+        between: sum of squares between seeds (...).
+        left: sum of squares of what neither the seed's mean nor the block's mean explains (...).
+        seeds: their number.
+        learned: whether other seeds would give other values; False for methods without training.
+    """
+
+    means: Array
+    between: Array
+    left: Array
+    seeds: int
+    learned: bool
+
+
+def spread_of(values: Array, *, learned: bool = True) -> Spread:
+    """The spread of values (..., seeds, blocks)."""
+    between, left = _squares_between_seeds(values), _squares_left(values)
+    return Spread(values.mean(axis=-2), between, left, values.shape[-2], learned)
+
+
+def stacked(spreads: Sequence[Spread]) -> Spread:
+    """Spreads of backbones with as many seeds, all of them learned or none, along a new first dimension."""
+    return Spread(
+        means=np.stack([spread.means for spread in spreads]),
+        between=np.stack([spread.between for spread in spreads]),
+        left=np.stack([spread.left for spread in spreads]),
+        seeds=spreads[0].seeds,
+        learned=spreads[0].learned,
+    )
+
+
 def components(backbones: Sequence[Array], *, learned: Sequence[bool] | None = None) -> Components:
     """Variances of the mean of one backbone, or of the first one's mean minus the second one's.
 
@@ -70,19 +106,21 @@ def components(backbones: Sequence[Array], *, learned: Sequence[bool] | None = N
         learned: whether other seeds would give other values; False for methods without training. Default: all True.
     """
     learned = [True] * len(backbones) if learned is None else learned
-    means = [values.mean(axis=-2) for values in backbones]  # (..., G)
-    contrast = means[0] - means[1] if len(means) == 2 else means[0]
+    return combined([spread_of(values, learned=random) for values, random in zip(backbones, learned, strict=True)])
+
+
+def combined(spreads: Sequence[Spread]) -> Components:
+    """The same from the spreads of one or two backbones."""
+    contrast = spreads[0].means - spreads[1].means if len(spreads) == 2 else spreads[0].means
     count = contrast.shape[-1]
     blocks = contrast.var(axis=-1, ddof=1) / count
-    trained = [values for values, random in zip(backbones, learned, strict=True) if random]
-    df_seeds = sum(values.shape[-2] - 1 for values in trained)
+    trained = [spread for spread in spreads if spread.learned]
+    df_seeds = sum(spread.seeds - 1 for spread in trained)
     if not df_seeds:
         return Components(blocks, np.zeros_like(blocks), np.zeros_like(blocks), count - 1, 0)
-    weight = sum(1 / values.shape[-2] for values in trained)
-    between = sum(_squares_between_seeds(values) for values in trained)
-    left = sum(_squares_left(values) for values in trained)
-    seeds = np.asarray(between) / df_seeds * weight
-    rest = np.asarray(left) / (df_seeds * (count - 1)) * weight / count
+    weight = sum(1 / spread.seeds for spread in trained)
+    seeds = np.asarray(sum(spread.between for spread in trained)) / df_seeds * weight
+    rest = np.asarray(sum(spread.left for spread in trained)) / (df_seeds * (count - 1)) * weight / count
     return Components(blocks, seeds, rest, count - 1, df_seeds)
 
 

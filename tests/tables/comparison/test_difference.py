@@ -1,11 +1,14 @@
 """Intervals, p-values and verdicts of means and paired differences."""
 
+from dataclasses import replace
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from croco_bench.errors import RecordError
-from croco_bench.tables.comparison.difference import interval_of_mean, paired_difference
+from croco_bench.tables.comparison.difference import all_differences, interval_of_mean, paired_difference
 from croco_bench.tables.comparison.multiple import holm, separable_from_best
 from croco_bench.tables.comparison.scores import SeedScores
 
@@ -86,3 +89,16 @@ def test_the_best_is_alone_or_shares_its_mark() -> None:
     assert separable_from_best(column, higher_is_better=True).tied == {"a"}
     marks = separable_from_best(column, higher_is_better=False)
     assert marks.best in ("b", "c") and marks.tied == {"b", "c"}
+
+
+def test_all_differences_are_those_of_each_pair() -> None:
+    """Of backbones with one, two and three seeds, and one without learning."""
+    column = [scores(str(number), 50 + number, seed=number) for number in range(4)]
+    column += [replace(one, name=f"{one.name}-part", parts=one.parts[:1]) for one in column[:2]]
+    column.append(replace(column[0], name="fixed", learned=False))
+    expected = [paired_difference(one, two, resamples=0) for one, two in combinations(column, 2)]
+    for found, alone in zip(all_differences(column), expected, strict=True):
+        assert found.p_value == pytest.approx(alone.p_value, rel=1e-12)
+        assert found.df == pytest.approx(alone.df, rel=1e-12)
+        assert replace(found, p_value=0, df=0, ci95=(0, 0)) == replace(alone, p_value=0, df=0, ci95=(0, 0))
+        assert found.ci95 == pytest.approx(alone.ci95, rel=1e-12)

@@ -46,7 +46,8 @@ def test_the_short_way_for_means_agrees_with_the_loop_also_where_images_have_no_
     values, blocks = rng.exponential(size=40), assign_blocks([f"s{number}" for number in rng.integers(0, 7, 40)])
     values[[3, 17]] = np.nan
     whole, parts = pseudo_values_of_mean(values, blocks)
-    slow_whole, slow_parts = pseudo_values({"x": values}, blocks, lambda rows: float(np.nanmean(rows["x"])))
+    found = pseudo_values({"x": values}, blocks, lambda rows: {"mean": float(np.nanmean(rows["x"]))})
+    slow_whole, slow_parts = found["mean"]
     assert whole == pytest.approx(slow_whole)
     assert parts == pytest.approx(slow_parts)
 
@@ -62,12 +63,25 @@ def test_metrics_of_sums_and_of_medians_agree_with_leaving_images_out_by_hand() 
     def median(kept: Mapping[str, Array]) -> float:
         return float(np.median(kept["sums"][:, 0]))
 
-    for way, reduce in ((pseudo_values, pooled), (pseudo_values_of_sums, pooled), (pseudo_values, median)):
-        whole, parts = way(rows, blocks, reduce)
+    def both(kept: Mapping[str, Array]) -> dict[str, float]:
+        return {"pooled": pooled(kept), "median": median(kept)}
+
+    found = pseudo_values(rows, blocks, both)
+    of_sums = pseudo_values_of_sums(rows, blocks, lambda kept: {"pooled": pooled(kept)})
+    for (whole, parts), reduce in ((found["pooled"], pooled), (of_sums["pooled"], pooled), (found["median"], median)):
         assert whole == pytest.approx(reduce(rows))
         for block in range(6):
             without = reduce({key: values[blocks != block] for key, values in rows.items()})
             assert parts[block] == pytest.approx(6 * whole - 5 * without)
+
+
+def test_a_metric_that_a_part_lacks_has_no_pseudo_value_there() -> None:
+    def reduce(kept: Mapping[str, Array]) -> dict[str, float]:
+        return {"mean": float(kept["x"].mean())} | ({"most": 1.0} if kept["x"].max() > 2 else {})
+
+    found = pseudo_values({"x": np.array([1.0, 2.0, 3.0])}, np.arange(3), reduce)
+    assert np.isnan(found["most"][1]).tolist() == [False, False, True]
+    assert np.isfinite(found["mean"][1]).all()
 
 
 def test_the_variance_of_a_ratio_is_that_of_its_linearization() -> None:
@@ -76,6 +90,7 @@ def test_the_variance_of_a_ratio_is_that_of_its_linearization() -> None:
     counts = rng.uniform(50, 150, 300)
     sums = counts * rng.lognormal(0, 0.5, 300)
     rows, blocks = {"sums": sums, "counts": counts}, np.arange(300)
-    whole, parts = pseudo_values(rows, blocks, lambda rows: float(rows["sums"].sum() / rows["counts"].sum()))
+    ratio = pseudo_values(rows, blocks, lambda rows: {"ratio": float(rows["sums"].sum() / rows["counts"].sum())})
+    whole, parts = ratio["ratio"]
     linear = (sums - whole * counts) / counts.mean()
     assert parts.var(ddof=1) / 300 == pytest.approx(linear.var(ddof=1) / 300, rel=0.02)
