@@ -226,9 +226,7 @@ def _stem(line: str) -> tuple[str, str]:
 
 # Whole lines of usual characters, of which the group is the folder of the first view, with its slash: many at once.
 _FIRST_FOLDER: dict[Parse, re.Pattern[bytes]] = {
-    _two_columns: re.compile(
-        rb"^(?!#)[ \t\r]*+([^ \t\r\n]*/)?[^ \t\r\n/]*+[ \t\r]++[^ \t\r\n]++[ \t\r]*+$", re.MULTILINE
-    ),
+    _two_columns: re.compile(rb"^(?!#)[ \t\r]*+([!-~]*/)?[!-.0-~]*+[ \t\r]++[!-~]++[ \t\r]*+$", re.MULTILINE),
     _stem: re.compile(rb"^(?!#)[ \t\r]*+(?=[^ \t\r\n])([^\n]*/)?[^/\n]*+$", re.MULTILINE),
 }
 _USUAL = bytes(range(32, 127)) + b"\t\r\n"
