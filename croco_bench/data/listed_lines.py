@@ -161,7 +161,8 @@ class Labels(Sequence[str]):
 
     def among(self, chosen: Set[str]) -> Array:
         """Whether the label of each item is one of the chosen ones (n,)."""
-        return np.array([name in chosen for name in self._names], dtype=np.bool_)[self._numbers]
+        inside: Array = np.array([name in chosen for name in self._names], dtype=np.bool_)[self._numbers]
+        return inside
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), _STEP):
