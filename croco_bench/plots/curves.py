@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from croco_bench.errors import RecordError
-from croco_bench.plots.figure import Palette, add_legend, add_notes, heading, panels, plain, with_grid
+from croco_bench.plots.figure import Palette, add_legend, add_notes, heading, panels, plain, told_apart
+from croco_bench.records.store import ResultFile
 from croco_bench.report.curves import Curve, read
 from croco_bench.tables.layout import Grid, Row
 
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Line:
-    """A curve of one run; `title` is that of its panel."""
+    """A curve of one run; `title` is that of its panel, `task` the task's, with the table's where there are several."""
 
     title: str
+    task: str
     row: Row
     curve: Curve
 
@@ -31,13 +34,15 @@ def draw(grids: Sequence[Grid]) -> Figure:
     Raises:
         RecordError: no run has a log.
     """
-    lines = [
-        _Line(with_grid(f"{file.result.task.name}, {curve.name}", grid, grids), row, curve)
-        for grid in grids
-        for row in grid.measured
-        for file in row.runs
-        for curve in read(file)
-    ]
+    runs = [(grid, row, file, read(file)) for grid in grids for row in grid.measured for file in row.runs]
+    common, own = told_apart(list(dict.fromkeys(grid.title for grid, _, _, curves in runs if curves)))
+    lines: list[_Line] = []
+    without: dict[str, set[str]] = defaultdict(set)
+    for grid, row, file, curves in runs:
+        task = ", ".join([file.result.task.name, *own.get(grid.title, ())])
+        lines += [_Line(f"{task}, {_named(curve, file)}", task, row, curve) for curve in curves]
+        if not curves and row.kind == "learned":
+            without[task].add(row.label)
     if not lines:
         raise RecordError(
             "none of the chosen results has a log of its training",
@@ -49,22 +54,43 @@ def draw(grids: Sequence[Grid]) -> Figure:
     for place, title in zip(axes, titles, strict=True):
         _panel(place, [line for line in lines if line.title == title], palette)
         place.set_title(heading(title, 3.6))
-    add_legend(figure, axes, grids[0].title)
-    add_notes(figure, _notes(lines, grids))
+    add_legend(figure, axes, common)
+    add_notes(figure, _notes(lines, without))
     return figure
+
+
+def _named(curve: Curve, file: ResultFile) -> str:
+    """The curve's name; of a metric with an arrow to where it is better."""
+    metric = file.result.metrics.get(curve.name.partition(" ")[0])
+    arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better if metric else None]
+    return f"{curve.name}{arrow}"
 
 
 def _panel(axes: Axes, lines: Sequence[_Line], palette: Palette) -> None:
     for line in lines:
         steps, values = zip(*line.curve.points, strict=True)
-        color, dashed = palette.color(line.row.name), bool(line.row.differences)
+        color, dash = palette.color(line.row.name), "--" if line.row.differences else "-"
         label = plain(line.row.label)
-        axes.plot(steps, values, color=color, linestyle="--" if dashed else "-", linewidth=1, alpha=0.85, label=label)
+        if line.curve.name == "loss":
+            axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.25)
+            values = smoothed(values)
+        axes.plot(steps, values, color=color, linestyle=dash, linewidth=1.2, alpha=0.9, label=label)
         chosen = line.curve.chosen
-        if chosen is not None and chosen in steps:
-            axes.plot(chosen, values[steps.index(chosen)], palette.marker(line.row.name), color=color, markersize=5)
+        if chosen is not None and chosen in steps:  # hollow: several may lie on each other
+            shape, height = palette.marker(line.row.name), values[steps.index(chosen)]
+            axes.plot(chosen, height, shape, color=color, markersize=6, markerfacecolor="none", markeredgewidth=1.3)
     _cut_first_losses(axes, lines)
     axes.set_xlabel("steps")
+
+
+def smoothed(values: Sequence[float]) -> tuple[float, ...]:
+    """The mean of each value and those around it, a fifteenth of all; fewer at both ends, equally many on both sides."""
+    reach = len(values) // 30
+    found = []
+    for place in range(len(values)):
+        near = min(reach, place, len(values) - 1 - place)
+        found.append(sum(values[place - near : place + near + 1]) / (2 * near + 1))
+    return tuple(found)
 
 
 def _cut_first_losses(axes: Axes, lines: Sequence[_Line]) -> None:
@@ -77,12 +103,12 @@ def _cut_first_losses(axes: Axes, lines: Sequence[_Line]) -> None:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
-def _notes(lines: Sequence[_Line], grids: Sequence[Grid]) -> list[str]:
-    notes = ["a line for each seed; markers: the selected step"]
+def _notes(lines: Sequence[_Line], without: Mapping[str, set[str]]) -> list[str]:
+    notes = ["a line for each seed, of losses with a running mean; markers: the selected step"]
     if any(line.row.differences for line in lines):
         notes.append("dashed: not ranked, the label says what sets the runs apart")
-    drawn = {line.row.label for line in lines}
-    without = sorted({row.label for grid in grids for row in grid.measured if row.kind == "learned"} - drawn)
-    if without:
-        notes.append(f"without a log: {', '.join(without)}")
+    for task in dict.fromkeys(line.task for line in lines):
+        drawn = {line.row.label for line in lines if line.task == task}
+        if names := without.get(task, set()) - drawn:
+            notes.append(f"{task}: without a log: {', '.join(sorted(names))}")
     return [plain(note) for note in notes]

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,6 +129,17 @@ def title_of(column: Column, grid: Grid, grids: Sequence[Grid]) -> str:
 def with_grid(text: str, grid: Grid, grids: Sequence[Grid]) -> str:
     """The text, and the title of its grid where the figure's heading, that of the first grid, doesn't say it."""
     return text if grid.title.startswith(grids[0].title) else f"{text}, {grid.title}"
+
+
+def told_apart(titles: Sequence[str]) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """What titles of grids have in common at their end, and what each has of its own; of one title, all is common."""
+    parts = {title: title.split(", ") for title in titles}
+    if len(parts) < 2:
+        return "".join(parts), {}
+    ends = zip(*(reversed(words) for words in parts.values()), strict=False)
+    count = sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, ends))
+    common = next(iter(parts.values()))[-count:] if count else []
+    return ", ".join(common), {title: tuple(words[: len(words) - count]) for title, words in parts.items()}
 
 
 def add_heading(figure: Figure, grids: Sequence[Grid]) -> None:

@@ -1,6 +1,7 @@
 """Figures: what they draw of results, by the rules of tables, and that equal results give equal files."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from matplotlib.colors import to_hex
 
 from croco_bench.errors import RecordError, UsageError
 from croco_bench.plots import cost, curves, efficiency, layers, scores
-from croco_bench.plots.figure import SUFFIXES, Kind, Palette, style
+from croco_bench.plots.figure import SUFFIXES, Kind, Palette, style, told_apart
 from croco_bench.plots.make import make
 from croco_bench.records.selection import Selection
 from croco_bench.records.store import ResultPaths, read_all, write
@@ -166,7 +167,34 @@ def test_curves_are_those_of_the_logs_with_the_selected_step(shelf: Shelf) -> No
     assert [([10, 20, 30], [9 + seed, 19 + seed, 29 + seed], "mine") in drawn for seed in range(2)] == [True, True]
     marked = [line for line in selection.lines if len(np.ravel(line.get_xdata())) == 1]
     assert marked and {float(np.ravel(line.get_xdata())[0]) for line in marked} == {20.0}
-    assert len(np.ravel(loss.lines[0].get_xdata())) == 30
+    assert "↑" in selection.get_title() and "↑" not in loss.get_title()
+    raw, mean = (np.ravel(line.get_ydata()) for line in loss.lines[:2])
+    assert len(raw) == 30 and mean == pytest.approx(curves.smoothed(list(raw)))
+
+
+def test_running_means_keep_constants_lines_and_both_ends() -> None:
+    assert curves.smoothed([2.0] * 90) == pytest.approx([2.0] * 90)
+    line = [float(step) for step in range(90)]
+    assert curves.smoothed(line) == pytest.approx(line)
+    assert curves.smoothed([0.0, 9.0]) == (0.0, 9.0)
+    peak = [0.0] * 45 + [7.0] + [0.0] * 44
+    assert max(curves.smoothed(peak)) == pytest.approx(1.0)  # seven values
+
+
+def test_titles_are_split_into_what_they_share_and_what_they_do_not() -> None:
+    assert told_apart(["recipe a, rooms"]) == ("recipe a, rooms", {})
+    two = told_apart(["recipe a, rooms", "recipe b, x=1, rooms"])
+    assert two == ("rooms", {"recipe a, rooms": ("recipe a",), "recipe b, x=1, rooms": ("recipe b", "x=1")})
+    assert told_apart(["recipe a", "recipe b"])[0] == ""
+
+
+def test_the_heading_of_curves_is_that_of_runs_with_a_log(shelf: Shelf) -> None:
+    """Results of another recipe without a log come first in the table."""
+    shelf.put("mine", 70.0, seed=5, recipe__name="a-recipe")
+    shutil.rmtree(shelf.root / "700/own/nyuv2-depth/mine/seed5")
+    figure = curves.draw(shelf.grids())
+    assert figure.legends[0].get_title().get_text().startswith("recipe own")
+    assert not any("recipe" in axes.get_title() for axes in figure.axes)
 
 
 def test_without_a_log_there_is_no_curve(shelf: Shelf) -> None:
