@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from croco_bench.display import printable
 
-console = Console(stderr=True)
+
+class _Console(Console):
+    """Prints to stderr for as long as somebody reads it."""
+
+    def on_broken_pipe(self) -> None:
+        """Discards what comes from now on; rich itself would end the process here, and with it a training."""
+        self.quiet = True
+        with suppress(OSError, ValueError):  # Python flushes the stream once more at exit, which would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+console = _Console(stderr=True)
 _LINE_SECONDS = 30.0
 # Told title, items done, items in all and seconds left of every bar that goes on: how a sweep follows its runs.
 listener: Callable[[str, int, int, float], None] | None = None

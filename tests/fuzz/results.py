@@ -32,13 +32,14 @@ _TABLE = "protocol,class,iou\nheadline,wall,0.5\nheadline,sky,0.25\n"
 
 def results(committed: Path) -> list[Target]:
     """Commands that read results; the sound ones are some of those in `committed`, the repository's own."""
-    make = partial(_results, committed)
+    make = partial(write_results, committed)
     readers = {"table": _tables, "page": _page, "compare": _compared, "show": _shown, "frames": _frames}
     found = [of_folder(name, _FAMILY, make, read, _damaged) for name, read in readers.items()]
     return [*found, of_text("log.jsonl", _STATE, _LOG, _logged)]
 
 
-def _results(committed: Path, folder: Path) -> None:
+def write_results(committed: Path, folder: Path) -> None:
+    """Two seeds of two backbones, with all files that stand beside a result."""
     for model in ("mini-croco", "mini-mae"):
         source = ResultPaths(committed, "mini", "nyuv2-depth", model, 0)
         for seed in (0, 1):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz import archives, checkpoints, datasets, files, lists, results, settings, states
+from tests.fuzz import archives, checkpoints, datasets, files, lists, results, settings, sharing, states
 from tests.fuzz.target import Target
 
 
 def targets(data: Path) -> list[Target]:
     """The targets of all families; `data` is a data root with miniatures."""
+    committed = Path(__file__).parents[2] / "results"
     return [
         *files.images(),
         *files.arrays(),
@@ -17,7 +18,8 @@ def targets(data: Path) -> list[Target]:
         *datasets.datasets(data),
         *archives.archives(data),
         *checkpoints.checkpoints(),
-        *results.results(Path(__file__).parents[2] / "results"),
+        *results.results(committed),
+        *sharing.sharing(committed),
         *states.states(data),
         *settings.settings(data),
     ]
