@@ -114,8 +114,17 @@ def run_command(
         eval_only=eval_only,
         fresh=fresh,
     )
+    failed: OSError | None = None
     for result in run_group(task, run_task):
-        typer.echo(show(ResultPaths(results, result.recipe.name, result.task.name, result.model.name, seed).json))
+        text = show(ResultPaths(results, result.recipe.name, result.task.name, result.model.name, seed).json)
+        try:
+            typer.echo(text)
+        except BrokenPipeError:  # the result is on disk, and its reader has seen enough
+            continue
+        except OSError as error:  # the other tasks of a group run all the same
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 _PRETRAIN_EXAMPLES = """

@@ -114,6 +114,8 @@ def _compare(bundle: Path, listed: Mapping[str, str], members: Mapping[str, zipf
             raise RecordError(f"{bundle} has {name!r}, which a bundle can't have", "ask for it again")
         if reason := _compressed(members[name]):
             raise RecordError(f"{bundle}: {name}: {reason}", "ask for it again")
+    if sum(member.file_size for member in members.values()) > bundle.stat().st_size:
+        raise RecordError(f"{bundle} is smaller than the files that it lists: they share bytes", "ask for it again")
 
 
 def _compressed(member: zipfile.ZipInfo) -> str:

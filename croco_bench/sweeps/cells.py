@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +41,8 @@ class Cell:
         return ResultPaths(results, self.recipe_name, self.task, self.name, self.seed)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, which `from_json` reads."""
+        """Plain values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Cell:
-        """The inverse of `to_json`."""
-        return cls(**{**values, "changes": tuple(values["changes"])})
 
 
 @dataclass(frozen=True)

@@ -124,13 +124,11 @@ def read_plan(path: Path, changes: Mapping[str, Any]) -> Plan:
         UsageError: it can't be read, or holds an unknown key, name or value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
             f"the plan {path} can't be read ({error.strerror})", "give a .toml file, or the word status"
         ) from error
-    try:
-        content = parse_toml(text)
     except ValueError as error:
         raise UsageError(
             f"the plan {path} can't be read as TOML: {error}", "give a .toml file; docs/sweep.md has an example"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -68,7 +68,7 @@ class PlanState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    cells: tuple[dict[str, Any], ...]
+    cells: tuple[Cell, ...]
     jobs: int
     host: str
     pid: int
@@ -135,10 +135,9 @@ class SweepFolder:
 
     def announce(self, cells: Sequence[Cell], jobs: int, started: float) -> None:
         """Writes or renews the plan's file, so that `croco-bench sweep status` knows its runs."""
-        plain = tuple(cell.to_json() for cell in cells)
-        name = fingerprint(json.dumps(plain))
+        name = fingerprint(json.dumps([cell.to_json() for cell in cells]))
         state = PlanState(
-            cells=plain, jobs=jobs, started=started, beat=time.time(), host=socket.gethostname(), pid=os.getpid()
+            cells=tuple(cells), jobs=jobs, started=started, beat=time.time(), host=socket.gethostname(), pid=os.getpid()
         )
         self._put(self.root / "plans" / f"{name}.json", state)
 

@@ -141,6 +141,6 @@ def status(results: Path, plan: Plan | None = None, *, every: bool = False) -> O
     known = folder.plans()
     at_work = [one for one in known if not silent(one)]
     chosen = known if every else at_work or known[:1]
-    named = {cell.place: cell for one in reversed(chosen) for cell in map(Cell.from_json, one.cells)}
+    named = {cell.place: cell for one in reversed(chosen) for cell in one.cells}
     cells = plan.cells if plan else tuple(named.values())
     return look(folder, cells, sum(one.jobs for one in at_work) or 1, estimates([results], cells, folder))

@@ -76,11 +76,11 @@ def _differs(before: bytes, after: bytes) -> bool:
 
 
 def _checked(path: Path) -> object:
-    """Metrics that were made again, what doesn't agree, and the model card of the first backbone."""
+    """Counts of metrics that were made again and of those that don't agree, and the model card of the first backbone."""
     found = check(path)
     with unpacked(path) as files:
         slot = files[0].paths
-        return [found, card(slot.model, [slot.results])]
+        return [found.again, found.scored, len(found.faults), card(slot.model, [slot.results])]
 
 
 def _forged(content: bytes) -> st.SearchStrategy[bytes]:

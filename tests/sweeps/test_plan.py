@@ -135,9 +135,10 @@ def test_checkpoints_have_the_names_that_runs_give_them() -> None:
         named_checkpoints(["mimi-*"])
 
 
-def test_cells_survive_json() -> None:
-    cell = Cell("nyuv2-depth", "own/short.toml", "a", "a.pth", 3, ("train.steps=3",), 5)
-    assert Cell.from_json(cell.to_json()) == cell
+def test_cells_survive_json(tmp_path: Path) -> None:
+    cell, folder = Cell("nyuv2-depth", "own/short.toml", "a", "a.pth", 3, ("train.steps=3",), 5), SweepFolder(tmp_path)
+    folder.announce([cell], 1, 0.0)
+    assert [plan.cells for plan in folder.plans()] == [(cell,)]
     assert cell.paths(Path("r")).json == Path("r/short/nyuv2-depth/a/seed3.json")
 
 
