@@ -163,8 +163,11 @@ class Place:
         """Starts a command and waits for its end."""
         return self.start(line, prepare).end()
 
-    def helpers(self, patience_s: float = 5.0) -> list[int]:
-        """Processes of this place that are still alive, after some seconds to end by themselves. Linux only."""
+    def helpers(self, patience_s: float = 60.0) -> list[int]:
+        """Processes of this place that are still alive, after some seconds to end by themselves. Linux only.
+
+        Python with torch takes a second of processor time to end, on a busy machine many seconds.
+        """
         until = time.monotonic() + patience_s
         while (alive := self.alive()) and time.monotonic() < until:
             time.sleep(0.1)
