@@ -1,18 +1,24 @@
 """What the machine can do to a run: no memory, no disk, dead workers, damaged state."""
 
+import errno
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from croco_bench import run
+from croco_bench.cli.main import main
 from croco_bench.engine.step import StepLoss, Stepper
 from croco_bench.engine.train import Trainer
 from croco_bench.engine.training_log import RunLog
 from croco_bench.errors import BenchError, DataError, RecordError
 from croco_bench.files import atomic
+from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultPaths
 
 
@@ -144,3 +150,28 @@ def test_the_log_drops_what_a_restart_repeats_and_half_a_line(tmp_path: Path) ->
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines == [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 3.0}]
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(BrokenPipeError(errno.EPIPE, "Broken pipe"), 0), (OSError(28, "full"), 1)]
+)
+def test_stdout_that_can_not_be_written_costs_no_other_task_of_a_group(
+    error: OSError, code: int, result_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = list[str]()
+
+    def two(task: str, run_task: object) -> Iterator[Result]:
+        for name in ("taskonomy-depth", "taskonomy-edges"):
+            yield result_of(task__name=name)
+            ended.append(name)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("croco_bench.runs.group.run_group", two)
+    monkeypatch.setattr("croco_bench.tables.show.show", lambda path: "a result")
+    monkeypatch.setattr(typer, "echo", fail)
+    monkeypatch.setattr(sys, "argv", ["croco-bench", "run", "taskonomy", "--ckpt", "mini-mae"])
+    with pytest.raises(SystemExit) as leave:
+        main()
+    assert int(leave.value.code or 0) == code and len(ended) == 2

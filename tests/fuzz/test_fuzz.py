@@ -13,7 +13,7 @@ import pytest
 
 from croco_bench.data.miniatures.make import MINIATURES
 from croco_bench.errors import DataError
-from tests.fuzz import archives, checkpoints, datasets, files, lists, states
+from tests.fuzz import archives, checkpoints, datasets, files, lists, sharing, states
 from tests.fuzz.__main__ import ran, table
 from tests.fuzz.child import outcome_of
 from tests.fuzz.target import Target, described
@@ -52,8 +52,9 @@ def test_the_sound_files_of_every_target_are_read_and_give_equal_values(tiny_dat
         (archives.downloads, 6),
         (checkpoints.checkpoints, 2),
         (states.saved, 10),
+        (sharing.sharing, 10),
     ],
-    ids=["lists", "images", "arrays", "downloads", "checkpoints", "states"],
+    ids=["lists", "images", "arrays", "downloads", "checkpoints", "states", "sharing"],
 )
 def test_damaged_files_end_in_a_sentence(family: Callable[[], list[Target]], inputs: int, tmp_path: Path) -> None:
     assert faults_of(family(), tmp_path, inputs) == []

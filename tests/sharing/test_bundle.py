@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +130,33 @@ def test_changed_missing_unlisted_and_compressed_files_are_refused(made: Path, t
     made.unlink()
     with pytest.raises(RecordError, match="there is no file"):
         unpack(made, tmp_path / "folder")
+
+
+def test_files_that_share_bytes_are_refused(made: Path, tmp_path: Path) -> None:
+    """A member's content may hold the next ones: listed one by one, they take far more space than the bundle."""
+    content, name = os.urandom(2**16), b"results/a/b/c/seed%d.npz"
+    inner = {name % 2: content, name % 1: _member(name % 2, content)}
+    digests = {key.decode(): hashlib.sha256(value).hexdigest() for key, value in inner.items()}
+    manifest = json.dumps({"format": 1, "files": digests}).encode()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr(MANIFEST, manifest)
+        archive.writestr((name % 1).decode(), inner[name % 1])
+        second = zipfile.ZipInfo((name % 2).decode())
+        first = archive.getinfo((name % 1).decode())
+        second.file_size = second.compress_size = len(content)
+        second.CRC, second.header_offset = zlib.crc32(content), first.header_offset + 30 + len(name % 1)
+        archive.filelist.append(second)
+    with pytest.raises(RecordError, match="share bytes"):
+        unpack(made, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def _member(name: bytes, content: bytes) -> bytes:
+    """The local header of a stored member, and its content."""
+    fields = struct.pack(
+        "<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 33, zlib.crc32(content), *[len(content)] * 2, len(name), 0
+    )
+    return fields + name + content
 
 
 def test_only_what_is_chosen_is_bundled_and_results_need_their_rows(results: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from croco_bench.backbones import zoo
 from croco_bench.errors import UsageError
 from croco_bench.sweeps.cells import Cell
 from croco_bench.sweeps.plan import named_checkpoints, plan_of, read_plan
+from croco_bench.sweeps.state import SweepFolder
 
 OWN = "croco-bench"
 PLAN = """
@@ -148,3 +149,10 @@ def test_the_plan_of_the_study_has_every_task_and_every_packaged_backbone() -> N
     assert {cell.name for cell in plan.cells} == {"random", *zoo.packaged()}
     first = [cell for cell in plan.cells if cell.seed == 0]
     assert first[0].task == "correspondence" and first[-1].recipe == "mini"  # what costs least comes first
+
+
+@pytest.mark.parametrize("content", [b"tasks = [", b'tasks = "\xff"', b"\x00"])
+def test_plans_that_are_no_toml_are_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_bytes(content)
+    with pytest.raises(UsageError, match="can't be read as TOML"):
+        read_plan(tmp_path / "plan.toml", {})
