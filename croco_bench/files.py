@@ -16,7 +16,8 @@ import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from glob import escape as glob_escape
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -214,6 +215,26 @@ def _put(temporary: Path, target: Path) -> None:
         os.fsync(stream.fileno())
     temporary.chmod(0o666 & ~_umask())
     temporary.replace(target)
+
+
+@contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """`atomic` for a file that a user names, in a folder that no lock guards: also removes what killed processes left of it.
+
+    Processes that write such files share a lock on the folder itself; one that is alone there removes leftovers.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    with ExitStack() as stack:
+        with suppress(OSError, ImportError):  # no folder yet, or a system without such locks: nothing is removed
+            import fcntl
+
+            folder = os.open(target.parent, os.O_RDONLY)
+            stack.callback(os.close, folder)
+            with suppress(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                sweep(target.parent, glob_escape(target.name))
+            fcntl.flock(folder, fcntl.LOCK_SH)
+        yield stack.enter_context(atomic(path))
 
 
 def sweep(folder: Path, *names: str) -> None:

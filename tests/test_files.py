@@ -19,6 +19,7 @@ from croco_bench.errors import DataError, RecordError, UsageError
 from croco_bench.files import (
     archive_fault,
     atomic,
+    atomic_output,
     cache_folder,
     check_unpacked_size,
     exclusive_lock,
@@ -200,3 +201,17 @@ def test_arrays_of_zeros_are_refused_before_they_are_unpacked(tmp_path: Path, mo
     (tmp_path / "test.npz").write_bytes(path.read_bytes())
     with pytest.raises(DataError, match=r"test\.npz can't be read \(that takes 9 MiB"):
         open_scannet1500(tmp_path)
+
+
+def test_outputs_remove_what_killed_processes_left_and_nothing_that_is_being_written(tmp_path: Path) -> None:
+    leftover, other = tmp_path / ".[p].png.abc.partial", tmp_path / ".q.png.abc.partial"
+    for path in (leftover, other):
+        path.touch()
+    path = tmp_path / "[p].png"
+    with atomic_output(path) as first:
+        assert not leftover.exists() and other.exists()
+        first.write_text("first")
+        with atomic_output(path) as second:
+            second.write_text("second")
+        assert first.exists() and path.read_text() == "second"
+    assert path.read_text() == "first" and {one.name for one in tmp_path.iterdir()} == {path.name, other.name}

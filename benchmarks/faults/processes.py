@@ -124,6 +124,8 @@ class Place:
                 prepare()
 
         if self.warm and list(line[1:3]) == _MODULE and not _START_ONLY & self.environment.keys():
+            for path in (out, err):
+                path.touch()  # so that the next process has other files
             child = Child(self._fork(line, environment, begin, out, err), out, err)
             self.sessions.append(child.pid)
             return child

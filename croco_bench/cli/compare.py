@@ -66,9 +66,9 @@ def compare_command(
     if out is None:
         typer.echo(text)
         return
-    from croco_bench.files import atomic
+    from croco_bench.files import atomic_output
 
-    with atomic(out) as temporary:
+    with atomic_output(out) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     typer.echo(f"wrote {out}", err=True)
 

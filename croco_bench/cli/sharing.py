@@ -120,9 +120,9 @@ def card_command(
     if out is None:
         typer.echo(text, nl=False)
         return
-    from croco_bench.files import atomic
+    from croco_bench.files import atomic_output
 
-    with atomic(out) as temporary:
+    with atomic_output(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {out}", err=True)
 

@@ -196,8 +196,8 @@ def _write(text: str, out: Path | None) -> None:
     if out is None:
         typer.echo(text)
         return
-    from croco_bench.files import atomic
+    from croco_bench.files import atomic_output
 
-    with atomic(out) as temporary:
+    with atomic_output(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {out}", err=True)

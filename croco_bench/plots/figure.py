@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from croco_bench.errors import UsageError
-from croco_bench.files import atomic
+from croco_bench.files import atomic_output
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -202,5 +202,5 @@ def save(figure: Figure, path: Path) -> None:
         RecordError: the folder can't be written.
     """
     suffix = path.suffix.lower()
-    with atomic(path) as temporary:
+    with atomic_output(path) as temporary:
         figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])

@@ -17,7 +17,7 @@ from typing import Any
 
 from croco_bench import __version__
 from croco_bench.errors import RecordError
-from croco_bench.files import ARCHIVE_ERRORS, atomic, parse_json
+from croco_bench.files import ARCHIVE_ERRORS, atomic_output, parse_json
 from croco_bench.limits import TEXT
 
 FORMAT = 1
@@ -47,7 +47,7 @@ def write(path: Path, files: Mapping[str, Path], texts: Mapping[str, str]) -> No
     digests = {name: _digest_of(file) for name, file in files.items()}
     digests |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     manifest = {"format": FORMAT, "croco_bench": __version__, "files": dict(sorted(digests.items()))}
-    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_output(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_member(MANIFEST), json.dumps(manifest, indent=1) + "\n")
         for name in sorted(digests):
             if name in texts:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from croco_bench import report, tables
 from croco_bench.errors import RecordError
-from croco_bench.files import atomic
+from croco_bench.files import atomic_output
 from croco_bench.sharing.archive import unpack
 
 
@@ -37,6 +37,6 @@ def leaderboard(folder: Path, out: Path) -> tuple[int, list[str]]:
                 "croco-bench bundle --out FILE.zip writes one",
             )
         text = tables.make(shown, format=report.page)
-    with atomic(out) as temporary:
+    with atomic_output(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return len(shown), complaints

@@ -16,7 +16,7 @@ from croco_bench.data.rooms.camera import sample_camera
 from croco_bench.data.rooms.generator import make_scene
 from croco_bench.data.rooms.render import render
 from croco_bench.errors import DataError
-from croco_bench.files import atomic
+from croco_bench.files import atomic_output
 from croco_bench.types import Array, Size
 
 _ROOM = (240, 320)
@@ -41,7 +41,7 @@ def try_backbone(ckpt: str, image_size: Size, image: Path | None, out: Path | No
     features = backbone.features(shown)
     seconds = time.perf_counter() - began
     path = out or Path(f"{backbone.name}-features.png")
-    with atomic(path) as temporary:
+    with atomic_output(path) as temporary:
         beside(shown, principal_colors(features.float().numpy())).save(temporary, format="PNG")
     lines = [*facts_of(backbone), ("one image", f"{seconds:.2f} s on the CPU, the first call"), ("picture", str(path))]
     width = max(len(name) for name, _ in lines)
