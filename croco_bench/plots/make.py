@@ -56,7 +56,7 @@ def make(
     complaints += require_chosen(selection, found, ())
     grids = grid.build(found, (), include_limited=include_limited, selection=selection)
     shown = [one for one in grids if one.columns and one.measured]
-    if not shown and kind != "efficiency":
+    if not found or (not shown and kind != "efficiency"):
         unseen = [] if found else complaints or reasons_for_nothing(results, recipe)
         reasons = unseen + [note for one in grids for note in one.notes]
         raise RecordError("there is no result to draw", *(reasons[:1] or ["croco-bench run makes some"]))

@@ -217,6 +217,14 @@ def test_label_efficiency_joins_runs_that_differ_in_the_number_of_images_alone(s
     assert [text.get_text() for text in axes.get_xticklabels()] == ["70\n(10%)", "700\n(100%)"]
 
 
+def test_results_that_can_not_be_read_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "own/nyuv2-depth/mine/seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    with pytest.raises(RecordError, match="isn't a result of schema"):
+        make("efficiency", [tmp_path], [tmp_path / "a.pdf"])
+
+
 def test_a_setting_may_vary_if_the_user_says_so(tmp_path: Path, result_of: Any) -> None:
     shelf = Shelf(tmp_path / "results", result_of)
     for count in (70, 700):
