@@ -84,6 +84,12 @@ def _nyuv2(rng: np.random.Generator, size: Size) -> Sample:
     return {"image": _image(rng, size), "depth_m": _depth(rng, size), "valid": _ones(size), "id": "noise"}
 
 
+def _normals(rng: np.random.Generator, size: Size) -> Sample:
+    slopes = np.concatenate([_texture(rng, size, 2) - 0.5, np.ones((*size, 1), dtype=np.float32)], axis=-1)
+    normals = (slopes / np.linalg.norm(slopes, axis=-1, keepdims=True)).astype(np.float32)
+    return {"image": _image(rng, size), "normals": normals, "valid": _ones(size), "id": "noise"}
+
+
 def _ade20k(rng: np.random.Generator, size: Size) -> Sample:
     label = (_texture(rng, size, 1)[..., 0] * 149).astype(np.uint8)
     return {"image": _image(rng, size), "label": label, "id": "noise"}
@@ -142,9 +148,37 @@ def _query(rng: np.random.Generator, size: Size) -> Sample:
     return {**pair, **stacked, "scene": "0"}
 
 
+def _object(rng: np.random.Generator, size: Size) -> Sample:
+    """A flat surface a metre away."""
+    depth = np.ones(size, dtype=np.float32)
+    return {**_pose(rng, size), "depth1_m": depth, "depth2_m": depth}
+
+
+def _plane(rng: np.random.Generator, size: Size) -> Sample:
+    """Two images of a flat scene."""
+    one, two = _pair(rng, size)
+    homography = np.array([[1, 0, 3], [0, 1, 0], [0, 0, 1.0]])
+    return {
+        "image1": one,
+        "image2": two,
+        "homography": homography,
+        "kind": "viewpoint",
+        "scene": "noise",
+        "id": "noise",
+    }
+
+
+def _keypoints(rng: np.random.Generator, size: Size) -> Sample:
+    """Two images with ten keypoints."""
+    one, two = _pair(rng, size)
+    first = rng.uniform(0.1, 0.8, (10, 2)) * size[::-1]
+    known = {"keypoints1": first, "keypoints2": first + np.array([3, 0]), "box2": np.array([0.0, 0, size[1], size[0]])}
+    return {"image1": one, "image2": two, **known, "difficulty": 0, "scene": "cat", "id": "noise"}
+
+
 Maker = Callable[[np.random.Generator, Size], Sample]
 # By task or group of tasks: makers of training and of test samples, and the size of the dataset's images. Middlebury's full size
-# takes 1,600 windows a pair: a quarter of its width and height stands for it.
+# takes 1,600 windows a pair: a quarter of its width and height stands for it. Sizes in HPatches, SPair-71k and NAVI vary.
 _MAKERS: dict[str, tuple[Maker, Maker, Size]] = {
     "nyuv2-depth": (_nyuv2, _nyuv2, (480, 640)),
     "ade20k-seg": (_ade20k, _ade20k, (512, 683)),
@@ -154,6 +188,11 @@ _MAKERS: dict[str, tuple[Maker, Maker, Size]] = {
     "stereo": (_stereo, _stereo, (500, 740)),
     "relative-pose": (_pose, _query, (480, 640)),
     "correspondence": (_pose, _pose, (480, 640)),
+    "correspondence-hpatches": (_plane, _plane, (600, 800)),
+    "correspondence-spair71k": (_keypoints, _keypoints, (375, 500)),
+    "correspondence-navi": (_object, _object, (1024, 768)),
+    "nyuv2-normals": (_normals, _normals, (480, 640)),
+    "kitti-depth": (_nyuv2, _nyuv2, (375, 1242)),
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from croco_bench import registry
 from croco_bench.config.recipe import Recipe, load_recipe
 from croco_bench.contracts import Task
 from croco_bench.engine import devices
@@ -19,10 +20,12 @@ from tests.waiting.waits import Waits, treat_as_gpu, waits_of
 FINE_TUNINGS = [
     ("ade20k-seg", "smoke", []),
     ("imagenet-linear", "smoke-attentive", []),
+    ("kitti-depth", "smoke", []),
     ("nyuv2-depth", "smoke", ["train.accumulate=2", "optim.clip_grad=1"]),
     ("nyuv2-depth", "smoke", ["task.loss=l1", "task.target=metres"]),
     ("nyuv2-depth", "smoke", ["task.loss=silog_gradient", "task.target=bins"]),
     ("nyuv2-depth", "smoke-dpt-frozen", []),
+    ("nyuv2-normals", "smoke", []),
     ("relative-pose", "smoke", ["task.rotation=svd9"]),
     ("relative-pose", "smoke", ["task.rotation=r6d"]),
     ("relative-pose", "smoke", ["task.rotation=quaternion"]),
@@ -67,6 +70,13 @@ def test_waits_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "masked_select",
         "_linalg_check_errors",
     ]
+
+
+def test_every_task_that_trains_is_among_them() -> None:
+    """Of a group of tasks, one: their losses are the same."""
+    counted = {registry.tasks()[task].card.group or task for task, _, _ in FINE_TUNINGS}
+    trained = {one.card.group or one.name for one in registry.tasks() if not one.card.training_free}
+    assert counted == trained
 
 
 @pytest.mark.parametrize(("task", "recipe", "changes"), FINE_TUNINGS)
