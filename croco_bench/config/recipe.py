@@ -68,11 +68,13 @@ def _frozen_part(value: object, read: ValidatorFunctionWrapHandler) -> object:
 class Train(Loop):
     """Length and data of a fine-tuning. `select_every` and `optim.warmup` count in the unit of the length.
 
+    `labels`: the share of the training images that is used, drawn with the run's seed; smaller shares are parts of larger ones.
     `frozen`: the backbone isn't trained; with "encoder", of a backbone for two views its decoder alone is. `channels_last`: the
     head's convolutions have their weights with channels last in memory, as a GPU multiplies them.
     """
 
     select_every: PositiveInt = 1
+    labels: Annotated[float, Field(gt=0, le=1), UNWRITTEN_DEFAULT] = 1.0
     frozen: Annotated[bool | Literal["encoder"], WrapValidator(_frozen_part)] = False
     channels_last: Annotated[bool, UNWRITTEN_DEFAULT] = False
 

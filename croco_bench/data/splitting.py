@@ -127,6 +127,15 @@ def limit(reader: Reader, count: int, seed: int) -> Reader:
     return Subset(reader, sorted(int(index) for index in chosen), reader.split)
 
 
+def take_share(reader: Reader, share: float, seed: int) -> Reader:
+    """A random share in (0, 1] of the items, one at least, in the order of the split; smaller shares are parts of larger ones."""
+    if share >= 1:
+        return reader
+    order = make_rng(seed, "share", reader.split).permutation(len(reader))
+    chosen = order[: max(1, round(share * len(reader)))]
+    return Subset(reader, sorted(int(index) for index in chosen), reader.split)
+
+
 def spread_indices(n: int, count: int) -> list[int]:
     """`count` evenly spaced indices of `n` items, ascending and unique; all of them where `n` is not larger.
 

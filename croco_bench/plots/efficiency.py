@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Settings that say how much is trained on; runs of one curve may differ in them.
-AMOUNTS = ("task.train_rows", "train.epochs", "train.steps", "train.select_every", "optim.warmup")
+AMOUNTS = ("train.labels", "task.train_rows", "train.epochs", "train.steps", "train.select_every", "optim.warmup")
 # Conditions and settings that runs of one curve have in common.
 Shared = tuple[Condition, str]
 
@@ -58,7 +58,7 @@ def draw(found: Sequence[ResultFile], columns: Sequence[Column], vary: Sequence[
     if not places:
         raise RecordError(
             "no backbone was trained on two numbers of images, with equal settings, and scored on the same test images",
-            "run it on another number, such as --set task.train_rows=N of taskonomy; --vary names other settings that may differ",
+            "run it on another number, such as --set train.labels=0.1; --vary names other settings that may differ",
         )
     palette = Palette([curve.name for _, curves in places for curve in curves])
     figure, axes = panels(len(places), height=2.6, width=3.4)

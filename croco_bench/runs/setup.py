@@ -32,7 +32,7 @@ from croco_bench.contracts import (
 )
 from croco_bench.data.checks.values import require_usual
 from croco_bench.data.folders import data_folder
-from croco_bench.data.splitting import assumptions_of, limit
+from croco_bench.data.splitting import assumptions_of, limit, take_share
 from croco_bench.engine.evaluate import BackbonePredictor, ClassicalPredictor, NetworkPredictor, Predictor
 from croco_bench.engine.network import BareNetwork, Network
 from croco_bench.errors import CheckpointError, UsageError, unknown
@@ -207,9 +207,12 @@ def _head_type(task: str, task_type: type[Task], recipe: Recipe) -> type[Head]:
 
 
 def _open(request: RunRequest, task: ScoredTask, folder: Path) -> TaskData:
-    """The task's data, limited where that was asked for."""
+    """The task's data: the recipe's share of the training images, limited where that was asked for."""
     # The selection split is part of the protocol: it doesn't depend on the run's seed.
     data = task.open(folder, seed=0) if request.learns else task.open_test(folder)
+    if data.training and isinstance(request.recipe, Recipe):
+        used = take_share(data.training.train, request.recipe.train.labels, request.seed)
+        data = replace(data, training=replace(data.training, train=used))
     if request.limit is None:
         return data
     limited = partial(limit, count=request.limit, seed=request.seed)

@@ -95,6 +95,8 @@ def test_the_fingerprint_sees_science_only() -> None:
     assert fingerprint(settings("train.channels_last=true"), Options()) != base
     assert fingerprint(settings("train.compile=all"), Options()) != base
     assert fingerprint(settings("train.compile=off"), Options()) == base
+    assert fingerprint(settings("train.labels=0.1"), Options()) != base
+    assert fingerprint(settings("train.labels=1"), Options()) == base
     for options, same in ((Options(loss="l2"), False), (Options(extra=True), True)):
         changed = resolve(load_recipe(TASK, "paper"), options, Options())
         assert (fingerprint(changed, options) == base) == same

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from croco_bench.data.splitting import Subset, limit, split_by_group, spread_indices
+from croco_bench.data.splitting import Subset, limit, split_by_group, spread_indices, take_share
 from croco_bench.errors import DataError, UsageError
 
 
@@ -94,6 +94,18 @@ def test_a_limit_draws_from_everywhere_and_remembers_the_whole() -> None:
     assert limit(reader, 1000, seed=3) is reader
     with pytest.raises(UsageError, match="at least 1"):
         limit(reader, 0, seed=3)
+
+
+def test_smaller_shares_are_parts_of_larger_ones() -> None:
+    reader = Items(scenes(10, 4))
+    tenth, half = (take_share(reader, share, seed=3) for share in (0.1, 0.5))
+    assert isinstance(tenth, Subset) and isinstance(half, Subset)
+    assert (len(tenth), len(half)) == (round(0.1 * len(reader)), round(0.5 * len(reader)))
+    assert set(tenth.indices) < set(half.indices)
+    assert list(half.indices) == sorted(half.indices)
+    assert take_share(reader, 0.5, seed=4).fingerprint() != half.fingerprint()
+    assert take_share(reader, 1.0, seed=3) is reader
+    assert len(take_share(reader, 1e-9, seed=3)) == 1
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 100, 795])

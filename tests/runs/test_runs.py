@@ -164,6 +164,17 @@ def test_a_limited_run_says_so(tiny_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_share_of_the_training_images_leaves_the_test_as_it_is(
+    tiny_data: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    result, whole = smoke(tiny_data, tmp_path, changes=["train.labels=0.5"]), finished[1]
+    trained, before = (one.settings["resolved"]["train"]["train_images"] for one in (result, whole))
+    assert trained == round(0.5 * before)
+    assert result.dataset == whole.dataset
+    assert values(result) != values(whole)
+
+
+@pytest.mark.slow
 def test_frozen_trains_the_head_only(tiny_data: Path, tmp_path: Path) -> None:
     import torch
 
