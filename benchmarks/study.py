@@ -1,21 +1,21 @@
-"""The tables of docs/study.md: which protocols tell networks apart, and whether the paper's claims hold in the miniature.
+"""The tables of docs/study.md: which protocols tell networks apart, and whether CroCo's claims hold in the miniature.
 
-    python benchmarks/study.py power [--results results]     of each protocol and task: who is told from random weights, in what time
-    python benchmarks/study.py claims [--results results]    CroCo's claims: differences, 95 % intervals, verdicts
+    python benchmarks/study.py power [--results results]     who is told from random weights, and in what time
+    python benchmarks/study.py claims [--results results]    differences, 95 % intervals, verdicts
 
-Both print Markdown. Tests are those of `croco-bench compare`, corrected by Holm's method over all rows of a claim, or of a protocol.
+Both print Markdown. Tests are those of `croco-bench compare`, with Holm's correction over all rows of a protocol, or of a claim.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
 
-from croco_bench.errors import BenchError
 from croco_bench.records.store import ResultFile, read_all
 from croco_bench.tables.comparison.compare import ComparedRow, compare
 from croco_bench.tables.comparison.difference import Verdict
@@ -23,7 +23,11 @@ from croco_bench.tables.comparison.multiple import holm
 
 RANDOM = "random"
 NETWORKS = ("mini-croco", "mini-croco-cat", "mini-mae", "mini-multimae")
-SIGNS: dict[Verdict, str] = {"holds": "better", "does not hold": "worse", "undecided": "·"}
+SIGNS: Mapping[Verdict, str] = {"holds": "better", "does not hold": "worse", "undecided": "·"}
+# Recipe, task and metric of a column.
+Column = tuple[str, str, str]
+# Of a column, the rows of the compared networks, and their verdicts.
+Judged = Mapping[Column, Mapping[str, tuple[ComparedRow, Verdict]]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ CLAIMS = (
         tasks=("nyuv2-*", "kitti-depth", "taskonomy-*"),
     ),
     Claim(
-        title="Semantics: MAE is better than CroCo (the paper has it level or ahead)",
+        title="Semantics: MAE is better than CroCo, and than none",
         first="mini-mae",
         others=("mini-croco", RANDOM),
         tasks=("ade20k-seg", "imagenet-linear"),
@@ -70,112 +74,102 @@ def main() -> None:
     parser.add_argument("table", choices=("power", "claims"))
     parser.add_argument("--results", type=Path, action="append", help="folder of result files; may be repeated")
     options = parser.parse_args()
-    folders = options.results or [Path("results")]
-    files = [
-        file for file in read_all(folders)[0] if file.result.dataset.miniature and file.result.recipe.name != "smoke"
-    ]
-    print("\n".join(power(folders, files) if options.table == "power" else claims(folders, files)))
+    print((power if options.table == "power" else claims)(options.results or [Path("results")]))
 
 
-def power(folders: Sequence[Path], files: Iterable[ResultFile]) -> list[str]:
-    """A row for each protocol and metric: the value of random weights, and every network's verdict against it."""
+def power(folders: Sequence[Path]) -> str:
+    """A row for each protocol and metric: the value of random weights, and of every network, with its verdict."""
+    files = _files(folders)
     seconds, seeds = _seconds(files), _seeds(files)
-    lines = ["| recipe | task | random | " + " | ".join(NETWORKS) + " | told apart | seeds | s per run |"]
+    compared = _rows((*NETWORKS, RANDOM), folders)
+    lines = [f"| recipe | task | {RANDOM} | {' | '.join(NETWORKS)} | told apart | seeds | s |"]
     lines.append("| --- | --- | ---: |" + " --- |" * len(NETWORKS) + " ---: | ---: | ---: |")
-    for recipe in sorted({recipe for recipe, _ in seeds}):
-        rows = [row for name in NETWORKS for row in _against(folders, recipe, name, RANDOM, ("*",))]
-        verdicts = _corrected(rows)
-        by_column: dict[tuple[str, str], dict[str, tuple[ComparedRow, Verdict]]] = defaultdict(dict)
-        for row, verdict in zip(rows, verdicts, strict=True):
-            by_column[row.task, row.metric.name][row.names[0]] = row, verdict
-        for (task, _), found in sorted(by_column.items()):
+    for recipe in sorted({row.recipe for row in compared}):
+        against = [row for row in compared if row.recipe == recipe and row.names[1] == RANDOM]
+        for column, found in sorted(_judged(against, by=0).items()):
             row = next(iter(found.values()))[0]
-            cells = [_cell(*found[name]) if name in found else "–" for name in NETWORKS]
+            cells = " | ".join(_value(*found[name]) if name in found else "–" for name in NETWORKS)
             told = sum(verdict != "undecided" for _, verdict in found.values())
+            time = seconds.get(column[:2])
             lines.append(
-                f"| {recipe} | {_column(row)} | {row.means[1].value:.{row.metric.digits}f} | {' | '.join(cells)} "
-                f"| {told} of {len(found)} | {seeds[recipe, task]} | {_time(seconds.get((recipe, task)))} |"
+                f"| {recipe} | {_heading(row)} | {row.means[1].value:.{row.metric.digits}f} | {cells} "
+                f"| {told} of {len(found)} | {seeds[column[:2]]} | {'–' if time is None else f'{time:.0f}'} |"
             )
-    return lines
+    return "\n".join(lines)
 
 
-def claims(folders: Sequence[Path], files: Iterable[ResultFile]) -> list[str]:
-    """For each claim a table: difference from every rival with its 95 % interval, and the verdict of the row."""
-    recipes = sorted({file.result.recipe.name for file in files})
-    lines = list[str]()
-    for claim in CLAIMS:
-        rows = [
-            row
-            for recipe in recipes
-            for other in claim.others
-            for row in _against(folders, recipe, claim.first, other, claim.tasks)
-        ]
-        by_column: dict[tuple[str, str, str], dict[str, tuple[ComparedRow, Verdict]]] = defaultdict(dict)
-        for row, verdict in zip(rows, _corrected(rows), strict=True):
-            by_column[row.recipe, row.task, row.metric.name][row.names[1]] = row, verdict
-        lines += [f"### {claim.title}", ""]
-        lines.append(
-            f"| recipe | task | {claim.first} | " + " | ".join(f"from {o}" for o in claim.others) + " | verdict |"
-        )
-        lines.append("| --- | --- | ---: |" + " ---: |" * len(claim.others) + " --- |")
-        tally: dict[Verdict, int] = defaultdict(int)
-        for (recipe, _, _), found in sorted(by_column.items()):
-            row = next(iter(found.values()))[0]
-            cells = [_difference(*found[other]) if other in found else "–" for other in claim.others]
-            verdict = together([verdict for _, verdict in found.values()])
-            tally[verdict] += 1
-            lines.append(
-                f"| {recipe} | {_column(row)} | {row.means[0].value:.{row.metric.digits}f} | {' | '.join(cells)} | {verdict} |"
-            )
-        lines += ["", ", ".join(f"{verdict}: {count}" for verdict, count in sorted(tally.items())), ""]
-    return lines
+def claims(folders: Sequence[Path]) -> str:
+    """For each claim a table: the difference from every rival with its 95 % interval, and the verdict of the row."""
+    compared = _rows((*NETWORKS, RANDOM), folders) + _rows(("mini-mae", "mini-croco"), folders)
+    return "\n\n".join(_claim(claim, compared) for claim in CLAIMS)
+
+
+def _claim(claim: Claim, compared: Iterable[ComparedRow]) -> str:
+    rows = [
+        row
+        for row in compared
+        if row.names[0] == claim.first
+        and row.names[1] in claim.others
+        and any(fnmatch(row.task, pattern) for pattern in claim.tasks)
+    ]
+    lines = [f"### {claim.title}", ""]
+    lines.append(f"| recipe | task | {claim.first} | {' | '.join(f'from {o}' for o in claim.others)} | verdict |")
+    lines.append("| --- | --- | ---: |" + " ---: |" * len(claim.others) + " --- |")
+    tally: dict[Verdict, int] = {"holds": 0, "does not hold": 0, "undecided": 0}
+    for (recipe, _, _), found in sorted(_judged(rows, by=1).items()):
+        row = next(iter(found.values()))[0]
+        verdict = together([verdict for _, verdict in found.values()])
+        tally[verdict] += 1
+        cells = " | ".join(_difference(*found[other]) if other in found else "–" for other in claim.others)
+        value = f"{row.means[0].value:.{row.metric.digits}f}"
+        lines.append(f"| {recipe} | {_heading(row)} | {value} | {cells} | {verdict} |")
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
+    return "\n".join([*lines, "", f"Of {sum(tally.values())} rows: {counted}."])
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
     """Of a claim against several rivals: it holds if it holds against all, and fails if it fails against one."""
     if "does not hold" in verdicts:
         return "does not hold"
-    return "holds" if verdicts and set(verdicts) == {"holds"} else "undecided"
+    return "holds" if set(verdicts) == {"holds"} else "undecided"
 
 
-def _against(folders: Sequence[Path], recipe: str, first: str, second: str, tasks: Sequence[str]) -> list[ComparedRow]:
-    """Rows of two networks; none where one lacks results, or where results can't be compared."""
-    try:
-        rows = compare((first, second), folders, recipe=recipe).rows
-    except BenchError:
-        return []
-    return [row for row in rows if any(Path(row.task).match(pattern) for pattern in tasks)]
+def _rows(names: Sequence[str], folders: Sequence[Path]) -> list[ComparedRow]:
+    return [row for row in compare(names, folders).rows if row.miniature and row.recipe != "smoke"]
 
 
-def _corrected(rows: Sequence[ComparedRow]) -> list[Verdict]:
-    adjusted = holm([row.difference.p_value for row in rows])
-    return [
-        row.difference.verdict(higher_is_better=row.metric.higher_is_better, p_value=p_value)
-        for row, p_value in zip(rows, adjusted, strict=True)
-    ]
+def _judged(rows: Sequence[ComparedRow], by: int) -> Judged:
+    """Rows and verdicts, corrected for the number of rows, by column and name of the first (0) or second (1) network."""
+    found: dict[Column, dict[str, tuple[ComparedRow, Verdict]]] = defaultdict(dict)
+    for row, p_value in zip(rows, holm([row.difference.p_value for row in rows]), strict=True):
+        verdict = row.difference.verdict(higher_is_better=row.metric.higher_is_better, p_value=p_value)
+        found[row.recipe, row.task, row.metric.name][row.names[by]] = row, verdict
+    return found
 
 
-def _cell(row: ComparedRow, verdict: Verdict) -> str:
+def _value(row: ComparedRow, verdict: Verdict) -> str:
     return f"{row.means[0].value:.{row.metric.digits}f} {SIGNS[verdict]}"
 
 
 def _difference(row: ComparedRow, verdict: Verdict) -> str:
-    digits = row.metric.digits
-    low, high = row.difference.ci95
+    digits, (low, high) = row.metric.digits, row.difference.ci95
     return f"{row.difference.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] {SIGNS[verdict]}"
 
 
-def _column(row: ComparedRow) -> str:
+def _heading(row: ComparedRow) -> str:
     arrow = "↑" if row.metric.higher_is_better else "↓"
     return f"{row.task} {row.metric.label}{f' ({row.metric.unit})' if row.metric.unit else ''} {arrow}"
+
+
+def _files(folders: Sequence[Path]) -> list[ResultFile]:
+    return [file for file in read_all(folders)[0] if file.result.model.name in (*NETWORKS, RANDOM)]
 
 
 def _seconds(files: Iterable[ResultFile]) -> dict[tuple[str, str], float]:
     """Median time of a run on a CPU, by recipe and task."""
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for file in files:
-        result = file.result
-        if result.model.name in (*NETWORKS, RANDOM) and result.environment.device == "cpu":
+    for result in (file.result for file in files):
+        if result.environment.device == "cpu":
             times[result.recipe.name, result.task.name].append(result.timing.train_s + result.timing.eval_s)
     return {place: median(found) for place, found in times.items()}
 
@@ -183,14 +177,9 @@ def _seconds(files: Iterable[ResultFile]) -> dict[tuple[str, str], float]:
 def _seeds(files: Iterable[ResultFile]) -> dict[tuple[str, str], int]:
     """The least number of seeds that a network has, by recipe and task."""
     seeds: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for file in files:
-        if file.result.model.name in (*NETWORKS, RANDOM):
-            seeds[file.result.recipe.name, file.result.task.name][file.result.model.name] += 1
+    for result in (file.result for file in files):
+        seeds[result.recipe.name, result.task.name][result.model.name] += 1
     return {place: min(found.values()) for place, found in seeds.items()}
-
-
-def _time(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:.0f}"
 
 
 if __name__ == "__main__":
