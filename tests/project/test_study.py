@@ -1,0 +1,25 @@
+"""The page of the study shows what its commands print from the committed results."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study import claims, power, together
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mark", "table"), [("power", power), ("claims", claims)])
+def test_the_tables_are_those_that_the_script_prints(mark: str, table: Callable[[Sequence[Path]], str]) -> None:
+    shown = PAGE.partition(f"<!-- {mark}: begin -->\n")[2].partition(f"<!-- {mark}: end -->")[0]
+    assert shown.strip() == table([ROOT / "results"])
+    assert "mini-croco" in shown
+
+
+def test_a_claim_holds_against_all_rivals_or_fails_against_one() -> None:
+    assert together(["holds", "holds"]) == "holds"
+    assert together(["holds", "undecided"]) == "undecided"
+    assert together(["holds", "does not hold", "undecided"]) == "does not hold"
