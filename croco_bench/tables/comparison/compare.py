@@ -119,11 +119,11 @@ def compare(
 
 def _by_place(found: Iterable[ResultFile], names: Sequence[str], tasks: set[str]) -> Places:
     """(recipe, task) -> backbone -> its results, in the order of recipes and tasks."""
-    places: Places = defaultdict(lambda: defaultdict(list))
+    places: dict[tuple[str, str], dict[str, list[ResultFile]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(found, key=lambda file: (file.result.recipe.name, file.result.task.name)):
         if file.result.task.name in tasks and file.result.model.name in names:
             places[file.result.recipe.name, file.result.task.name][file.result.model.name].append(file)
-    return places
+    return {place: dict(by_name) for place, by_name in places.items()}
 
 
 def _all_rows(

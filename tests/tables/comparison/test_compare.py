@@ -226,6 +226,16 @@ def test_tasks_that_one_backbone_lacks_are_told(tmp_path: Path, put: Put) -> Non
 
 
 @pytest.mark.usefixtures("three")
+def test_one_of_three_backbones_may_lack_a_task(tmp_path: Path, put: Put) -> None:
+    for model in "ab":
+        put(model, 80.0, task__name="other-task")
+    found = compare(["a", "b", "c"], [tmp_path])
+    assert found.left_out == ("c has no results of other-task (recipe paper)",)
+    assert [row.names for row in found.rows if row.task == "other-task"] == [("a", "b")]
+    assert found.overviews == ()
+
+
+@pytest.mark.usefixtures("three")
 @pytest.mark.parametrize(
     ("error", "words", "arguments"),
     [
