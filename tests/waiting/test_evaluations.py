@@ -1,0 +1,41 @@
+"""No batch of an evaluation of single images waits for the device, until the numbers of an earlier one are read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from croco_bench.config.recipe import load_recipe
+from croco_bench.contracts import Task
+from croco_bench.engine import evaluate
+from croco_bench.engine.dataloading import evaluation_batches
+from croco_bench.engine.scoring import DeviceScorer
+from croco_bench.runs.request import RunRequest
+from croco_bench.runs.setup import set_up
+from tests.waiting.waits import Waits, treat_as_gpu
+
+CPU = torch.device("cpu")
+TASKS = ("ade20k-seg", "imagenet-linear", "kitti-depth", "nyuv2-depth", "nyuv2-normals", "taskonomy-normals")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_batch_of_an_evaluation_waits(
+    task: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    treat_as_gpu(monkeypatch)
+    monkeypatch.setattr(evaluate, "stays_on", lambda device: True)
+    recipe = load_recipe(task, "smoke")
+    request = RunRequest(task, "random:mini-croco", recipe, data_root=tiny_data, results=tmp_path, device="cpu")
+    setup = set_up(request, 1)
+    assert isinstance(setup.task, Task)
+    for evaluation in setup.task.evaluations(setup.data):
+        scorer = setup.predictor.scorer(evaluation, CPU)
+        assert isinstance(scorer, DeviceScorer)
+        count = min(2 * evaluation.batch_size, len(evaluation.reader))
+        batches = evaluation_batches(evaluation, list(range(count)), device=CPU, workers=0, to_move=True)
+        waits = Waits()
+        with torch.inference_mode():
+            for batch in list(batches)[:2]:  # numbers are read two batches later
+                with waits.counted(monkeypatch):
+                    scorer.add(batch)
+        assert waits.found == []
