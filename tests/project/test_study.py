@@ -6,13 +6,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study import claims, power, together
+from croco_bench import tables
+from croco_bench.records.selection import Selection
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
 
 
+def attention(folders: Sequence[Path]) -> str:
+    """How well encoder tokens and cross-attention match, as the command on the page prints it."""
+    keys = tuple(f"{read}/{key}" for read in ("encoder", "attention") for key in ("recall10", "recall10_?0-?0px"))
+    chosen = Selection(tasks=("correspondence",), metrics=keys)
+    return tables.make(folders, recipe="mini", format="markdown", published="none", selection=chosen).strip()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("mark", "table"), [("power", power), ("claims", claims)])
+@pytest.mark.parametrize(("mark", "table"), [("power", power), ("claims", claims), ("attention", attention)])
 def test_the_tables_are_those_that_the_script_prints(mark: str, table: Callable[[Sequence[Path]], str]) -> None:
     shown = PAGE.partition(f"<!-- {mark}: begin -->\n")[2].partition(f"<!-- {mark}: end -->")[0]
     assert shown.strip() == table([ROOT / "results"])
