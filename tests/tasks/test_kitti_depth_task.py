@@ -56,7 +56,9 @@ def test_bins_reach_the_cap() -> None:
 
 
 def test_a_linear_run(tiny_data: Path, tmp_path: Path) -> None:
-    assert {"linear", "linear-mini", "linear4", "linear4-mini", "mini", "paper", "smoke"} == set(names_of("kitti-depth"))
+    assert {"linear", "linear-mini", "linear4", "linear4-mini", "mini", "paper", "smoke"} == set(
+        names_of("kitti-depth")
+    )
     options: Any = {"data_root": tiny_data, "device": "cpu", "results": tmp_path}
     options["changes"] = ["train.steps=2", "train.select_every=1", "optim.warmup=0", "train.image_size=32"]
     options["changes"] += ["train.batch_size=4", "train.workers=0"]
