@@ -41,7 +41,7 @@ def test_chosen_tasks_are_fine_tuned_and_stand_alone() -> None:
     plan = demo_plan(["stereo"], seeds=2)
     assert {(cell.recipe, cell.task) for cell in plan.sweep.cells} == {("mini", "stereo")}
     assert {cell.seed for cell in plan.sweep.cells} == {0, 1} and not plan.packaged()
-    for tasks, quick in ((["stereo"], True), (["sterio"], False)):
+    for tasks, quick in ((["stereo"], True), (["no-task"], False)):
         with pytest.raises(UsageError):
             demo_plan(tasks, quick=quick)
 
