@@ -16,6 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
 
+from croco_bench.errors import BenchError
 from croco_bench.records.store import ResultFile, read_all
 from croco_bench.tables.comparison.compare import ComparedRow, compare
 from croco_bench.tables.comparison.difference import Verdict
@@ -74,7 +75,10 @@ def main() -> None:
     parser.add_argument("table", choices=("power", "claims"))
     parser.add_argument("--results", type=Path, action="append", help="folder of result files; may be repeated")
     options = parser.parse_args()
-    print((power if options.table == "power" else claims)(options.results or [Path("results")]))
+    try:
+        print((power if options.table == "power" else claims)(options.results or [Path("results")]))
+    except BenchError as error:
+        parser.exit(1, f"{error}\n")
 
 
 def power(folders: Sequence[Path]) -> str:
