@@ -117,5 +117,6 @@ def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
         header = json.loads(stream.read(size))
         header["__metadata__"] = dict(sorted(metadata.items()))
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size, "longer than the library's header: it would overwrite the first tensor"
         stream.seek(8)
         stream.write(text.ljust(size))  # the same characters in another order, with spaces up to the first tensor
