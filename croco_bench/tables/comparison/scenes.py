@@ -34,15 +34,14 @@ def values_by_scene(file: ResultFile, metric: str) -> dict[str, float]:
     found = {}
     for scene in sorted(set(scenes)):
         kept = {key: values[named == scene] for key, values in numbers.items()}
-        value = (
-            entry.load_reduction()(kept)[name] if entry else float(np.nanmean(kept[name])) if name in kept else np.nan
-        )
+        value = entry.load_reduction()(kept)[name] if entry else _mean(kept[name])
         if np.isfinite(value):
             found[_label(scene)] = float(value)
     return found
 
 
 def _mean(values: Array) -> float:
+    """The mean of the images that have a value; NaN, without a warning, where none has."""
     scored = values[~np.isnan(values)]
     return float(scored.mean()) if scored.size else float("nan")
 
