@@ -27,6 +27,11 @@ def escape(text: str) -> Markup:
     return Markup(escape_characters(printable(text), quote=True))
 
 
+def escape_content(text: str) -> Markup:
+    """Text between tags only, where quotation marks need no entity: a third of the bytes of a page of settings."""
+    return Markup(escape_characters(printable(text), quote=False))
+
+
 def join(parts: Iterable[str], between: str = "") -> Markup:
     """Parts one after the other, each escaped."""
     return Markup(escape(between).join(escape(part) for part in parts))

@@ -14,7 +14,7 @@ from croco_bench.records.schema import MetricValue, Result
 from croco_bench.records.store import ResultFile
 from croco_bench.report import cost, curves
 from croco_bench.report.anchors import Anchors
-from croco_bench.report.markup import Markup, element, escape, join, table, with_links
+from croco_bench.report.markup import Markup, element, escape_content, join, table, with_links
 from croco_bench.report.pictures import Pictures
 from croco_bench.tables.render import MISSING
 from croco_bench.tables.show import direction
@@ -167,5 +167,7 @@ def _origin(result: Result) -> Markup:
 
 
 def _settings(result: Result) -> Markup:
-    text = escape(json.dumps(result.settings, indent=1, ensure_ascii=False))
+    """A line for each group of settings."""
+    lines = (f'"{group}": {json.dumps(values, ensure_ascii=False)}' for group, values in result.settings.items())
+    text = escape_content(",\n".join(lines))
     return element("details", element("summary", "settings"), element("pre", text, tabindex=0))

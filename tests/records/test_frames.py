@@ -81,7 +81,9 @@ def test_means_of_rows_are_the_results() -> None:
     results = load_results(RESULTS)
     where = ["task", "recipe", "model", "seed", "metric"]
     means = rows.groupby(where)["value"].mean()
-    assert len(means) == 4 * 4 * 10  # recipes, backbones, metrics
+    wanted = results["task"].eq("nyuv2-depth") & results["model"].str.startswith("mini-")
+    wanted &= results["metric"].eq("delta1") | results["metric"].str.startswith("eigen/")
+    assert len(means) == wanted.sum() >= 4 * 4 * 10  # recipes, backbones, metrics
     recorded = results.set_index(where)["value"].loc[means.index]
     assert np.allclose(means, recorded, rtol=1e-12)
 
