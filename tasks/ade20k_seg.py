@@ -97,6 +97,9 @@ class ADE20KSeg(Task):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, its mean over the labelled pixels of the batch."""
         label = batch["label"].long()
+        if output.device.type == "cpu" and output.is_contiguous(memory_format=torch.channels_last):
+            # Rows of classes that lie together: half the time of a softmax over the second dimension.
+            output, label = output.movedim(1, -1).flatten(0, 2), label.flatten()
         total = F.cross_entropy(output, label, ignore_index=UNLABELED, reduction="sum")
         # A batch without labels has a zero gradient, or distributed training would stall.
         mean: Tensor = total / (label != UNLABELED).sum().clamp(min=1)

@@ -115,10 +115,11 @@ def _declared(result: Result) -> dict[str, Any]:
     """What the run says that `--set` changed, without what never changes a number."""
     lines = (text.removeprefix(DECLARED) for text in result.protocol.deviations if text.startswith(DECLARED))
     pairs = (line.partition("=") for line in lines)
-    return {key.strip(): value.strip() for key, _, value in pairs if _can_change_a_number(key.strip())}
+    return {key.strip(): value.strip() for key, _, value in pairs if can_change_a_number(key.strip())}
 
 
-def _can_change_a_number(key: str) -> bool:
+def can_change_a_number(key: str) -> bool:
+    """Whether the setting `table.key` belongs to the protocol: the number of workers or a tracker doesn't."""
     table, _, name = key.partition(".")
     return not name or name in affecting_score({table: {name: None}}, Recipe).get(table, {})
 

@@ -24,7 +24,7 @@ from croco_bench.errors import BenchError
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import FEWEST_IMAGES, Rows, bootstrap
 from croco_bench.probing.read_out import ReadOutChoice
-from croco_bench.records.changes import DECLARED
+from croco_bench.records.changes import DECLARED, can_change_a_number
 from croco_bench.records.schema import (
     Cost,
     DatasetFacts,
@@ -256,8 +256,9 @@ def _deviations(setup: RunSetup, trained: Trained | None, scored: Sequence[EvalR
     classical = request.classical_method is not None
     found = [*protocol.deviations, *(() if classical else protocol.training_deviations)]
     # Of a classical method, the settings are only those that it uses.
-    changes = [text for text in request.changes if not classical or is_setting(text.partition("=")[0], setup.settings)]
-    found += [f"{DECLARED}{change}" for change in changes]
+    changes = {text: text.partition("=")[0].strip() for text in request.changes}
+    used = (text for text, key in changes.items() if not classical or is_setting(key, setup.settings))
+    found += [f"{DECLARED}{text}" for text in used if can_change_a_number(changes[text])]
     for item in scored:
         found += [f"{item.evaluation.prefix or 'headline'}: {text}" for text in item.evaluation.deviations]
     found += [*_missing(scored), *_without_intervals(scored)]
