@@ -12,8 +12,9 @@ from torch import Tensor
 
 from croco_bench.types import Size
 
-# Pixels of the tiles in one forward pass on a GPU: sixteen of 512x512. Results don't depend on them beyond rounding.
-_PIXELS_AT_ONCE = 2**22
+# Pixels of the tiles in one forward pass: sixteen of 512x512 on a GPU, of 64x64 on a CPU, where more gain nothing. Results
+# don't depend on them beyond rounding.
+_PIXELS_AT_ONCE, _PIXELS_AT_ONCE_ON_A_CPU = 2**22, 2**16
 # Key of a batch of pairs: `continues` of `slide_pairs`.
 CONTINUES = "image_continues"
 # Index of a tile in (..., H, W).
@@ -74,25 +75,33 @@ def slide_each(
 ) -> Iterator[Tensor]:
     """The same for images that may differ in size: (3, H, W) each -> (1, C, H, W).
 
-    On a CPU each tile is a forward pass. A GPU, for which that is too little work, takes tiles of all images together, at most
-    `_PIXELS_AT_ONCE` pixels.
+    A forward pass takes several tiles: on a GPU of all images together, on a CPU of one image, so that the outputs for an image
+    don't depend on those beside it.
     """
-    waiting: list[tuple[_MeanOfTiles, Tile, Tensor]] = []
-    means = []
+    means, waiting = list[_MeanOfTiles](), list[_Waiting]()
     for image in images:
         size = (image.shape[-2], image.shape[-1])
         means.append(_MeanOfTiles(size, image.device))
         waiting += [(means[-1], index, image[index]) for index in tile_slices(size, tile, overlap)]
-    at_once = _tiles_at_once(tile, means[0].device) if means else 1
+        if image.device.type == "cpu":
+            _predict_waiting(network, waiting, _tiles_at_once(tile, image.device))
+            waiting.clear()
+    if waiting:
+        _predict_waiting(network, waiting, _tiles_at_once(tile, means[0].device))
+    return (mean.value() for mean in means)
+
+
+def _predict_waiting(network: Callable[[Tensor], Tensor], waiting: Sequence[_Waiting], at_once: int) -> None:
+    """Adds the outputs for tiles to the means of their images."""
     for first in range(0, len(waiting), at_once):
         group = waiting[first : first + at_once]
         for (mean, index, _), output in zip(group, network(torch.stack([part for *_, part in group])), strict=True):
             mean.add(index, output[None])
-    return (mean.value() for mean in means)
 
 
 def _tiles_at_once(tile: Size, device: torch.device) -> int:
-    return 1 if device.type == "cpu" else max(1, _PIXELS_AT_ONCE // (tile[0] * tile[1]))
+    pixels = _PIXELS_AT_ONCE_ON_A_CPU if device.type == "cpu" else _PIXELS_AT_ONCE
+    return max(1, pixels // (tile[0] * tile[1]))
 
 
 class _MeanOfTiles:
@@ -115,6 +124,10 @@ class _MeanOfTiles:
         """(B, C, H, W)."""
         assert self._total is not None
         return self._total / self._weight
+
+
+# A tile that awaits its prediction: the mean of its image, its place there, its pixels.
+_Waiting = tuple[_MeanOfTiles, Tile, Tensor]
 
 
 def grid(size: Size, tile: Size, overlap: float) -> Size:

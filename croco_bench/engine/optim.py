@@ -70,15 +70,15 @@ def head_groups(heads: Iterable[tuple[nn.Module, float]], optim: Optim) -> list[
 
 
 def build_optimizer(
-    network: Network, optim: Optim, groups: list[dict[str, Any]] | None = None, *, fused: bool = False
+    network: Network, optim: Optim, groups: list[dict[str, Any]] | None = None
 ) -> torch.optim.Optimizer:
     """The timm optimiser called `optim.name` over `parameter_groups`, or over other groups of the network's parameters.
 
-    With `fused`, Adam and AdamW change all weights in one kernel, which on a GPU also skips a step whose gradients overflow
-    without asking the host.
+    Adam and AdamW change all weights in one kernel, which on a GPU also skips a step whose gradients overflow without asking
+    the host.
     """
     arguments: dict[str, Any] = {"betas": optim.betas} if "adam" in optim.name.lower() else {"momentum": optim.betas[0]}
-    if fused and optim.name.lower() in _FUSED:
+    if optim.name.lower() in _FUSED:
         arguments["fused"] = True
     groups = parameter_groups(network, optim) if groups is None else groups
     if optim.name.lower() == "lars":

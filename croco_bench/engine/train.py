@@ -87,8 +87,7 @@ class Trainer(TrainingLoop[FineTuneJob]):
             checkpoint_blocks(job.network.backbone.units(), job.network.backbone.name)
         if job.recipe.train.channels_last:
             job.network.head.to(memory_format=torch.channels_last)
-        on_gpu = accelerator.device.type == "cuda"
-        optimizer = build_optimizer(job.network, optim, self.groups(job), fused=on_gpu)
+        optimizer = build_optimizer(job.network, optim, self.groups(job))
         schedule = Schedule(
             optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit, unit=plan.unit
         )

@@ -140,7 +140,7 @@ class TokenProbeTrainer:
         self.job, self.candidates, self.accelerator, self._selection = job, list(candidates), accelerator, select
         self._train, self._select = (TokenBatches(part, job.network, accelerator.device) for part in tokens)
         groups = head_groups([(one.head, one.rate) for one in candidates], optim)
-        self._optimizer = build_optimizer(job.network, optim, groups, fused=accelerator.device.type == "cuda")
+        self._optimizer = build_optimizer(job.network, optim, groups)
         self._schedule = Schedule(
             self._optimizer, min_lr=optim.min_lr, steps=plan.steps, warmup=optim.warmup * plan.unit, unit=plan.unit
         )
