@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from croco_bench.contracts import Backbone, Features, FeatureSpec, GridHead, Head, PairBackbone
+from croco_bench.engine.dataloading import upload
 from croco_bench.errors import FitError
 from croco_bench.types import Batch
 
@@ -128,11 +130,11 @@ class Network(nn.Module):
         assert isinstance(self.backbone, PairBackbone) and not self.training
         parts = [self._encode_blocks(part) for part in torch.split(images, at_once)]
         blocks = [torch.cat(block) for block in zip(*parts, strict=True)]
+        views = (torch.split(upload(np.array(index), images.device), at_once) for index in (first, second))
         outputs = []
-        for start in range(0, len(first), at_once):
-            views = [list(index[start : start + at_once]) for index in (first, second)]
-            tokens = [block[views[0]] for block in blocks]
-            tokens += self.backbone.decode_pair(tokens[-1], blocks[-1][views[1]])
+        for one, other in zip(*views, strict=True):
+            tokens = [block[one] for block in blocks]
+            tokens += self.backbone.decode_pair(tokens[-1], blocks[-1][other])
             outputs.append(self.decode(self.head(Features(tokens, self.grid))))
         return torch.cat(outputs)
 

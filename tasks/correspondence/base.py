@@ -178,8 +178,8 @@ class PointMatching(TrainingFreeTask):
         return features, torch.stack([torch.as_tensor(one, device=device) for one in batch["points"]]).float()
 
     def _sides(self, like: Tensor) -> Tensor:
-        """(W, H) in pixels."""
-        return torch.tensor(sides_px(self.image_size)[::-1], dtype=like.dtype, device=like.device)
+        """(W, H) in pixels; made on the device, where a copied constant would make the host wait."""
+        return torch.stack([like.new_full((), side) for side in reversed(sides_px(self.image_size))])
 
     def _matcher(self, device: torch.device) -> Matcher:
         options = self.options

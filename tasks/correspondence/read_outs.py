@@ -145,5 +145,6 @@ class Matcher:
     def _confirmed(self, points: Tensor, found: Tensor, back: Tensor | None) -> Tensor:
         if back is None or self.mutual is None:
             return found
-        away = ((back - points) / torch.tensor(self.mutual, device=points.device)).norm(dim=-1, keepdim=True)
+        limits = torch.stack([points.new_full((), limit) for limit in self.mutual])
+        away = ((back - points) / limits).norm(dim=-1, keepdim=True)
         return torch.where(away <= 1, found, torch.nan)

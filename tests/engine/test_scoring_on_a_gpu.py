@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from benchmarks.bench import training
 from benchmarks.bench.samples import MemoryReader, raw_samples
 from croco_bench.contracts import Evaluation, TensorPredict
+from croco_bench.engine import network as network_module
 from croco_bench.engine.dataloading import evaluation_batches
 from croco_bench.engine.scoring import DeviceScorer
 
@@ -62,7 +63,8 @@ def numbers_of(scorer: DeviceScorer, predict: TensorPredict, network: nn.Module,
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_nothing_waits_for_a_value(task: str) -> None:
+def test_nothing_waits_for_a_value(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_module, "upload", lambda array, device: on_gpu(torch.from_numpy(array)))
     subject = training.subject_of(task, "smoke", "random:mini-croco", (), (64, 96))
     evaluations = subject.evaluations()
     batches = [batch_of(evaluation, task) for evaluation in evaluations]

@@ -1,12 +1,11 @@
-"""No batch of an evaluation of single images waits for the device, until the numbers of an earlier one are read."""
+"""No batch of an evaluation waits for the device, until the numbers of an earlier one are read."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from croco_bench.config.recipe import load_recipe
-from croco_bench.contracts import Task
+from croco_bench.config.recipe import load_task_recipe
 from croco_bench.engine import evaluate
 from croco_bench.engine.dataloading import evaluation_batches
 from croco_bench.engine.scoring import DeviceScorer
@@ -15,7 +14,21 @@ from croco_bench.runs.setup import set_up
 from tests.waiting.waits import Waits, treat_as_gpu
 
 CPU = torch.device("cpu")
-TASKS = ("ade20k-seg", "imagenet-linear", "kitti-depth", "nyuv2-depth", "nyuv2-normals", "taskonomy-normals")
+TASKS = (
+    "ade20k-seg",
+    "correspondence",
+    "correspondence-hpatches",
+    "correspondence-navi",
+    "correspondence-spair71k",
+    "imagenet-linear",
+    "kitti-depth",
+    "nyuv2-depth",
+    "nyuv2-normals",
+    "relative-pose",
+    "sintel-flow",
+    "stereo",
+    "taskonomy-normals",
+)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -24,10 +37,9 @@ def test_no_batch_of_an_evaluation_waits(
 ) -> None:
     treat_as_gpu(monkeypatch)
     monkeypatch.setattr(evaluate, "stays_on", lambda device: True)
-    recipe = load_recipe(task, "smoke")
+    recipe = load_task_recipe(task, "smoke")
     request = RunRequest(task, "random:mini-croco", recipe, data_root=tiny_data, results=tmp_path, device="cpu")
     setup = set_up(request, 1)
-    assert isinstance(setup.task, Task)
     for evaluation in setup.task.evaluations(setup.data):
         scorer = setup.predictor.scorer(evaluation, CPU)
         assert isinstance(scorer, DeviceScorer)

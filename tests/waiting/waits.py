@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from croco_bench import valid_pixels
+from croco_bench.engine import dataloading, network
 from croco_bench.engine.dataloading import training_batches
 from croco_bench.engine.loop import TrainingLoop
 from croco_bench.engine.step import Stepper
@@ -51,6 +53,16 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self.paused:
             self.found.append(name)
 
+    def _unseen(self, function: Any) -> Any:
+        def call(*args: Any) -> Any:
+            self.paused = True
+            try:
+                return function(*args)
+            finally:
+                self.paused = False
+
+        return call
+
     @contextmanager
     def counted(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """Counts inside the block, except in optimisers."""
@@ -62,6 +74,9 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for name in _COPIES:
                 method = getattr(torch.Tensor, name)
                 patch.setattr(torch.Tensor, name, _noted(self, name, method))
+            patch.setattr(torch.Tensor, "__getitem__", _noted_lists(self, torch.Tensor.__getitem__))
+            # Copies by pinned memory, while the host goes on.
+            patch.setattr(network, "upload", self._unseen(dataloading.upload))
             yield
         for hook in hooks:
             hook.remove()
@@ -73,6 +88,18 @@ def _noted(waits: Waits, name: str, method: Any) -> Any:
         return method(*args, **kwargs)
 
     return copy
+
+
+def _noted_lists(waits: Waits, method: Any) -> Any:
+    """Places in a list, or in an array, are copied to the device, and the host waits for the copy."""
+
+    def get(tensor: torch.Tensor, index: Any) -> Any:
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(isinstance(part, list | range | np.ndarray) for part in parts):
+            waits.note("places in a list")
+        return method(tensor, index)
+
+    return get
 
 
 def _has_mask(indices: Any) -> bool:
