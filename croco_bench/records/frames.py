@@ -86,7 +86,7 @@ def load_rows(
 def _read(folder: str | Path) -> list[ResultFile]:
     path = Path(folder)
     if path.is_file():
-        full = path.resolve()
+        full = path.absolute()
         return [ResultFile(ResultPaths.of(full), read(full))]
     found, complaints = read_all([path])
     if complaints and not found:

@@ -30,7 +30,7 @@ def find(given: str, results: Path) -> Path:
 
 def show(path: Path) -> str:
     """Metrics with intervals and units, settings, deviations, environment, and where the pictures are."""
-    result, slot = read(path), ResultPaths.of(path.resolve())
+    result, slot = read(path), ResultPaths.of(path.absolute())
     data, model = result.dataset, result.model
     recipe = f"{recipe_label(result)} ({result.recipe.fingerprint})"
     lines = [

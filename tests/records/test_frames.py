@@ -10,6 +10,7 @@ import croco_bench
 from croco_bench import load_results, load_rows
 from croco_bench.errors import BenchError, RecordError, UsageError
 from croco_bench.records.store import ResultPaths, write
+from croco_bench.tables.show import show
 
 RESULTS = Path(__file__).parents[2] / "results"
 TRAINED = {"resolved": {"train": {"train_images": 795}}, "limit": None}
@@ -113,6 +114,13 @@ def test_missing_and_damaged_values_are_said(tmp_path: Path, result_of: Any) -> 
     paths.rows.unlink()
     with pytest.raises(RecordError, match="there are no per-image values"):
         load_rows(tmp_path)
+
+
+def test_a_result_that_is_a_link_has_the_place_of_the_link(tmp_path: Path, result_of: Any) -> None:
+    path = put(tmp_path / "results", result_of, "a").json
+    path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(tmp_path / "elsewhere.json")
+    assert "seed 0" in show(path) and len(load_results(path)) == 1
 
 
 def test_public_objects_have_short_texts(result_of: Any) -> None:
