@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,8 @@ Stamp = tuple[int, int, int]
 
 # Keys of rows that say which image a row belongs to.
 GROUP, INDEX = "group", "index"
+# How a .npy file of version 1.0 begins; the length of its header follows.
+_VERSION_1 = np.lib.format.magic(1, 0)
 # Sheets of so many files stay in memory. One takes 8 bytes per metric and block, of which there are 400 at most.
 _KEPT_SHEETS = 2048
 # Different sets of images whose blocks stay in memory.
@@ -158,7 +162,23 @@ def read_rows(path: Path, prefix: str) -> dict[str, Array]:
 
 
 def _read_array(file: zipfile.ZipFile, key: str) -> Array:
-    return np.lib.format.read_array(BytesIO(file.read(f"{key}.npy")), allow_pickle=False)
+    """An array; headers, most of which are alike, are parsed once."""
+    content = file.read(f"{key}.npy")
+    start = len(_VERSION_1)
+    if not content.startswith(_VERSION_1):
+        return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
+    end = start + 2 + int.from_bytes(content[start : start + 2], "little")
+    shape, is_fortran, kind = _layout(content[start:end])
+    if kind.hasobject:
+        raise ValueError("it holds objects")
+    count = math.prod(shape)
+    values = np.frombuffer(content, kind, count, end) if count else np.empty(0, kind)
+    return values.reshape(shape, order="F" if is_fortran else "C")
+
+
+@lru_cache(maxsize=1024)
+def _layout(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    return np.lib.format.read_array_header_1_0(BytesIO(header))
 
 
 def scenes_of(rows: Mapping[str, Array]) -> list[str] | None:
