@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveInt
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
-from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.contracts import Features, FeatureSpec, Head, resize_maps
 from croco_bench.errors import FitError
 
 
@@ -64,4 +63,4 @@ class ConvNeXt(Head):
         squares = tokens.reshape(len(tokens), *features.grid, self.side, self.side, -1)
         image = squares.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
         output = self.classify(self.blocks(image))
-        return F.interpolate(output, size=self.image_size, mode="bilinear", align_corners=False)
+        return resize_maps(output, self.image_size)

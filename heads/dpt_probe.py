@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from croco_bench.contracts import Features, FeatureSpec, GridHead, Head
+from croco_bench.contracts import Features, FeatureSpec, GridHead, Head, resize_maps
 from croco_bench.heads.dpt import DPT, DPTOptions
 
 
@@ -54,7 +54,7 @@ class DPTProbe(DPT, GridHead):
 
     def resized(self, maps: Tensor) -> Tensor:
         """See `GridHead.resized`; corners aligned, as in Pixio."""
-        return F.interpolate(maps, size=self.image_size, mode="bilinear", align_corners=True)
+        return resize_maps(maps, self.image_size, align_corners=True)
 
     def tokens_of(self, features: Features, hook: int) -> Tensor:
         """See `DPT.tokens_of`."""

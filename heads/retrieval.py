@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from croco_bench.contracts import BankHead, Features, FeatureSpec
+from croco_bench.contracts import BankHead, Features, FeatureSpec, resize_maps
 from croco_bench.errors import FitError
 
 # Tokens of the bank, and queries, whose similarities are in memory at once.
@@ -68,7 +68,7 @@ class Retrieval(BankHead):
         with torch.autocast(queries.device.type, enabled=False):
             found = torch.cat([self._classes(part) for part in torch.split(queries, _QUERIES)])
         grid = found.view(len(tokens), *features.grid_of(-1), -1).permute(0, 3, 1, 2)
-        return F.interpolate(grid, size=self.image_size, mode="bilinear", align_corners=False)
+        return resize_maps(grid, self.image_size)
 
     def _classes(self, queries: Tensor) -> Tensor:
         """Tokens of length 1 (Q, C) -> shares of the classes (Q, K)."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from croco_bench.contracts import Features, FeatureSpec, Head
+from croco_bench.contracts import Features, FeatureSpec, Head, resize_maps
 from croco_bench.errors import FitError, SizeError
 from croco_bench.heads.levels import check_levels, coarsest_levels
 
@@ -184,7 +184,7 @@ class UPerNet(Head):
             path = self.laterals[level](maps[level]) + _resize(path, maps[level].shape[-2:])
             levels.insert(0, self.smooth[level](path))
         fused = self.fuse(torch.cat([_resize(image, maps[0].shape[-2:]) for image in levels], dim=1))
-        return _resize(self.classify(fused), self.image_size)
+        return resize_maps(self.classify(fused), self.image_size)
 
     def _map(self, features: Features, level: int) -> Tensor:
         """Tokens of one hook as a map (B, C, h, w)."""
@@ -203,4 +203,4 @@ class UPerNet(Head):
         """See `Head.auxiliary`."""
         if self.aux is None:
             return ()
-        return ((self.aux_weight, _resize(self.aux(self._map(features, 2)), self.image_size)),)
+        return ((self.aux_weight, resize_maps(self.aux(self._map(features, 2)), self.image_size)),)

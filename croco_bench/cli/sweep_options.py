@@ -94,7 +94,11 @@ class AmountOptions:
 
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto"
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time, or jobs. Default: one run per GPU, or per four cores.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs at a time, or jobs. Default: one run per GPU, or per four cores, or per core where images are small.",
+        ),
     ] = None
     processes: Annotated[int, typer.Option(min=1, help="Processes of each run, by torchrun, each with a GPU.")] = 1
     retries: Annotated[

@@ -4,7 +4,7 @@ Shapes: B batch, N tokens, C channels, H W pixels, h w patch grid. A size is alw
 Units: depth in metres (`depth_m`), flow in pixels (`flow_px`), angles in degrees (`rotation_deg`).
 """
 
-from croco_bench.contracts.heads import BankHead, GridHead, Head, PooledHead
+from croco_bench.contracts.heads import BankHead, GridHead, Head, PooledHead, resize_maps
 from croco_bench.contracts.networks import (
     Backbone,
     Features,
@@ -47,4 +47,5 @@ __all__ = [
     "TensorPredict",
     "TrainingFreeTask",
     "TrainingSplits",
+    "resize_maps",
 ]

@@ -64,6 +64,13 @@ class Head(nn.Module, ABC):
         return (self,)
 
 
+def resize_maps(maps: Tensor, size: Size, *, align_corners: bool = False) -> Tensor:
+    """Maps (B, K, h, w) at another size (H, W), bilinear; on a CPU channels are last in memory, a quarter of the time."""
+    if maps.device.type == "cpu" and maps.shape[1] > 1:
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)
+
+
 class GridHead(Head):
     """A dense head that predicts on a grid coarser than the image; what `Task.decode` does is done there.
 
@@ -79,9 +86,7 @@ class GridHead(Head):
 
     def resized(self, maps: Tensor) -> Tensor:
         """Maps (B, K, h, w) at the size of the image, bilinear with pixel centers aligned."""
-        if maps.device.type == "cpu" and maps.shape[1] > 1:  # the same numbers in a quarter of the time
-            maps = maps.contiguous(memory_format=torch.channels_last)
-        return F.interpolate(maps, size=self.image_size, mode="bilinear", align_corners=False)
+        return resize_maps(maps, self.image_size)
 
     def forward(self, features: Features) -> Tensor:
         """See `Head.forward`."""

@@ -36,7 +36,7 @@ class Machine:
     """This machine does the runs.
 
     Attributes:
-        jobs: runs at a time; None: one per GPU, or one per four cores.
+        jobs: runs at a time; None: one per GPU, or else one per four cores, or per core where all images are small.
         retries: how often a run whose process died is begun again.
     """
 

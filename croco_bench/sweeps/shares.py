@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from croco_bench.config.recipe import load_task_recipe
 from croco_bench.errors import UsageError
+from croco_bench.sweeps.cells import Cell
 
 _CORES_PER_JOB = 4
+# Pixels of images for which a second thread gains nothing: two runs of one thread each take half the time of one of two.
+_SMALL_IMAGE = 64 * 64
 
 
 @dataclass(frozen=True)
@@ -20,16 +25,17 @@ class Share:
     gpus: str | None = None
 
 
-def share_out(jobs: int | None, device: str, processes: int = 1) -> list[Share]:
+def share_out(jobs: int | None, device: str, processes: int = 1, cores_per_job: int = _CORES_PER_JOB) -> list[Share]:
     """A share for each of the runs at a time.
 
     With GPUs, run i has GPU i modulo their number, so that several small networks may share one; by default there is a run
-    per GPU. On CPUs, cores are divided evenly; by default there is a run per four cores.
+    per GPU. On CPUs, cores are divided evenly.
 
     Args:
         jobs: runs at a time; None: the default.
         device: `auto`, `cpu`, `cuda`, or `cuda:i`, which all runs share.
         processes: of each run, each with a GPU of its own.
+        cores_per_job: of a process of a run by default, without GPUs.
 
     Raises:
         UsageError: the device isn't there.
@@ -45,9 +51,16 @@ def share_out(jobs: int | None, device: str, processes: int = 1) -> list[Share]:
     groups = [",".join(gpus[first : first + processes]) for first in range(0, len(gpus) - processes + 1, processes)]
     if gpus and not groups:
         raise UsageError(f"--processes {processes}: this machine shows {len(gpus)} GPUs", f"use at most {len(gpus)}")
-    count = jobs or len(groups) or max(cores // (_CORES_PER_JOB * processes), 1)
+    count = jobs or len(groups) or max(cores // (cores_per_job * processes), 1)
     each = max(cores // count, 1)
     return [Share(each, groups[job % len(groups)] if groups else "" if kind == "cpu" else None) for job in range(count)]
+
+
+def cores_per_job(cells: Iterable[Cell]) -> int:
+    """Cores that a process of one of these runs can use: one where all images are as small as those of the miniature."""
+    recipes = {(cell.task, cell.recipe, cell.changes) for cell in cells}
+    sizes = (load_task_recipe(*recipe).train.image_size for recipe in recipes)
+    return 1 if all(height * width <= _SMALL_IMAGE for height, width in sizes) else _CORES_PER_JOB
 
 
 def usable_cores() -> int:

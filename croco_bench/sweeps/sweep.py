@@ -15,7 +15,7 @@ from croco_bench.sweeps.following import Followed
 from croco_bench.sweeps.local import LocalSweep, Machine, Progress
 from croco_bench.sweeps.overview import Display, Overview, Screen, look
 from croco_bench.sweeps.plan import Plan
-from croco_bench.sweeps.shares import Share, share_out
+from croco_bench.sweeps.shares import Share, cores_per_job, share_out
 from croco_bench.sweeps.state import SweepFolder, require_folder, signature, silent
 from croco_bench.sweeps.worker import Task
 
@@ -59,7 +59,7 @@ def sweep(plan: Plan, around: Surroundings, on: Machine | Cluster, display: Disp
     """
     if around.replace and around.processes > 1:
         raise UsageError("--replace can't replace results by runs of several processes", "move the results away")
-    shares = share_out(on.jobs, around.device, around.processes) if isinstance(on, Machine) else []
+    shares = _shares(on.jobs, plan, around) if isinstance(on, Machine) else []
     rest = rest_of(plan.cells, around)
     log(_head(plan, shares, rest))
     if not rest.tasks:
@@ -72,6 +72,10 @@ def sweep(plan: Plan, around: Surroundings, on: Machine | Cluster, display: Disp
         else:
             ClusterSweep(rest.tasks, on, around, progress, one.tell, one.look).run()
     _tell_failures(progress)
+
+
+def _shares(jobs: int | None, plan: Plan, around: Surroundings) -> list[Share]:
+    return share_out(jobs, around.device, around.processes, cores_per_job(plan.cells))
 
 
 def _head(plan: Plan, shares: Sequence[Share], rest: Rest) -> str:
@@ -100,7 +104,7 @@ def _tell_failures(progress: Progress) -> None:
 
 def dry_run(plan: Plan, around: Surroundings, *, jobs: int | None = None, times_from: Iterable[Path] = ()) -> str:
     """The runs that are left, and the time that they will take, from records of earlier runs in these folders, too."""
-    shares = share_out(jobs, around.device, around.processes)
+    shares = _shares(jobs, plan, around)
     rest = rest_of(plan.cells, around)
     known = estimates([around.results, *times_from], plan.cells, SweepFolder(around.results))
     there = {task.cell for task in rest.tasks if task.cell.paths(around.results).json.is_file()}

@@ -7,7 +7,8 @@ import pytest
 
 from croco_bench.errors import UsageError
 from croco_bench.sweeps import shares
-from croco_bench.sweeps.shares import Share, share_out, visible_gpus
+from croco_bench.sweeps.cells import Cell
+from croco_bench.sweeps.shares import Share, cores_per_job, share_out, visible_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,13 @@ def test_cores_are_divided_and_gpus_hidden_from_runs_on_the_cpu(monkeypatch: pyt
     assert share_out(32, "cpu") == [Share(1, "")] * 32
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert share_out(1, "cpu") == [Share(16, "")]
+
+
+def test_small_images_get_a_core_per_run() -> None:
+    small = Cell("nyuv2-depth", "mini", "a", "mini-mae", 0), Cell("correspondence", "mini", "a", "mini-mae", 0)
+    large = Cell("nyuv2-depth", "paper", "a", "mae.pth", 0)
+    assert (cores_per_job(small), cores_per_job([*small, large])) == (1, 4)
+    assert share_out(None, "cpu", 1, cores_per_job(small)) == [Share(1, "")] * 16
 
 
 def test_runs_take_turns_on_gpus_and_small_ones_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
