@@ -78,4 +78,8 @@ def _cells(result: Result) -> list[Markup]:
 
 def _cell(value: float | None, text: str) -> Markup:
     """A number, as it is sorted and as it is shown; a dash for none."""
-    return element("td", MISSING if value is None else text, data_value="" if value is None else f"{value:.6g}")
+    return element("td", MISSING if value is None else text, data_value="" if value is None else _sorted_by(value))
+
+
+def _sorted_by(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.6g}"
