@@ -169,8 +169,8 @@ def _read_array(file: zipfile.ZipFile, key: str) -> Array:
         return np.lib.format.read_array(BytesIO(content), allow_pickle=False)
     end = start + 2 + int.from_bytes(content[start : start + 2], "little")
     shape, is_fortran, kind = _layout(content[start:end])
-    if kind.hasobject:
-        raise ValueError("it holds objects")
+    if kind.hasobject or min(shape, default=0) < 0:
+        raise ValueError("it holds objects" if kind.hasobject else f"an array has the shape {shape}")
     count = math.prod(shape)
     values = np.frombuffer(content, kind, count, end) if count else np.empty(0, kind)
     return values.reshape(shape, order="F" if is_fortran else "C")

@@ -37,6 +37,15 @@ def test_other_versions_of_the_format_are_read_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_rows(tmp_path / "seed0.npz", "")["plain"], VALUES["plain"])
 
 
+def test_a_negative_size_is_refused(tmp_path: Path) -> None:
+    stream = BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"shape": (-1,), "fortran_order": False, "descr": "<f8"})
+    with zipfile.ZipFile(tmp_path / "seed0.npz", "w") as file:
+        file.writestr("delta1.npy", stream.getvalue() + np.arange(3.0).tobytes())
+    with pytest.raises(RecordError, match=r"the shape \(-1,\)"):
+        read_rows(tmp_path / "seed0.npz", "")
+
+
 def test_objects_and_cut_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "seed0.npz", delta1=np.array([{}, 1], dtype=object))
     with pytest.raises(RecordError, match="can't be read: it holds objects"):
