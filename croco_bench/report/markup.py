@@ -71,7 +71,7 @@ def with_links(text: str) -> Markup:
 
 def table(heads: Iterable[str], lines: Iterable[Iterable[str]], **attributes: Attribute) -> Markup:
     """A table of words and numbers: cells that are `td` elements already are taken as they are."""
-    head = element("tr", *(element("th", text, scope="col") for text in heads))
+    head = element("tr", *(element("th", text) for text in heads))
     rows = [element("tr", *(_cell(item) for item in line)) for line in lines]
     return element("table", element("thead", head), element("tbody", *rows), **attributes)
 

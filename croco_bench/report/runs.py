@@ -7,10 +7,11 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from croco_bench.records.changes import recipe_label
 from croco_bench.records.packaged import is_packaged
-from croco_bench.records.schema import MetricValue, Result
+from croco_bench.records.schema import MetricValue, ProtocolFacts, Result
 from croco_bench.records.store import ResultFile
 from croco_bench.report import cost, curves
 from croco_bench.report.anchors import Anchors
@@ -41,14 +42,18 @@ def _task(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> 
     facts = [first.recipe.name, "miniature"] if first.dataset.miniature else [first.recipe.name]
     title = element("summary", element("b", first.task.name), " ", _facts([", ".join(facts), count]))
     ordered = sorted(files, key=lambda file: (file.result.model.name, file.result.seed))
+    shared = _shared([file.result.settings for file in ordered])
+    common = _common([file.result.protocol for file in ordered])
     runs = [
-        _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes))
+        _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes), shared, common)
         for file in ordered
     ]
     return element(
         "details",
         title,
         cost.section(ordered),
+        *(_protocol(common, None, "Protocol of all these runs") if common else []),
+        *([_settings("settings of all these runs", shared)] if shared else []),
         *runs,
         class_="group",
         data_task=first.task.name,
@@ -56,7 +61,14 @@ def _task(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> 
     )
 
 
-def _run(file: ResultFile, anchors: Anchors, picture: Markup, charts: Markup) -> Markup:
+def _run(
+    file: ResultFile,
+    anchors: Anchors,
+    picture: Markup,
+    charts: Markup,
+    shared: Mapping[str, Mapping[str, Any]],
+    common: ProtocolFacts | None,
+) -> Markup:
     result = file.result
     name, metric = next(iter(result.metrics.items()))
     headline = f"{name} {metric.value:.4g} {metric.unit}".rstrip()
@@ -66,16 +78,11 @@ def _run(file: ResultFile, anchors: Anchors, picture: Markup, charts: Markup) ->
         f" seed {result.seed} ",
         _facts([headline, *_apart(file)]),
     )
-    deviations = [element("li", with_links(text)) for text in result.protocol.deviations]
-    told = [
-        element("h4", "Protocol"),
-        element("p", "Follows ", with_links(result.protocol.citation)),
-        element("p", "It deviates from that in:" if deviations else "No deviation is recorded."),
-        element("ul", *deviations) if deviations else Markup(),
-    ]
+    told = _protocol(result.protocol, common)
     numbers = [_metrics(result.metrics), _breakdown(file.paths.breakdown)]
     looks = element("div", picture, element("div", charts, *numbers), class_="run-body")
-    parts = [looks, *told, _origin(result), _settings(result)]
+    own = _settings("settings", _without(result.settings, shared))
+    parts = [looks, *told, _origin(result), own]
     return element(
         "details",
         title,
@@ -83,8 +90,6 @@ def _run(file: ResultFile, anchors: Anchors, picture: Markup, charts: Markup) ->
         class_="run",
         id=anchors[file.paths.json],
         data_backbone=result.model.name,
-        data_task=result.task.name,
-        data_recipe=result.recipe.name,
     )
 
 
@@ -112,12 +117,12 @@ def _metrics(metrics: Mapping[str, MetricValue]) -> Markup:
             _bounds(metric),
             _number(metrics.get(f"last/{name}")),
             metric.unit,
-            direction(name, metric),
+            direction(name, metric).removesuffix(" is better"),
         ]
         for name, metric in metrics.items()
         if not name.startswith("last/")
     ]
-    heads = ("metric", "value", "95 % interval", "last weights", "unit", "direction")
+    heads = ("metric", "value", "95 % interval", "last weights", "unit", "better")
     return element("div", table(heads, lines, class_="metrics"), class_="wide", tabindex=0)
 
 
@@ -159,15 +164,65 @@ def _origin(result: Result) -> Markup:
         ("data", f"{data.name} {data.split}, {data.images} of {data.images_available} images"),
         ("selected", f"step {chosen.step}, by {chosen.metric} on {chosen.split}" if chosen else ""),
         ("cost", cost.spent(result)),
-        ("ran on", f"{env.device}, {env.precision}, processes: {env.processes}"),
+        ("ran on", f"{env.device}, {env.precision}" + (f", {env.processes} processes" if env.processes > 1 else "")),
         ("with", f"croco-bench {env.croco_bench}{commit}, torch {env.torch}, timm {env.timm}, Python {env.python}"),
         ("finished", f"{result.finished:%Y-%m-%d %H:%M} UTC"),
     ]
     return element("dl", *(join([element("dt", what), element("dd", said)]) for what, said in pairs if said))
 
 
-def _settings(result: Result) -> Markup:
+def _common(several: Sequence[ProtocolFacts]) -> ProtocolFacts | None:
+    """What two or more runs follow, with the deviations that all have; None where they follow different sources."""
+    first, *others = several
+    if not others or any(one.citation != first.citation for one in others):
+        return None
+    everywhere = (text for text in first.deviations if all(text in one.deviations for one in others))
+    return first.model_copy(update={"deviations": tuple(everywhere)})
+
+
+def _protocol(protocol: ProtocolFacts, common: ProtocolFacts | None, title: str = "Protocol") -> list[Markup]:
+    """What a run follows and where it deviates; beside what is common to all runs, only its further deviations."""
+    known = common.deviations if common else ()
+    deviations = [element("li", with_links(text)) for text in protocol.deviations if text not in known]
+    if common and not deviations:
+        return []
+    listed = [element("ul", *deviations)] if deviations else []
+    if common:
+        return [element("p", "Also deviates in:"), *listed]
+    what = "It deviates from that in:" if deviations else "No deviation is recorded."
+    return [element("h4", title), element("p", "Follows ", with_links(protocol.citation)), element("p", what), *listed]
+
+
+def _shared(several: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Groups of settings that have the same value in all of two or more runs."""
+    first, *others = several
+    groups = {group: values for group, values in first.items() if isinstance(values, Mapping)} if others else {}
+    found = {
+        group: {
+            key: value
+            for key, value in values.items()
+            if all(isinstance(one.get(group), Mapping) and _has(one[group], key, value) for one in others)
+        }
+        for group, values in groups.items()
+    }
+    return {group: values for group, values in found.items() if values}
+
+
+def _has(values: Mapping[str, Any], key: str, value: Any) -> bool:
+    return key in values and values[key] == value
+
+
+def _without(settings: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that aren't among the shared ones."""
+    rest = {
+        group: {key: value for key, value in values.items() if key not in shared[group]} if group in shared else values
+        for group, values in settings.items()
+    }
+    return {group: values for group, values in rest.items() if values != {} or not settings[group]}
+
+
+def _settings(title: str, settings: Mapping[str, Any]) -> Markup:
     """A line for each group of settings."""
-    lines = (f'"{group}": {json.dumps(values, ensure_ascii=False)}' for group, values in result.settings.items())
+    lines = (f'"{group}": {json.dumps(values, ensure_ascii=False)}' for group, values in settings.items())
     text = escape_content(",\n".join(lines))
-    return element("details", element("summary", "settings"), element("pre", text, tabindex=0))
+    return element("details", element("summary", title), element("pre", text, tabindex=0))
