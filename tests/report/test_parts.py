@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from croco_bench.records.store import ResultFile, read_all
-from croco_bench.report import cost, curves
+from croco_bench.report import cost, curves, runs
 from croco_bench.report.anchors import anchors
 from croco_bench.report.cost import duration
 from croco_bench.report.dots import Scale, dot, scales
@@ -184,3 +184,12 @@ def test_cost_is_a_number_to_sort_by_or_a_dash(shelf: Any, parse: Any) -> None:
     assert {"90000000", "2000000000", "12.5"} <= set(with_cost.values("data-value"))
     assert list(older.values("data-value")).count("") == 3
     assert "2 GFLOPs a forward pass at 64×64" in cost.spent(file_of(shelf).result)
+
+
+def test_settings_that_all_runs_share_are_said_once_and_none_is_lost() -> None:
+    first = {"train": {"steps": 5, "batch_size": 2}, "limit": None, "changed": {}}
+    second = {"train": {"steps": 5, "batch_size": 4}, "limit": None, "changed": {}}
+    shared = runs._shared([first, second])
+    assert shared == {"train": {"steps": 5}} and runs._shared([first]) == {}
+    assert runs._without(first, shared) == {"train": {"batch_size": 2}, "limit": None, "changed": {}}
+    assert runs._without(first, {"train": first["train"]}) == {"limit": None, "changed": {}}
