@@ -187,8 +187,8 @@ def test_cost_is_a_number_to_sort_by_or_a_dash(shelf: Any, parse: Any) -> None:
 
 
 def test_settings_that_all_runs_share_are_said_once_and_none_is_lost() -> None:
-    first = {"train": {"steps": 5, "batch_size": 2}, "limit": None, "changed": {}}
-    second = {"train": {"steps": 5, "batch_size": 4}, "limit": None, "changed": {}}
+    first: dict[str, Any] = {"train": {"steps": 5, "batch_size": 2}, "limit": None, "changed": {}}
+    second: dict[str, Any] = {"train": {"steps": 5, "batch_size": 4}, "limit": None, "changed": {}}
     shared = runs._shared([first, second])
     assert shared == {"train": {"steps": 5}} and runs._shared([first]) == {}
     assert runs._without(first, shared) == {"train": {"batch_size": 2}, "limit": None, "changed": {}}
