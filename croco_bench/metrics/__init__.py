@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["higher", "lower", "neither"]
+ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "neither": ""}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Metric:
     @property
     def arrow(self) -> str:
         """The direction as a sign; empty where there is none."""
-        return {"higher": "↑", "lower": "↓", "neither": ""}[self.better]
+        return ARROWS[self.better]
 
 
 def better_of(higher_is_better: bool | None) -> Better:

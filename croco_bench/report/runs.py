@@ -18,7 +18,7 @@ from croco_bench.report.anchors import Anchors
 from croco_bench.report.markup import Markup, element, escape_content, join, table, with_links
 from croco_bench.report.pictures import Pictures
 from croco_bench.tables.render import MISSING
-from croco_bench.tables.show import direction
+from croco_bench.tables.show import arrow
 
 
 def section(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> Markup:
@@ -109,21 +109,26 @@ def _facts(words: Iterable[str]) -> Markup:
 
 
 def _metrics(metrics: Mapping[str, MetricValue]) -> Markup:
-    """Every metric with its interval, and the value of the last weights beside that of the selected ones."""
+    """Every metric with its interval, and the value of the last weights, if any, beside that of the selected ones."""
+    several = any(name.startswith("last/") for name in metrics)
     lines = [
         [
-            name,
+            _named(name, metric),
             _number(metric),
             _bounds(metric),
-            _number(metrics.get(f"last/{name}")),
-            metric.unit,
-            direction(name, metric).removesuffix(" is better"),
+            *([_number(metrics.get(f"last/{name}"))] if several else []),
         ]
         for name, metric in metrics.items()
         if not name.startswith("last/")
     ]
-    heads = ("metric", "value", "95 % interval", "last weights", "unit", "better")
+    heads = ("metric", "value", "95 % interval", *(["last weights"] if several else []))
     return element("div", table(heads, lines, class_="metrics"), class_="wide", tabindex=0)
+
+
+def _named(name: str, metric: MetricValue) -> str:
+    """With its unit and the direction, as a table's column."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{name}{unit} {arrow(name, metric)}".rstrip()
 
 
 def _number(metric: MetricValue | None) -> str:

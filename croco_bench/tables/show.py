@@ -7,7 +7,7 @@ from pathlib import Path
 
 from croco_bench.display import printable
 from croco_bench.errors import RecordError
-from croco_bench.metrics import better_of
+from croco_bench.metrics import ARROWS, Better, better_of
 from croco_bench.records.changes import recipe_label
 from croco_bench.records.schema import Cost, MetricValue, Result
 from croco_bench.records.store import ResultPaths, read
@@ -77,15 +77,20 @@ def _metrics(result: Result) -> list[str]:
         last = result.metrics.get(f"last/{name}")
         value = f"{metric.value:.4g} {metric.unit}".rstrip()
         left = f"{name:<{wide}}{value:>12}  {interval:<24}{f'{last.value:.4g}' if last else '':>12}"
-        lines.append(f"{left}  {direction(name, metric)}".rstrip())
+        better = _better(name, metric)
+        lines.append(left.rstrip() if better == "neither" else f"{left}  {better} is better")
     return lines
 
 
-def direction(name: str, metric: MetricValue) -> str:
-    """Which values are better, in words; empty where neither is, also of older files that give a direction."""
+def _better(name: str, metric: MetricValue) -> Better:
+    """Which values are better; `neither` also for older files that give a direction where there is none."""
     known = known_metrics().get(name.rpartition("/")[2])
-    better = known.better if known else better_of(metric.higher_is_better)
-    return "" if better == "neither" else f"{better} is better"
+    return known.better if known else better_of(metric.higher_is_better)
+
+
+def arrow(name: str, metric: MetricValue) -> str:
+    """Which values are better, as a sign; empty where neither is."""
+    return ARROWS[_better(name, metric)]
 
 
 def _settings(result: Result) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -91,7 +91,18 @@ def page(full: Shelf) -> str:
 class Page(HTMLParser):
     """Elements of a page, after a check that each is closed where it should be."""
 
-    void = frozenset({"br", "col", "img", "input", "link", "meta"})
+    void: ClassVar = frozenset({"br", "col", "img", "input", "link", "meta"})
+    # What ends an element whose end HTML implies, beside the end of its parent.
+    ended_by: ClassVar = {
+        "td": {"td", "th", "tr"},
+        "th": {"td", "th", "tr", "tbody"},
+        "tr": {"tr", "tbody"},
+        "thead": {"tbody"},
+        "tbody": {"tbody"},
+        "dt": {"dt", "dd"},
+        "dd": {"dt", "dd"},
+        "li": {"li"},
+    }
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -105,12 +116,16 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keeps an element."""
         assert len({name for name, _ in attrs}) == len(attrs)
+        while self.open and tag in self.ended_by.get(self.open[-1], ()):
+            self.open.pop()
         self.elements.append((tag, dict(attrs)))
         if tag not in self.void:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Refuses an end that has no start."""
+        """Refuses an end that has no start, or one after something that isn't closed."""
+        while self.open[-1] in self.ended_by and self.open[-1] != tag:
+            self.open.pop()
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:

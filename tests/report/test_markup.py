@@ -49,9 +49,13 @@ def test_markup_is_not_escaped_twice_and_its_sum_with_text_is_text() -> None:
 
 def test_attributes_that_are_off_are_left_out_and_zero_is_not() -> None:
     assert element("td", tabindex=0, hidden=False, title=None, class_="x", data_task="t") == (
-        '<td tabindex="0" class="x" data-task="t"></td>'
+        '<td tabindex="0" class="x" data-task="t">'
     )
     assert element("input", checked=True) == "<input checked>"
+
+
+def test_ends_that_html_implies_are_left_out() -> None:
+    assert element("ul", element("li", "a"), element("li", element("b", "b"))) == "<ul><li>a<li><b>b</b></ul>"
 
 
 @pytest.mark.parametrize(
