@@ -15,7 +15,7 @@ from croco_bench.files import check_unpacked_size
 from croco_bench.records.changes import changes_of
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import LAST, Selection, metric_keys, require_known, tasks_of
-from croco_bench.records.store import ResultFile, ResultPaths, read, read_all
+from croco_bench.records.store import ResultFile, ResultPaths, read, read_all, reading_rows
 
 if TYPE_CHECKING:
     import pandas
@@ -157,16 +157,10 @@ def _indices(found: Any, count: int) -> Any:
 def _arrays(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    try:
+    with reading_rows(path):
         check_unpacked_size(path)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise RecordError(
-            f"there are no per-image values {path}", "keep the .npz files beside the .json files, or run again"
-        ) from error
-    except Exception as error:  # NumPy and zipfile raise all kinds of errors for damaged files
-        raise RecordError(f"{path} can't be read: {error}", "make the result again") from error
 
 
 def _comparable(found: Sequence[ResultFile]) -> list[str]:

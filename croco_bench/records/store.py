@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from glob import escape as glob_escape
@@ -221,6 +221,23 @@ def read(path: Path) -> Result:
             f"{path} isn't a result of schema {SCHEMA_VERSION} ({where}: {first['msg'].lower()})",
             "make it again or move it away",
         ) from error
+
+
+@contextmanager
+def reading_rows(path: Path) -> Iterator[None]:
+    """Says in a sentence why a file of values per image can't be read.
+
+    Raises:
+        RecordError: instead of any error inside.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RecordError(
+            f"there are no per-image values {path}", "keep the .npz files beside the .json files, or run again"
+        ) from error
+    except Exception as error:  # NumPy and zipfile raise all kinds of errors for damaged files
+        raise RecordError(f"{path} can't be read: {error}", "make the result again") from error
 
 
 def require_free_name(slot: ResultPaths, weights: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -25,6 +25,7 @@ from croco_bench.contracts import (
 from croco_bench.data.splitting import limit
 from croco_bench.engine.dataloading import evaluation_batches
 from croco_bench.metrics.meter import stack
+from croco_bench.testing.options import assert_frozen
 from croco_bench.types import Array, Batch, Sample, Size
 
 CPU = torch.device("cpu")
@@ -68,15 +69,7 @@ class ScoredTaskContract(Generic[AnyTask]):
 
     def test_options_are_a_frozen_dataclass_with_defaults(self) -> None:
         """A recipe may give none of them, and nothing changes them later."""
-        kind = self.build().Options
-        assert is_dataclass(kind)
-        options = kind()
-        for item in fields(kind):
-            try:
-                setattr(options, item.name, None)
-            except FrozenInstanceError:
-                continue
-            raise AssertionError(f"{kind.__name__}.{item.name} can be changed")
+        assert_frozen(self.build().Options)
 
     def test_splits_are_apart_and_open_the_same_every_time(self, data_root: Path) -> None:
         """No item is both trained on and selected by; nothing depends on an earlier call."""

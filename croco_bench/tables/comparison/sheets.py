@@ -16,7 +16,7 @@ import numpy as np
 from croco_bench import registry
 from croco_bench.errors import RecordError
 from croco_bench.files import check_unpacked_size
-from croco_bench.records.store import ResultFile
+from croco_bench.records.store import ResultFile, reading_rows
 from croco_bench.tables.comparison.leave_one_out import (
     LeftOut,
     assign_blocks,
@@ -135,21 +135,14 @@ def read_rows(path: Path, prefix: str) -> dict[str, Array]:
         RecordError: the file is missing or damaged.
     """
     start = f"{prefix}/" if prefix else ""
-    try:
-        with zipfile.ZipFile(path) as file:
-            check_unpacked_size(file)
-            every = [name.removesuffix(".npy") for name in file.namelist()]
-            keys = [key for key in every if key.startswith(start) and "/" not in key.removeprefix(start)]
-            rows = {key.removeprefix(start): _read_array(file, key) for key in keys}
-            rows.pop(INDEX, None)
-            own = f"{start.removeprefix('last/')}{GROUP}"
-            shared = next((_read_array(file, key) for key in (own, GROUP) if key in every), None)
-    except FileNotFoundError as error:
-        raise RecordError(
-            f"there are no per-image values {path}", "keep the .npz files beside the .json files, or run again"
-        ) from error
-    except Exception as error:  # NumPy and zipfile raise all kinds of errors for damaged files
-        raise RecordError(f"{path} can't be read: {error}", "make the result again") from error
+    with reading_rows(path), zipfile.ZipFile(path) as file:
+        check_unpacked_size(file)
+        every = [name.removesuffix(".npy") for name in file.namelist()]
+        keys = [key for key in every if key.startswith(start) and "/" not in key.removeprefix(start)]
+        rows = {key.removeprefix(start): _read_array(file, key) for key in keys}
+        rows.pop(INDEX, None)
+        own = f"{start.removeprefix('last/')}{GROUP}"
+        shared = next((_read_array(file, key) for key in (own, GROUP) if key in every), None)
     if not rows:
         raise RecordError(f"{path} has no per-image values of {prefix or 'the headline protocol'}", "run again")
     count = next(iter(rows.values())).shape[:1]
