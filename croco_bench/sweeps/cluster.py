@@ -12,14 +12,13 @@ from typing import Any, Literal
 from croco_bench.errors import Stopped, UsageError
 from croco_bench.progress import log
 from croco_bench.sweeps.cells import Cell, Surroundings
+from croco_bench.sweeps.job_ends import JobEnds
 from croco_bench.sweeps.local import LocalSweep, Progress, stop_signals
 from croco_bench.sweeps.shares import share_out
 from croco_bench.sweeps.state import SweepFolder
 from croco_bench.sweeps.worker import Outcome, Task
 
 _LOOK_S = 1.0
-# How often Slurm is asked about jobs that gave no result; submitit itself asks every ten minutes.
-_ASK_S = 60.0
 _NAMES = {
     "time": "timeout_min",
     "partition": "slurm_partition",
@@ -109,7 +108,7 @@ class ClusterSweep:
         Raises:
             Stopped: a signal came; the jobs were cancelled, and their runs save.
         """
-        self._folder, self._asked = SweepFolder(self.around.results), time.monotonic()
+        self._folder, ends = SweepFolder(self.around.results), JobEnds(slurm=self.cluster.executor == "slurm")
         self._before = {task.cell.place: self._folder.read(task.cell) for task in self.tasks}
         executor = _executor(self._folder.root / "jobs", self.cluster)
         parts = list(_parts(self.tasks, self.cluster.per_job))
@@ -118,9 +117,10 @@ class ClusterSweep:
             while open_jobs and not received:
                 time.sleep(_LOOK_S)
                 self.look()
-                ended = self._ended(open_jobs)
+                over = ends.over([job for job, _, _ in open_jobs])
                 self._take_states()
-                open_jobs = [one for one in open_jobs if one not in ended]
+                ended = [one for one in open_jobs if one[0] in over]
+                open_jobs = [one for one in open_jobs if one[0] not in over]
                 for _, part, tries in ended:
                     open_jobs += self._again(executor, part, tries)
             if received:
@@ -134,12 +134,6 @@ class ClusterSweep:
             jobs = [executor.submit(ClusterJob(part, self.around, self.cluster.at_a_time)) for part in parts]
         log(f"submitted {len(jobs)} jobs: {', '.join(job.job_id for job in jobs[:8])}{', …' if len(jobs) > 8 else ''}")
         return list(zip(jobs, parts, strict=True))
-
-    def _ended(self, open_jobs: Sequence[tuple[Any, tuple[Task, ...], int]]) -> list[tuple[Any, tuple[Task, ...], int]]:
-        ask = time.monotonic() - self._asked > _ASK_S
-        if ask:
-            self._asked = time.monotonic()
-        return [one for one in open_jobs if one[0].done(force_check=ask)]
 
     def _again(self, executor: Any, part: tuple[Task, ...], tries: int) -> list[tuple[Any, tuple[Task, ...], int]]:
         """The job of those runs of a dead one that haven't ended, submitted again; nothing where all have."""

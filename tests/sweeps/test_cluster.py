@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from croco_bench.errors import UsageError
+from croco_bench.sweeps import job_ends
 from croco_bench.sweeps.cells import Cell
 from croco_bench.sweeps.cluster import Cluster, parameters
+from croco_bench.sweeps.job_ends import JobEnds
 from croco_bench.sweeps.state import CellState, SweepFolder
 
 LONG = ("train.steps=120", "train.select_every=40", "train.save_seconds=0")
@@ -114,9 +117,45 @@ def test_options_have_submitits_names_and_unknown_ones_go_through() -> None:
             parameters(Cluster("slurm", wrong))
 
 
+class Job:
+    """One of submitit's jobs, as far as its end is concerned."""
+
+    def __init__(self, job_id: str, folder: Path) -> None:
+        self.job_id = job_id
+        self.paths = SimpleNamespace(result_pickle=folder / f"{job_id}_0_result.pkl")
+
+
+def test_a_job_that_slurms_queue_lacks_twice_is_over_without_accounting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(job_ends, "_ASK_S", -1.0)
+    jobs = [Job(f"7_{index}", tmp_path) for index in range(3)]
+    done, waiting, died = jobs
+    done.paths.result_pickle.touch()
+
+    def answer(text: str) -> None:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "squeue").chmod(0o755)
+
+    ends = JobEnds(slurm=True)
+    answer("echo 7_1; echo 7_2")
+    assert ends.over(jobs) == [done]
+    answer("exit 1")  # the queue can't be asked
+    assert ends.over(jobs) == ends.over(jobs) == [done]
+    answer("echo 7_1")
+    assert ends.over(jobs) == [done]
+    answer("echo 7_1; echo 7_2")  # queued again
+    assert ends.over(jobs) == [done]
+    answer("echo 7_1")
+    assert ends.over([waiting, died]) == []
+    assert ends.over([waiting, died]) == [died]
+
+
 @pytest.mark.slow
 @pytest.mark.processes
-def test_without_slurm_there_is_one_sentence(tiny_data: Path, tmp_path: Path) -> None:
+def test_without_slurm_there_is_one_sentence(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     line = command(tiny_data, tmp_path, "--executor", "slurm")
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "srun" in done.stderr and "Traceback" not in done.stderr
