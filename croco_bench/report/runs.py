@@ -6,6 +6,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from croco_bench.report.markup import Markup, element, escape_content, join, tab
 from croco_bench.report.pictures import Pictures
 from croco_bench.tables.render import MISSING
 from croco_bench.tables.show import arrow
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What is said once for all runs of a task."""
+
+    settings: Mapping[str, Mapping[str, Any]]
+    protocol: ProtocolFacts | None
+    facts: Mapping[str, str]
 
 
 def section(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> Markup:
@@ -44,8 +54,10 @@ def _task(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> 
     ordered = sorted(files, key=lambda file: (file.result.model.name, file.result.seed))
     shared = _shared([file.result.settings for file in ordered])
     common = _common([file.result.protocol for file in ordered])
+    alike = _alike([_origin(file.result) for file in ordered])
+    shown = _Shared(settings=shared, protocol=common, facts=alike)
     runs = [
-        _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes), shared, common)
+        _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes), shown)
         for file in ordered
     ]
     return element(
@@ -53,6 +65,7 @@ def _task(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> 
         title,
         cost.section(ordered),
         *(_protocol(common, None, "Protocol of all these runs") if common else []),
+        *([_listed(alike)] if alike else []),
         *([_settings("settings of all these runs", shared)] if shared else []),
         *runs,
         class_="group",
@@ -66,8 +79,7 @@ def _run(
     anchors: Anchors,
     picture: Markup,
     charts: Markup,
-    shared: Mapping[str, Mapping[str, Any]],
-    common: ProtocolFacts | None,
+    shared: _Shared,
 ) -> Markup:
     result = file.result
     name, metric = next(iter(result.metrics.items()))
@@ -78,11 +90,12 @@ def _run(
         f" seed {result.seed} ",
         _facts([headline, *_apart(file)]),
     )
-    told = _protocol(result.protocol, common)
+    told = _protocol(result.protocol, shared.protocol)
     numbers = [_metrics(result.metrics), _breakdown(file.paths.breakdown)]
     looks = element("div", picture, element("div", charts, *numbers), class_="run-body")
-    own = _settings("settings", _without(result.settings, shared))
-    parts = [looks, *told, _origin(result), own]
+    own = _settings("settings", _without(result.settings, shared.settings))
+    facts = {what: said for what, said in _origin(result).items() if what not in shared.facts}
+    parts = [looks, *told, _listed(facts), own]
     return element(
         "details",
         title,
@@ -158,22 +171,33 @@ def _finer(text: str) -> Markup:
         return element("td", text or MISSING, data_value="")
 
 
-def _origin(result: Result) -> Markup:
+def _origin(result: Result) -> dict[str, str]:
     """Where the weights come from, what was scored, and on what machine."""
     model, data, env = result.model, result.dataset, result.environment
     chosen = result.selected
     commit = f", commit {env.git[:10]}{' with changes' if env.dirty else ''}" if env.git else ""
-    pairs = [
-        ("weights", f"{model.source} ({model.family})"),
-        ("SHA-256", model.sha256 or "none: not a file"),
-        ("data", f"{data.name} {data.split}, {data.images} of {data.images_available} images"),
-        ("selected", f"step {chosen.step}, by {chosen.metric} on {chosen.split}" if chosen else ""),
-        ("cost", cost.spent(result)),
-        ("ran on", f"{env.device}, {env.precision}" + (f", {env.processes} processes" if env.processes > 1 else "")),
-        ("with", f"croco-bench {env.croco_bench}{commit}, torch {env.torch}, timm {env.timm}, Python {env.python}"),
-        ("finished", f"{result.finished:%Y-%m-%d %H:%M} UTC"),
-    ]
-    return element("dl", *(join([element("dt", what), element("dd", said)]) for what, said in pairs if said))
+    facts = {
+        "weights": f"{model.source} ({model.family})",
+        "SHA-256": model.sha256 or "none: not a file",
+        "data": f"{data.name} {data.split}, {data.images} of {data.images_available} images",
+        "selected": f"step {chosen.step}, by {chosen.metric} on {chosen.split}" if chosen else "",
+        "cost": cost.spent(result),
+        "ran on": f"{env.device}, {env.precision}" + (f", {env.processes} processes" if env.processes > 1 else ""),
+        "code": f"croco-bench {env.croco_bench}{commit}",
+        "packages": f"torch {env.torch}, timm {env.timm}, Python {env.python}",
+        "finished": f"{result.finished:%Y-%m-%d %H:%M} UTC",
+    }
+    return {what: said for what, said in facts.items() if said}
+
+
+def _alike(several: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Facts that two or more runs share."""
+    first, *others = several
+    return {what: said for what, said in first.items() if others and all(one.get(what) == said for one in others)}
+
+
+def _listed(facts: Mapping[str, str]) -> Markup:
+    return element("dl", *(join([element("dt", what), element("dd", said)]) for what, said in facts.items()))
 
 
 def _common(several: Sequence[ProtocolFacts]) -> ProtocolFacts | None:

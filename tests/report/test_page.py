@@ -143,6 +143,15 @@ def test_a_column_that_cannot_be_compared_says_why(parse: Any, shelf: Any) -> No
     assert payload["columns"][0]["pairs"] == {} and "no per-image values" in payload["columns"][0]["why"]
 
 
+def test_facts_of_all_runs_of_a_task_are_said_once_and_others_with_each_run(shelf: Any, parse: Any) -> None:
+    shelf.put("a", 80.0, dataset__split="test")
+    shelf.put("b", 70.0, model__source="weights-of-b")
+    page = tables.make([shelf.root], format=report.page)
+    texts = parse(page).texts["dd"]
+    assert len([text for text in texts if " test, 40 of 40 images" in text]) == 1
+    assert [text for text in texts if text.startswith("weights-of-b")] and len([t for t in texts if "UTC" in t]) == 1
+
+
 def test_what_was_left_out_is_told(full: Any) -> None:
     bad = ResultPaths(full.root, "paper", "nyuv2-depth", "b", 3).json
     bad.write_text("{")
