@@ -57,8 +57,9 @@ class CrossViewCompletion(MaskedPixels):
     def predict(self, batch: Tensors) -> Tensor:
         """All patches of view 1, (B, N, p*p*3), from its visible patches and view 2."""
         backbone, visible = self.backbone, batch["visible"]
-        tokens = backbone.decoder_embed(backbone.encode_visible(batch["view1"], visible))
-        memory = backbone.embed_for_decoder(backbone.encode(batch["view2"])[-1])
+        both = backbone.decoder_embed(backbone.encode_visible_beside(batch["view1"], visible, batch["view2"]))
+        tokens, memory = both.tensor_split([visible.shape[1]], dim=1)
+        memory = backbone.add_positions(memory)
         tokens = backbone.add_positions(scatter_tokens(tokens, visible, self.mask_token, memory.shape[1]))
         predicted: Tensor = self.prediction_head(backbone.decode(tokens, memory)[-1])
         return predicted

@@ -226,6 +226,26 @@ def test_visible_patches_only(kind: str, tmp_path: Path) -> None:
         assert torch.equal(visible_only(backbone, images, some), visible_only(backbone, changed, some))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mini-croco", "mini-croco-cosine"])
+def test_one_pass_over_both_views_equals_two(kind: str, tmp_path: Path) -> None:
+    backbone = load_backbone(written(kind, tmp_path)[0], image_size=64)
+    assert isinstance(backbone, ViT)
+    view1, view2, visible = (
+        torch.randn(2, 3, 64, 64),
+        torch.randn(2, 3, 64, 64),
+        torch.stack([torch.randperm(64)[:6]] * 2),
+    )
+    both = backbone.encode_visible_beside(view1, visible, view2)
+    apart = torch.cat([backbone.encode_visible(view1, visible), backbone.encode(view2)[-1]], dim=1)
+    torch.testing.assert_close(both, apart, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        other = backbone.encode_visible_beside(view1, visible, view2.flip(0))
+    assert torch.equal(other[:, :6], both[:, :6].detach())  # no token knows of the other view
+    gradients = [torch.autograd.grad(out.square().sum(), backbone.patch_embed.weight)[0] for out in (both, apart)]
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_both_ways_of_attention_agree(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = (torch.randn(2, 4, n, 32, dtype=dtype) for n in (64, 80, 80))

@@ -118,11 +118,16 @@ class Attention(nn.Module):
             nn.LayerNorm(width // heads, eps=options.norm_eps) if options.qk_norm else nn.Identity() for _ in range(2)
         )
 
-    def forward(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+    def forward(self, tokens: Tensor, rope: RopeTables | None = None, parts: tuple[int, ...] = ()) -> Tensor:
+        """(B, N, C) -> (B, N, C). Tokens of several sequences, `parts` of them each, attend to those of their own."""
         batch, count, width = tokens.shape
         query, key, value = self._project(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = attend(rotate(self.q_norm(query), rope), rotate(self.k_norm(key), rope), value)
+        query, key = rotate(self.q_norm(query), rope), rotate(self.k_norm(key), rope)
+        if parts:
+            apart = zip(*(whole.split(parts, dim=-2) for whole in (query, key, value)), strict=True)
+            mixed = torch.cat([attend(*one) for one in apart], dim=-2)
+        else:
+            mixed = attend(query, key, value)
         output: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return output
 

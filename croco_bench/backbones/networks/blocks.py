@@ -49,9 +49,9 @@ class Block(nn.Module):
         self.ls1, self.ls2 = (LayerScale(width) if options.layer_scale else nn.Identity() for _ in range(2))
         self.drop_path: nn.Module = nn.Identity()
 
-    def forward(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
-        tokens = tokens + self.drop_path(self.ls1(self.attn(self.norm1(tokens), rope)))
+    def forward(self, tokens: Tensor, rope: RopeTables | None = None, parts: tuple[int, ...] = ()) -> Tensor:
+        """(B, N, C) -> (B, N, C); `parts` as in `Attention`."""
+        tokens = tokens + self.drop_path(self.ls1(self.attn(self.norm1(tokens), rope, parts)))
         output: Tensor = tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
         return output
 

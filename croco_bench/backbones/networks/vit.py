@@ -165,12 +165,41 @@ class ViT(Backbone):
         Returns:
             Output of the last block and the final norm if there is one, (B, P + K, C): prefix tokens, then patches.
         """
-        tokens = self.embed(images)
+        return self.run_blocks(*self._shown(self.embed(images), visible))[-1]
+
+    def _shown(self, tokens: Tensor, visible: Tensor) -> tuple[Tensor, RopeTables | None]:
+        """The visible ones (B, K, C) of all patch tokens (B, N, C), and their rotary tables (B, 1, K, d)."""
         tokens = tokens.gather(1, visible[:, :, None].expand(-1, -1, tokens.shape[-1]))
         rope = self.rope(self.embed_dim // self.architecture.heads)
-        if rope is not None:
-            rope = rope[0][visible][:, None], rope[1][visible][:, None]  # (B, 1, K, d)
-        return self.run_blocks(tokens, rope)[-1]
+        return tokens, None if rope is None else (rope[0][visible][:, None], rope[1][visible][:, None])
+
+    def encode_visible_beside(self, view1: Tensor, visible: Tensor, view2: Tensor) -> Tensor:
+        """The encoder on the visible patches of view 1 and on all of view 2, whose tokens don't attend to each other's.
+
+        One pass over both is equal to two, and launches half of the kernels. For networks without prefix tokens.
+
+        Args:
+            view1: normalised, (B, 3, H, W).
+            visible: as for `encode_visible`, (B, K).
+            view2: as `view1`.
+
+        Returns:
+            Output of the last block and the final norm if there is one, (B, K + N, C).
+        """
+        first, second = self.embed(torch.cat([view1, view2])).chunk(2)
+        shown, rope = self._shown(first, visible)
+        parts, whole = (shown.shape[1], second.shape[1]), self.rope(self.embed_dim // self.architecture.heads)
+        if rope is not None and whole is not None:
+            batch = len(shown)
+            rope = (
+                torch.cat([rope[0], whole[0].expand(batch, 1, -1, -1)], dim=-2),
+                torch.cat([rope[1], whole[1].expand(batch, 1, -1, -1)], dim=-2),
+            )
+        tokens = torch.cat([shown, second], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens, rope, parts)
+        output: Tensor = self.norm(tokens)
+        return output
 
     def run_blocks(self, tokens: Tensor, rope: RopeTables | None) -> list[Tensor]:
         """Patch tokens (B, N, C) -> output of every block (B, P + N, C), prefix first; the last one is normed.
