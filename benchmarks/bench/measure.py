@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from benchmarks.bench import evaluating, loading, pretraining, training
+from benchmarks.bench.counting import counted
 from benchmarks.bench.figures import Figure
-from benchmarks.bench.flops import flops_of
 from benchmarks.bench.machine import Rates, forget_peak, peak_mb, seconds_of
 from benchmarks.bench.samples import MemoryReader, known, raw_samples, size_of
 from croco_bench.backbones import load_backbone
@@ -123,13 +123,18 @@ class Bench:
         return flops / rate + moved / self.rates.copy_bytes if rate else None
 
     def timed(self, figure: Figure, work: Callable[[], object]) -> Figure:
-        """The figure of some work: its first call is counted, the others are timed."""
+        """The figure of some work: an early call is counted, the others are timed."""
         device = self.plan.device
         forget_peak(device)
-        flops = flops_of(work)
+        if figure.moved_bytes:
+            work()  # the optimiser makes its state
+        flops, kernels = counted(work)
         seconds = seconds_of(work, device, self.share)
         floor = self.floor(flops, figure.moved_bytes, figure.precision)
-        return replace(figure, flops=flops, seconds=seconds, floor_seconds=floor, memory_mb=peak_mb(device))
+        extra = {**figure.extra, "kernels": kernels}
+        return replace(
+            figure, flops=flops, seconds=seconds, floor_seconds=floor, memory_mb=peak_mb(device), extra=extra
+        )
 
     def _fitting(self, batch: int, make: Callable[[int], Figure]) -> Figure:
         """Half the batch where the device's memory doesn't hold it, and so on."""

@@ -10,8 +10,8 @@ import torch
 from benchmarks.bench import render
 from benchmarks.bench.__main__ import arguments_of, main, plan_of
 from benchmarks.bench.costs import costs
+from benchmarks.bench.counting import counted
 from benchmarks.bench.figures import Figure
-from benchmarks.bench.flops import flops_of
 from benchmarks.bench.machine import Rates
 from benchmarks.bench.samples import known
 from croco_bench import registry
@@ -117,10 +117,11 @@ def test_the_default_is_one_task_of_each_group() -> None:
 def test_products_and_attention_are_counted_forward_and_backward() -> None:
     a = torch.ones(3, 5, requires_grad=True)
     b = torch.ones(5, 7, requires_grad=True)
-    assert flops_of(lambda: torch.autograd.backward((a @ b).sum())) == 3 * 2 * 3 * 5 * 7
+    flops, kernels = counted(lambda: torch.autograd.backward((a @ b).T.sum()))
+    assert flops == 3 * 2 * 3 * 5 * 7 and kernels == 5  # products, the sum, and ones; the rest are views
     q = torch.ones(2, 4, 10, 8, requires_grad=True)
     products = 2 * 2 * (2 * 4 * 10 * 10 * 8)
-    assert flops_of(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q)) == products
+    assert counted(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q))[0] == products
 
 
 def test_shares_follow_from_rates() -> None:
