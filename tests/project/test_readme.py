@@ -13,7 +13,15 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-FROZEN = ("linear-mini", "linear4-mini", "dpt-frozen-mini", "knn-dense-mini", "attentive-mini", "frozen-mini")
+FROZEN = (
+    "linear-mini",
+    "linear4-mini",
+    "dpt-frozen-mini",
+    "knn-dense-mini",
+    "attentive-mini",
+    "frozen-mini",
+    "frozen-encoder-mini",
+)
 
 
 def shown_in(page: str, mark: str = "table") -> str:
