@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Sequence
+from getpass import getuser
 from typing import Any
 
 # How often a cluster is asked about jobs that left no result.
@@ -43,11 +44,10 @@ class JobEnds:
 
 
 def _queued() -> set[str] | None:
-    """The jobs in Slurm's queue, `ARRAY_INDEX` each; None where it gives no answer."""
+    """One's own jobs in Slurm's queue, `ARRAY_INDEX` each; None where it gives no answer."""
     try:
-        answer = subprocess.run(
-            ["squeue", "--noheader", "--array", "--format=%i"], capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getuser()}"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, KeyError, subprocess.TimeoutExpired):  # KeyError: this user has no name
         return None
     return None if answer.returncode else set(answer.stdout.split())

@@ -176,7 +176,7 @@ class ViT(Backbone):
     def encode_visible_beside(self, view1: Tensor, visible: Tensor, view2: Tensor) -> Tensor:
         """The encoder on the visible patches of view 1 and on all of view 2, whose tokens don't attend to each other's.
 
-        One pass over both is equal to two, and launches half of the kernels. For networks without prefix tokens.
+        One pass over both equals two, with half of the kernels. For networks without prefix tokens.
 
         Args:
             view1: normalised, (B, 3, H, W).
