@@ -56,7 +56,9 @@ def probed(arguments: argparse.Namespace, data: Path, results: Path, recipe: str
 
 def compare(arguments: argparse.Namespace, data: Path, results: Path) -> None:
     """Runs both and prints times, their ratio and the difference of accuracies."""
-    rates = load_recipe(TASK, "cached").probe.rates
+    probe = load_recipe(TASK, "cached").probe
+    assert probe is not None
+    rates = probe.rates
     cached = probed(arguments, data, results, "cached")
     rate = cached.settings["resolved"]["probe"]["grid"]["rate"] * arguments.batch / 256
     # Weights are selected once, at the end: what selection costs is none of the comparison's.

@@ -19,6 +19,8 @@ from croco_bench.sweeps.state import SweepFolder
 from croco_bench.sweeps.worker import Outcome, Task
 
 _LOOK_S = 1.0
+# submitit asks for a warning 90 s before the end; Slurm may give it a minute earlier.
+_LEAST_MIN = 5
 _NAMES = {
     "time": "timeout_min",
     "partition": "slurm_partition",
@@ -187,10 +189,15 @@ def _executor(folder: Path, cluster: Cluster) -> Any:
         raise UsageError(
             f"--executor {cluster.executor} needs the submitit package", "pip install 'croco-bench[slurm]'"
         ) from error
-    kind = "slurm" if cluster.executor == "slurm" else "local"
+    kind, found = "slurm" if cluster.executor == "slurm" else "local", parameters(cluster)
+    if kind == "slurm" and found["timeout_min"] < _LEAST_MIN:
+        raise UsageError(
+            f"--time {cluster.options['time']} leaves a job no time to work, as Slurm warns it some two minutes before the end",
+            f"give {_LEAST_MIN} minutes or more",
+        )
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=kind)
-        executor.update_parameters(**parameters(cluster))
+        executor.update_parameters(**found)
     except (RuntimeError, ValueError, TypeError, NameError) as error:
         raise UsageError(
             f"submitit refuses the cluster or an option: {' '.join(str(error).split())[:400]}",

@@ -159,3 +159,5 @@ def test_without_slurm_there_is_one_sentence(tiny_data: Path, tmp_path: Path, mo
     line = command(tiny_data, tmp_path, "--executor", "slurm")
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "srun" in done.stderr and "Traceback" not in done.stderr
+    short = subprocess.run([*line, "--time", "0:02:00"], capture_output=True, text=True, check=False)
+    assert short.returncode == 2 and "leaves a job no time to work" in short.stderr
