@@ -131,8 +131,10 @@ class Attention(nn.Module):
         output: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return output
 
-    def weights(self, tokens: Tensor, rope: RopeTables | None = None) -> Tensor:
-        """Attention from each token to each, mean over heads: (B, N, C) -> (B, N, N), rows sum to 1."""
+    def weights(self, tokens: Tensor, rope: RopeTables | None = None, parts: tuple[int, ...] = ()) -> Tensor:
+        """Attention from each token to each of one sequence, mean over heads: (B, N, C) -> (B, N, N), rows sum to 1."""
+        if parts:
+            raise ValueError("attention is recorded of one sequence alone")
         batch, count, _ = tokens.shape
         query, key, _ = self._project(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         return mean_weights(rotate(self.q_norm(query), rope), rotate(self.k_norm(key), rope))
