@@ -44,7 +44,7 @@ class JobEnds:
 
 
 def _queued() -> set[str] | None:
-    """One's own jobs in Slurm's queue, `ARRAY_INDEX` each; None where it gives no answer."""
+    """One's own jobs in Slurm's queue, array and index of each; None where it gives no answer."""
     try:
         command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getuser()}"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
