@@ -22,8 +22,16 @@ from croco_bench.tables.comparison.compare import ComparedRow, compare
 from croco_bench.tables.comparison.difference import Verdict
 from croco_bench.tables.comparison.multiple import holm
 
-RANDOM = "random"
-NETWORKS = ("mini-croco", "mini-croco-cat", "mini-mae", "mini-multimae")
+# Random weights of the same kind of positions as each network: absolute ones are a cue to depth and normals by themselves.
+UNTRAINED = {
+    "mini-croco": "random",
+    "mini-croco-cat": "random",
+    "mini-mae": "random-mae",
+    "mini-multimae": "random-mae",
+}
+NAMES = (*UNTRAINED, *dict.fromkeys(UNTRAINED.values()))
+# Columns of the table of power: random weights before the networks that are held against them.
+COLUMNS = ("random", "mini-croco", "mini-croco-cat", "random-mae", "mini-mae", "mini-multimae")
 SIGNS: Mapping[Verdict, str] = {"holds": "better", "does not hold": "worse", "undecided": "·"}
 # Recipe, task and metric of a column.
 Column = tuple[str, str, str]
@@ -45,19 +53,19 @@ CLAIMS = (
     Claim(
         title="Geometry: CroCo is better than pre-training on single images, and than none",
         first="mini-croco",
-        others=("mini-mae", "mini-multimae", RANDOM),
+        others=("mini-mae", "mini-multimae", "random"),
         tasks=("nyuv2-*", "kitti-depth", "taskonomy-*"),
     ),
     Claim(
         title="Semantics: MAE is better than CroCo, and than none",
         first="mini-mae",
-        others=("mini-croco", RANDOM),
+        others=("mini-croco", "random-mae"),
         tasks=("ade20k-seg", "imagenet-linear"),
     ),
     Claim(
         title="Pairs: CroCo is better than networks without a pre-trained decoder, and than none",
         first="mini-croco",
-        others=("mini-mae", "mini-multimae", RANDOM),
+        others=("mini-mae", "mini-multimae", "random"),
         tasks=("sintel-flow", "stereo", "relative-pose", "correspondence*"),
     ),
     Claim(
@@ -85,26 +93,36 @@ def power(folders: Sequence[Path]) -> str:
     """A row for each protocol and metric: the value of random weights, and of every network, with its verdict."""
     files = _files(folders)
     seconds, seeds = _seconds(files), _seeds(files)
-    compared = _rows((*NETWORKS, RANDOM), folders)
-    lines = [f"| recipe | task | {RANDOM} | {' | '.join(NETWORKS)} | told apart | seeds | s |"]
-    lines.append("| --- | --- | ---: |" + " --- |" * len(NETWORKS) + " ---: | ---: | ---: |")
+    compared = [row for row in _rows(NAMES, folders) if UNTRAINED.get(row.names[0]) == row.names[1]]
+    lines = [f"| recipe | task | {' | '.join(COLUMNS)} | told apart | seeds | s |"]
+    lines.append("| --- | --- |" + " --- |" * len(COLUMNS) + " ---: | ---: | ---: |")
     for recipe in sorted({row.recipe for row in compared}):
-        against = [row for row in compared if row.recipe == recipe and row.names[1] == RANDOM]
+        against = [row for row in compared if row.recipe == recipe]
         for column, found in sorted(_judged(against, by=0).items()):
             row = next(iter(found.values()))[0]
-            cells = " | ".join(_value(*found[name]) if name in found else "–" for name in NETWORKS)
             told = sum(verdict != "undecided" for _, verdict in found.values())
             time = seconds.get(column[:2])
             lines.append(
-                f"| {recipe} | {_heading(row)} | {row.means[1].value:.{row.metric.digits}f} | {cells} "
-                f"| {told} of {len(found)} | {seeds[column[:2]]} | {'–' if time is None else f'{time:.0f}'} |"
+                f"| {recipe} | {_heading(row)} | {' | '.join(_values(found))} | {told} of {len(found)} "
+                f"| {seeds[column[:2]]} | {'–' if time is None else f'{time:.0f}'} |"
             )
     return "\n".join(lines)
 
 
+def _values(found: Mapping[str, tuple[ComparedRow, Verdict]]) -> list[str]:
+    """The cells of `COLUMNS`: networks with their verdicts, random weights as they are."""
+    cells = {name: f"{_mean(row, 0)} {SIGNS[verdict]}" for name, (row, verdict) in found.items()}
+    cells |= {row.names[1]: _mean(row, 1) for row, _ in found.values()}
+    return [cells.get(name, "–") for name in COLUMNS]
+
+
+def _mean(row: ComparedRow, which: int) -> str:
+    return f"{row.means[which].value:.{row.metric.digits}f}"
+
+
 def claims(folders: Sequence[Path]) -> str:
     """For each claim a table: the difference from every rival with its 95 % interval, and the verdict of the row."""
-    compared = _rows((*NETWORKS, RANDOM), folders) + _rows(("mini-mae", "mini-croco"), folders)
+    compared = _rows(NAMES, folders) + _rows(("mini-mae", "mini-croco"), folders)
     return "\n\n".join(_claim(claim, compared) for claim in CLAIMS)
 
 
@@ -125,8 +143,7 @@ def _claim(claim: Claim, compared: Iterable[ComparedRow]) -> str:
         verdict = together([verdict for _, verdict in found.values()])
         tally[verdict] += 1
         cells = " | ".join(_difference(*found[other]) if other in found else "–" for other in claim.others)
-        value = f"{row.means[0].value:.{row.metric.digits}f}"
-        lines.append(f"| {recipe} | {_heading(row)} | {value} | {cells} | {verdict} |")
+        lines.append(f"| {recipe} | {_heading(row)} | {_mean(row, 0)} | {cells} | {verdict} |")
     counted = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
     return "\n".join([*lines, "", f"Of {sum(tally.values())} rows: {counted}."])
 
@@ -151,10 +168,6 @@ def _judged(rows: Sequence[ComparedRow], by: int) -> Judged:
     return found
 
 
-def _value(row: ComparedRow, verdict: Verdict) -> str:
-    return f"{row.means[0].value:.{row.metric.digits}f} {SIGNS[verdict]}"
-
-
 def _difference(row: ComparedRow, verdict: Verdict) -> str:
     digits, (low, high) = row.metric.digits, row.difference.ci95
     return f"{row.difference.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] {SIGNS[verdict]}"
@@ -166,7 +179,7 @@ def _heading(row: ComparedRow) -> str:
 
 
 def _files(folders: Sequence[Path]) -> list[ResultFile]:
-    return [file for file in read_all(folders)[0] if file.result.model.name in (*NETWORKS, RANDOM)]
+    return [file for file in read_all(folders)[0] if file.result.model.name in NAMES]
 
 
 def _seconds(files: Iterable[ResultFile]) -> dict[tuple[str, str], float]:

@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ from croco_bench.backbones.formats.native import OWN
 from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import BenchError, CheckpointError, FitError, UsageError
 from croco_bench.seeding import derive
-from croco_bench.types import Size
+from croco_bench.types import PositionKind, Size
 
 _NEEDED = ("patch_size", "embed_dim", "depth", "image_size")
 _HELP = "docs/own.md has a whole example, and croco_bench.testing.check_backbone says more"
@@ -137,6 +137,11 @@ def check(made: object, label: str) -> Backbone:
     missing = [attribute for attribute in _NEEDED if not hasattr(made, attribute)]
     if missing:
         raise FitError(f"{label} doesn't set {', '.join(missing)}", _HELP)
+    if made.position_kind not in (None, *get_args(PositionKind)):
+        raise FitError(
+            f"{label} sets position_kind to {made.position_kind!r}",
+            f"set it to {', '.join(get_args(PositionKind))} or None",
+        )
     complaint = _try(made)
     if complaint:
         raise FitError(f"{label} {complaint}", _HELP)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from croco_bench.contracts.images import Fit, fit_to, to_rgb
 from croco_bench.errors import FitError
-from croco_bench.types import Size
+from croco_bench.types import PositionKind, Size
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ class Backbone(nn.Module, ABC):
         std: standard deviation of these values.
         widths: channels of each output; empty: all have `embed_dim`.
         strides: of a pyramid (ResNet, Swin), the stride of each output in pixels, finest first; empty: all have `patch_size`.
+        position_kind: where a patch lies is `absolute`, a part of its token, or `rotary`, known to attention alone; None: the
+            network doesn't say, or is no ViT.
         final_norm: the encoder's last norm comes from the checkpoint, doesn't exist (identity), or has initial values, as
             the network is random.
         origin: source of the weights.
@@ -142,6 +144,7 @@ class Backbone(nn.Module, ABC):
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     widths: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
+    position_kind: PositionKind | None = None
     final_norm: Literal["checkpoint", "identity", "initialised"] = "checkpoint"
     origin: Origin
     code: str = ""

@@ -36,7 +36,10 @@ class RecipeFacts(_Part):
 
 
 class ModelFacts(_Part):
-    """Which backbone. `parameters` counts the network that was trained, head included."""
+    """Which backbone. `parameters` counts the network that was trained, head included.
+
+    `positions`: see `Backbone.position_kind`; files of earlier versions have none.
+    """
 
     name: str
     family: str
@@ -44,6 +47,7 @@ class ModelFacts(_Part):
     sha256: str | None
     parameters: int
     binocular: bool
+    positions: Literal["absolute", "rotary"] | None = None
 
     @property
     def identity(self) -> str:

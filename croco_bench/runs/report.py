@@ -108,6 +108,7 @@ def _model(setup: RunSetup) -> ModelFacts:
         sha256=origin.sha256,
         parameters=setup.predictor.parameters,
         binocular=setup.task.views == 2,
+        positions=setup.model.positions,
     )
 
 

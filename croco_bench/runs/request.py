@@ -10,7 +10,7 @@ from croco_bench.config.recipe import TaskRecipe
 from croco_bench.config.tables import AUTO
 from croco_bench.contracts import Backbone, Origin
 from croco_bench.errors import size_text
-from croco_bench.types import Size
+from croco_bench.types import PositionKind, Size
 
 _SIZE_SETTINGS = ("train.image_size", "train.nearest_size")
 
@@ -61,8 +61,9 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Name, family and origin of what is scored, as the result records them."""
+    """Name, family, origin and kind of positions of what is scored, as the result records them."""
 
     name: str
     family: str
     origin: Origin
+    positions: PositionKind | None = None

@@ -119,7 +119,7 @@ def set_up(request: RunRequest, processes: int) -> RunSetup:
             task = task_type(task_options, request.recipe.train.image_size)
         data = replace(data, notes=(*data.notes, *_prepare_weights(request, task, data, predictor)))
         backbone = predictor.network.backbone
-        model = ModelIdentity(backbone.name, backbone.family, backbone.origin)
+        model = ModelIdentity(backbone.name, backbone.family, backbone.origin, backbone.position_kind)
     else:
         predictor = ClassicalPredictor(_classical_method(request.classical_method, request.task, task))
         origin = Origin(request.ckpt, "classical")

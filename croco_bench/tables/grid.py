@@ -14,6 +14,7 @@ from croco_bench.records.store import ResultFile
 from croco_bench.tables import published_grids
 from croco_bench.tables.cells import PACKAGED_SIGN, Cell, cell_of, with_ranks
 from croco_bench.tables.columns import Column, arranged, chosen_columns, columns_of, installed_columns
+from croco_bench.tables.comparison.positions import position_notes
 from croco_bench.tables.finer import finer_grids
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.layout import Grid, Kind, Row
@@ -114,7 +115,7 @@ def _section(
     """The grid of headline numbers, then one for each group of tasks."""
     runs, common = runs_of_rows(files, options.shape.rows)
     title = ", ".join([recipe, *common.changes]) + (", miniature of rendered rooms" if miniature else "")
-    caution = [*unranked_note(options.shape.rows), *_caution(miniature=miniature)]
+    caution = [*unranked_note(options.shape.rows), *_caution(runs, miniature=miniature)]
     main, behind = chosen_columns(files, options.selection)
     if options.shape.columns != "metric":
         every = [*main, *(column for columns in behind.values() for column in columns)]
@@ -185,9 +186,10 @@ def _odd(rows: Iterable[Row]) -> list[str]:
     return [note for note, holds in told.items() if holds]
 
 
-def _caution(*, miniature: bool) -> list[str]:
+def _caution(rows: Iterable[Runs], *, miniature: bool) -> list[str]:
     text = "results on a miniature say nothing about the real dataset: compare rows of this table only"
-    return [text] if miniature else []
+    notes = position_notes((row.name, file.result) for row in rows for file in row.files)
+    return [*notes, text] if miniature else notes
 
 
 def _measured(runs: Iterable[Runs], columns: Sequence[Column], marks: Marks) -> list[Row]:

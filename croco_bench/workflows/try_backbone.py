@@ -20,6 +20,11 @@ from croco_bench.files import atomic_output
 from croco_bench.types import Array, Size
 
 _ROOM = (240, 320)
+_POSITIONS = {
+    "absolute": "absolute: a part of each token",
+    "rotary": "rotary: known to attention alone",
+    None: "not known, or none",
+}
 
 
 def try_backbone(ckpt: str, image_size: Size, image: Path | None, out: Path | None) -> str:
@@ -64,6 +69,7 @@ def facts_of(backbone: Backbone) -> list[tuple[str, str]]:
         ("image", f"{backbone.image_size[0]}x{backbone.image_size[1]} px, patches of {backbone.patch_size} px"),
         ("outputs", f"{len(blocks)} (h x w x channels): {', '.join(_shortened(blocks))}"),
         ("class token", "yes" if backbone.has_cls else "no"),
+        ("positions", _POSITIONS[backbone.position_kind]),
         ("two views", "yes, a decoder" if backbone.binocular else "no"),
         (
             "last norm",

@@ -74,6 +74,12 @@ class Unfinished(Mixer):
         del self.image_size
 
 
+class Misplaced(Mixer):
+    """Has another kind of positions than there are."""
+
+    position_kind = "learned"  # type: ignore[assignment]
+
+
 def fails() -> Backbone:
     """Fails when it is called."""
     raise RuntimeError("no such luck")

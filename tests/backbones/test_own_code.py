@@ -73,6 +73,7 @@ def test_an_object_is_checked_and_completed(own: ModuleType) -> None:
         ("python:own_network:not_callable", "neither a class nor a function"),
         ("python:own_network:HERE", "own_network has no HERE"),
         ("python:own_network:Unfinished", "doesn't set image_size"),
+        ("python:own_network:Misplaced", "sets position_kind to 'learned'; set it to absolute, rotary or None"),
         ("python:own_network:Misstated", r"should give outputs \(B, N, C\) of \[\(1, 16, 48\)"),
         (
             "python:torch.nn:Identity",

@@ -133,7 +133,7 @@ def test_a_pretrained_backbone_is_fine_tuned(made: Path, tiny_data: Path, tmp_pa
     for name in ("checkpoint-last.pth", "tiny-croco.safetensors"):
         result = run("nyuv2-depth", made / name, recipe="smoke", data_root=tiny_data, results=tmp_path, device="cpu")
         assert result is not None
-        assert result.model.family == "croco"
+        assert (result.model.family, result.model.positions) == ("croco", "rotary")
 
 
 def test_rooms_without_end(tiny: Tiny, pairs_root: Path, tmp_path: Path) -> None:

@@ -34,7 +34,14 @@ def test_a_report_has_every_fact_and_a_picture(tmp_path: Path) -> None:
         "--try", "mini-mae", "--image-size", "64x32", "--image", str(image), "--out", str(tmp_path / "p.png")
     )
     assert code == 0
-    for expected in ("family       mae", "64x32 px, patches of 8 px", "all 8x4x128", "Apache-2.0", "rendered rooms"):
+    for expected in (
+        "family       mae",
+        "64x32 px, patches of 8 px",
+        "all 8x4x128",
+        "Apache-2.0",
+        "rendered rooms",
+        "absolute",
+    ):
         assert expected in text
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.size == (2 * 70 + 4, 50)

@@ -60,10 +60,12 @@ class TimmViT(Backbone):
             self.model.neck = nn.Identity()
 
     def _set_positions(self, trained: bool) -> None:
-        """Whether fine-tuning trains the table of absolute positions."""
+        """Whether fine-tuning trains the table of absolute positions; and which kind of positions there is."""
         table = getattr(self.model, "pos_embed", None)
         if isinstance(table, nn.Parameter):
             table.requires_grad_(trained)
+        if table is not None or getattr(self.model, "rope", None) is not None:
+            self.position_kind = "rotary" if table is None else "absolute"
 
     @property
     def _norm(self) -> nn.Module:

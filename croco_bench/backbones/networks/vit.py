@@ -65,6 +65,7 @@ class ViT(Backbone):
         self.image_size = image_size
         self.grid = grid_of(image_size, self.patch_size)
         self.mean, self.std = architecture.mean, architecture.std
+        self.position_kind = "rotary" if architecture.positions == "rope" else "absolute"
         self.final_norm = "checkpoint" if architecture.final_norm else "identity"
         width = self.embed_dim
         self.patch_embed = nn.Conv2d(3, width, self.patch_size, self.patch_size)

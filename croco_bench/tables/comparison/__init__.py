@@ -6,6 +6,7 @@ modules, not by this package, so that tables without statistics load neither.
 Modules:
     leave_one_out: per-image rows -> one value per scene and run, by leaving one scene out.
     scores: these values for all seeds of one backbone, read from result files.
+    positions: a note where frozen networks differ in their kind of positions.
     variance: variance of a mean, or of a difference of means, when images and seeds are both random.
     difference: interval of a mean, and the paired difference of two backbones with interval, p-value and verdict.
     resampling: the hierarchical bootstrap over seeds and scenes.

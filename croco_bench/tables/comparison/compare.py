@@ -26,6 +26,7 @@ from croco_bench.tables.comparison.difference import (
 )
 from croco_bench.tables.comparison.multiple import holm
 from croco_bench.tables.comparison.overview import Overview, overview
+from croco_bench.tables.comparison.positions import position_notes
 from croco_bench.tables.comparison.scores import SeedScores, load_column
 
 # (recipe, task) -> backbone -> results
@@ -286,6 +287,7 @@ def _notes(pair: tuple[str, str], first: Runs, second: Runs, found: Difference) 
         if runs.repeated:
             seeds = ", ".join(map(str, runs.repeated))
             yield f"{name} ran seed {seeds} more than once, with other values: the newest run counts"
+    yield from position_notes((name, runs.result) for name, runs in zip(pair, (first, second), strict=True))
     if first.result.limited:
         yield f"only a part of the data: {condition_of(first.result).part}"
     if found.images < FEWEST_IMAGES:
