@@ -146,7 +146,7 @@ def test_cells_survive_json(tmp_path: Path) -> None:
 def test_the_plan_of_the_study_has_every_task_and_every_packaged_backbone() -> None:
     plan = read_plan(Path(__file__).parents[2] / "results/study.toml", {})
     assert {cell.task for cell in plan.cells} == {entry.name for entry in registry.tasks() if entry.distribution == OWN}
-    assert {cell.name for cell in plan.cells} == {"random", *zoo.packaged()}
+    assert {cell.name for cell in plan.cells} == {"random", "random-mae", *zoo.packaged()}
     first = [cell for cell in plan.cells if cell.seed == 0]
     assert first[0].task == "correspondence" and first[-1].recipe == "mini"  # what costs least comes first
 
