@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 from croco_bench.errors import BenchError
 from croco_bench.records.store import ResultFile, read_all
@@ -35,6 +36,8 @@ COLUMNS = ("random", "mini-croco", "mini-croco-cat", "random-mae", "mini-mae", "
 SIGNS: Mapping[Verdict, str] = {"holds": "better", "does not hold": "worse", "undecided": "·"}
 # Recipe, task and metric of a column.
 Column = tuple[str, str, str]
+# Confounded: the networks differ in their positions, and random weights alone make a difference then.
+Outcome = Verdict | Literal["confounded"]
 # Of a column, the rows of the compared networks, and their verdicts.
 Judged = Mapping[Column, Mapping[str, tuple[ComparedRow, Verdict]]]
 
@@ -123,10 +126,19 @@ def _mean(row: ComparedRow, which: int) -> str:
 def claims(folders: Sequence[Path]) -> str:
     """For each claim a table: the difference from every rival with its 95 % interval, and the verdict of the row."""
     compared = _rows(NAMES, folders) + _rows(("mini-mae", "mini-croco"), folders)
-    return "\n\n".join(_claim(claim, compared) for claim in CLAIMS)
+    told_by_places = _told_by_positions(compared)
+    return "\n\n".join(_claim(claim, compared, told_by_places) for claim in CLAIMS)
 
 
-def _claim(claim: Claim, compared: Iterable[ComparedRow]) -> str:
+def _told_by_positions(compared: Iterable[ComparedRow]) -> set[Column]:
+    """The columns in which a test tells random weights with rotary positions from those with absolute ones."""
+    rows = [row for row in compared if row.names == ("random", "random-mae")]
+    of_recipe = [[row for row in rows if row.recipe == recipe] for recipe in {row.recipe for row in rows}]
+    judged = {column: found for group in of_recipe for column, found in _judged(group, by=0).items()}
+    return {column for column, found in judged.items() if found["random"][1] != "undecided"}
+
+
+def _claim(claim: Claim, compared: Iterable[ComparedRow], told_by_places: Collection[Column]) -> str:
     rows = [
         row
         for row in compared
@@ -137,10 +149,12 @@ def _claim(claim: Claim, compared: Iterable[ComparedRow]) -> str:
     lines = [f"### {claim.title}", ""]
     lines.append(f"| recipe | task | {claim.first} | {' | '.join(f'from {o}' for o in claim.others)} | verdict |")
     lines.append("| --- | --- | ---: |" + " ---: |" * len(claim.others) + " --- |")
-    tally: dict[Verdict, int] = {"holds": 0, "does not hold": 0, "undecided": 0}
-    for (recipe, _, _), found in sorted(_judged(rows, by=1).items()):
-        row = next(iter(found.values()))[0]
-        verdict = together([verdict for _, verdict in found.values()])
+    tally: dict[Outcome, int] = {"holds": 0, "does not hold": 0, "undecided": 0, "confounded": 0}
+    unlike = any(UNTRAINED.get(other, other) != UNTRAINED[claim.first] for other in claim.others)
+    for column, found in sorted(_judged(rows, by=1).items()):
+        recipe, row = column[0], next(iter(found.values()))[0]
+        verdict: Outcome = together([verdict for _, verdict in found.values()])
+        verdict = "confounded" if unlike and column in told_by_places else verdict
         tally[verdict] += 1
         cells = " | ".join(_difference(*found[other]) if other in found else "–" for other in claim.others)
         lines.append(f"| {recipe} | {_heading(row)} | {_mean(row, 0)} | {cells} | {verdict} |")

@@ -43,3 +43,18 @@ def test_a_claim_holds_against_all_rivals_or_fails_against_one() -> None:
     assert together(["holds", "holds"]) == "holds"
     assert together(["holds", "undecided"]) == "undecided"
     assert together(["holds", "does not hold", "undecided"]) == "does not hold"
+
+
+@pytest.mark.slow
+def test_rows_are_confounded_where_positions_alone_make_a_difference() -> None:
+    """Only between networks of both kinds, and never where all weights are trained."""
+    sections = dict(
+        zip(("geometry", "semantics", "pairs", "decoder"), claims([ROOT / "results"]).split("### ")[1:], strict=True)
+    )
+    confounded = {
+        name: [line for line in text.splitlines() if line.endswith("| confounded |")] for name, text in sections.items()
+    }
+    assert any("nyuv2-normals" in line for line in confounded["geometry"])
+    assert not confounded["decoder"]
+    trained = [line for lines in confounded.values() for line in lines if line.startswith("| mini |")]
+    assert all("correspondence" in line for line in trained)
