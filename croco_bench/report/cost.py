@@ -34,20 +34,6 @@ def section(files: Sequence[ResultFile]) -> Markup:
     return element("details", element("summary", "cost of these runs"), box, class_="cost")
 
 
-def spent(result: Result) -> str:
-    """The same of one run, in words."""
-    timing, cost = result.timing, result.cost
-    words = [f"{result.model.parameters:,} parameters with the head"]
-    if cost is not None and cost.flops is not None and cost.image_size is not None:
-        size = "×".join(map(str, cost.image_size))
-        words.append(f"{cost.flops / 1e9:.3g} GFLOPs a forward pass at {size}")
-    words.append(f"{duration(timing.train_s)} training at {timing.images_per_s:.1f} images/s")
-    speed = f" at {cost.eval_images_per_s:.1f} images/s" if cost is not None and cost.eval_images_per_s else ""
-    words.append(f"{duration(timing.eval_s)} evaluation{speed}")
-    words.append(f"{timing.peak_memory_mb:,.0f} MB at most")
-    return "; ".join(words)
-
-
 def duration(seconds: float) -> str:
     """`42 s`, `3.5 min` or `2.1 h`; a dash for none."""
     if not seconds:
@@ -64,22 +50,20 @@ def _cells(result: Result) -> list[Markup]:
     )
     return [
         element("th", element("bdi", result.model.name), scope="row"),
-        _cell(result.seed, str(result.seed)),
+        element("td", str(result.seed)),
         _cell(result.model.parameters or None, f"{result.model.parameters:,}"),
         _cell(trained, f"{trained or 0:,}"),
-        _cell(flops, f"{(flops or 0) / 1e9:.3g}"),
+        element("td", f"{flops / 1e9:.3g}" if flops else MISSING),
         _cell(timing.train_s or None, duration(timing.train_s)),
-        _cell(timing.images_per_s or None, f"{timing.images_per_s:.1f}"),
-        _cell(speed, f"{speed or 0:.1f}"),
+        element("td", f"{timing.images_per_s:.1f}" if timing.images_per_s else MISSING),
+        element("td", f"{speed:.1f}" if speed else MISSING),
         _cell(timing.peak_memory_mb or None, f"{timing.peak_memory_mb:,.0f} MB"),
         element("td", result.environment.device),
     ]
 
 
 def _cell(value: float | None, text: str) -> Markup:
-    """A number, as it is sorted and as it is shown; a dash for none."""
-    return element("td", MISSING if value is None else text, data_value="" if value is None else _sorted_by(value))
-
-
-def _sorted_by(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.6g}"
+    """A number, as it is sorted and as it is shown, where the text isn't sorted as it stands; a dash for none."""
+    if value is None:
+        return element("td", MISSING)
+    return element("td", text, data_value=f"{value:.0f}" if float(value).is_integer() else f"{value:.6g}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from croco_bench.records.schema import MetricValue, ProtocolFacts, Result
 from croco_bench.records.store import ResultFile
 from croco_bench.report import cost, curves
 from croco_bench.report.anchors import Anchors
-from croco_bench.report.markup import Markup, element, escape_content, join, table, with_links
+from croco_bench.report.markup import Markup, element, join, table, with_links
 from croco_bench.report.pictures import Pictures
+from croco_bench.report.settings import folded, shared_settings, without
 from croco_bench.tables.render import MISSING
 from croco_bench.tables.show import arrow
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """What is said once for all runs of a task."""
+    """What is said once, for all runs of a task or of a backbone."""
 
     settings: Mapping[str, Mapping[str, Any]]
     protocol: ProtocolFacts | None
@@ -52,21 +53,27 @@ def _task(files: Sequence[ResultFile], anchors: Anchors, pictures: Pictures) -> 
     facts = [first.recipe.name, "miniature"] if first.dataset.miniature else [first.recipe.name]
     title = element("summary", element("b", first.task.name), " ", _facts([", ".join(facts), count]))
     ordered = sorted(files, key=lambda file: (file.result.model.name, file.result.seed))
-    shared = _shared([file.result.settings for file in ordered])
+    shared = shared_settings([file.result.settings for file in ordered])
     common = _common([file.result.protocol for file in ordered])
     alike = _alike([_origin(file.result) for file in ordered])
     shown = _Shared(settings=shared, protocol=common, facts=alike)
-    runs = [
-        _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes), shown)
-        for file in ordered
-    ]
+    runs: list[Markup] = []
+    for name, own in groupby(ordered, key=lambda file: file.result.model.name):
+        seeds = list(own)
+        told = _alike([_own_facts(file.result, shown) for file in seeds])
+        runs += [_of_backbone(name, told)] if told else []
+        known = replace(shown, facts={**alike, **told})
+        runs += [
+            _run(file, anchors, pictures.figure(file, anchors), curves.charts(drawn[file.paths.json], axes), known)
+            for file in seeds
+        ]
     return element(
         "details",
         title,
         cost.section(ordered),
         *(_protocol(common, None, "Protocol of all these runs") if common else []),
         *([_listed(alike)] if alike else []),
-        *([_settings("settings of all these runs", shared)] if shared else []),
+        *([folded("settings of all these runs", shared)] if shared else []),
         *runs,
         class_="group",
         data_task=first.task.name,
@@ -93,9 +100,8 @@ def _run(
     told = _protocol(result.protocol, shared.protocol)
     numbers = [_metrics(result.metrics), _breakdown(file.paths.breakdown)]
     looks = element("div", picture, element("div", charts, *numbers), class_="run-body")
-    own = _settings("settings", _without(result.settings, shared.settings))
-    facts = {what: said for what, said in _origin(result).items() if what not in shared.facts}
-    parts = [looks, *told, _listed(facts), own]
+    own = folded("settings", without(result.settings, shared.settings))
+    parts = [looks, *told, _listed(_own_facts(result, shared)), own]
     return element(
         "details",
         title,
@@ -181,13 +187,23 @@ def _origin(result: Result) -> dict[str, str]:
         "SHA-256": model.sha256 or "none: not a file",
         "data": f"{data.name} {data.split}, {data.images} of {data.images_available} images",
         "selected": f"step {chosen.step}, by {chosen.metric} on {chosen.split}" if chosen else "",
-        "cost": cost.spent(result),
         "ran on": f"{env.device}, {env.precision}" + (f", {env.processes} processes" if env.processes > 1 else ""),
         "code": f"croco-bench {env.croco_bench}{commit}",
         "packages": f"torch {env.torch}, timm {env.timm}, Python {env.python}",
         "finished": f"{result.finished:%Y-%m-%d %H:%M} UTC",
     }
     return {what: said for what, said in facts.items() if said}
+
+
+def _own_facts(result: Result, shared: _Shared) -> dict[str, str]:
+    """Those that aren't said above."""
+    return {what: said for what, said in _origin(result).items() if what not in shared.facts}
+
+
+def _of_backbone(name: str, facts: Mapping[str, str]) -> Markup:
+    """What all seeds of a backbone share, folded."""
+    title = element("summary", "the same in all runs of ", element("bdi", name), class_="facts")
+    return element("details", title, _listed(facts), class_="of-backbone", data_backbone=name)
 
 
 def _alike(several: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -220,38 +236,3 @@ def _protocol(protocol: ProtocolFacts, common: ProtocolFacts | None, title: str 
         return [element("p", "Also deviates in:"), *listed]
     what = "It deviates from that in:" if deviations else "No deviation is recorded."
     return [element("h4", title), element("p", "Follows ", with_links(protocol.citation)), element("p", what), *listed]
-
-
-def _shared(several: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Groups of settings that have the same value in all of two or more runs."""
-    first, *others = several
-    groups = {group: values for group, values in first.items() if isinstance(values, Mapping)} if others else {}
-    found = {
-        group: {
-            key: value
-            for key, value in values.items()
-            if all(isinstance(one.get(group), Mapping) and _has(one[group], key, value) for one in others)
-        }
-        for group, values in groups.items()
-    }
-    return {group: values for group, values in found.items() if values}
-
-
-def _has(values: Mapping[str, Any], key: str, value: Any) -> bool:
-    return key in values and values[key] == value
-
-
-def _without(settings: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings that aren't among the shared ones."""
-    rest = {
-        group: {key: value for key, value in values.items() if key not in shared[group]} if group in shared else values
-        for group, values in settings.items()
-    }
-    return {group: values for group, values in rest.items() if values != {} or not settings[group]}
-
-
-def _settings(title: str, settings: Mapping[str, Any]) -> Markup:
-    """A line for each group of settings."""
-    lines = (f'"{group}": {json.dumps(values, ensure_ascii=False)}' for group, values in settings.items())
-    text = escape_content(",\n".join(lines))
-    return element("details", element("summary", title), element("pre", text, tabindex=0))

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from croco_bench.records.store import ResultFile, read_all
-from croco_bench.report import cost, curves, runs
+from croco_bench.report import cost, curves
 from croco_bench.report.anchors import anchors
 from croco_bench.report.cost import duration
 from croco_bench.report.dots import Scale, dot, scales
 from croco_bench.report.estimates import Estimates, estimates
 from croco_bench.report.pictures import Pictures
+from croco_bench.report.settings import by_columns, shared_settings, without
 from croco_bench.tables.cells import Cell
 from croco_bench.tables.comparison.difference import interval_of_mean, paired_difference
 from croco_bench.tables.comparison.multiple import separable_from_best
@@ -181,15 +182,33 @@ def test_cost_is_a_number_to_sort_by_or_a_dash(shelf: Any, parse: Any) -> None:
     shelf.put("a", 80.0, cost={**network, "image_size": (64, 64), "eval_images_per_s": 12.5})
     shelf.put("b", 80.0)
     with_cost, older = (parse(cost.section([file])) for file in read_all([shelf.root])[0])
-    assert {"90000000", "2000000000", "12.5"} <= set(with_cost.values("data-value"))
-    assert list(older.values("data-value")).count("") == 3
-    assert "2 GFLOPs a forward pass at 64×64" in cost.spent(file_of(shelf).result)
+    assert set(with_cost.values("data-value")) == {"105711745", "90000000", "1", "100"}
+    assert {"105,711,745", "90,000,000", "2", "12.5", "100 MB"} <= set(with_cost.texts["td"])
+    assert older.texts["td"].count("–") == 3
 
 
 def test_settings_that_all_runs_share_are_said_once_and_none_is_lost() -> None:
     first: dict[str, Any] = {"train": {"steps": 5, "batch_size": 2}, "limit": None, "changed": {}}
     second: dict[str, Any] = {"train": {"steps": 5, "batch_size": 4}, "limit": None, "changed": {}}
-    shared = runs._shared([first, second])
-    assert shared == {"train": {"steps": 5}} and runs._shared([first]) == {}
-    assert runs._without(first, shared) == {"train": {"batch_size": 2}, "limit": None, "changed": {}}
-    assert runs._without(first, {"train": first["train"]}) == {"limit": None, "changed": {}}
+    shared = shared_settings([first, second])
+    assert shared == {"train": {"steps": 5}} and shared_settings([first]) == {}
+    assert without(first, shared) == {"train": {"batch_size": 2}, "limit": None, "changed": {}}
+    assert without(first, {"train": first["train"]}) == {"limit": None, "changed": {}}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ([{"rate": 1, "l1": 0.123456789}, {"rate": 2, "l1": 4.0}], {"rate": [1, 2], "l1": [0.123457, 4.0]}),
+        ({"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 4}}, {"each of": ["a", "b"], "x": [1, 3], "y": [2, 4]}),
+        ([{"rate": 1, "l1": 5}, {"rate": 2}], [{"rate": 1, "l1": 5}, {"rate": 2}]),
+        ([{"rate": 1}, {"rate": 2}], [{"rate": 1}, {"rate": 2}]),
+        (
+            {"a": {"x": {"z": 1}, "y": 2}, "b": {"x": {"z": 2}, "y": 4}},
+            {"a": {"x": {"z": 1}, "y": 2}, "b": {"x": {"z": 2}, "y": 4}},
+        ),
+        ({"tried": [], "none": None, "on": True}, {"tried": [], "none": None, "on": True}),
+    ],
+)
+def test_entries_with_the_same_keys_are_shown_by_columns(value: Any, shown: Any) -> None:
+    assert by_columns(value) == shown

@@ -36,7 +36,7 @@
   }
 
   function byNumber(a, b, sign) {
-    const [x, y] = [parseFloat(a.dataset.value), parseFloat(b.dataset.value)];
+    const [x, y] = [a, b].map(cell => parseFloat(cell.dataset.value ?? cell.textContent));
     if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y);
     return sign * (x - y);
   }
@@ -72,7 +72,7 @@
       all(".divider", section).forEach(row => { row.hidden = !all("tr[data-label]", row.parentNode).some(other => !other.hidden); });
     }
     for (const group of all("details.group")) {
-      const runs = all("details.run", group);
+      const runs = all("details.run, details.of-backbone", group);
       runs.forEach(run => { run.hidden = !name(run.dataset.backbone); });
       group.hidden = !recipe(group.dataset.recipe) || !task(group.dataset.task) || runs.every(run => run.hidden);
     }
