@@ -22,7 +22,7 @@ def attention(folders: Sequence[Path]) -> str:
 
 def ablations(folders: Sequence[Path]) -> str:
     """What the networks of the ablations know, as the command on the page prints it."""
-    keys = ("encoder/recall10", "attention/recall10", "attention/recall10_10-30px", "mean_deg", "delta1")
+    keys = ("encoder/recall10", "attention/recall10", "attention/recall10_10-30px", "mean_deg", "delta1", "avgerr")
     chosen = Selection(metrics=keys)
     inside = [folder / "ablations" for folder in folders]
     return tables.make(inside, format="markdown", published="none", selection=chosen).strip()
