@@ -35,7 +35,7 @@ def show(path: Path) -> str:
     recipe = f"{recipe_label(result)} ({result.recipe.fingerprint})"
     lines = [
         f"{result.task.name}  {model.name}  recipe {recipe}  seed {result.seed}",
-        f"model       {model.source}  [{model.family}, {model.parameters:,} parameters{_with_head(result)}]",
+        f"model       {model.source}  [{model.family}, {model.parameters:,} parameters{_with_head(result)}{_positions(result)}]",
         f"sha256      {model.sha256 or 'none: not a file'}",
         f"data        {data.name} {data.split}, {data.images} of {data.images_available} images"
         + (", a miniature of rendered rooms" if data.miniature else ""),
@@ -49,6 +49,10 @@ def show(path: Path) -> str:
 
 def _with_head(result: Result) -> str:
     return " with head" if "head" in result.settings else ""
+
+
+def _positions(result: Result) -> str:
+    return f", {result.model.positions} positions" if result.model.positions else ""
 
 
 def _chosen(result: Result) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from croco_bench import load_backbone, tables
 from croco_bench.records.store import ResultPaths, write
 from croco_bench.tables.comparison.compare import compare
+from croco_bench.tables.show import show
 
 FROZEN = {"train": {"frozen": True}, "head": {"name": "dense-linear"}, "limit": None}
 NOTE = "positions are absolute in mae; rotary in croco:"
@@ -55,6 +56,12 @@ def test_frozen_networks_with_other_positions(settings: dict[str, Any], save: An
 def test_nothing_is_said_without_need(settings: dict[str, Any], kinds: tuple[Any, Any], save: Any) -> None:
     table, notes = notes_of(save(settings, kinds))
     assert "positions" not in table and not [note for note in notes if "positions" in note]
+
+
+def test_a_result_says_its_kind(save: Any) -> None:
+    folder = save(FROZEN, (None, "absolute")) / "paper" / "nyuv2-depth"
+    assert "absolute positions" in show(folder / "mae" / "seed0.json")
+    assert "positions" not in show(folder / "croco" / "seed0.json")
 
 
 @pytest.mark.parametrize(
