@@ -96,7 +96,11 @@ def power(folders: Sequence[Path]) -> str:
     """A row for each protocol and metric: the value of random weights, and of every network, with its verdict."""
     files = _files(folders)
     seconds, seeds = _seconds(files), _seeds(files)
-    compared = [row for row in _rows(NAMES, folders) if UNTRAINED.get(row.names[0]) == row.names[1]]
+    every = _rows(NAMES, folders)
+    compared = [row for row in every if UNTRAINED.get(row.names[0]) == row.names[1]]
+    means: dict[Column, dict[str, str]] = defaultdict(dict)
+    for row in every:
+        means[row.recipe, row.task, row.metric.name] |= {name: _mean(row, i) for i, name in enumerate(row.names)}
     lines = [f"| recipe | task | {' | '.join(COLUMNS)} | told apart | seeds | s |"]
     lines.append("| --- | --- |" + " --- |" * len(COLUMNS) + " ---: | ---: | ---: |")
     for recipe in sorted({row.recipe for row in compared}):
@@ -106,17 +110,16 @@ def power(folders: Sequence[Path]) -> str:
             told = sum(verdict != "undecided" for _, verdict in found.values())
             time = seconds.get(column[:2])
             lines.append(
-                f"| {recipe} | {_heading(row)} | {' | '.join(_values(found))} | {told} of {len(found)} "
+                f"| {recipe} | {_heading(row)} | {' | '.join(_values(means[column], found))} | {told} of {len(found)} "
                 f"| {seeds[column[:2]]} | {'–' if time is None else f'{time:.0f}'} |"
             )
     return "\n".join(lines)
 
 
-def _values(found: Mapping[str, tuple[ComparedRow, Verdict]]) -> list[str]:
-    """The cells of `COLUMNS`: networks with their verdicts, random weights as they are."""
-    cells = {name: f"{_mean(row, 0)} {SIGNS[verdict]}" for name, (row, verdict) in found.items()}
-    cells |= {row.names[1]: _mean(row, 1) for row, _ in found.values()}
-    return [cells.get(name, "–") for name in COLUMNS]
+def _values(means: Mapping[str, str], found: Mapping[str, tuple[ComparedRow, Verdict]]) -> list[str]:
+    """The cells of `COLUMNS`: networks with their verdicts, those without random weights of their kind as they are."""
+    signs = {name: f" {SIGNS[verdict]}" for name, (_, verdict) in found.items()}
+    return [means[name] + signs.get(name, "") if name in means else "–" for name in COLUMNS]
 
 
 def _mean(row: ComparedRow, which: int) -> str:
