@@ -8,6 +8,8 @@ import pytest
 from benchmarks.study import claims, power, together
 from croco_bench import tables
 from croco_bench.records.selection import Selection
+from croco_bench.tables.comparison.compare import compare
+from croco_bench.tables.comparison.render import to_markdown
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
@@ -28,7 +30,13 @@ def ablations(folders: Sequence[Path]) -> str:
     return tables.make(inside, format="markdown", published="none", selection=chosen).strip()
 
 
-TABLES = {"power": power, "claims": claims, "attention": attention, "ablations": ablations}
+def equal(folders: Sequence[Path]) -> str:
+    """CroCo and MAE after equally many images, as the command on the page prints it."""
+    inside = [folder / "ablations" for folder in folders]
+    return to_markdown(compare(("base", "mae"), inside, recipe="dpt-frozen-mini")).strip()
+
+
+TABLES = {"equal": equal, "power": power, "claims": claims, "attention": attention, "ablations": ablations}
 
 
 @pytest.mark.slow
