@@ -16,8 +16,8 @@ from croco_bench.tables.comparison.scores import SeedScores, load_column
 from croco_bench.types import Array
 
 MINI = Path(__file__).parents[3] / "results" / "mini"
-# Scenes of test splits that have fewer than twelve: objects, and classes.
-SCENES = {"correspondence-navi": 9, "correspondence-spair71k": 3}
+# Scenes of test splits that have fewer than twelve: objects, classes, and rooms.
+SCENES = {"correspondence-navi": 9, "correspondence-spair71k": 3, "nyuv2-normals": 10}
 FILMS = [f"film{index // 4}" for index in range(12)]
 
 
