@@ -202,6 +202,7 @@ def test_settings_that_all_runs_share_are_said_once_and_none_is_lost() -> None:
         ([{"rate": 1, "l1": 0.123456789}, {"rate": 2, "l1": 4.0}], {"rate": [1, 2], "l1": [0.123457, 4.0]}),
         ({"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 4}}, {"each of": ["a", "b"], "x": [1, 3], "y": [2, 4]}),
         ([{"rate": 1, "l1": 5}, {"rate": 2}], [{"rate": 1, "l1": 5}, {"rate": 2}]),
+        ([{"rate": 1, "l1": 5}, {"rate": 2, "l2": 4}], [{"rate": 1, "l1": 5}, {"rate": 2, "l2": 4}]),
         ([{"rate": 1}, {"rate": 2}], [{"rate": 1}, {"rate": 2}]),
         (
             {"a": {"x": {"z": 1}, "y": 2}, "b": {"x": {"z": 2}, "y": 4}},
