@@ -43,19 +43,32 @@ def kinds(pairs: Sequence[Pair]) -> Mapping[str, Sequence[Pair]]:
     }
 
 
+def read_pairs(root: Path) -> list[Pair]:
+    """The pairs that `pairs.txt` lists; OSError or ValueError where it doesn't."""
+    lines = (root / "pairs.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [(root / first, root / second) for first, second in (line.split() for line in lines)]
+    if not pairs:
+        raise ValueError("pairs.txt is empty")
+    return pairs
+
+
 def main() -> None:
     """Writes the lists."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    root = arguments.folder.resolve()
-    lines = (root / "pairs.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [(root / first, root / second) for first, second in (line.split() for line in lines)]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, chosen in kinds(pairs).items():
-        text = "".join(f"{first} {second}\n" for first, second in chosen)
-        (arguments.out / f"{name}.txt").write_text(text, encoding="utf-8")
+    try:
+        for name, chosen in kinds(read_pairs(arguments.folder.resolve())).items():
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            text = "".join(f"{first} {second}\n" for first, second in chosen)
+            (arguments.out / f"{name}.txt").write_text(text, encoding="utf-8")
+    except (OSError, ValueError, KeyError) as error:
+        parser.exit(
+            1,
+            f"{arguments.folder} should hold pairs.txt, and metadata.json with covisibility_ratios in each room's folder, as "
+            f"`croco-bench data make-mini DIR --only habitat_release` writes them: {type(error).__name__}: {error}\n",
+        )
 
 
 if __name__ == "__main__":

@@ -28,3 +28,17 @@ def test_lists_of_a_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [len(shares) for shares in seen.values()] == [2, 2, 2]
     assert max(seen["low"]) < min(seen["high"])
     assert min(seen["low"]) <= min(seen["fifth"]) <= max(seen["fifth"]) <= max(seen["high"])
+
+
+@pytest.mark.parametrize("content", [None, "", "one\n", "a/1.jpeg a/2.jpeg\n"])
+def test_other_folders_are_one_sentence(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "pairs.txt").write_text(content)
+    monkeypatch.setattr(sys, "argv", ["pair_lists.py", str(tmp_path), str(tmp_path / "lists")])
+    with pytest.raises(SystemExit) as stopped:
+        pair_lists.main()
+    said = capsys.readouterr().err
+    assert stopped.value.code == 1 and said.count("\n") == 1 and "should hold pairs.txt" in said
+    assert not (tmp_path / "lists").exists()
