@@ -47,8 +47,8 @@ def read_pairs(root: Path) -> list[Pair]:
     """The pairs that `pairs.txt` lists; OSError or ValueError where it doesn't."""
     lines = (root / "pairs.txt").read_text(encoding="utf-8").splitlines()
     pairs = [(root / first, root / second) for first, second in (line.split() for line in lines)]
-    if not pairs:
-        raise ValueError("pairs.txt is empty")
+    if len(pairs) < 5:
+        raise ValueError(f"pairs.txt lists {len(pairs)} pairs, too few for a fifth of them")
     return pairs
 
 
@@ -59,16 +59,20 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     try:
-        for name, chosen in kinds(read_pairs(arguments.folder.resolve())).items():
-            arguments.out.mkdir(parents=True, exist_ok=True)
-            text = "".join(f"{first} {second}\n" for first, second in chosen)
-            (arguments.out / f"{name}.txt").write_text(text, encoding="utf-8")
-    except (OSError, ValueError, KeyError) as error:
+        lists = kinds(read_pairs(arguments.folder.resolve()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         parser.exit(
             1,
             f"{arguments.folder} should hold pairs.txt, and metadata.json with covisibility_ratios in each room's folder, as "
             f"`croco-bench data make-mini DIR --only habitat_release` writes them: {type(error).__name__}: {error}\n",
         )
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for name, chosen in lists.items():
+            text = "".join(f"{first} {second}\n" for first, second in chosen)
+            (arguments.out / f"{name}.txt").write_text(text, encoding="utf-8")
+    except OSError as error:
+        parser.exit(1, f"the lists can't be written to {arguments.out}: {error}; name another folder\n")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def without(settings: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]
 
 
 def folded(title: str, settings: Mapping[str, Any]) -> Markup:
-    """A line for each group of settings. No setting is left out, but measured numbers have six digits."""
+    """A line for each group of settings. No setting is left out, but fractions have six digits."""
     lines = (f'"{group}": {json.dumps(by_columns(values), ensure_ascii=False)}' for group, values in settings.items())
     text = escape_content(",\n".join(lines))
     return element("details", element("summary", title), element("pre", text, tabindex=0))

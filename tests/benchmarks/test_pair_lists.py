@@ -42,3 +42,15 @@ def test_other_folders_are_one_sentence(
     said = capsys.readouterr().err
     assert stopped.value.code == 1 and said.count("\n") == 1 and "should hold pairs.txt" in said
     assert not (tmp_path / "lists").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_not_blamed_on_the_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        write_habitat(tmp_path / "data", HabitatMini(pairs=6, pairs_per_scene=2, side=8), 0, pool, lambda _: None)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["pair_lists.py", str(tmp_path / "data"), str(tmp_path / "file")])
+    with pytest.raises(SystemExit):
+        pair_lists.main()
+    assert "can't be written" in capsys.readouterr().err
