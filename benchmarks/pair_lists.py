@@ -33,10 +33,13 @@ def kinds(pairs: Sequence[Pair]) -> Mapping[str, Sequence[Pair]]:
     """The lists by the name of their file."""
     firsts, seconds = zip(*pairs, strict=True)
     half, fifth = len(pairs) // 2, len(pairs) // 5
+    wrong = [*zip(firsts, seconds[half:] + seconds[:half], strict=True)]
+    if any(first.parent == second.parent for first, second in wrong):
+        raise ValueError("half a list away there are pairs of the same room, so there is no wrong reference")
     ordered = sorted(pairs, key=covisibility)
     return {
         "same": [*zip(firsts, firsts, strict=True)],
-        "wrong": [*zip(firsts, seconds[half:] + seconds[:half], strict=True)],
+        "wrong": wrong,
         "fifth": random.Random(0).sample(pairs, fifth),
         "low": ordered[:fifth],
         "high": ordered[-fifth:],

@@ -30,7 +30,7 @@ def test_lists_of_a_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert min(seen["low"]) <= min(seen["fifth"]) <= max(seen["fifth"]) <= max(seen["high"])
 
 
-@pytest.mark.parametrize("content", [None, "", "one\n", "a/1.jpeg a/2.jpeg\n"])
+@pytest.mark.parametrize("content", [None, "", "one\n", "a/1.jpeg a/2.jpeg\n", "a/1.jpeg a/2.jpeg\n" * 6])
 def test_other_folders_are_one_sentence(
     content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
