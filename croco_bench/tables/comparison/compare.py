@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 from croco_bench import registry
-from croco_bench.errors import RecordError, UsageError, unknown
+from croco_bench.errors import RecordError
 from croco_bench.metrics import Metric, better_of
 from croco_bench.metrics.meter import FEWEST_IMAGES
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import metric_keys, require_known, tasks_of
 from croco_bench.records.store import ResultFile, read_all, reasons_for_nothing
-from croco_bench.tables.comparison.alike import Runs, condition_of, require_alike, runs_of_one_setting
+from croco_bench.tables.comparison.alike import condition_of, require_alike
 from croco_bench.tables.comparison.difference import (
     Difference,
     MeanInterval,
@@ -27,7 +27,16 @@ from croco_bench.tables.comparison.difference import (
 from croco_bench.tables.comparison.multiple import holm
 from croco_bench.tables.comparison.overview import Overview, overview
 from croco_bench.tables.comparison.positions import position_notes
-from croco_bench.tables.comparison.scores import SeedScores, load_column
+from croco_bench.tables.comparison.scores import SeedScores
+from croco_bench.tables.comparison.sides import (
+    Side,
+    SideRuns,
+    notes_of_pretrainings,
+    one_of_each,
+    parse_sides,
+    runs_of_side,
+    scores_of_sides,
+)
 
 # (recipe, task) -> backbone -> results
 Places = dict[tuple[str, str], dict[str, list[ResultFile]]]
@@ -37,10 +46,11 @@ _DIGITS = {"%": 1, "px": 2, "deg": 2, "m": 3, "": 4}
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """Two backbones under one metric of one task and recipe.
+    """Two backbones or methods under one metric of one task and recipe.
 
-    `adjusted_p` is the p-value after Holm's correction over all rows of the comparison; `verdict` goes by it, and answers
-    whether the first backbone is better than the second.
+    `methods`: which of the two are methods, of which pre-trainings are counted instead of seeds. `adjusted_p` is the p-value
+    after Holm's correction over all rows of the comparison; `verdict` goes by it, and answers whether the first is better
+    than the second.
     """
 
     recipe: str
@@ -48,6 +58,7 @@ class ComparedRow:
     task: str
     metric: Metric
     names: tuple[str, str]
+    methods: tuple[bool, bool]
     means: tuple[MeanInterval, MeanInterval]
     difference: Difference
     adjusted_p: float
@@ -83,43 +94,39 @@ def compare(
     """Compares every pair of the named backbones.
 
     Args:
-        names: two backbones or more, as results name them.
+        names: two backbones or more, as results name them; or methods, `NAME=BACKBONE,…`, with names or globs of their
+            pre-trainings.
         results: folders of result files.
         tasks: only these tasks, or groups of tasks; names or globs.
         metrics: keys of metrics, such as `eigen/delta1`, or globs; default: the headline metrics of each task.
         recipe: only results of this recipe.
 
     Raises:
-        UsageError: a name is unknown.
+        UsageError: a name is unknown, or there are fewer than two.
         RecordError: nothing can be compared, or a task that was asked for can't; the sentence says why.
     """
-    count, names = len(names), list(dict.fromkeys(names))
-    if count > 1 == len(names):
-        raise UsageError(f"{names[0]} can't be compared with itself", "name two backbones")
-    if len(names) < 2:
-        raise UsageError(
-            f"a comparison needs two backbones, but {names[0] if names else 'none'} is named", "name another"
-        )
     found, complaints = read_all(results, recipe)
     if not found:
         reasons = complaints or reasons_for_nothing(results, recipe) or ["croco-bench run makes some"]
         raise RecordError(f"there are no results{f' of recipe {recipe}' if recipe else ''}", reasons[0])
     wanted = tasks_of(tasks, found) or {"": {file.result.task.name for file in found}}
-    _check_names(names, found)
-    by_place = _by_place(found, names, set().union(*wanted.values()))
+    sides = parse_sides(names, {file.result.model.name for file in found})
+    by_place = _by_place(found, sides, set().union(*wanted.values()))
     files = [file for by_name in by_place.values() for several in by_name.values() for file in several]
     require_known("metric", metrics, {key for file in files for key in file.result.metrics})
-    rows, refused = _all_rows(names, by_place, metrics)
-    left_out = [*complaints, *_missing(names, by_place), *map(str, refused)]
+    rows, refused = _all_rows(sides, by_place, metrics)
+    left_out = [*complaints, *_missing(sides, by_place), *map(str, refused)]
     compared = {row.task for row in rows}
     for given, members in wanted.items():
         if not members & compared:
-            raise _nothing(names, given if tasks else "one task", refused, left_out)
-    return Comparison(tuple(names), tuple(_corrected(rows)), _overviews(names, by_place, metrics), tuple(left_out))
+            raise _nothing(sides, given if tasks else "one task", refused, left_out)
+    shown = tuple(side.name for side in sides)
+    return Comparison(shown, tuple(_corrected(rows)), _overviews(sides, by_place, metrics), tuple(left_out))
 
 
-def _by_place(found: Iterable[ResultFile], names: Sequence[str], tasks: set[str]) -> Places:
+def _by_place(found: Iterable[ResultFile], sides: Sequence[Side], tasks: set[str]) -> Places:
     """(recipe, task) -> backbone -> its results, in the order of recipes and tasks."""
+    names = {name for side in sides for name in side.backbones}
     places: dict[tuple[str, str], dict[str, list[ResultFile]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(found, key=lambda file: (file.result.recipe.name, file.result.task.name)):
         if file.result.task.name in tasks and file.result.model.name in names:
@@ -128,33 +135,36 @@ def _by_place(found: Iterable[ResultFile], names: Sequence[str], tasks: set[str]
 
 
 def _all_rows(
-    names: Sequence[str], places: Places, metrics: Sequence[str]
+    sides: Sequence[Side], places: Places, metrics: Sequence[str]
 ) -> tuple[list[ComparedRow], list[RecordError]]:
     """Rows of all pairs that can be compared, and why others can't."""
     rows, refused = list[ComparedRow](), list[RecordError]()
     for by_name in places.values():
-        for pair in combinations([name for name in names if name in by_name], 2):
+        for pair in combinations([side for side in sides if side.is_in(by_name)], 2):
             try:
                 rows += _rows(pair, by_name, metrics)
             except RecordError as error:
                 refused.append(error)
-    return rows, refused
+    return rows, list({str(error): error for error in refused}.values())
 
 
-def _nothing(names: Sequence[str], wanted: str, refused: Sequence[RecordError], left_out: Sequence[str]) -> RecordError:
+def _nothing(
+    sides: Sequence[Side], wanted: str, refused: Sequence[RecordError], left_out: Sequence[str]
+) -> RecordError:
     """Why there is no row: the first refusal, or else what is missing."""
     if refused:
         return refused[0]
     if left_out:
         return RecordError(left_out[0], "run what is missing, or name another --task")
-    return RecordError(f"{' and '.join(names)} have no results of {wanted}", "croco-bench table shows what there is")
+    names = " and ".join(side.name for side in sides)
+    return RecordError(f"{names} have no results of {wanted}", "croco-bench table shows what there is")
 
 
-def _missing(names: Sequence[str], places: Places) -> list[str]:
+def _missing(sides: Sequence[Side], places: Places) -> list[str]:
     """A sentence for each backbone and recipe that lacks results of some tasks."""
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (recipe, task), by_name in places.items():
-        for name in names:
+        for name in (name for side in sides for name in side.backbones):
             if name not in by_name:
                 lacking[recipe, name].append(task)
     return [
@@ -162,42 +172,37 @@ def _missing(names: Sequence[str], places: Places) -> list[str]:
     ]
 
 
-def _overviews(names: Sequence[str], places: Places, metrics: Sequence[str]) -> tuple[tuple[str, Overview], ...]:
-    """For each recipe, ranks over the tasks on which all backbones are alike, if there are two such tasks or more.
+def _overviews(sides: Sequence[Side], places: Places, metrics: Sequence[str]) -> tuple[tuple[str, Overview], ...]:
+    """For each recipe, ranks over the tasks on which all sides are alike, if there are two such tasks or more.
 
     The first metric of a task counts.
     """
-    if len(names) < 3:
+    if len(sides) < 3:
         return ()
     scores: dict[str, dict[str, Mapping[str, SeedScores]]] = defaultdict(dict)
     higher: dict[str, bool] = {}
     for (recipe, task), by_name in places.items():
+        if not all(side.is_in(by_name) for side in sides):
+            continue
         try:
-            runs = {name: runs_of_one_setting(by_name[name]) for name in names}
-            for one, two in combinations(runs.values(), 2):
+            runs = [runs_of_side(side, by_name) for side in sides]
+            for one, two in combinations(runs, 2):
                 require_alike(one.result, two.result)
-            result = runs[names[0]].result
+            result = runs[0].result
             key = _keys(metrics, result)[0]
-            scores[recipe][task] = load_column({name: found.files for name, found in runs.items()}, key)
+            scores[recipe][task] = scores_of_sides(runs, key)
             higher[task] = bool(result.metrics[key].higher_is_better)
         except (KeyError, RecordError):
             continue  # told of already, with the pairs
     return tuple((recipe, overview(rows, higher)) for recipe, rows in scores.items() if len(rows) > 1)
 
 
-def _check_names(names: Sequence[str], found: Sequence[ResultFile]) -> None:
-    known = {file.result.model.name for file in found}
-    for name in names:
-        if name not in known:
-            raise unknown("backbone", name, known)
-
-
 def _rows(
-    pair: tuple[str, str], by_name: Mapping[str, Sequence[ResultFile]], metrics: Sequence[str]
+    pair: tuple[Side, Side], by_name: Mapping[str, Sequence[ResultFile]], metrics: Sequence[str]
 ) -> list[ComparedRow]:
-    first, second = (runs_of_one_setting(by_name[name]) for name in pair)
+    first, second = (runs_of_side(side, by_name) for side in pair)
     require_alike(first.result, second.result)
-    return [_row(pair, first, second, key) for key in _keys(metrics, first.result, second.result)]
+    return [_row((first, second), key) for key in _keys(metrics, first.result, second.result)]
 
 
 def _keys(metrics: Sequence[str], *results: Result) -> list[str]:
@@ -218,31 +223,32 @@ def _keys(metrics: Sequence[str], *results: Result) -> list[str]:
     return keys
 
 
-def _row(pair: tuple[str, str], first: Runs, second: Runs, key: str) -> ComparedRow:
-    for runs in (first, second):
-        for file in runs.files:
-            if key not in file.result.metrics:
-                name, task = file.result.model.name, file.result.task.name
-                raise RecordError(f"{name} has no {key} on {task}", "leave it out")
-    if first.result.dataset.images < 2:
+def _row(pair: tuple[SideRuns, SideRuns], key: str) -> ComparedRow:
+    names = (pair[0].side.name, pair[1].side.name)
+    for file in (file for runs in pair for file in runs.files):
+        if key not in file.result.metrics:
+            name, task = file.result.model.name, file.result.task.name
+            raise RecordError(f"{name} has no {key} on {task}", "leave it out")
+    result = pair[0].result
+    if result.dataset.images < 2:
         raise RecordError(
-            f"{pair[0]} and {pair[1]} were scored on one image of {first.result.task.name}: nothing says how far others differ",
+            f"{names[0]} and {names[1]} were scored on one image of {result.task.name}: nothing says how far others differ",
             "score more images",
         )
-    scores = load_column(dict(zip(pair, (first.files, second.files), strict=True)), key)
+    scores = scores_of_sides(pair, key)
     found = paired_difference(*scores.values())
-    result = first.result
     return ComparedRow(
         recipe=result.recipe.name,
         miniature=result.dataset.miniature,
         task=result.task.name,
         metric=_metric(result, key),
-        names=pair,
-        means=(interval_of_mean(scores[pair[0]]), interval_of_mean(scores[pair[1]])),
+        names=names,
+        methods=(pair[0].side.method, pair[1].side.method),
+        means=(interval_of_mean(scores[names[0]]), interval_of_mean(scores[names[1]])),
         difference=found,
         adjusted_p=found.p_value,
         verdict="undecided",
-        notes=tuple(_notes(pair, first, second, found)),
+        notes=tuple(_notes(pair, found)),
     )
 
 
@@ -271,24 +277,25 @@ def _corrected(rows: Sequence[ComparedRow]) -> Iterable[ComparedRow]:
         yield replace(row, adjusted_p=p_value, verdict=row.difference.verdict(higher_is_better=higher, p_value=p_value))
 
 
-def _notes(pair: tuple[str, str], first: Runs, second: Runs, found: Difference) -> Iterable[str]:
+def _notes(pair: tuple[SideRuns, SideRuns], found: Difference) -> Iterable[str]:
     """What a reader must know about one row."""
-    trained = [not runs.result.classical for runs in (first, second)]
-    single = [name for name, count, random in zip(pair, found.seeds, trained, strict=True) if random and count == 1]
+    yield from notes_of_pretrainings(pair)
+    single = [runs for runs, count in zip(pair, found.seeds, strict=True) if count == 1 and not runs.result.classical]
     if not found.covers_seeds:
-        yield f"one seed of {' and of '.join(single)}: interval and p-value are of these trainings; others may differ more"
+        yield f"{one_of_each(single)}: interval and p-value are of these trainings; others may differ more"
     elif single:
-        yield f"one seed of {single[0]}: its seeds are taken to scatter as those of the other backbone"
+        yield f"{one_of_each(single)}: others are taken to scatter as those of the other side do"
     if found.scenes is None:
         yield "older results, which don't name scenes: each image counts as independent, so intervals may be too narrow"
     elif found.scenes == 1:
         yield "all images are of one scene: nothing is said of other scenes"
-    for name, runs in zip(pair, (first, second), strict=True):
+    runs_of = {name: runs for side in pair for name, runs in side.runs.items()}
+    for name, runs in runs_of.items():
         if runs.repeated:
             seeds = ", ".join(map(str, runs.repeated))
             yield f"{name} ran seed {seeds} more than once, with other values: the newest run counts"
-    yield from position_notes((name, runs.result) for name, runs in zip(pair, (first, second), strict=True))
-    if first.result.limited:
-        yield f"only a part of the data: {condition_of(first.result).part}"
+    yield from position_notes((runs.side.name, runs.result) for runs in pair)
+    if pair[0].result.limited:
+        yield f"only a part of the data: {condition_of(pair[0].result).part}"
     if found.images < FEWEST_IMAGES:
         yield f"only {found.images} images: interval and p-value suppose that their differences are normally distributed"

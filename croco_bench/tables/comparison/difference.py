@@ -47,7 +47,7 @@ class Difference:
         standard_error: of `value`.
         df: degrees of freedom of the t-distribution.
         bootstrap95: percentiles of the hierarchical bootstrap, for comparison; None if no resamples were asked for.
-        seeds: of the first and of the second backbone.
+        seeds: of the first and of the second backbone; of a method, its pre-trainings.
         images: how many images both were scored on.
         blocks: scenes, or single images, or several of them taken together, that count as independent.
         scenes: how many scenes, films or buildings the images belong to; None where the results don't say.

@@ -17,7 +17,7 @@ from croco_bench.tables.text.terminal import Screen
 from croco_bench.tables.text.terminal import to_terminal as text_of_sheets
 
 _METHOD = (
-    "difference: first minus second, means over seeds, with its 95 % interval over images (or scenes) and seeds; "
+    "difference: first minus second, means over {0}, with its 95 % interval over images (or scenes) and {0}; "
     "docs/statistics.md says how, and why"
 )
 
@@ -113,7 +113,11 @@ def _notes(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:
     """What holds for all rows, then what holds for some."""
     count, first = len(comparison.rows), rows[0].names[0]
     corrected = f", after Holm's correction over {count} comparisons" if count > 1 else ""
-    notes = [_METHOD, f"holds: {first} is better; does not hold: it is worse; undecided: neither, at 5 %{corrected}"]
+    drawn = " or ".join({"pre-trainings" if method else "seeds": None for method in rows[0].methods})
+    notes = [
+        _METHOD.format(drawn),
+        f"holds: {first} is better; does not hold: it is worse; undecided: neither, at 5 %{corrected}",
+    ]
     by_note: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for note in (_size(row), *row.notes):
@@ -128,14 +132,27 @@ def _notes(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:
 def _size(row: ComparedRow) -> str:
     found = row.difference
     scenes = f" in {found.scenes} scenes" if found.scenes is not None and found.scenes < found.images else ""
-    return f"{found.seeds[0]} and {found.seeds[1]} seeds, {found.images} images{scenes}"
+    one, two = (_counted(*side) for side in zip(found.seeds, row.methods, strict=True))
+    both = f"{found.seeds[0]} and {two}" if row.methods[0] == row.methods[1] else f"{one} and {two}"
+    return f"{both}, {found.images} images{scenes}"
+
+
+def _counted(count: int, method: bool) -> str:
+    unit = "pre-training" if method else "seed"
+    return f"{count} {unit}{'' if count == 1 and method else 's'}"
 
 
 def _record(row: ComparedRow) -> dict[str, Any]:
     found = row.difference
     means = [
-        {"name": name, "value": mean.value, "ci95": mean.ci95, "seeds": mean.seeds, "covers_seeds": mean.covers_seeds}
-        for name, mean in zip(row.names, row.means, strict=True)
+        {
+            "name": name,
+            "value": mean.value,
+            "ci95": mean.ci95,
+            "pretrainings" if method else "seeds": mean.seeds,
+            "covers_seeds": mean.covers_seeds,
+        }
+        for name, mean, method in zip(row.names, row.means, row.methods, strict=True)
     ]
     return {
         "recipe": row.recipe,
