@@ -10,7 +10,8 @@ the share of pairs, in percent, whose difference is called significant at 5 %, b
     bootstrap   percentiles of the hierarchical bootstrap over seeds and scenes
     images      a paired t-test over images, which knows neither scenes nor seeds
 
-The second table breaks the assumptions on purpose. One core needs about a minute.
+The second table breaks the assumptions on purpose. The third has methods that are equally good, of which each pre-training ends
+elsewhere. One core needs about a minute.
 """
 
 from __future__ import annotations
@@ -159,6 +160,61 @@ def _bootstrap(one: Array, two: Array, rng: np.random.Generator, resamples: int 
     return np.array(outside)
 
 
+@dataclass(frozen=True)
+class MethodCase:
+    """Two equally good methods on 240 images in 12 scenes.
+
+    Attributes:
+        pretrainings: of each method.
+        seeds: of fine-tuning, of each pre-training.
+        ratio: standard deviation of pre-trainings, in units of that of seeds, which is half the one of scenes.
+    """
+
+    pretrainings: int
+    seeds: int
+    ratio: float
+
+
+def method_rates(case: MethodCase, pairs: int, rng: np.random.Generator) -> dict[str, float]:
+    """Share of false positives, in percent, of the claim that one method is better than the other.
+
+    `methods` takes pre-trainings as `compare` does; `pooled` takes every run for a seed of one backbone; `files` has one
+    pre-training of each method with its seeds.
+    """
+    images = Case(240, 12, (1, 1), 0)
+    blocks = SeedScores.of_values(
+        "", np.zeros((1, 240)), groups=[str(scene) for scene in scene_of_images(images)]
+    ).blocks
+    positive: dict[str, list[Array]] = {"methods": [], "pooled": [], "files": []}
+    for start in range(0, pairs, CHUNK):
+        count = min(CHUNK, pairs - start)
+        parts = [pseudo_values(_method_values(case, images, count, rng), blocks) for _ in range(2)]
+        views = {
+            "methods": [one.mean(axis=2) for one in parts],
+            "pooled": [one.reshape(count, -1, one.shape[-1]) for one in parts],
+            "files": [one[:, 0] for one in parts],
+        }
+        for name, (first, second) in views.items():
+            difference = first.mean(axis=(1, 2)) - second.mean(axis=(1, 2))
+            positive[name].append(p_values(difference, components([first, second])) < LEVEL)
+    return {name: 100 * float(np.concatenate(found).mean()) for name, found in positive.items()}
+
+
+def _method_values(case: MethodCase, images: Case, pairs: int, rng: np.random.Generator) -> Array:
+    """Values per image of one method (pairs, pre-trainings, seeds, n)."""
+    scene, runs, seed_sd = scene_of_images(images), (pairs, case.pretrainings, case.seeds), SCENE_SD / 2
+    common = SCENE_SD * rng.standard_normal((pairs, 1, 1, images.scenes))[..., scene]
+    luck = case.ratio * seed_sd * rng.standard_normal((pairs, case.pretrainings, 1, 1))
+    seeds = seed_sd * rng.standard_normal((*runs, 1))
+    own = IMAGE_SD * rng.standard_normal((pairs, 1, 1, images.images))
+    return np.asarray(common + luck + seeds + own + rng.standard_normal((*runs, images.images)))
+
+
+METHODS = [
+    MethodCase(pretrainings, seeds, ratio)
+    for pretrainings, seeds in ((3, 1), (3, 3), (5, 1), (5, 3))
+    for ratio in (0.0, 1.0, 3.0)
+]
 SIZES = (
     *(Case(654, 0, (seeds, seeds), 0) for seeds in (3, 5)),
     *(Case(240, scenes, (seeds, seeds), 0) for scenes in (8, 12) for seeds in (2, 3)),
@@ -183,7 +239,7 @@ BROKEN = {
 
 
 def main() -> None:
-    """Prints two tables."""
+    """Prints three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=10_000, help="simulated pairs of backbones per case")
     parser.add_argument("--bootstraps", type=int, default=1000, help="pairs per case that are bootstrapped as well")
@@ -204,6 +260,15 @@ def main() -> None:
     for name, case in BROKEN.items():
         one = rates(case, given.pairs, given.bootstraps, rng)
         print(f"{name:<86}{one['compare']:7.1f}{one['bootstrap']:7.1f}{one['images']:7.1f}", flush=True)
+    print("\nmethods: 240 images in 12 scenes\n")
+    print(
+        f"{'pre-trainings':<15}{'seeds of each':<15}{'their scatter, of seeds':<25}{'methods':>8}{'pooled':>8}{'files':>8}"
+    )
+    rng = np.random.default_rng(given.seed)
+    for method in METHODS:
+        rate = method_rates(method, given.pairs, rng)
+        shown = "".join(f"{rate[name]:8.1f}" for name in ("methods", "pooled", "files"))
+        print(f"{method.pretrainings:<15}{method.seeds:<15}{method.ratio:<25g}{shown}", flush=True)
 
 
 if __name__ == "__main__":

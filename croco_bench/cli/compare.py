@@ -28,6 +28,10 @@ Every pair of three backbones, and their mean ranks:
 
   croco-bench compare croco-v2 mae-vitb multimae-vitb --recipe paper
 
+Methods instead of files: several pre-trainings of each, names or globs:
+
+  croco-bench compare 'croco=croco-*' 'mae=mae-1,mae-2,mae-3'
+
 A row reads, for three seeds each:
 
   nyuv2-depth δ1 (%)  85.6  83.5  +2.1 % better [+0.4, +3.8]  0.021  holds
@@ -35,13 +39,20 @@ A row reads, for three seeds each:
 "holds": the first backbone is better; "does not hold": it is worse;
 "undecided": these runs can't tell. In brackets, the 95 % interval over
 other images (whole scenes or films where results name them) and other
-seeds. With several rows, p-values and verdicts are corrected for their
-number (Holm). docs/statistics.md says how, and why.
+seeds, or pre-trainings of methods. With several rows, p-values and
+verdicts are corrected for their number (Holm). docs/statistics.md says
+how, and why.
 """
 
 
 def compare_command(
-    models: Annotated[list[str], typer.Argument(metavar="A B", help="Names of backbones, as the table shows them.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B",
+            help="Names of backbones, as the table shows them; or NAME=BACKBONE,… for pre-trainings of a method.",
+        ),
+    ],
     task: Annotated[list[str] | None, typer.Option(help="Only this task or group; or a glob. May be repeated.")] = None,
     metric: Annotated[
         list[str] | None,

@@ -40,6 +40,13 @@ def test_one_comparison_in_twenty_finds_what_is_not_there(
         assert found["bootstrap"] > 7.5 and found["images"] > 15
 
 
+@pytest.mark.slow
+def test_methods_are_told_apart_by_their_pretrainings_and_not_by_one_file_of_each(simulation: ModuleType) -> None:
+    found = simulation.method_rates(simulation.MethodCase(3, 3, 3.0), 2000, np.random.default_rng(0))
+    assert 3.0 < found["methods"] < 7.0
+    assert found["files"] > 25 and found["pooled"] > 10
+
+
 def test_the_p_value_of_scenes_is_that_of_all_sign_flips() -> None:
     """Without a difference, each scene's difference might as well have the other sign: all 4096 ways are counted."""
     rng = np.random.default_rng(5)
