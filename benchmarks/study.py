@@ -110,7 +110,7 @@ def power(folders: Sequence[Path]) -> str:
             told = sum(verdict != "undecided" for _, verdict in found.values())
             time = seconds.get(column[:2])
             lines.append(
-                f"| {recipe} | {_heading(row)} | {' | '.join(_values(means[column], found))} | {told} of {len(found)} "
+                f"| {recipe} | {heading_of(row)} | {' | '.join(_values(means[column], found))} | {told} of {len(found)} "
                 f"| {seeds[column[:2]]} | {'–' if time is None else f'{time:.0f}'} |"
             )
     return "\n".join(lines)
@@ -159,8 +159,8 @@ def _claim(claim: Claim, compared: Iterable[ComparedRow], told_by_places: Collec
         verdict: Outcome = together([verdict for _, verdict in found.values()])
         verdict = "confounded" if unlike and column in told_by_places else verdict
         tally[verdict] += 1
-        cells = " | ".join(_difference(*found[other]) if other in found else "–" for other in claim.others)
-        lines.append(f"| {recipe} | {_heading(row)} | {_mean(row, 0)} | {cells} | {verdict} |")
+        cells = " | ".join(difference_of(*found[other]) if other in found else "–" for other in claim.others)
+        lines.append(f"| {recipe} | {heading_of(row)} | {_mean(row, 0)} | {cells} | {verdict} |")
     counted = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
     return "\n".join([*lines, "", f"Of {sum(tally.values())} rows: {counted}."])
 
@@ -185,12 +185,14 @@ def _judged(rows: Sequence[ComparedRow], by: int) -> Judged:
     return found
 
 
-def _difference(row: ComparedRow, verdict: Verdict) -> str:
+def difference_of(row: ComparedRow, verdict: Verdict) -> str:
+    """The cell of a difference: its value, 95 % interval and verdict."""
     digits, (low, high) = row.metric.digits, row.difference.ci95
     return f"{row.difference.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] {SIGNS[verdict]}"
 
 
-def _heading(row: ComparedRow) -> str:
+def heading_of(row: ComparedRow) -> str:
+    """Task and metric of a row, with unit and direction."""
     arrow = "↑" if row.metric.higher_is_better else "↓"
     return f"{row.task} {row.metric.label}{f' ({row.metric.unit})' if row.metric.unit else ''} {arrow}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +50,16 @@ def lines(folder: Path) -> list[dict[str, Any]]:
         return []
     parsed = map(_parsed, path.read_bytes().splitlines())
     return [line for line in parsed if isinstance(line, dict) and isinstance(line.get("step"), int)]
+
+
+def values_at_steps(folder: Path, name: str) -> dict[int, float]:
+    """A logged value after each number of steps, in their order; nothing where there is no log that can be read."""
+    try:
+        logged = lines(folder)
+    except (OSError, UnicodeDecodeError):
+        return {}
+    found = [(line["step"] + 1, line.get(name)) for line in logged]
+    return {step: value for step, value in found if isinstance(value, int | float) and isfinite(value)}
 
 
 def _parsed(line: bytes) -> Any:

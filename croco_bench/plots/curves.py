@@ -1,4 +1,4 @@
-"""Loss and selection metric against steps, of every run that left a log."""
+"""Loss and selection metric against steps: from a run's log, the metric also from its result."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw(grids: Sequence[Grid]) -> Figure:
     """For each task a panel of the loss and one of the metric that selects; a line for each seed.
 
     Raises:
-        RecordError: no run has a log.
+        RecordError: no run has a log or a history.
     """
     runs = [(grid, row, file, read(file)) for grid in grids for row in grid.measured for file in row.runs]
     common, own = told_apart(list(dict.fromkeys(grid.title for grid, _, _, curves in runs if curves)))
@@ -45,8 +45,8 @@ def draw(grids: Sequence[Grid]) -> Figure:
             without[task].add(row.label)
     if not lines:
         raise RecordError(
-            "none of the chosen results has a log of its training",
-            "the folder beside a result, seed<N>/, must be there; probes on cached vectors have none",
+            "none of the chosen results has a curve of its training",
+            "results of older versions need the folder beside them, seed<N>/; probes on cached vectors have none",
         )
     palette = Palette([line.row.name for line in lines])
     titles = sorted({line.title for line in lines})
@@ -110,5 +110,5 @@ def _notes(lines: Sequence[_Line], without: Mapping[str, set[str]]) -> list[str]
     for task in dict.fromkeys(line.task for line in lines):
         drawn = {line.row.label for line in lines if line.task == task}
         if names := without.get(task, set()) - drawn:
-            notes.append(f"{task}: without a log: {', '.join(sorted(names))}")
+            notes.append(f"{task}: without a curve: {', '.join(sorted(names))}")
     return [plain(note) for note in notes]

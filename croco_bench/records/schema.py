@@ -145,7 +145,9 @@ class Result(_Part):
     Keys of `metrics`: bare for the headline protocol (`delta1`), `<protocol>/<metric>` for others (`eigen/delta1`), and
     `last/…` for the weights of the last step; without `last/` they are those of the selected weights.
 
-    Files of earlier versions have no `cost`.
+    `history` is the metric of `selected` on its split after each number of steps at which it was measured.
+
+    Files of earlier versions have no `cost`, and an empty `history`.
     """
 
     schema_version: Literal[1] = 1
@@ -159,6 +161,7 @@ class Result(_Part):
     seed: int
     metrics: dict[str, MetricValue] = Field(min_length=1)
     selected: Selected | None
+    history: dict[int, float] = Field(default_factory=dict)
     timing: Timing
     cost: Cost | None = None
     environment: Environment

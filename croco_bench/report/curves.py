@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
-from croco_bench.engine.training_log import lines
+from croco_bench.engine.training_log import values_at_steps
 from croco_bench.records.store import ResultFile
 from croco_bench.report.markup import Markup, element
 
@@ -52,22 +51,12 @@ class Frame:
 
 
 def read(file: ResultFile) -> list[Curve]:
-    """The loss and the selection metric of a run; nothing where there is no log that can be read."""
-    try:
-        logged = [line for line in lines(file.paths.folder) if isinstance(line, dict)]
-    except (OSError, UnicodeDecodeError):
-        return []
-    found: dict[str, list[Point]] = defaultdict(list)
-    chosen = file.result.selected
-    metric = f"select/{chosen.metric}" if chosen else ""
-    for line in logged:
-        for name in ("loss", metric):
-            value, step = line.get(name), line.get("step")
-            if isinstance(value, int | float) and isinstance(step, int) and isfinite(value):
-                found[name].append((step + 1, value))
-    curves = [Curve("loss", _thinned(found["loss"]))]
+    """The loss and the selection metric of a run; the latter from the result where there is no log that can be read."""
+    folder, chosen = file.paths.folder, file.result.selected
+    curves = [Curve("loss", _thinned(tuple(values_at_steps(folder, "loss").items())))]
     if chosen:
-        curves.append(Curve(f"{chosen.metric} on {chosen.split}", tuple(found[metric]), chosen.step))
+        points = values_at_steps(folder, f"select/{chosen.metric}") or file.result.history
+        curves.append(Curve(f"{chosen.metric} on {chosen.split}", tuple(points.items()), chosen.step))
     return [curve for curve in curves if len(curve.points) > 1]
 
 

@@ -20,6 +20,7 @@ from croco_bench.engine.cost import cost_of
 from croco_bench.engine.devices import peak_memory_mb
 from croco_bench.engine.evaluate import EvalResult
 from croco_bench.engine.train import TrainResult
+from croco_bench.engine.training_log import values_at_steps
 from croco_bench.errors import BenchError
 from croco_bench.metrics import Metric
 from croco_bench.metrics.meter import FEWEST_IMAGES, Rows, bootstrap
@@ -52,6 +53,7 @@ def build_result(
     scored: Sequence[EvalResult],
     accelerator: Accelerator,
     started: datetime,
+    folder: Path,
 ) -> tuple[Result, Rows]:
     """The validated result, and per-image values by metric key for the .npz file beside it.
 
@@ -61,6 +63,7 @@ def build_result(
         scored: the headline evaluation of the selected weights first.
         accelerator: device and number of processes.
         started: when the run began.
+        folder: of the run, with the log of its training.
 
     Raises:
         BenchError: a headline metric of a network has no finite value.
@@ -84,6 +87,7 @@ def build_result(
         seed=request.seed,
         metrics=metrics,
         selected=_selected(setup, trained),
+        history=values_at_steps(folder, f"select/{trained.metric}") if trained else {},
         timing=_timing(trained, scored, accelerator.device),
         cost=_cost(setup, scored[0]),
         environment=environment(

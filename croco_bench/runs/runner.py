@@ -183,7 +183,7 @@ def _work(setup: RunSetup, paths: ResultPaths, accelerator: Accelerator) -> Resu
     else:
         _prepare(setup, accelerator)
     scored = _score(setup, trained if isinstance(trained, TrainResult) else None, accelerator)
-    result, rows = build_result(setup, trained, scored, accelerator, started)
+    result, rows = build_result(setup, trained, scored, accelerator, started, paths.folder)
     if accelerator.is_main_process:
         title = f"{paths.task}  ·  {paths.model}  ·  recipe {recipe_label(result)}  ·  seed {paths.seed}"
         _write_work_files(setup, paths, scored, accelerator, title)

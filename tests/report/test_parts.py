@@ -120,6 +120,16 @@ def test_a_log_that_says_nothing_makes_no_curve(shelf: Any, log: bytes) -> None:
     assert curves.charts([], {}) == ""
 
 
+def test_without_a_log_the_metric_comes_from_the_result(shelf: Any) -> None:
+    paths = shelf.put(
+        "a", 80.0, history={10: 70.0, 20: 80.0}, selected={"step": 20, "metric": "delta1", "split": "train"}
+    )
+    (metric,) = curves.read(file_of(shelf))
+    assert (metric.name, metric.points, metric.chosen) == ("delta1 on train", ((10, 70.0), (20, 80.0)), 20)
+    shelf.log(paths, 100)
+    assert [curve.points[-1][0] for curve in curves.read(file_of(shelf))] == [100, 100]
+
+
 def test_constant_values_make_a_curve_in_the_middle() -> None:
     flat = curves.Curve("loss", ((1, 2.0), (2, 2.0)))
     frame = curves.frames([[flat]])["loss"]

@@ -59,7 +59,10 @@ def test_a_signal_saves_once_and_the_same_command_goes_on(
     assert (slot.folder / "last.pt").is_file() or "saved after" not in said
     again = subprocess.run(command(tiny_data, tmp_path), capture_output=True, text=True, check=True)
     assert ("going on from step" in again.stderr) == ("saved after" in said)
-    assert values(read(slot.json)) == values(smoke(tiny_data, tmp_path / "undisturbed"))
+    ended, undisturbed = read(slot.json), smoke(tiny_data, tmp_path / "undisturbed")
+    assert values(ended) == values(undisturbed)
+    assert ended.history == undisturbed.history and ended.selected is not None
+    assert max(ended.history, key=lambda step: ended.history[step]) == ended.selected.step
 
 
 @pytest.mark.slow
