@@ -205,7 +205,7 @@ def test_without_a_log_there_is_no_curve(shelf: Shelf) -> None:
     shelf.put("late", 70.0, history={10: 60.0, 20: 70.0})
     (shelf.root / "700/own/nyuv2-depth/late/seed0/log.jsonl").unlink()
     (axes,) = panels("curves", shelf)
-    assert [line.get_label() for line in axes.lines if len(line.get_xdata()) == 2] == ["late"]
+    assert [line.get_label() for line in axes.lines if np.size(line.get_xdata()) == 2] == ["late"]
 
 
 def test_label_efficiency_joins_runs_that_differ_in_the_number_of_images_alone(shelf: Shelf) -> None:
