@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.methods import methods
 from benchmarks.study import claims, power, together
 from croco_bench import tables
 from croco_bench.records.selection import Selection
@@ -36,7 +37,19 @@ def equal(folders: Sequence[Path]) -> str:
     return to_markdown(compare(("base", "mae"), inside, recipe="dpt-frozen-mini")).strip()
 
 
-TABLES = {"equal": equal, "power": power, "claims": claims, "attention": attention, "ablations": ablations}
+def several(folders: Sequence[Path]) -> str:
+    """Several pre-trainings of each method, as the script prints them."""
+    return methods(folders[0] / "pretrainings")
+
+
+TABLES = {
+    "equal": equal,
+    "power": power,
+    "claims": claims,
+    "attention": attention,
+    "ablations": ablations,
+    "methods": several,
+}
 
 
 @pytest.mark.slow

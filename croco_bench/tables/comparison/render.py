@@ -21,6 +21,10 @@ _METHOD = (
     "docs/statistics.md says how, and why"
 )
 
+_FILES = (
+    "a backbone is one pre-training: of others of its kind nothing is said; NAME=BACKBONE,… compares several of each"
+)
+
 
 def to_terminal(comparison: Comparison) -> str:
     """A table for each pair and recipe, and one of ranks, in the width of the terminal."""
@@ -118,6 +122,8 @@ def _notes(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:
         _METHOD.format(drawn),
         f"holds: {first} is better; does not hold: it is worse; undecided: neither, at 5 %{corrected}",
     ]
+    if not any(rows[0].methods):
+        notes.append(_FILES)
     by_note: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for note in (_size(row), *row.notes):

@@ -75,6 +75,8 @@ def test_every_format_says_what_was_counted(tmp_path: Path) -> None:
         assert "3 pre-trainings and 2 seeds, 60 images in 12 scenes" in text
         assert "means over pre-trainings or seeds" in text
         assert "b-2 is one file of weights" in text
+        assert "a backbone is one pre-training" not in text
+    assert "a backbone is one pre-training" in RENDERERS["markdown"](between("a-0", "b-2", tmp_path))
     assert "5 and 5 pre-trainings, 60 images" in RENDERERS["markdown"](between("A=a-*", "B=b-*", tmp_path))
     (row,) = json.loads(RENDERERS["json"](found))["rows"]
     assert row["first"]["pretrainings"] == 3 and "seeds" not in row["first"]
