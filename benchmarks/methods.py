@@ -82,7 +82,9 @@ def _scores(folder: Path, column: Column) -> dict[str, list[float]]:
             seeds[result.model.name].append(result.metrics[metric].value)
     found: dict[str, list[float]] = defaultdict(list)
     for name, values in seeds.items():
-        found[name.rpartition("-")[0]].append(mean(values))
+        method, _, number = name.rpartition("-")
+        if number.isdigit():
+            found[method].append(mean(values))
     return found
 
 
