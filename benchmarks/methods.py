@@ -1,6 +1,6 @@
 """The table of docs/study.md of several pre-trainings of each method: scores, their scatter, and which methods differ.
 
-    python benchmarks/methods.py [--results results/pretrainings]
+    python -m benchmarks.methods [--results results/pretrainings]
 
 Backbones are named METHOD-NUMBER. Prints Markdown; tests are those of `croco-bench compare` of methods, with Holm's correction
 over all rows of a pair of methods.
