@@ -48,6 +48,7 @@ CATALOGUE = {
         headline=(RECALL10, RECALL10_MOVED),
         reduction="croco_bench.metrics.correspondence:reduce_matches",
         training_free=True,
+        version=2,
     ),
     "correspondence-hpatches": TaskCard(
         target="croco_bench.tasks.correspondence:HPatchesCorrespondence",
@@ -57,6 +58,7 @@ CATALOGUE = {
         reduction="croco_bench.metrics.correspondence:reduce_matches",
         recipes="croco_bench.tasks:recipes/correspondence-hpatches",
         training_free=True,
+        version=2,
     ),
     "correspondence-navi": TaskCard(
         target="croco_bench.tasks.correspondence:NaviCorrespondence",
@@ -66,6 +68,7 @@ CATALOGUE = {
         reduction="croco_bench.metrics.correspondence:reduce_matches",
         recipes="croco_bench.tasks:recipes/correspondence-navi",
         training_free=True,
+        version=2,
     ),
     "correspondence-spair71k": TaskCard(
         target="croco_bench.tasks.correspondence:SPairCorrespondence",
@@ -75,6 +78,7 @@ CATALOGUE = {
         reduction="croco_bench.metrics.correspondence:reduce_matches",
         recipes="croco_bench.tasks:recipes/correspondence-spair71k",
         training_free=True,
+        version=2,
     ),
     "imagenet-linear": TaskCard(
         target="croco_bench.tasks.imagenet_linear:ImageNetLinear",

@@ -165,17 +165,17 @@ class PointMatching(TrainingFreeTask):
     def _predict(self, network: nn.Module, batch: Batch) -> Tensor:
         features, points = self._features(network, batch)
         sides = self._sides(points)
-        with torch.autocast(points.device.type, enabled=False):  # similarities are too coarse in half precision
+        with torch.autocast(points.device.type, enabled=False):  # float64 is to stay
             shares = (points / sides).nan_to_num()
             found = torch.stack(list(self._matcher(points.device).matches(features, shares)), dim=1) * sides
         return torch.where(points.isnan()[:, None], torch.nan, found)  # (B, R, P, 2)
 
     def _features(self, network: nn.Module, batch: Batch) -> tuple[PairFeatures, Tensor]:
-        """Features, which also tell how they can be read; points (B, P, 2) in pixels."""
+        """Features, which also tell how they can be read; points (B, P, 2) in pixels, float64."""
         features = pair_features(network, batch, self._means)
         self._read_outs = features.read_outs()
         device = batch["image1"].device
-        return features, torch.stack([torch.as_tensor(one, device=device) for one in batch["points"]]).float()
+        return features, torch.stack([torch.as_tensor(one, device=device) for one in batch["points"]]).double()
 
     def _sides(self, like: Tensor) -> Tensor:
         """(W, H) in pixels; made on the device, where a copied constant would make the host wait."""

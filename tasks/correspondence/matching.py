@@ -1,7 +1,8 @@
 """Matches by nearest neighbours of tokens and by attention, for batches of pairs and all points at once.
 
 Positions are (x, y) shares of the image's width and height, from 0 to 1. Maps between tokens are bilinear, with the outermost
-tokens continued to the edge.
+tokens continued to the edge. Everything is float64: tokens of random weights are so alike that in float32 rounding, which differs
+between processors, would choose among them.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Candidates:
     def __init__(self, cells: Size, step: int, device: torch.device) -> None:
         self.cells, self.step = cells, step
         self._rows, self._columns = (
-            (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / count for count in cells
+            (torch.arange(count, device=device, dtype=torch.float64) + 0.5) / count for count in cells
         )
         self._coarse = [torch.arange(step // 2, count, step, device=device) for count in cells]
         self._near = torch.arange(1 - step, step, device=device)

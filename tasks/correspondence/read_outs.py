@@ -55,18 +55,18 @@ class PairFeatures:
     means: Means = field(default_factory=dict)
 
     def tokens(self, read_out: ReadOut) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, C) of both views that a read-out of tokens compares."""
-        both = (self.encoder if read_out.part == "encoder" else self.decoder)[read_out.block].float()
+        """Tokens (B, N, C) of both views that a read-out of tokens compares, in float64."""
+        both = (self.encoder if read_out.part == "encoder" else self.decoder)[read_out.block].double()
         if read_out.kind.endswith(CENTERED):
             both = both - self.means[read_out.part][read_out.block]
         first, second = both.chunk(2)
         return first, second
 
     def map(self, read_out: ReadOut) -> Tensor:
-        """Attention (B, N, N) of a read-out of attention."""
+        """Attention (B, N, N) of a read-out of attention, in float64."""
         if read_out.block == ALL_BLOCKS:
-            return torch.stack(list(self.attention)).mean(dim=0)
-        return self.attention[read_out.block]
+            return torch.stack(list(self.attention)).double().mean(dim=0)
+        return self.attention[read_out.block].double()
 
     def grid(self, read_out: ReadOut) -> Size:
         """Grid (h, w) of a read-out's tokens."""

@@ -30,7 +30,6 @@ class TestImageNetLinear(TaskContract):
 
 class TestNaviCorrespondence(TrainingFreeContract):
     name = "correspondence-navi"
-    flipped = 0.002  # matches of 2304 coordinates: the nearest of tokens of random weights, some almost equally near
     options: ClassVar = {"per_side": 8, "measure_pairs": 4, "select_pairs": 6}
 
 

@@ -25,20 +25,20 @@ GRID = (6, 8)
 
 def random_tokens(views: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(2 * views, GRID[0] * GRID[1], 16, generator=generator)
+    return torch.randn(2 * views, GRID[0] * GRID[1], 16, generator=generator).double()
 
 
 def test_matches_are_the_nearest_of_the_enlarged_features() -> None:
     """As the cosine similarity with a map of features that torch enlarges; searched in two steps, most stay the same."""
     one, two = random_tokens(2).chunk(2)
-    points, cells = torch.rand(2, 30, 2, generator=torch.Generator().manual_seed(1)), (48, 64)
+    points, cells = torch.rand(2, 30, 2, generator=torch.Generator().manual_seed(1)).double(), (48, 64)
     queries = tokens_at(one, GRID, points)
     sampled = F.grid_sample(
         one.mT.reshape(2, 16, *GRID), (2 * points - 1)[:, None], padding_mode="border", align_corners=False
     )
     torch.testing.assert_close(queries, sampled[:, :, 0].mT)
     large = F.interpolate(two.mT.reshape(2, 16, *GRID), size=cells, mode="bilinear", align_corners=False)
-    positions = [(torch.arange(side) + 0.5) / side for side in cells]
+    positions = [(torch.arange(side).double() + 0.5) / side for side in cells]
     torch.testing.assert_close(lengths(two, GRID, *positions), large.norm(dim=1))
     similar = torch.einsum("bpc,bcyx->bpyx", F.normalize(queries, dim=2), F.normalize(large, dim=1)).flatten(2)
     for step, at_least in ((1, 1.0), (4, 0.8)):
@@ -70,18 +70,30 @@ def test_readings_follow_from_the_features() -> None:
     assert {kind: sum(r.kind == kind for r in both.read_outs()) for kind in kinds} == kinds
     assert str(both.read_outs()[-1]) == "attention mean"
     first, second = both.tokens(ReadOut("encoder-centered", 1))
-    torch.testing.assert_close(first, -second)
+    torch.testing.assert_close(first, -second, rtol=0, atol=1e-6)
+    assert first.dtype == both.map(ReadOut("attention", -1)).dtype == torch.float64
 
 
 def test_matches_that_are_not_mutual_are_no_answer() -> None:
     spec = load_backbone("random:mini-croco", image_size=64).feature_spec()
     one = torch.randn(1, 64, 16, generator=torch.Generator().manual_seed(0))
     features = PairFeatures(spec, [torch.cat([one, one[:, torch.arange(64) // 8 * 8]])])
-    points = torch.tensor([[[0.5 / 8, 2.5 / 8], [5.5 / 8, 2.5 / 8]]])
+    points = torch.tensor([[[0.5 / 8, 2.5 / 8], [5.5 / 8, 2.5 / 8]]]).double()
     (all_of_them,) = Matcher(Candidates((64, 64), 2, CPU)).matches(features, points)
     (mutual,) = Matcher(Candidates((64, 64), 2, CPU), mutual=(0.1, 0.1)).matches(features, points)
     assert torch.isfinite(all_of_them).all()
     assert torch.isfinite(mutual[0, 0]).all() and torch.isnan(mutual[0, 1]).all()
+
+
+def test_rounding_does_not_choose_among_tokens_that_are_much_alike() -> None:
+    """Tokens of cosine similarities above 0.9999; three times as long, they are rounded otherwise and match as before."""
+    spec = load_backbone("random:mini-croco", image_size=64).feature_spec()
+    generator = torch.Generator().manual_seed(0)
+    tokens = 1 + 0.003 * torch.randn(8, 64, 32, generator=generator)
+    points = torch.rand(4, 50, 2, generator=generator).double()
+    matcher = Matcher(Candidates((256, 256), 4, CPU))
+    (found,), (again,) = (matcher.matches(PairFeatures(spec, [some]), points) for some in (tokens, 3 * tokens))
+    torch.testing.assert_close(found, again, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 64), (64, 48)])

@@ -103,11 +103,12 @@ def _write_image(job: _Job) -> dict[str, Any]:
 
 
 def _camera(camera: Camera) -> dict[str, Any]:
-    """Pose of the object in the camera, in millimetres, and focal length."""
+    """Pose of the object in the camera, in millimetres, and focal length; with nine decimals, equal on all processors."""
     object2camera = np.linalg.inv(camera.cam2world)
     q = np.roll(Rotation.from_matrix(object2camera[:3, :3]).as_quat(), 1)
     t = 1000 * object2camera[:3, 3]
-    return {"q": q.tolist(), "t": t.tolist(), "focal_length": float(camera.K[0, 0]), "camera_model": "rooms"}
+    q, t, focal_px = (np.round(numbers, 9) + 0.0 for numbers in (q, t, camera.K[0, 0]))  # + 0.0: without -0.0
+    return {"q": q.tolist(), "t": t.tolist(), "focal_length": float(focal_px), "camera_model": "rooms"}
 
 
 def _disparities(depth_m: Array, mask: Array) -> Array:
@@ -122,4 +123,5 @@ MINIATURE = Miniature(
     default=NaviMini(),
     tiny=NaviMini(objects=2, multiview=3, wild=4, height=40, width=56),
     count=lambda spec: spec.objects * (spec.collections * spec.multiview + spec.wild),
+    version=2,
 )
