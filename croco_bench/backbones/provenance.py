@@ -29,7 +29,7 @@ TRAINED_ON: dict[str, tuple[str, ...]] = {
     "multimae-vitb": _MULTIMAE,
     **dict.fromkeys(("dust3r-224-linear", "dust3r-512-linear", "dust3r-512-dpt"), _DUST3R),
     "mast3r-512": _MAST3R,
-    **dict.fromkeys(("mini-croco", "mini-croco-cat", "mini-mae", "mini-multimae"), ("rendered rooms",)),
+    **dict.fromkeys(zoo.packaged(), ("rendered rooms",)),
 }
 
 _INDOOR = (*_HABITAT, "ARKitScenes", "IndoorVL", "ScanNet++")

@@ -10,6 +10,8 @@ import typer
 _EXAMPLES = """
 Examples:
 
+  croco-bench complete left.jpg right.jpg --ckpt mini-croco-long
+
   croco-bench complete left.jpg right.jpg --ckpt croco-v2-vitb-base
 
   croco-bench complete left.jpg right.jpg --ckpt runs/croco/checkpoint-last.pth --wrong elsewhere.jpg --mask-ratio 0.8

@@ -109,8 +109,7 @@ def _objective(ckpt: str, file: PretrainingFile, size: Size, mask_ratio: float) 
     if lacking:
         raise CheckpointError(
             f"{ckpt} can't complete images: it has no {' and no '.join(lacking)}, only the backbone",
-            "give a file with both: checkpoint-last.pth of a pre-training, a released one such as croco-v2-vitb-base, or "
-            "what pretrain writes today",
+            "give a file with both: mini-croco-long, a released one such as croco-v2-vitb-base, or what pretrain writes",
         )
     return objective
 

@@ -63,7 +63,7 @@ class DemoPlan:
     @property
     def backbones(self) -> dict[str, str]:
         """Name in the results -> checkpoint."""
-        return {"random": "random:mini-croco", **{name: name for name in zoo.packaged()}}
+        return {"random": "random:mini-croco", **{name: name for name in zoo.equal_time()}}
 
     @property
     def sweep(self) -> Plan:

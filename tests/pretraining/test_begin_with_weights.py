@@ -65,6 +65,14 @@ def test_the_backbone_loads_with_and_without_what_completion_needs(made: Path) -
     assert isinstance(load_backbone(made / "net.safetensors", image_size=32), CroCo)
 
 
+def test_a_packaged_network_completes_from_the_right_view(tiny_data: Path, tmp_path: Path) -> None:
+    """Of rooms that it never saw; another room is no help."""
+    first = sorted((tiny_data / "habitat_release").rglob("*_1.jpeg"))[0]
+    pair = first, first.with_name(first.name.replace("_1.", "_2."))
+    found = complete(pair, "mini-croco-long", tmp_path / "x.png", device="cpu")
+    assert all(one.ratio < 0.8 for one in found) and all(one.error < 0.6 for one in found), found
+
+
 @pytest.mark.parametrize(
     ("ckpt", "error", "words"),
     [

@@ -266,6 +266,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mini-mae": _vit("mae", 128, 4, **_MINI_ENCODER),
     "mini-multimae": _vit("multimae", 128, 4, **_MINI_ENCODER),
 }
+ARCHITECTURES |= {f"{name}-long": ARCHITECTURES[name] for name in ("mini-croco", "mini-mae")}
 
 
 def parse_random(text: str) -> tuple[str, int]:
