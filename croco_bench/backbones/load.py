@@ -130,7 +130,14 @@ def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneF
     path, license = locate(source)
     format, raw = recognize(read_checkpoint(path, facts.state))
     converted = format.read(raw, _facts_of(source, raw, facts))
-    origin = Origin(source.text, format.name, raw.sha256, converted.license or license, converted.notes)
+    origin = Origin(
+        source.text,
+        format.name,
+        raw.sha256,
+        converted.license or license,
+        converted.notes,
+        converted.pretraining,
+    )
     network = converted.network
     if isinstance(network, CodeNetwork):
         return _rebuilt(network, converted.state, size, origin, name)

@@ -11,6 +11,7 @@ from croco_bench.contracts.networks import (
     FeatureSpec,
     Origin,
     PairBackbone,
+    Pretraining,
 )
 from croco_bench.contracts.tasks import (
     NETWORKS_ONLY,
@@ -40,6 +41,7 @@ __all__ = [
     "Origin",
     "PairBackbone",
     "PooledHead",
+    "Pretraining",
     "Reader",
     "ScoredTask",
     "Task",

@@ -85,6 +85,19 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """How a file of this project was pre-trained.
+
+    Attributes:
+        objective: `croco`, `mae` or `multimae`.
+        images: images or pairs seen.
+    """
+
+    objective: str
+    images: int
+
+
+@dataclass(frozen=True)
 class Origin:
     """Source of a network's weights.
 
@@ -94,6 +107,7 @@ class Origin:
         sha256: of the file.
         license: of the weights.
         notes: facts that a result has to list, such as a missing final norm.
+        pretraining: of files that `croco-bench pretrain` wrote.
     """
 
     source: str
@@ -101,6 +115,7 @@ class Origin:
     sha256: str | None = None
     license: str | None = None
     notes: tuple[str, ...] = ()
+    pretraining: Pretraining | None = None
 
     @property
     def identity(self) -> str:

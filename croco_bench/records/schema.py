@@ -35,10 +35,21 @@ class RecipeFacts(_Part):
     fingerprint: str
 
 
+class PretrainingFacts(_Part):
+    """See `croco_bench.contracts.Pretraining`."""
+
+    objective: str
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.objective} of {self.images:,} images"
+
+
 class ModelFacts(_Part):
     """Which backbone. `parameters` counts the network that was trained, head included.
 
-    `positions`: see `Backbone.position_kind`; files of earlier versions have none.
+    `positions`: see `Backbone.position_kind`; files of earlier versions have none. `pretraining`: of weights that
+    `croco-bench pretrain` wrote.
     """
 
     name: str
@@ -48,6 +59,7 @@ class ModelFacts(_Part):
     parameters: int
     binocular: bool
     positions: Literal["absolute", "rotary"] | None = None
+    pretraining: PretrainingFacts | None = None
 
     @property
     def identity(self) -> str:

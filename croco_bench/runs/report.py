@@ -31,6 +31,7 @@ from croco_bench.records.schema import (
     DatasetFacts,
     MetricValue,
     ModelFacts,
+    PretrainingFacts,
     ProtocolFacts,
     RecipeFacts,
     Result,
@@ -113,6 +114,7 @@ def _model(setup: RunSetup) -> ModelFacts:
         parameters=setup.predictor.parameters,
         binocular=setup.task.views == 2,
         positions=setup.model.positions,
+        pretraining=PretrainingFacts(**asdict(origin.pretraining)) if origin.pretraining else None,
     )
 
 

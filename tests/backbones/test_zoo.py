@@ -21,6 +21,7 @@ from croco_bench.backbones.locate import locate, parse_source
 from croco_bench.backbones.networks.architecture import ARCHITECTURES
 from croco_bench.backbones.networks.hub_errors import hub_errors, hub_reason
 from croco_bench.backbones.networks.vit import ViT
+from croco_bench.contracts import Pretraining
 from croco_bench.errors import CheckpointError
 from croco_bench.files import cache_folder
 
@@ -48,6 +49,7 @@ def test_the_small_backbones_come_with_the_package(name: str) -> None:
     assert backbone.architecture == ARCHITECTURES[name]
     facts = json.loads(path.with_suffix(".json").read_text())
     assert facts["command"].startswith("croco-bench pretrain --recipe mini")
+    assert backbone.origin.pretraining == Pretraining(facts["settings"]["objective"], facts["images_seen"])
     held_out = [line["held_out"] for line in facts["curve"]]
     assert held_out[-1] < 0.95 * held_out[0]
     assert facts["scores"]["held_out"] == held_out[-1]

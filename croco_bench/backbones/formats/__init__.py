@@ -21,6 +21,7 @@ from croco_bench.backbones.formats.names import Names
 from croco_bench.backbones.formats.unread import unknown_network, unread_family
 from croco_bench.backbones.formats.wrappers import unwrapped_stages
 from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, TimmNetwork
+from croco_bench.contracts import Pretraining
 from croco_bench.errors import CheckpointError, UsageError
 
 State = dict[str, Tensor]
@@ -60,12 +61,14 @@ class Converted:
         state: the weights.
         notes: facts for the result.
         license: of the weights, if the file says it.
+        pretraining: how this project made them.
     """
 
     network: Architecture | TimmNetwork | CodeNetwork
     state: State
     notes: tuple[str, ...] = ()
     license: str | None = None
+    pretraining: Pretraining | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from croco_bench.backbones.formats import Converted, Format
 from croco_bench.backbones.formats.names import Names, checked_heads
 from croco_bench.backbones.networks.architecture import Architecture, CodeNetwork, Decoder, TimmNetwork, from_json
 from croco_bench.backbones.networks.timm_models import OF_OTHER_FILES
+from croco_bench.contracts import Pretraining
 from croco_bench.errors import CheckpointError
 
 # Values of `format` in the metadata.
@@ -47,7 +48,16 @@ def _network(names: Names, described: Mapping[str, Any]) -> Architecture | TimmN
 def _convert_pretrained(names: Names) -> Converted:
     network = _with_facts(names, _architecture(names))
     names.take_below("backbone.")
-    return Converted(network, names.out)
+    return Converted(network, names.out, pretraining=_pretraining(names.extras))
+
+
+def _pretraining(described: Mapping[str, Any]) -> Pretraining | None:
+    """What the metadata say of the pre-training; None where they lack it."""
+    try:
+        facts = described["pretraining"]
+        return Pretraining(str(facts["settings"]["objective"]), int(facts["images_seen"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _with_facts(names: Names, plan: Architecture) -> Architecture:

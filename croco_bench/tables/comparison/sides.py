@@ -108,8 +108,8 @@ def runs_of_side(side: Side, by_name: Mapping[str, Sequence[ResultFile]]) -> Sid
         by_name: backbone -> its results on the task.
 
     Raises:
-        RecordError: results of a backbone differ in more than their seeds, or the backbones aren't pre-trainings of one
-            network under one setting.
+        RecordError: results of a backbone differ in more than their seeds, or the backbones aren't equally long pre-trainings
+            of one network with one objective.
     """
     runs = {name: runs_of_one_setting(by_name[name]) for name in side.backbones if name in by_name}
     names = list(runs)
@@ -135,6 +135,12 @@ def _require_pretrainings(side: Side, one: Result, two: Result) -> None:
                 f"{names} of {side.name} aren't pre-trainings of one network: {fact} {first} and {second}",
                 "compare them as two backbones",
             )
+    lengths = one.model.pretraining, two.model.pretraining
+    if None not in lengths and lengths[0] != lengths[1]:
+        raise RecordError(
+            f"{names} of {side.name} were pre-trained otherwise: {lengths[0]} and {lengths[1]}",
+            "name those of one method that are alike, or compare them as two backbones",
+        )
 
 
 def scores_of_sides(sides: Iterable[SideRuns], metric: str) -> dict[str, SeedScores]:

@@ -137,11 +137,16 @@ def test_a_pretraining_without_results_of_a_task_is_told(tmp_path: Path, put: Pu
         ({"model__family": "mae"}, "aren't pre-trainings of one network: family"),
         ({"model__positions": "rotary"}, "aren't pre-trainings of one network: positions None and rotary"),
         ({"dataset__fingerprint": "beef"}, "the files of nyuv2 differ"),
+        (
+            {"model__pretraining": {"objective": "croco", "images": 512_000}},
+            "a-0 and a-1 of A were pre-trained otherwise: croco of 51,200 images and croco of 512,000 images",
+        ),
     ],
 )
 def test_unlike_weights_are_no_method(changes: dict[str, Any], words: str, tmp_path: Path, put: Put) -> None:
-    put("a-0", 80.0, model__parameters=123)
-    put("a-1", 80.0, **{"model__parameters": 123, **changes})
+    usual = {"model__parameters": 123, "model__pretraining": {"objective": "croco", "images": 51_200}}
+    put("a-0", 80.0, **usual)
+    put("a-1", 80.0, **{**usual, **changes})
     put("b", 80.0)
     with pytest.raises(RecordError) as caught:
         between("A=a-*", "b", tmp_path)
