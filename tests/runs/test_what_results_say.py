@@ -41,7 +41,7 @@ def test_a_method_without_a_network_has_no_parameters(zero: Result) -> None:
     cost = zero.cost
     assert cost and (cost.flops, cost.trained_parameters, cost.backbone_parameters, cost.image_size) == (None,) * 4
     assert cost.eval_images_per_s and cost.eval_images_per_s > 0
-    assert zero.model.positions is None
+    assert zero.model.positions is None and zero.model.pretraining is None
 
 
 def test_a_setting_that_it_uses_is_listed(tiny_data: Path, tmp_path: Path) -> None:
