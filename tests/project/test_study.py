@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.methods import methods
+from benchmarks.methods import QUESTIONS, methods
 from benchmarks.study import claims, power, together
 from croco_bench import tables
 from croco_bench.records.selection import Selection
@@ -39,7 +39,12 @@ def equal(folders: Sequence[Path]) -> str:
 
 def several(folders: Sequence[Path]) -> str:
     """Several pre-trainings of each method, as the script prints them."""
-    return methods(folders[0] / "pretrainings")
+    return methods(folders[0] / "pretrainings", QUESTIONS["methods"])
+
+
+def sizes(folders: Sequence[Path]) -> str:
+    """CroCos of three sizes, as the script prints them."""
+    return methods(folders[0] / "pretrainings", QUESTIONS["sizes"])
 
 
 TABLES = {
@@ -49,6 +54,7 @@ TABLES = {
     "attention": attention,
     "ablations": ablations,
     "methods": several,
+    "sizes": sizes,
 }
 
 

@@ -161,14 +161,18 @@ def _nothing(
 
 
 def _missing(sides: Sequence[Side], places: Places) -> list[str]:
-    """A sentence for each backbone and recipe that lacks results of some tasks."""
+    """A sentence for each recipe and the backbones that lack results of the same tasks."""
     lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (recipe, task), by_name in places.items():
         for name in (name for side in sides for name in side.backbones):
             if name not in by_name:
                 lacking[recipe, name].append(task)
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (recipe, name), tasks in lacking.items():
+        alike[recipe, ", ".join(tasks)].append(name)
     return [
-        f"{name} has no results of {', '.join(tasks)} (recipe {recipe})" for (recipe, name), tasks in lacking.items()
+        f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no results of {tasks} (recipe {recipe})"
+        for (recipe, tasks), names in alike.items()
     ]
 
 

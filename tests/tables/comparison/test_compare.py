@@ -200,6 +200,15 @@ def test_one_of_three_backbones_may_lack_a_task(tmp_path: Path, put: Put) -> Non
 
 
 @pytest.mark.usefixtures("three")
+def test_backbones_that_lack_the_same_tasks_share_a_line(tmp_path: Path, put: Put) -> None:
+    for task in ("other-task", "third-task"):
+        put("a", 80.0, task__name=task)
+    assert compare(["a", "b", "c"], [tmp_path]).left_out == (
+        "b, c have no results of other-task, third-task (recipe paper)",
+    )
+
+
+@pytest.mark.usefixtures("three")
 @pytest.mark.parametrize(
     ("error", "words", "arguments"),
     [
