@@ -2,8 +2,8 @@
 
     python -m benchmarks.methods [methods | sizes] [--results results/pretrainings]
 
-`methods` compares CroCo, MAE and random weights, `sizes` CroCos of three sizes. Backbones are named METHOD-NUMBER. Prints Markdown; tests are those of `croco-bench compare` of methods, with Holm's correction
-over all rows of a pair of methods.
+`methods` compares CroCo, MAE and random weights, `sizes` CroCos of three sizes. Backbones are named METHOD-NUMBER. Prints
+Markdown; tests are those of `croco-bench compare` of methods, with Holm's correction over all rows of a pair of methods.
 """
 
 from __future__ import annotations
