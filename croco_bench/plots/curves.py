@@ -61,8 +61,9 @@ def draw(grids: Sequence[Grid]) -> Figure:
 
 def _named(curve: Curve, file: ResultFile) -> str:
     """The curve's name; of a metric with an arrow to where it is better."""
-    metric = file.result.metrics.get(curve.name.partition(" ")[0])
-    arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better if metric else None]
+    name = curve.name.partition(" ")[0]
+    found = [metric for key, metric in file.result.metrics.items() if key.rpartition("/")[2] == name]
+    arrow = {True: " ↑", False: " ↓", None: ""}[found[0].higher_is_better if found else None]
     return f"{curve.name}{arrow}"
 
 
