@@ -56,7 +56,7 @@ def _pretraining(described: Mapping[str, Any]) -> Pretraining | None:
     try:
         facts = described["pretraining"]
         return Pretraining(str(facts["settings"]["objective"]), int(facts["images_seen"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
