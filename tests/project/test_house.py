@@ -34,7 +34,7 @@ ALLOWED = {
     "config": "errors files registry",
     "heads": "contracts errors registry",
     "backbones.networks": "contracts errors progress types",
-    "backbones.formats": "backbones.networks errors",
+    "backbones.formats": "backbones.networks contracts errors",
     "backbones": "backbones.formats backbones.networks contracts errors files numpy_objects progress registry seeding types",
     "data.formats": "errors limits types",
     "data.transforms": "types",
