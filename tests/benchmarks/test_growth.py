@@ -22,6 +22,7 @@ from croco_bench.tables.comparison.sheets import read_rows
 from croco_bench.types import Array
 
 MINI = Path(__file__).parents[2] / "results" / "mini"
+COUNT = len(list(MINI.glob("*/*/seed*.json")))  # all of them
 
 
 def bytes_of(folder: Path) -> int:
@@ -56,10 +57,10 @@ def test_values_of_each_protocol_of_a_result_are_read_once(tmp_path: Path, monke
         return read_rows(path, prefix)
 
     monkeypatch.setattr("croco_bench.tables.comparison.sheets.read_rows", counted)
-    growth.copy_results(MINI, tmp_path, 100)
+    growth.copy_results(MINI, tmp_path, COUNT)
     make([tmp_path], format=page)
     named_otherwise = {(path, prefix) for path, prefix in reads if path.parents[1].name == "relative-pose"}
-    assert len({path for path, _ in reads}) == 100 and {reads[key] for key in reads.keys() - named_otherwise} == {1}
+    assert len({path for path, _ in reads}) == COUNT and {reads[key] for key in reads.keys() - named_otherwise} == {1}
     assert max(reads[key] for key in named_otherwise) <= 2
 
 
@@ -74,7 +75,7 @@ def test_metrics_of_one_result_are_reduced_together(tmp_path: Path, monkeypatch:
     entry = registry.tasks()["relative-pose"]
     monkeypatch.setattr(type(entry), "load_reduction", lambda self: counted)
     for chosen, metrics in (("one", ("translation_m",)), ("both", ("translation_m", "rotation_deg"))):
-        growth.copy_results(MINI, tmp_path / chosen, 100)
+        growth.copy_results(MINI, tmp_path / chosen, COUNT)
         make([tmp_path / chosen], selection=Selection(("relative-pose",), metrics))
     assert calls["one"] == calls["both"] > 0
 
