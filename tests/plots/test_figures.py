@@ -172,16 +172,6 @@ def test_curves_are_those_of_the_logs_with_the_selected_step(shelf: Shelf) -> No
     assert len(raw) == 30 and mean == pytest.approx(curves.smoothed(list(raw)))
 
 
-def test_a_metric_that_only_protocols_have_gets_its_arrow(shelf: Shelf) -> None:
-    """As the end-point error of flow, which is selected as `epe` and reported as `clean/epe`."""
-    for path in shelf.root.rglob("log.jsonl"):
-        path.unlink()
-    metric = {"value": 5.0, "ci95": None, "unit": "px", "higher_is_better": False}
-    shelf.put("flow", 5.0, history={10: 6.0, 20: 5.0}, selected__metric="epe", metrics={"clean/epe": metric})
-    (shelf.root / "700/own/nyuv2-depth/flow/seed0/log.jsonl").unlink()
-    assert "↓" in panels("curves", shelf)[0].get_title()
-
-
 def test_running_means_keep_constants_lines_and_both_ends() -> None:
     assert curves.smoothed([2.0] * 90) == pytest.approx([2.0] * 90)
     line = [float(step) for step in range(90)]
@@ -212,9 +202,11 @@ def test_without_a_log_there_is_no_curve(shelf: Shelf) -> None:
         path.unlink()
     with pytest.raises(RecordError, match="a curve of its training"):
         panels("curves", shelf)
-    shelf.put("late", 70.0, history={10: 60.0, 20: 70.0})
+    flow = {"clean/epe": {"value": 5.0, "ci95": None, "unit": "px", "higher_is_better": False}}
+    shelf.put("late", 5.0, history={10: 6.0, 20: 5.0}, selected__metric="epe", metrics=flow)
     (shelf.root / "700/own/nyuv2-depth/late/seed0/log.jsonl").unlink()
     (axes,) = panels("curves", shelf)
+    assert "↓" in axes.get_title(), "the direction is that of the metric of a protocol"
     assert [line.get_label() for line in axes.lines if np.size(line.get_xdata()) == 2] == ["late"]
 
 
