@@ -1,9 +1,10 @@
 """The tables of docs/study.md: which protocols tell networks apart, and whether CroCo's claims hold in the miniature.
 
     python benchmarks/study.py power [--results results]     who is told from random weights, and in what time
+    python benchmarks/study.py limits [--results results]    what keeps them from it: other images, or other seeds
     python benchmarks/study.py claims [--results results]    differences, 95 % intervals, verdicts
 
-Both print Markdown. Tests are those of `croco-bench compare`, with Holm's correction over all rows of a protocol, or of a claim.
+All print Markdown. Tests are those of `croco-bench compare`, with Holm's correction over all rows of a protocol, or of a claim.
 """
 
 from __future__ import annotations
@@ -83,11 +84,11 @@ CLAIMS = (
 def main() -> None:
     """Prints one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=("power", "claims"))
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("--results", type=Path, action="append", help="folder of result files; may be repeated")
     options = parser.parse_args()
     try:
-        print((power if options.table == "power" else claims)(options.results or [Path("results")]))
+        print(TABLES[options.table](options.results or [Path("results")]))
     except BenchError as error:
         parser.exit(1, f"{error}\n")
 
@@ -124,6 +125,26 @@ def _values(means: Mapping[str, str], found: Mapping[str, tuple[ComparedRow, Ver
 
 def _mean(row: ComparedRow, which: int) -> str:
     return f"{row.means[which].value:.{row.metric.digits}f}"
+
+
+def limits(folders: Sequence[Path]) -> str:
+    """A row for each protocol and metric: medians, over networks, of the difference from random weights and of its chance."""
+    rows = [row for row in _rows(NAMES, folders) if UNTRAINED.get(row.names[0]) == row.names[1]]
+    of_column: dict[Column, list[ComparedRow]] = defaultdict(list)
+    for row in rows:
+        of_column[row.recipe, row.task, row.metric.name].append(row)
+    lines = ["| recipe | task | difference | ± | from seeds (%) | independent images | seeds |"]
+    lines.append("| --- | --- |" + " ---: |" * 5)
+    for column, found in sorted(of_column.items()):
+        digits, shares = found[0].metric.digits, [row.difference.seed_share for row in found]
+        known = [share for share in shares if share is not None]
+        lines.append(
+            f"| {column[0]} | {heading_of(found[0])} | {median(abs(row.difference.value) for row in found):.{digits}f} "
+            f"| {median((row.difference.ci95[1] - row.difference.ci95[0]) / 2 for row in found):.{digits}f} "
+            f"| {f'{100 * median(known):.0f}' if known else '–'} | {found[0].difference.blocks} "
+            f"| {min(min(row.difference.seeds) for row in found)} |"
+        )
+    return "\n".join(lines)
 
 
 def claims(folders: Sequence[Path]) -> str:
@@ -217,6 +238,8 @@ def _seeds(files: Iterable[ResultFile]) -> dict[tuple[str, str], int]:
         seeds[result.recipe.name, result.task.name][result.model.name] += 1
     return {place: min(found.values()) for place, found in seeds.items()}
 
+
+TABLES = {"power": power, "limits": limits, "claims": claims}
 
 if __name__ == "__main__":
     main()

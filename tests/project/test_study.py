@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.methods import QUESTIONS, methods
-from benchmarks.study import claims, power, together
+from benchmarks.study import claims, limits, power, together
 from croco_bench import tables
 from croco_bench.records.selection import Selection
 from croco_bench.tables.comparison.compare import compare
@@ -50,6 +50,7 @@ def sizes(folders: Sequence[Path]) -> str:
 TABLES = {
     "equal": equal,
     "power": power,
+    "limits": limits,
     "claims": claims,
     "attention": attention,
     "ablations": ablations,

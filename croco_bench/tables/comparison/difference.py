@@ -52,6 +52,8 @@ class Difference:
         blocks: scenes, or single images, or several of them taken together, that count as independent.
         scenes: how many scenes, films or buildings the images belong to; None where the results don't say.
         covers_seeds: whether interval and p-value allow for other seeds; not if no trained backbone has two.
+        seed_share: the part of the variance, 0 to 1, that comes from seeds; the rest comes from images. None if no trained
+            backbone has two.
     """
 
     value: float
@@ -65,6 +67,7 @@ class Difference:
     blocks: int
     scenes: int | None
     covers_seeds: bool
+    seed_share: float | None
 
     def verdict(self, *, higher_is_better: bool, p_value: float | None = None, level: float = 0.05) -> Verdict:
         """Whether "the first is better than the second" holds.
@@ -139,8 +142,8 @@ def _differences(first: SeedScores, others: Sequence[SeedScores]) -> list[Differ
 def _differences_of_a_kind(first: SeedScores, others: Sequence[SeedScores]) -> Iterator[Difference]:
     values = np.array([first.value - other.value for other in others])
     found = combined([first.spread, stacked([other.spread for other in others])])
-    columns = (numbers.tolist() for numbers in (values, *_by_t(values, found)))
-    for other, (value, error, df, low, high, p_value) in zip(others, zip(*columns, strict=True), strict=True):
+    columns = (numbers.tolist() for numbers in (values, *_by_t(values, found), found.seed_share))
+    for other, (value, error, df, low, high, p_value, share) in zip(others, zip(*columns, strict=True), strict=True):
         yield Difference(
             value=value,
             ci95=(low, high),
@@ -153,6 +156,7 @@ def _differences_of_a_kind(first: SeedScores, others: Sequence[SeedScores]) -> I
             blocks=first.parts.shape[1],
             scenes=first.scenes,
             covers_seeds=found.df_seeds > 0 or not (first.learned or other.learned),
+            seed_share=share if found.df_seeds else None,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -132,7 +132,7 @@ def _notes(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:
     for note, named in by_note.items():
         where = "" if set(named) == tasks else f"{', '.join(dict.fromkeys(named))}: "
         notes.append(f"{where}{note}")
-    return notes
+    return notes + _advice(rows)
 
 
 def _size(row: ComparedRow) -> str:
@@ -141,6 +141,20 @@ def _size(row: ComparedRow) -> str:
     one, two = (_counted(*side) for side in zip(found.seeds, row.methods, strict=True))
     both = f"{found.seeds[0]} and {two}" if row.methods[0] == row.methods[1] else f"{one} and {two}"
     return f"{both}, {found.images} images{scenes}"
+
+
+def _advice(rows: Iterable[ComparedRow]) -> list[str]:
+    """Of what there is too little to decide, for all undecided rows of which it is known."""
+    wanting: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        share = row.difference.seed_share
+        if row.verdict == "undecided" and share is not None:
+            drawn = "pre-trainings" if any(row.methods) else "seeds"
+            wanting[drawn if share > 0.5 else "images"].append(f"{row.task} {row.metric.label}")
+    return [
+        f"undecided, and most of the variance comes from {what}, of which more would tell more: {', '.join(named)}"
+        for what, named in wanting.items()
+    ]
 
 
 def _counted(count: int, method: bool) -> str:
@@ -182,6 +196,7 @@ def _record(row: ComparedRow) -> dict[str, Any]:
         "scenes": found.scenes,
         "independent_blocks": found.blocks,
         "covers_seeds": found.covers_seeds,
+        "seed_share": found.seed_share,
         "notes": row.notes,
     }
 

@@ -52,10 +52,15 @@ class Components:
         return np.asarray(np.maximum(self.blocks - self.rest, 0.0) + self.seeds)
 
     @property
+    def seed_share(self) -> Array:
+        """The part (...) of `total`, 0 to 1, that comes from seeds."""
+        total = self.total
+        return np.divide(self.seeds, total, out=np.zeros_like(total), where=total > 0)
+
+    @property
     def df(self) -> Array:
         """Degrees of freedom (...) of `total` for Student's t: of blocks and seeds, weighted with powers of their shares."""
-        total = self.total
-        share = np.divide(self.seeds, total, out=np.zeros_like(total), where=total > 0)
+        share = self.seed_share
         inverse = (1 - share) ** _BLOCK_EXPONENT / self.df_blocks
         if self.df_seeds:
             inverse = inverse + share**_SEED_EXPONENT / self.df_seeds

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_the_json_has_what_a_paper_needs(
     assert row["difference"] == pytest.approx(row["first"]["value"] - row["second"]["value"])
     assert row["bootstrap95"][0] > 0
     assert row["p_value"] == row["p_value_holm"] < 0.001
+    assert 0 <= row["seed_share"] <= 1
 
 
 @pytest.mark.usefixtures("three")
@@ -65,6 +67,19 @@ def test_terminal_and_markdown_say_the_same_and_fit_eighty_columns(
         assert "% better" in text and "< 0.001" in text and "holds" in text
         assert "3 and 3 seeds, 60 images in 12 scenes" in text
     assert markdown.splitlines()[2].count("|") == markdown.splitlines()[4].count("|") == 7
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(("share", "wanting"), [(0.2, "images"), (0.9, "seeds"), (None, "")])
+def test_an_undecided_row_says_what_would_tell_more(share: float | None, wanting: str, tmp_path: Path) -> None:
+    found = compare(["a", "b", "c"], [tmp_path])
+    rows = tuple(replace(row, difference=replace(row.difference, seed_share=share)) for row in found.rows)
+    text = RENDERERS["markdown"](replace(found, rows=rows))
+    advice = [line for line in text.splitlines() if "of which more would tell more" in line]
+    expected = (
+        f"- undecided, and most of the variance comes from {wanting}, of which more would tell more: nyuv2-depth δ1"
+    )
+    assert advice == ([expected] if wanting else [])  # of b and c alone: a is told from both
 
 
 @pytest.mark.usefixtures("three")

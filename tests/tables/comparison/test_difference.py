@@ -73,6 +73,22 @@ def test_scenes_widen_the_interval_of_images_that_resemble_each_other() -> None:
     assert by_film.df == pytest.approx(11)
 
 
+def test_the_share_of_seeds_says_whether_more_of_them_or_of_images_are_wanting() -> None:
+    rng = np.random.default_rng(0)
+    images, seeds = rng.normal(0, 1, (2, 1, 80)), rng.normal(0, 1, (2, 3, 1))
+
+    def share(weight: float, count: int = 3) -> float | None:
+        a, b = (
+            SeedScores.of_values(name, (one + weight * two)[:count])
+            for name, one, two in zip("ab", images, seeds, strict=True)
+        )
+        return paired_difference(a, b, resamples=0).seed_share
+
+    assert share(0.0) == 0 and share(1.0) == pytest.approx(1, abs=0.05)
+    assert 0.05 < (share(0.1) or 0) < 0.5
+    assert share(1.0, count=1) is None
+
+
 def test_other_images_cannot_be_compared() -> None:
     with pytest.raises(RecordError, match="not scored on the same images"):
         paired_difference(scores("a", 1, images=80), scores("b", 1, images=81))
