@@ -30,6 +30,12 @@ Some tasks, in this order, and some backbones; other metrics and protocols:
 
   croco-bench table --task nyuv2-depth --metric delta1 --metric 'eigen/*' --sort eigen/rmse
 
+Several pre-trainings of each method, each in a row of its own and in one row:
+
+  croco-bench table --results results/pretrainings --model 'croco-?' --model 'mae-?'
+
+  croco-bench table --results results/pretrainings --method 'croco=croco-?' --method 'mae=mae-?'
+
 Every seed, all recipes side by side, scenes, classes:
 
   croco-bench table --task nyuv2-depth --rows seed
@@ -84,6 +90,13 @@ def table(
         Literal["model", "recipe", "seed"],
         typer.Option(help="A row is a backbone (mean over seeds), a backbone under a recipe, or a single run."),
     ] = "model",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=BACKBONE,... (names or globs): pre-trainings of one method in one row, mean and deviation over them. "
+            "May be repeated."
+        ),
+    ] = None,
     columns: Annotated[
         Literal["metric", "scene", "class"],
         typer.Option(help="A column is a metric; or a scene or class, with a table for each metric."),
@@ -142,12 +155,16 @@ def table(
 
     alone = like is not None or (published is True and results is None)
     _check(alone, against, published, rows, columns)
+    if method and (alone or against is not None or rows != "model"):
+        raise UsageError(
+            "--method gathers rows of backbones", "leave it out with --rows, --like, --published and --against"
+        )
     folders = results or [Path("results")]
     shared: dict[str, Any] = {
         "format": _text_format(format, out, pictures=pictures),
         "published_folders": published_dir or [],
         "selection": Selection(tuple(task or ()), tuple(metric or ()), tuple(model or ())),
-        "shape": Shape(rows, columns, sort, digits),
+        "shape": Shape(rows, columns, sort, digits, tuple(method or ())),
         "layout": Layout(width, out is not None, transpose),
     }
     if alone:

@@ -80,7 +80,8 @@ def _has_rows(cells: Iterable[Cell], column: Column) -> bool:
 
 
 def _load(cells: Mapping[str, Cell], column: Column) -> dict[str, SeedScores]:
-    return load_column({label: cell.runs for label, cell in cells.items()}, column.metric.name)
+    methods = {label for label, cell in cells.items() if cell.method}
+    return load_column({label: cell.runs for label, cell in cells.items()}, column.metric.name, methods)
 
 
 def _load_alone(label: str, cell: Cell, column: Column) -> dict[str, SeedScores]:

@@ -63,9 +63,12 @@ def _grid(title: str, runs: Sequence[Runs], part: _Part) -> Grid:
         cells = {}
         for name in dict.fromkeys(name for found in values.values() for name in found):
             having = [(file, found[name]) for file in files if name in (found := values[str(file.paths.json)])]
-            cells[_column(whole, name).key] = mean_cell(having, settings_differ=bool(one.differences))
+            cells[_column(whole, name).key] = mean_cell(
+                having, settings_differ=bool(one.differences), method=one.method
+            )
         if cells:
-            rows.append(_row(one, cells, cell_of(files, whole, settings_differ=bool(one.differences)), whole))
+            total_cell = cell_of(files, whole, settings_differ=bool(one.differences), method=one.method)
+            rows.append(_row(one, cells, total_cell, whole))
     total = [replace(whole, part="all")] if any(whole.key in row.cells for row in rows) else []
     return Grid(title, (*total, *(_column(whole, name) for name in names)), tuple(rows))
 

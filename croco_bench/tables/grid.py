@@ -15,10 +15,12 @@ from croco_bench.tables import published_grids
 from croco_bench.tables.cells import PACKAGED_SIGN, Cell, cell_of, with_ranks
 from croco_bench.tables.columns import Column, arranged, chosen_columns, columns_of, installed_columns
 from croco_bench.tables.comparison.positions import position_notes
+from croco_bench.tables.comparison.sides import Side, parse_methods
 from croco_bench.tables.finer import finer_grids
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.layout import Grid, Kind, Row
 from croco_bench.tables.marks import Marks, ranked_cells
+from croco_bench.tables.methods import gathered
 from croco_bench.tables.overlaps import overlap_notes
 from croco_bench.tables.published import Source
 from croco_bench.tables.shape import USUAL, Runs, Shape, in_order, runs_of_rows, unranked_note, with_digits
@@ -37,6 +39,7 @@ class Options:
     tests: bool
     selection: Selection
     shape: Shape
+    methods: Sequence[Side]
 
 
 def build(
@@ -63,10 +66,12 @@ def build(
         shape: what stands in rows and columns.
 
     Raises:
-        UsageError: there is no such column to sort by, or no result has numbers per scene or class.
+        UsageError: there is no such column to sort by, no result has numbers per scene or class, or there is no such method.
+        RecordError: backbones of a method aren't alike.
     """
-    options = Options(published, include_limited, ties, tests, selection, shape)
     chosen = selection.results(found)
+    methods = parse_methods(shape.methods, {file.result.model.name for file in chosen})
+    options = Options(published, include_limited, ties, tests, selection, shape, methods)
     listed = published_grids.chosen_sources(listed, selection)
     kept = [file for file in chosen if include_limited or not file.result.limited]
     left_out = len(chosen) - len(kept)
@@ -114,8 +119,9 @@ def _section(
 ) -> list[Grid]:
     """The grid of headline numbers, then one for each group of tasks."""
     runs, common = runs_of_rows(files, options.shape.rows)
+    runs, behind_methods = gathered(runs, options.methods)
     title = ", ".join([recipe, *common.changes]) + (", miniature of rendered rooms" if miniature else "")
-    caution = [*unranked_note(options.shape.rows), *_caution(runs, miniature=miniature)]
+    caution = [*behind_methods, *unranked_note(options.shape.rows), *_caution(runs, miniature=miniature)]
     main, behind = chosen_columns(files, options.selection)
     if options.shape.columns != "metric":
         every = [*main, *(column for columns in behind.values() for column in columns)]
@@ -205,7 +211,7 @@ def _row(runs: Runs, columns: Sequence[Column]) -> Row:
     cells = {}
     for column in columns:
         files = [file for file in runs.files if file.result.task.name == column.task]
-        cell = cell_of(files, column, settings_differ=bool(runs.differences))
+        cell = cell_of(files, column, settings_differ=bool(runs.differences), method=runs.method)
         if cell is not None:
             cells[column.key] = cell
     kind: Kind = "classical" if runs.classical else "learned"

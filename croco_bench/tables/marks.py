@@ -36,12 +36,12 @@ class Marks:
     Attributes:
         tests: whether only what a test separates is marked as the best; else it is the best by value.
         untested: columns that couldn't be tested -> why.
-        single: backbones with one seed in a tested column.
+        single: backbones with one seed, and methods with one pre-training, in a tested column -> whether it is a method.
     """
 
     tests: bool
     untested: dict[str, str] = field(default_factory=dict)
-    single: set[str] = field(default_factory=set)
+    single: dict[str, bool] = field(default_factory=dict)
     _scores: dict[str, Scores] = field(default_factory=dict)
     _kinds: set[str] = field(default_factory=set)
 
@@ -57,7 +57,7 @@ class Marks:
         except BenchError as error:
             self.untested[column.title] = str(error)
             return list(rows)
-        self.single |= {name for name, cell in cells.items() if cell.n == 1}
+        self.single |= {name: cell.method for name, cell in cells.items() if cell.n == 1}
         if len(tied) == 1:
             return _with_marks(rows, column, self._by_value(cells, column))
         self._kinds.add("tested")
@@ -106,8 +106,9 @@ class Marks:
                 "mean ranks have 95 % intervals over images and seeds; italic are those whose interval meets that of the best"
             )
         if self.single:
+            unit = "one seed or pre-training" if any(self.single.values()) else "one seed"
             found.append(
-                f"one seed: {', '.join(sorted(self.single))}; tests and intervals then know other images, not other trainings"
+                f"{unit}: {', '.join(sorted(self.single))}; tests and intervals then know other images, not other trainings"
             )
         for reason in dict.fromkeys(self.untested.values()):
             titles = [title for title, why in self.untested.items() if why == reason]
@@ -131,7 +132,8 @@ class Marks:
         from croco_bench.tables.comparison.scores import load_column
 
         if column.key not in self._scores:
-            scores = load_column({name: cell.runs for name, cell in cells.items()}, column.metric.name)
+            methods = {name for name, cell in cells.items() if cell.method}
+            scores = load_column({name: cell.runs for name, cell in cells.items()}, column.metric.name, methods)
             if any(len(one.blocks) < FEWEST_IMAGES for one in scores.values()):
                 raise BenchError(f"fewer than {FEWEST_IMAGES} images are too few for a test")
             self._scores[column.key] = scores

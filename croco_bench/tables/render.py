@@ -51,9 +51,19 @@ def sheet_of(grid: Grid, told: Collection[str] = ()) -> Sheet:
     rows = [tuple(_line(row, grid.columns) for row in part) for part in (grid.measured, grid.published)]
     heads = tuple(Head(column.above, column.measure) for column in grid.columns)
     across = "part" if any(column.part for column in grid.columns) else "task"
-    return Sheet(
-        grid.title, "backbone", heads, tuple(part for part in rows if part), tuple(footnotes(grid, told)), across
-    )
+    sections, notes = tuple(part for part in rows if part), tuple(footnotes(grid, told))
+    return Sheet(grid.title, "backbone", heads, sections, notes, across, _spreads(grid))
+
+
+def _spreads(grid: Grid) -> str:
+    """What deviations are over: seeds; of methods, pre-trainings."""
+    scattered = {
+        row.name: cell.method for row in grid.measured for cell in row.cells.values() if cell.deviation is not None
+    }
+    methods = [name for name, method in scattered.items() if method]
+    if not methods:
+        return "seeds"
+    return "pre-trainings" if len(methods) == len(scattered) else f"seeds, of {', '.join(methods)} over pre-trainings"
 
 
 def _line(row: Row, columns: Sequence[Column]) -> Line:

@@ -30,12 +30,14 @@ class Shape:
         sort: `name`; or a column by whose values rows are sorted, best first, largest first where none is better: `<task>`,
             `<metric>`, `<task>/<metric>`, or a glob. Default: measured rows by name, published ones by year.
         digits: digits after the point, instead of those of each metric.
+        methods: `NAME=BACKBONE,…`: pre-trainings of one method that share a row.
     """
 
     rows: Rows = "model"
     columns: Columns = "metric"
     sort: str = ""
     digits: int | None = None
+    methods: tuple[str, ...] = ()
 
     def with_digits(self, columns: Sequence[Column]) -> list[Column]:
         """The columns with this number of digits, if one is given."""
@@ -56,7 +58,8 @@ class Runs:
         parts: recipe or seed, where rows are told apart by them.
         differences: what sets the runs apart from those that are ranked.
         classical: whether nothing is learned.
-        files: results, one a seed.
+        files: results, one a seed; of a method, of all its backbones.
+        method: whether they are of several pre-trainings of one method.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Runs:
     differences: tuple[str, ...]
     classical: bool
     files: tuple[ResultFile, ...]
+    method: bool = False
 
 
 def runs_of_rows(found: Sequence[ResultFile], rows: Rows) -> tuple[list[Runs], Variants]:

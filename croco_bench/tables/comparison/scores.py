@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -69,15 +70,18 @@ def require_paired(first: SeedScores, second: SeedScores) -> None:
         )
 
 
-def load_column(members: Mapping[str, Sequence[ResultFile]], metric: str) -> dict[str, SeedScores]:
-    """Scores of several backbones under one metric of one task, ready to be compared.
+def load_column(
+    members: Mapping[str, Sequence[ResultFile]], metric: str, methods: Collection[str] = ()
+) -> dict[str, SeedScores]:
+    """Scores of several backbones or methods under one metric of one task, ready to be compared.
 
     Results of one backbone differ by the seed alone; all were made on one dataset. The scenes of the images are read from
     whichever file names them: files of older versions don't, and if none does, each image counts as a scene of its own.
 
     Args:
-        members: backbone -> its results, one per seed.
+        members: backbone -> its results, one per seed; method -> those of all its pre-trainings.
         metric: key in the results, such as `delta1` or `eigen/delta1`.
+        methods: the members that are methods. A pre-training, the mean over its seeds, stands there where a seed does otherwise.
 
     Raises:
         RecordError: a file of per-image values is missing or damaged, or doesn't give the value that was recorded.
@@ -91,7 +95,23 @@ def load_column(members: Mapping[str, Sequence[ResultFile]], metric: str) -> dic
             "compare like with like",
         )
     division = next((division for division in divisions if division.scenes is not None), divisions[0])
-    return {model: _seed_scores(model, several, metric, division) for model, several in members.items()}
+    return {
+        name: (_method_scores if name in methods else _seed_scores)(name, several, metric, division)
+        for name, several in members.items()
+    }
+
+
+def _method_scores(name: str, several: Sequence[ResultFile], metric: str, division: Division) -> SeedScores:
+    of_each: dict[str, list[ResultFile]] = defaultdict(list)
+    for file in several:
+        of_each[file.result.model.name].append(file)
+    scores = [_seed_scores(model, files, metric, division) for model, files in of_each.items()]
+    return replace(
+        scores[0],
+        name=name,
+        value=float(np.mean([one.value for one in scores])),
+        parts=np.stack([one.parts.mean(axis=0) for one in scores]),
+    )
 
 
 def _seed_scores(model: str, several: Sequence[ResultFile], metric: str, division: Division) -> SeedScores:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from croco_bench.errors import RecordError, UsageError, unknown
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import chosen, require_known
@@ -73,26 +71,52 @@ def parse_sides(given: Sequence[str], known: Collection[str]) -> list[Side]:
             raise UsageError(f"{given[0]} can't be compared with itself", "name two backbones")
         named = sides[0].name if sides else "none"
         raise UsageError(f"a comparison needs two backbones, but {named} is named", "name another")
-    for index, side in enumerate(sides):
-        for other in sides[:index]:
-            if side.name == other.name:
-                raise UsageError(f"two sides are called {side.name}", "give them different names")
-            for shared in sorted(set(side.backbones) & set(other.backbones)):
-                raise UsageError(f"{shared} is on both sides, {other.name} and {side.name}", "leave it out of one")
+    _require_apart(sides)
     return sides
 
 
+def parse_methods(given: Sequence[str], known: Collection[str]) -> list[Side]:
+    """Reads methods written `NAME=BACKBONE,…`, for rows of a table.
+
+    Args:
+        given: what the user wrote.
+        known: backbones of which there are results.
+
+    Raises:
+        UsageError: a text isn't of this form, a name is unknown or a backbone's, or two methods share a name or a backbone.
+    """
+    methods = [_method(text, known) for text in dict.fromkeys(given)]
+    for method in methods:
+        if method.name in known and method.name not in method.backbones:
+            raise UsageError(f"{method.name} is a backbone of its own", "give the method another name")
+    _require_apart(methods)
+    return methods
+
+
+def _require_apart(sides: Sequence[Side]) -> None:
+    for index, side in enumerate(sides):
+        for other in sides[:index]:
+            if side.name == other.name:
+                raise UsageError(f"two of them are called {side.name}", "give them different names")
+            for shared in sorted(set(side.backbones) & set(other.backbones)):
+                raise UsageError(f"{shared} is in both, {other.name} and {side.name}", "leave it out of one")
+
+
 def _side(text: str, known: Collection[str]) -> Side:
-    name, equals, patterns = text.partition("=")
     if text in known:
         return Side(text, (text,))
-    if not equals:
+    if "=" not in text:
         if any(letter in text for letter in "*?["):
             raise UsageError(
                 f"no backbone is called {text!r}",
                 f"name several pre-trainings of one method like this: 'NAME={text}'",
             )
         raise unknown("backbone", text, known)
+    return _method(text, known)
+
+
+def _method(text: str, known: Collection[str]) -> Side:
+    name, _, patterns = text.partition("=")
     globs = [glob.strip() for glob in patterns.split(",") if glob.strip()]
     if not name or not globs:
         raise UsageError(f"{text!r} isn't NAME=BACKBONE,…", "write, for instance, 'croco=croco-1,croco-2,croco-3'")
@@ -150,23 +174,8 @@ def scores_of_sides(sides: Iterable[SideRuns], metric: str) -> dict[str, SeedSco
         RecordError: as `load_column`.
     """
     sides = list(sides)
-    columns = load_column({name: runs.files for side in sides for name, runs in side.runs.items()}, metric)
-    return {side.side.name: _of_side(side, columns) for side in sides}
-
-
-def _of_side(side: SideRuns, columns: Mapping[str, SeedScores]) -> SeedScores:
-    members = [columns[name] for name in side.runs]
-    first = members[0]
-    if not side.side.method:
-        return first
-    return SeedScores(
-        name=side.side.name,
-        value=float(np.mean([scores.value for scores in members])),
-        parts=np.stack([scores.parts.mean(axis=0) for scores in members]),
-        blocks=first.blocks,
-        scenes=first.scenes,
-        learned=first.learned,
-    )
+    methods = {side.side.name for side in sides if side.side.method}
+    return load_column({side.side.name: side.files for side in sides}, metric, methods)
 
 
 def one_of_each(sides: Iterable[SideRuns]) -> str:
@@ -181,7 +190,7 @@ def notes_of_pretrainings(pair: Sequence[SideRuns]) -> list[str]:
     """What a reader must know where a method stands on a side."""
     if not any(runs.side.method for runs in pair):
         return []
-    methods = [_pretrainings(runs) for runs in pair if runs.side.method]
+    methods = [note for runs in pair if runs.side.method for note in notes_of_method(runs)]
     files = [runs for runs in pair if not runs.side.method and not runs.result.classical and len(runs.files) > 1]
     return methods + [
         f"{runs.side.name} is one file of weights: other pre-trainings of it may differ by more than its seeds do"
@@ -189,12 +198,26 @@ def notes_of_pretrainings(pair: Sequence[SideRuns]) -> list[str]:
     ]
 
 
-def _pretrainings(side: SideRuns) -> str:
+def notes_of_method(side: SideRuns) -> list[str]:
+    """Which pre-trainings and how many seeds stand behind a method, and whether they are known to be equally long."""
     counts = [len(runs.files) for runs in side.runs.values()]
     low, high = min(counts), max(counts)
     seeds = "one seed" if high == 1 else f"{low} seeds" if low == high else f"{low} to {high} seeds"
     kind = "pre-training" if len(counts) == 1 else "pre-trainings"
-    return f"{side.side.name}: {len(counts)} {kind} ({', '.join(side.runs)}), {seeds} of each{_shared_seeds(side)}"
+    unknown = [name for name, runs in side.runs.items() if _is_of_unknown_length(runs.result)]
+    named = "they" if len(unknown) == len(counts) else ", ".join(unknown)
+    return [
+        f"{side.side.name}: {len(counts)} {kind} ({', '.join(side.runs)}), {seeds} of each{_shared_seeds(side)}",
+        *(
+            [f"{side.side.name}: how long {named} learned isn't recorded, so unlike ones are not refused"]
+            if unknown
+            else []
+        ),
+    ]
+
+
+def _is_of_unknown_length(result: Result) -> bool:
+    return result.model.pretraining is None and not result.model.source.startswith("random:")
 
 
 def _shared_seeds(side: SideRuns) -> str:

@@ -17,8 +17,8 @@ class Entry:
 
     Attributes:
         value: the number.
-        spread: its standard deviation over seeds.
-        count: number of seeds behind the deviation.
+        spread: its standard deviation over seeds or pre-trainings.
+        count: number of these.
         interval: its bounds, as text.
         sign: of a footnote.
         style: emphasis of the value.
@@ -73,6 +73,7 @@ class Sheet:
         sections: groups of rows, with a line between them.
         notes: what a reader must be told.
         across: what the titles of the columns are.
+        spreads: what the deviations of entries are over.
     """
 
     title: str
@@ -81,6 +82,7 @@ class Sheet:
     sections: tuple[tuple[Line, ...], ...]
     notes: tuple[str, ...] = ()
     across: str = "task"
+    spreads: str = "seeds"
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -117,6 +119,7 @@ def with_texts(sheet: Sheet, shown: Callable[[str], str]) -> Sheet:
         sections=tuple(tuple(map(line, section)) for section in sheet.sections),
         notes=tuple(map(shown, sheet.notes)),
         across=shown(sheet.across),
+        spreads=shown(sheet.spreads),
     )
 
 
@@ -167,4 +170,4 @@ def _sentence(sheet: Sheet, usual: dict[int, int]) -> str:
             head = sheet.heads[index]
             others.setdefault(count, {})[head.above or head.below] = None
     more = "".join(f"; n={count} in {', '.join(names)}" for count, names in sorted(others.items()))
-    return f"±: standard deviation over seeds, n={common}{more}"
+    return f"±: standard deviation over {sheet.spreads}, n={common}{more}"

@@ -91,10 +91,24 @@ def test_seeds_that_all_pretrainings_share_are_told(tmp_path: Path, put: Put) ->
         put(f"c-{index}", 80.0, seed=index)
         put(f"d-{index}", 80.0, seed=0, selected={"step": 0, "metric": "delta1", "split": "val"})
     (row,) = between("C=c-*", "D=d-*", tmp_path).rows
-    assert row.notes[:2] == (
+    assert {
         "C: 3 pre-trainings (c-0, c-1, c-2), one seed of each",
         "D: 3 pre-trainings (d-0, d-1, d-2), one seed of each",
-    )
+    } <= set(row.notes)
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [((), "C: how long they learned isn't recorded"), ((0,), "C: how long c-1 learned isn't recorded"), ((0, 1), "")],
+)
+def test_pretrainings_of_unknown_length_are_named(known: tuple[int, ...], words: str, tmp_path: Path, put: Put) -> None:
+    for index in range(2):
+        length = {"objective": "croco", "images": 512} if index in known else None
+        put(f"c-{index}", 80.0, seed=index, model__pretraining=length)
+        put(f"r-{index}", 80.0, seed=index, model__source=f"random:mini-croco@{index}")
+    (row,) = between("C=c-*", "R=r-*", tmp_path).rows
+    told = [note for note in row.notes if "learned isn't recorded" in note]
+    assert told == ([f"{words}, so unlike ones are not refused"] if words else [])
 
 
 def test_one_pretraining_of_each_says_nothing_of_others(tmp_path: Path, put: Put) -> None:
@@ -157,8 +171,8 @@ def test_unlike_weights_are_no_method(changes: dict[str, Any], words: str, tmp_p
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("A=a-*", "a-1"), "a-1 is on both sides, A and a-1"),
-        (("A=a-*", "A=b-*"), "two sides are called A"),
+        (("A=a-*", "a-1"), "a-1 is in both, A and a-1"),
+        (("A=a-*", "A=b-*"), "two of them are called A"),
         (("a-*", "b-*"), "no backbone is called 'a-*'; name several pre-trainings of one method like this: 'NAME=a-*'"),
         (("A=c-*", "b-1"), "no backbone is called 'c-*'"),
         (("A=", "b-1"), "'A=' isn't NAME=BACKBONE"),
