@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from croco_bench.errors import UsageError
 from croco_bench.metrics.ranks import Ties
@@ -15,15 +15,16 @@ from croco_bench.tables import published_grids
 from croco_bench.tables.cells import PACKAGED_SIGN, Cell, cell_of, with_ranks
 from croco_bench.tables.columns import Column, arranged, chosen_columns, columns_of, installed_columns
 from croco_bench.tables.comparison.positions import position_notes
-from croco_bench.tables.comparison.sides import Side, parse_methods
 from croco_bench.tables.finer import finer_grids
 from croco_bench.tables.groups import MEAN_RANK, Group, groups, mean_ranks
 from croco_bench.tables.layout import Grid, Kind, Row
 from croco_bench.tables.marks import Marks, ranked_cells
-from croco_bench.tables.methods import gathered
 from croco_bench.tables.overlaps import overlap_notes
 from croco_bench.tables.published import Source
-from croco_bench.tables.shape import USUAL, Runs, Shape, in_order, runs_of_rows, unranked_note, with_digits
+from croco_bench.tables.shape import USUAL, Runs, Shape, gathered, in_order, runs_of_rows, unranked_note, with_digits
+
+if TYPE_CHECKING:
+    from croco_bench.tables.comparison.sides import Side
 
 # Published rows beside measured ones of the same real dataset, or in a grid of their own below.
 Published = Literal["beside", "apart"]
@@ -70,8 +71,7 @@ def build(
         RecordError: backbones of a method aren't alike.
     """
     chosen = selection.results(found)
-    methods = parse_methods(shape.methods, {file.result.model.name for file in chosen})
-    options = Options(published, include_limited, ties, tests, selection, shape, methods)
+    options = Options(published, include_limited, ties, tests, selection, shape, _methods(shape, chosen))
     listed = published_grids.chosen_sources(listed, selection)
     kept = [file for file in chosen if include_limited or not file.result.limited]
     left_out = len(chosen) - len(kept)
@@ -89,6 +89,15 @@ def build(
     elif listed and (published == "apart" or not grids):
         grids.append(_published(kept, listed, options, [] if grids else ["no results yet", *notes]))
     return in_order(grids, shape.sort)
+
+
+def _methods(shape: Shape, found: Iterable[ResultFile]) -> Sequence[Side]:
+    """The methods that have rows. Comparisons need numpy, which most tables do without."""
+    if not shape.methods:
+        return ()
+    from croco_bench.tables.comparison.sides import parse_methods
+
+    return parse_methods(shape.methods, {file.result.model.name for file in found})
 
 
 def _sections(found: Sequence[ResultFile], shape: Shape) -> dict[tuple[str, bool], list[ResultFile]]:
@@ -119,7 +128,7 @@ def _section(
 ) -> list[Grid]:
     """The grid of headline numbers, then one for each group of tasks."""
     runs, common = runs_of_rows(files, options.shape.rows)
-    runs, behind_methods = gathered(runs, options.methods)
+    runs, behind_methods = gathered(runs, options.methods) if options.methods else (runs, [])
     title = ", ".join([recipe, *common.changes]) + (", miniature of rendered rooms" if miniature else "")
     caution = [*behind_methods, *unranked_note(options.shape.rows), *_caution(runs, miniature=miniature)]
     main, behind = chosen_columns(files, options.selection)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from croco_bench.errors import unknown
+from croco_bench.errors import UsageError, unknown
 from croco_bench.records.selection import matches
 from croco_bench.records.store import ResultFile
 from croco_bench.tables.columns import Column
 from croco_bench.tables.layout import Grid, Row
 from croco_bench.tables.variants import Variants, variants
+
+if TYPE_CHECKING:
+    from croco_bench.tables.comparison.sides import Side
 
 Rows = Literal["model", "recipe", "seed"]
 Columns = Literal["metric", "scene", "class"]
@@ -87,6 +90,36 @@ def runs_of_rows(found: Sequence[ResultFile], rows: Rows) -> tuple[list[Runs], V
     ]
     notes = tuple(note for one in made.values() for note in one.notes)
     return sorted(named, key=lambda row: (row.name, row.parts)), Variants((), (), notes)
+
+
+def gathered(rows: Sequence[Runs], methods: Sequence[Side]) -> tuple[list[Runs], list[str]]:
+    """The rows with those of each method's backbones as one, and what stands behind it.
+
+    Runs that are set apart from those that are ranked keep rows of their own.
+
+    Raises:
+        UsageError: a backbone of a method learns nothing.
+        RecordError: backbones of a method aren't equally long pre-trainings of one network with one objective.
+    """
+    from croco_bench.tables.comparison.sides import notes_of_row  # needs numpy, which most tables do without
+
+    made, notes = list(rows), []
+    for method in methods:
+        members = [row for row in made if row.name in method.backbones and not row.differences]
+        if not members:
+            continue
+        if any(row.classical for row in members):
+            raise UsageError(f"{method.name} has a method without learning, of which there are no pre-trainings")
+        files = tuple(file for row in members for file in row.files)
+        notes += notes_of_row(method, files)
+        together = Runs(method.name, (), (), classical=False, files=files, method=True)
+        others = {row.name for row in members[1:]}
+        made = [
+            together if row is members[0] else row
+            for row in made
+            if row is members[0] or row.differences or row.name not in others
+        ]
+    return made, notes
 
 
 def _seeds(row: Runs) -> list[Runs]:

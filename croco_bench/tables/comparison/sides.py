@@ -7,6 +7,7 @@ fine-tuning lie within a pre-training: they are averaged first.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -214,6 +215,22 @@ def notes_of_method(side: SideRuns) -> list[str]:
             else []
         ),
     ]
+
+
+def notes_of_row(method: Side, files: Sequence[ResultFile]) -> list[str]:
+    """What `notes_of_method` says of results on several tasks, once where it is the same on all.
+
+    Raises:
+        RecordError: as `runs_of_side`.
+    """
+    by_task: dict[str, dict[str, list[ResultFile]]] = defaultdict(lambda: defaultdict(list))
+    for file in files:
+        by_task[file.result.task.name][file.result.model.name].append(file)
+    told: dict[str, list[str]] = defaultdict(list)
+    for task, by_name in sorted(by_task.items()):
+        for note in notes_of_method(runs_of_side(method, by_name)):
+            told[note].append(task)
+    return [note if len(tasks) == len(by_task) else f"{', '.join(tasks)}: {note}" for note, tasks in told.items()]
 
 
 def _is_of_unknown_length(result: Result) -> bool:
