@@ -155,10 +155,8 @@ def table(
 
     alone = like is not None or (published is True and results is None)
     _check(alone, against, published, rows, columns)
-    if method and (alone or against is not None or rows != "model"):
-        raise UsageError(
-            "--method gathers rows of backbones", "leave it out with --rows, --like, --published and --against"
-        )
+    if method and (alone or against is not None):
+        raise UsageError("--method gathers rows of backbones", "leave it out with --like, --published and --against")
     folders = results or [Path("results")]
     shared: dict[str, Any] = {
         "format": _text_format(format, out, pictures=pictures),

@@ -95,6 +95,8 @@ def _methods(shape: Shape, found: Iterable[ResultFile]) -> Sequence[Side]:
     """The methods that have rows. Comparisons need numpy, which most tables do without."""
     if not shape.methods:
         return ()
+    if shape.rows != "model":
+        raise UsageError("methods gather rows of backbones", f"leave them out where a row is a {shape.rows}")
     from croco_bench.tables.comparison.sides import parse_methods
 
     return parse_methods(shape.methods, {file.result.model.name for file in found})

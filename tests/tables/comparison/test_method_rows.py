@@ -93,7 +93,7 @@ def test_what_is_no_method_is_refused(given: tuple[str, ...], words: str, tmp_pa
         printed(tmp_path, *given)
 
 
-@pytest.mark.parametrize("options", [("--rows", "seed"), ("--against", "published"), ("--like", "croco")])
+@pytest.mark.parametrize("options", [("--against", "published"), ("--like", "croco")])
 def test_what_methods_do_not_go_with_is_refused(
     options: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +101,13 @@ def test_what_methods_do_not_go_with_is_refused(
     with pytest.raises(SystemExit):
         main.main()
     assert "--method gathers rows of backbones; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("methods")
+@pytest.mark.parametrize("rows", ["seed", "recipe"])
+def test_rows_of_seeds_and_recipes_are_of_no_method(rows: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"methods gather rows of backbones; leave them out where a row is a {rows}"):
+        tables.make([tmp_path], shape=Shape(rows=rows, methods=BOTH), published="none")
 
 
 @pytest.mark.usefixtures("methods")
