@@ -68,6 +68,14 @@ def test_a_method_with_a_clearly_higher_mean_is_the_best(tmp_path: Path, put: Pu
     assert found["C"]["mark"] == "best" and found["A"]["mark"] != "best"
 
 
+def test_many_seeds_of_two_pretrainings_do_not_pass_for_many_pretrainings(tmp_path: Path, put: Put) -> None:
+    for method, mean in (("a", 81.0), ("b", 79.0)):
+        for index, luck in enumerate((-1.5, 1.5)):
+            for seed in range(6):
+                put(f"{method}-{index}", mean + luck, seed)
+    assert {cell["mark"] for cell in cells(tmp_path, *BOTH).values()} == {"tied"}
+
+
 @pytest.mark.usefixtures("methods")
 def test_runs_that_are_set_apart_keep_their_rows(tmp_path: Path, put: Put) -> None:
     put("a-1", 80.0, 0, recipe__name="paper", recipe__fingerprint="other", protocol__deviations=("set optim.lr=1",))
