@@ -137,10 +137,16 @@ def _notes(rows: Sequence[ComparedRow], comparison: Comparison) -> list[str]:
 
 def _size(row: ComparedRow) -> str:
     found = row.difference
-    scenes = f" in {found.scenes} scenes" if found.scenes is not None and found.scenes < found.images else ""
+    scenes = f" in {found.scenes} scenes" if _seen(row) == "scenes" else ""
     one, two = (_counted(*side) for side in zip(found.seeds, row.methods, strict=True))
     both = f"{found.seeds[0]} and {two}" if row.methods[0] == row.methods[1] else f"{one} and {two}"
     return f"{both}, {found.images} images{scenes}"
+
+
+def _seen(row: ComparedRow) -> str:
+    """What counts as independent: more images of the same scenes would tell little."""
+    found = row.difference
+    return "scenes" if found.scenes is not None and found.scenes < found.images else "images"
 
 
 def _advice(rows: Iterable[ComparedRow]) -> list[str]:
@@ -150,7 +156,7 @@ def _advice(rows: Iterable[ComparedRow]) -> list[str]:
         share = row.difference.seed_share
         if row.verdict == "undecided" and share is not None:
             drawn = "pre-trainings" if any(row.methods) else "seeds"
-            wanting[drawn if share > 0.5 else "images"].append(f"{row.task} {row.metric.label}")
+            wanting[drawn if share > 0.5 else _seen(row)].append(f"{row.task} {row.metric.label}")
     return [
         f"undecided, and most of the variance comes from {what}, of which more would tell more: {', '.join(named)}"
         for what, named in wanting.items()

@@ -70,7 +70,7 @@ def test_terminal_and_markdown_say_the_same_and_fit_eighty_columns(
 
 
 @pytest.mark.usefixtures("three")
-@pytest.mark.parametrize(("share", "wanting"), [(0.2, "images"), (0.9, "seeds"), (None, "")])
+@pytest.mark.parametrize(("share", "wanting"), [(0.2, "scenes"), (0.9, "seeds"), (None, "")])
 def test_an_undecided_row_says_what_would_tell_more(share: float | None, wanting: str, tmp_path: Path) -> None:
     found = compare(["a", "b", "c"], [tmp_path])
     rows = tuple(replace(row, difference=replace(row.difference, seed_share=share)) for row in found.rows)
@@ -80,6 +80,9 @@ def test_an_undecided_row_says_what_would_tell_more(share: float | None, wanting
         f"- undecided, and most of the variance comes from {wanting}, of which more would tell more: nyuv2-depth δ1"
     )
     assert advice == ([expected] if wanting else [])  # of b and c alone: a is told from both
+    alone = tuple(replace(row, difference=replace(row.difference, scenes=60)) for row in rows)
+    text = RENDERERS["markdown"](replace(found, rows=alone))
+    assert ("comes from images, of which more" in text) == (wanting == "scenes")
 
 
 @pytest.mark.usefixtures("three")
