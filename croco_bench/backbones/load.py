@@ -10,7 +10,7 @@ import torch
 
 from croco_bench import registry
 from croco_bench.backbones import own_code
-from croco_bench.backbones.formats import RawCheckpoint, State, recognize
+from croco_bench.backbones.formats import Converted, RawCheckpoint, State, recognize
 from croco_bench.backbones.formats.facts import Facts
 from croco_bench.backbones.locate import CheckpointSource, locate, parse_source
 from croco_bench.backbones.neighbors import facts_beside
@@ -19,7 +19,6 @@ from croco_bench.backbones.networks.architecture import (
     Architecture,
     CodeNetwork,
     TimmNetwork,
-    parse_random,
 )
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.backbones.networks.facts import BackboneFacts
@@ -51,11 +50,12 @@ def load_backbone(
     Args:
         ckpt: a file of any format below, an index of several or a folder, a URL, `hf://OWNER/REPO[/FILE]`, `timm:NAME`,
             `timm:NAME@FILE` (a file's weights in a network of timm), `python:MODULE:NAME[@FILE]` (code of your own, which
-            is imported), `random:ARCH[@SEED]`, a name of the zoo or of an installed backbone, or a `Backbone` that you
-            made, which is checked and returned. Formats are recognised from content: CroCo v1 and v2, CroCo-Flow and
-            -Stereo, DUSt3R and MASt3R, Reloc3r, MUSt3R, MAE (pre-trained, fine-tuned, probed), MultiMAE (own format and
-            timm export), plain ViTs, DINO, DINOv2, DINOv3 and others with their names, CLIP, BEiT, EVA, SAM's encoder, in
-            the names of several libraries, and fine-tuned files of this project.
+            is imported), `random:ARCH[@SEED]`, `random:FILE[@SEED]` (random weights in the network of a file), a name of
+            the zoo or of an installed backbone, or a `Backbone` that you made, which is checked and returned. Formats are
+            recognised from content: CroCo v1 and v2, CroCo-Flow and -Stereo, DUSt3R and MASt3R, Reloc3r, MUSt3R, MAE
+            (pre-trained, fine-tuned, probed), MultiMAE (own format and timm export), plain ViTs, DINO, DINOv2, DINOv3 and
+            others with their names, CLIP, BEiT, EVA, SAM's encoder, in the names of several libraries, and fine-tuned
+            files of this project.
         image_size: of the images to encode, an int or (H, W) in pixels; position tables are resampled once for it. Default:
             224, or the size that a given `Backbone` has.
         name: the model's name in results; default: from `ckpt`.
@@ -74,12 +74,13 @@ def load_backbone(
     _check_applicable(source, facts)
     if source.kind in ("python", "announced"):
         backbone: Backbone = _own(source, size, name, facts)
+    elif source.kind == "random":
+        with torch.random.fork_rng(devices=[]):  # the caller's generator keeps its state
+            backbone = _random(source, size, name, facts)
     elif source.weights is not None:
         backbone = _timm_with_weights(source, source.weights, size, name, facts)
     elif source.kind == "timm":
         backbone = _from_timm(source, size, name, facts)
-    elif source.kind == "random":
-        backbone = _random(source, size, name)
     else:
         backbone = _from_file(source, size, name, facts)
     return backbone.eval()
@@ -110,23 +111,46 @@ def _checked_size(image_size: object) -> Size:
     raise FitError(f"image_size={image_size!r} should be a whole number of pixels or a pair (height, width)")
 
 
-def _random(source: CheckpointSource, size: Size, name: str) -> Backbone:
-    architecture, seed = parse_random(source.name)
+def _random(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
     origin = Origin(source.text, "random", notes=("random weights",))
-    with torch.random.fork_rng(devices=[]):  # the caller's generator keeps its state
-        torch.manual_seed(derive(seed, "backbone", architecture))
-        if architecture in ARCHITECTURES:
-            backbone = _vit(ARCHITECTURES[architecture], size, origin, name)
-            backbone.initialize()
-            return backbone
-        if not timm.is_model(architecture):
-            names = [*ARCHITECTURES, *timm.list_models("vit*")]
-            near = difflib.get_close_matches(architecture, names, n=1, cutoff=0.5)
-            raise unknown("architecture of this project or of timm", architecture, names if near else ARCHITECTURES)
-        return timm_backbone(TimmNetwork(architecture), size, origin, name)
+    if source.weights is not None:
+        return _random_like_file(source, source.weights, size, name, facts)
+    torch.manual_seed(derive(source.seed, "backbone", source.name))
+    if source.name in ARCHITECTURES:
+        return _initialized(ARCHITECTURES[source.name], size, origin, name)
+    if not timm.is_model(source.name):
+        names = [*ARCHITECTURES, *timm.list_models("vit*")]
+        near = difflib.get_close_matches(source.name, names, n=1, cutoff=0.5)
+        raise unknown("architecture of this project or of timm", source.name, names if near else ARCHITECTURES)
+    return timm_backbone(TimmNetwork(source.name), size, origin, name)
 
 
-def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
+def _random_like_file(
+    source: CheckpointSource, file: CheckpointSource, size: Size, name: str, facts: BackboneFacts
+) -> Backbone:
+    """The network of a file without its weights: what the network and its recipe do without pre-training."""
+    converted, _ = _read(file, facts)
+    network = converted.network
+    origin = Origin(source.text, "random", notes=(f"random weights in the network of {file.text}", *converted.notes))
+    torch.manual_seed(derive(source.seed, "backbone", "file"))
+    if isinstance(network, CodeNetwork):
+        raise UsageError(
+            f"{file.text} holds a network of other code ({network.code}), which alone knows its first weights",
+            f"give {network.code} without a file",
+        )
+    if isinstance(network, Architecture):
+        return _initialized(network, size, origin, name)
+    return _timm(network, size, origin, name)
+
+
+def _initialized(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:
+    network = _vit(plan, size, origin, name)
+    network.initialize()
+    return network
+
+
+def _read(source: CheckpointSource, facts: BackboneFacts) -> tuple[Converted, Origin]:
+    """What the format of a file makes of it, and where its weights come from."""
     path, license = locate(source)
     format, raw = recognize(read_checkpoint(path, facts.state))
     converted = format.read(raw, _facts_of(source, raw, facts))
@@ -138,6 +162,11 @@ def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneF
         converted.notes,
         converted.pretraining,
     )
+    return converted, origin
+
+
+def _from_file(source: CheckpointSource, size: Size, name: str, facts: BackboneFacts) -> Backbone:
+    converted, origin = _read(source, facts)
     network = converted.network
     if isinstance(network, CodeNetwork):
         return _rebuilt(network, converted.state, size, origin, name)

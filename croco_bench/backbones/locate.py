@@ -26,11 +26,12 @@ class CheckpointSource:
         text: the string as the user wrote it.
         kind: `timm`, `random`, `python` and `announced` name a network, all others a file.
         name: timm's model name; MODULE:NAME or FILE.py:NAME of Python code; the name of an installed backbone;
-            ARCH[@SEED] of a random network; a name of the zoo; OWNER/REPO[/FILE][@REVISION] on the Hugging Face hub; a
-            URL; a path.
+            the architecture or the file of a random network; a name of the zoo; OWNER/REPO[/FILE][@REVISION] on the
+            Hugging Face hub; a URL; a path.
         entry: the zoo's record, if `kind` is `zoo`.
         weights: of `timm:NAME@WEIGHTS` and `python:MODULE:NAME@WEIGHTS`, a file, a URL or a file on the hub; None: the
-            network brings its own.
+            network brings its own. Of `random:FILE` the file that says which network it is.
+        seed: of random weights.
     """
 
     text: str
@@ -38,26 +39,34 @@ class CheckpointSource:
     name: str
     entry: zoo.ZooEntry | None = None
     weights: CheckpointSource | None = None
+    seed: int = 0
 
     @property
     def default_name(self) -> str:
         """A short model name, fit for a file name."""
+        if self.kind == "random":
+            seed = f"-{self.seed}" if self.text.endswith(f"@{self.seed}") else ""
+            return f"random-{self.weights.default_name if self.weights else _plain(self.name)}{seed}"
         if self.weights is not None:
             return self.weights.default_name
-        if self.kind in ("timm", "random"):
-            return re.sub(r"[^\w.-]+", "-", self.name if self.kind == "timm" else f"random-{self.name}")
+        if self.kind == "timm":
+            return _plain(self.name)
         if self.kind == "python":
             return self.name.rpartition(":")[2]
         file = self.text.split("?")[0].rstrip("/").rpartition("/")[2]
         stem = re.sub(r"\.(pth|pt|safetensors|bin|ckpt)(\.index\.json)?(@.*)?$", "", file)
-        return re.sub(r"[^\w.-]+", "-", stem) or "unnamed"
+        return _plain(stem) or "unnamed"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def parse_source(ckpt: str | Path) -> CheckpointSource:
     """The kind and the name of a checkpoint. A file hides an entry of the zoo with the same name.
 
     Raises:
-        UsageError: the string is empty.
+        UsageError: the string is empty, or names something that such a prefix doesn't go with.
         CheckpointError: a bare name that is neither a file nor in the zoo.
     """
     text = str(ckpt)
@@ -73,7 +82,7 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
     if colon and prefix == "python":
         return _python_source(text, rest)
     if colon and prefix == "random":
-        return CheckpointSource(text, "random", rest)
+        return _random_source(text, rest)
     if text.startswith("hf://"):
         return CheckpointSource(text, "hub", text.removeprefix("hf://"))
     if text.startswith(("http://", "https://")):
@@ -85,6 +94,21 @@ def parse_source(ckpt: str | Path) -> CheckpointSource:
     if re.fullmatch(r"[\w.-]{1,100}", text) and Path(text).suffix not in _SUFFIXES and not Path(text).exists():
         raise _unknown_name(text)
     return CheckpointSource(text, "file", text)
+
+
+def _random_source(text: str, rest: str) -> CheckpointSource:
+    """`random:ARCH[@SEED]` or `random:FILE[@SEED]`; without a seed it is 0."""
+    name, at, seed = rest.rpartition("@")
+    if not at or (not seed.isdecimal() and (_is_path(name) or _is_path(seed))):  # an @ in a path, or a revision
+        name, seed = rest, "0"
+    if not seed.isdecimal():
+        raise UsageError(f"{text}: the seed after @ must be a whole number, as in random:mini-croco@1")
+    weights = _weights(text, name) if _is_path(name) or Path(name).is_file() else None
+    return CheckpointSource(text, "random", name, weights=weights, seed=int(seed))
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or Path(name).suffix in _SUFFIXES
 
 
 def _timm_source(text: str, rest: str) -> CheckpointSource:
@@ -116,7 +140,7 @@ def _python_source(text: str, rest: str) -> CheckpointSource:
 def _weights(text: str, file: str) -> CheckpointSource:
     weights = parse_source(file)
     if weights.kind in ("timm", "random", "python", "announced"):
-        raise UsageError(f"{text}: what follows the @ should be a file", "give a path, a URL or hf://repo/file")
+        raise UsageError(f"{text}: {file} should be a file", "give a path, a URL or hf://repo/file")
     return weights
 
 

@@ -74,7 +74,7 @@ def run_command(
         str,
         typer.Option(
             help="File, URL, hf://repo/file, timm:NAME[@FILE], python:MODULE:NAME[@FILE] (code of yours), "
-            "random:ARCH[@SEED], or a model name."
+            "random:ARCH[@SEED] or random:FILE (random weights), or a model name."
         ),
     ],
     recipe: Annotated[str, typer.Option(help="paper, mini, smoke, or a path to a .toml file.")] = "paper",

@@ -62,8 +62,9 @@ def run(
 
     Args:
         task: a name from `croco-bench tasks`.
-        ckpt: a file, URL, `hf://repo/file`, `timm:NAME[@FILE]`, `python:MODULE:NAME[@FILE]`, `random:ARCH[@SEED]`, or a name
-            from `croco-bench models`; `classical:NAME`, a classical method of the task; or a `Backbone`, which is copied.
+        ckpt: a file, URL, `hf://repo/file`, `timm:NAME[@FILE]`, `python:MODULE:NAME[@FILE]`, `random:ARCH[@SEED]`,
+            `random:FILE[@SEED]`, or a name from `croco-bench models`; `classical:NAME`, a classical method of the task; or a
+            `Backbone`, which is copied.
         recipe: a name that comes with the task, or a path to a TOML file.
         data_root: folder with one folder per dataset; default: `$CROCO_BENCH_DATA`.
         results: where result files go.

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from croco_bench.backbones.networks.facts import Activation, Channels, Positive, Resampling
-from croco_bench.errors import UsageError
 from croco_bench.types import Size
 
 Plain = TypeVar("Plain", "Architecture", "Decoder")
@@ -267,15 +266,3 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mini-multimae": _vit("multimae", 128, 4, **_MINI_ENCODER),
 }
 ARCHITECTURES |= {f"{name}-long": ARCHITECTURES[name] for name in ("mini-croco", "mini-mae")}
-
-
-def parse_random(text: str) -> tuple[str, int]:
-    """Splits `ARCH[@SEED]` into name and seed; the default is 0.
-
-    Raises:
-        UsageError: the seed isn't a whole number.
-    """
-    name, at, seed = text.partition("@")
-    if at and not seed.isdigit():
-        raise UsageError(f"random:{text}: the seed after @ must be a whole number, as in random:mini-croco@1")
-    return name, int(seed or 0)

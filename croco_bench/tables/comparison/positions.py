@@ -26,7 +26,7 @@ def position_notes(runs: Iterable[tuple[str, Result]]) -> list[str]:
     which = "; ".join(f"{kind} in {', '.join(names)}" for kind, names in sorted(kinds.items()))
     return [
         f"positions are {which}: frozen tokens with absolute ones say where in the image they lie, which helps by itself; "
-        "compare each with random weights of its own (--ckpt random:NAME)"
+        "compare each with random weights of its own (--ckpt random:NAME or random:FILE)"
     ]
 
 
