@@ -136,7 +136,7 @@ Examples:
 
   croco-bench pretrain --recipe mini --objective mae --pairs rooms --out runs/mae --set train.steps=2000
 
-Recipes: croco-v1, croco-v2-vitb-base, croco-v2-vitb-small, croco-v2-vitl-base, mini.
+Recipes: croco-v1, croco-v2-vitb-base, croco-v2-vitb-small, croco-v2-vitl-base, mini, small.
 """
 
 
