@@ -68,7 +68,7 @@ def test_an_object_is_checked_and_completed(own: ModuleType) -> None:
         ("python:own_network:Mixr", "own_network has no Mixr"),
         ("python:own_network", "names no class or function"),
         ("python:own_network:Mixer@", "names no class or function"),
-        ("python:own_network:Mixer@timm:resnet18", "what follows the @ should be a file"),
+        ("python:own_network:Mixer@timm:resnet18", "timm:resnet18 should be a file"),
         ("python:own_network:fails", "can't be built at 64x64: RuntimeError: no such luck"),
         ("python:own_network:not_callable", "neither a class nor a function"),
         ("python:own_network:HERE", "own_network has no HERE"),

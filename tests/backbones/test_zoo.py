@@ -260,7 +260,7 @@ def test_a_file_hides_a_released_name(tmp_path: Path, monkeypatch: pytest.Monkey
     ("ckpt", "kind", "name", "default_name"),
     [
         ("timm:vit_base_patch16_224.dino", "timm", "vit_base_patch16_224.dino", "vit_base_patch16_224.dino"),
-        ("random:mini-mae@3", "random", "mini-mae@3", "random-mini-mae-3"),
+        ("random:mini-mae@3", "random", "mini-mae", "random-mini-mae-3"),
         ("croco-v1", "zoo", "croco-v1", "croco-v1"),
         ("hf://owner/repo/net.safetensors@main", "hub", "owner/repo/net.safetensors@main", "net"),
         ("https://host/some/net.pth?download=1", "url", "https://host/some/net.pth?download=1", "net"),
