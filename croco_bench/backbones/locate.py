@@ -155,8 +155,10 @@ def _unknown_name(text: str) -> CheckpointError:
 
 
 def weight_file(ckpt: str) -> Path | None:
-    """The path that a checkpoint string names, alone or behind an @; None if it names no local file."""
+    """The path of the weights that a checkpoint string names, alone or behind an @; None if they come from no local file."""
     source = parse_source(ckpt)
+    if source.kind == "random":
+        return None
     source = source.weights or source
     return Path(source.name) if source.kind == "file" else None
 

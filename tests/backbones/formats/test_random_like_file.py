@@ -10,7 +10,7 @@ import torch
 from croco_bench import load_backbone
 from croco_bench.backbones import zoo
 from croco_bench.backbones.formats import State
-from croco_bench.backbones.locate import parse_source
+from croco_bench.backbones.locate import parse_source, weight_file
 from croco_bench.backbones.networks.facts import BackboneFacts
 from croco_bench.backbones.networks.vit import ViT
 from croco_bench.errors import CheckpointError, UsageError
@@ -92,6 +92,13 @@ def test_facts_about_the_file_apply() -> None:
 )
 def test_names_in_results(ckpt: str, name: str) -> None:
     assert parse_source(ckpt).default_name == name
+
+
+def test_a_fine_tuned_head_is_not_taken_from_the_file_of_a_random_network() -> None:
+    """`--eval-only` would score a trained head on random weights."""
+    file = _file("mini-mae")
+    assert weight_file(f"random:{file}") is None
+    assert weight_file(file) == Path(file)
 
 
 @pytest.mark.parametrize(
