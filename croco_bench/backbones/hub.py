@@ -9,9 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from croco_bench.backbones.neighbors import FILES
 from croco_bench.backbones.networks.hub_errors import hub_errors
-from croco_bench.backbones.parts import USUAL, looks_like_weights, names_in
+from croco_bench.backbones.parts import DESCRIPTIONS, USUAL, looks_like_weights, names_in
 from croco_bench.errors import CheckpointError
 from croco_bench.progress import log
 
@@ -53,7 +52,7 @@ def fetch(name: HubName) -> Path:
         parts = names_in(path) if file.endswith(".index.json") else []
         for part in parts:
             _verified(_download(name, _beside(file, part)))
-        for described in FILES:
+        for described in DESCRIPTIONS:
             with suppress(OSError, ValueError, RuntimeError):  # no such file
                 _download(name, _beside(file, described))
         return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from pathlib import Path
 
 import timm
@@ -129,9 +130,14 @@ def _random_like_file(
     source: CheckpointSource, file: CheckpointSource, size: Size, name: str, facts: BackboneFacts
 ) -> Backbone:
     """The network of a file without its weights: what the network and its recipe do without pre-training."""
-    converted, _ = _read(file, facts)
+    converted, read = _read(file, facts)
     network = converted.network
-    origin = Origin(source.text, "random", notes=(f"random weights in the network of {file.text}", *converted.notes))
+    origin = Origin(
+        source.text,
+        "random",
+        _drawn_hash(read, source.seed),
+        notes=(f"random weights in the network of {file.text}", *converted.notes),
+    )
     torch.manual_seed(derive(source.seed, "backbone", "file"))
     if isinstance(network, CodeNetwork):
         raise UsageError(
@@ -141,6 +147,11 @@ def _random_like_file(
     if isinstance(network, Architecture):
         return _initialized(network, size, origin, name)
     return _timm(network, size, origin, name)
+
+
+def _drawn_hash(file: Origin, seed: int) -> str:
+    """Tells weights that are drawn for the network of a file from those of another network that had the file's name."""
+    return hashlib.sha256(f"random weights {seed} in the network of {file.identity}".encode()).hexdigest()
 
 
 def _initialized(plan: Architecture, size: Size, origin: Origin, name: str) -> ViT:

@@ -12,10 +12,8 @@ from torch import nn
 
 from croco_bench.backbones.networks.architecture import TimmNetwork
 from croco_bench.backbones.networks.timm_models import make
+from croco_bench.backbones.parts import DESCRIPTIONS
 from croco_bench.files import parse_json
-
-# Names of the files, in the order in which they are believed.
-FILES = ("preprocessor_config.json", "open_clip_config.json", "config.json")
 
 # Names of activations in transformers and in timm.
 _ACTIVATIONS = {
@@ -42,7 +40,7 @@ def facts_beside(checkpoint: Path) -> tuple[dict[str, Any], str]:
     """
     facts: dict[str, Any] = {}
     sources = []
-    for name in FILES:
+    for name in DESCRIPTIONS:
         content = _read(checkpoint.parent / name)
         found = {key: value for key, value in _facts(content).items() if value is not None and key not in facts}
         if found:

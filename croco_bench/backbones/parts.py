@@ -17,6 +17,8 @@ USUAL = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
+# Files beside a checkpoint that describe its network, in the order in which they are believed.
+DESCRIPTIONS = ("preprocessor_config.json", "open_clip_config.json", "config.json")
 # The file that makes a folder a distributed checkpoint of torch.
 METADATA = ".metadata"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")

@@ -104,7 +104,7 @@ class Origin:
     Attributes:
         source: file name, URL, or name of the checkpoint.
         format: name of the file format.
-        sha256: of the file.
+        sha256: of the file; of weights that are in no file, a hash of what they are made of.
         license: of the weights.
         notes: facts that a result has to list, such as a missing final norm.
         pretraining: of files that `croco-bench pretrain` wrote.

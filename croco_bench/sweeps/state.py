@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from croco_bench import registry
-from croco_bench.backbones import zoo
+from croco_bench.backbones.locate import parse_source
 from croco_bench.config.recipe import load_task_recipe
 from croco_bench.data.folders import data_folder
 from croco_bench.errors import BenchError, RecordError
@@ -195,8 +195,9 @@ def signature(cell: Cell, around: Surroundings) -> str:
 
 def _file(ckpt: str) -> Path | None:
     """The file behind a checkpoint's name, where it lies on this machine."""
-    entry = zoo.find(ckpt)
-    path = entry.asset if entry and not Path(ckpt).is_file() else Path(ckpt.rpartition("@")[2]).expanduser()
+    source = parse_source(ckpt)
+    file = source.weights or source
+    path = file.entry.asset if file.entry else Path(file.name).expanduser()
     return path if path is not None and path.exists() else None
 
 

@@ -79,7 +79,7 @@ _INTERVALS = (
 def same_weights(model: ModelFacts, row: PublishedRow) -> bool:
     """Whether a measured backbone is the checkpoint that a published row was measured with, by checksum, name or file."""
     entry = zoo.find(row.checkpoint) if row.checkpoint else None
-    if entry is None:
+    if entry is None or model.source.startswith("random:"):
         return False
     if entry.sha256 is not None and model.sha256 is not None:
         return entry.sha256 == model.sha256

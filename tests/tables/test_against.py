@@ -106,7 +106,9 @@ def test_a_mean_rank_is_never_compared_but_the_errors_behind_it_are(tmp_path: Pa
     [
         ("x", "CroCo.pth", True),
         ("x", "croco-v1", True),
-        ("croco-v1", "random:croco", True),
+        ("croco-v1", "mine.pth", True),
+        ("x", "random:weights/CroCo.pth", False),
+        ("croco-v1", "random:croco", False),
         ("x", "https://download.europe.naverlabs.com/ComputerVision/CroCo/CroCo.pth", True),
         ("x", "CroCo2.pth", False),
     ],

@@ -35,7 +35,7 @@ def test_the_network_is_the_files_and_no_weight_is(name: str) -> None:
     ours, theirs = drawn.state_dict(), given.state_dict()
     assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in theirs.items()}
     assert not [key for key in ours if key.endswith("weight") and torch.equal(ours[key], theirs[key])]
-    assert drawn.origin.sha256 is None and drawn.origin.pretraining is None
+    assert drawn.origin.pretraining is None
     assert drawn.origin.notes[0] == f"random weights in the network of {file}"
 
 
@@ -60,6 +60,18 @@ def test_weights_come_from_the_seed_alone(tmp_path: Path) -> None:
     for ckpt, same in ((f"random:{moved}", first), (f"random:{moved}@0", first), (f"random:{moved}@1", other)):
         again = _weights(ckpt)
         assert all(torch.equal(again[key], value) for key, value in same.items())
+
+
+def test_another_network_in_a_file_of_the_same_name_is_told_apart(tmp_path: Path) -> None:
+    """Its result would be taken for one that is there already."""
+    file = tmp_path / "mine.safetensors"
+    identities = []
+    for name in ("mini-mae", "mini-croco"):
+        file.write_bytes(Path(_file(name)).read_bytes())
+        identities += [load_backbone(one, image_size=64).origin.identity for one in (file, f"random:{file}")]
+    identities.append(load_backbone(f"random:{file}@1", image_size=64).origin.identity)
+    assert len(set(identities)) == 5
+    assert load_backbone(f"random:{file}@0", image_size=32).origin.identity == identities[3]
 
 
 def test_a_file_of_timms_network(tmp_path: Path) -> None:
