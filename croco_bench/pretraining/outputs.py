@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -123,8 +124,17 @@ class Output:
             temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         # Small enough to keep, and all that completion needs; the decoders of the others are for training alone.
         extra = model.extra_state_dict() if model.views == 2 else {}
-        save_backbone(self.path, model.backbone, {"pretraining": json.dumps(facts)}, extra)
+        save_backbone(self.path, model.backbone, {"pretraining": _without_folders(facts)}, extra)
         shutil.rmtree(self._replaced, ignore_errors=True)
 
     def _write(self, which: str, model: Objective) -> None:
         write_official(model.backbone, self._folder / f"checkpoint-{which}.pth", model.extra_state_dict())
+
+
+def _without_folders(facts: Mapping[str, Any]) -> str:
+    """Facts as JSON for the file that is passed on: of absolute paths, the last two names are left."""
+    text = json.dumps(facts)
+    given = [*facts["settings"]["data"]["pairs"], facts.get("init", {}).get("ckpt", "")]
+    for path in sorted(filter(os.path.isabs, given), key=len, reverse=True):
+        text = text.replace(json.dumps(path)[1:-1], json.dumps("/".join(Path(path).parts[1:][-2:]))[1:-1])
+    return text

@@ -1,8 +1,11 @@
 """The folder of a pre-training: what --fresh removes and keeps, leftovers, equal bytes."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from croco_bench.backbones.export import write_official
 from croco_bench.errors import RecordError
@@ -87,3 +90,19 @@ def test_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.pth", "b.pth"):
         write_official(model.backbone, tmp_path / name, model.extra_state_dict())
     assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
+def test_a_file_that_is_passed_on_names_no_folder_of_its_maker(
+    tiny: Callable[..., Path], pairs_root: Path, tmp_path: Path
+) -> None:
+    given = str(pairs_root.resolve() / "habitat_release")
+    first = tiny(pairs_root, tmp_path / "first", "train.steps=2", pairs=[given])
+    made = tiny(pairs_root, tmp_path / "next", "train.steps=2", pairs=[given], init=str(first.resolve()))
+    with safe_open(made, "np") as file:
+        passed_on = file.metadata()["pretraining"]
+    assert str(tmp_path) not in passed_on and str(pairs_root) not in passed_on
+    facts, kept = json.loads(passed_on), json.loads((made.parent / "facts.json").read_text())
+    assert kept["settings"]["data"]["pairs"] == [given] and kept["init"]["ckpt"] == str(first)
+    assert facts["settings"]["data"]["pairs"] == [f"{pairs_root.name}/habitat_release"]
+    assert facts["init"]["ckpt"] == f"first/{first.name}"
+    assert f"--pairs={pairs_root.name}/habitat_release" in facts["command"]
