@@ -1,8 +1,9 @@
-"""The tables of docs/study.md: which protocols tell networks apart, and whether CroCo's claims hold in the miniature.
+"""The tables of docs/study.md and docs/study-tables.md: which protocols tell networks apart, and whether CroCo's claims hold.
 
+    python benchmarks/study.py verdicts [--results results]  of each claim: number of rows by verdict, and all rows that have one
     python benchmarks/study.py power [--results results]     who is told from random weights, and in what time
     python benchmarks/study.py limits [--results results]    what keeps them from it: other images, or other seeds
-    python benchmarks/study.py claims [--results results]    differences, 95 % intervals, verdicts
+    python benchmarks/study.py claims [--results results]    every row of each claim: differences, 95 % intervals, verdict
 
 All print Markdown. Tests are those of `croco-bench compare`, with Holm's correction over all rows of a protocol, or of a claim.
 """
@@ -39,6 +40,7 @@ SIGNS: Mapping[Verdict, str] = {"holds": "better", "does not hold": "worse", "un
 Column = tuple[str, str, str]
 # Confounded: the networks differ in their positions, and random weights alone make a difference then.
 Outcome = Verdict | Literal["confounded"]
+OUTCOMES: tuple[Outcome, ...] = ("holds", "does not hold", "undecided", "confounded")
 # Of a column, the rows of the compared networks, and their verdicts.
 Judged = Mapping[Column, Mapping[str, tuple[ComparedRow, Verdict]]]
 
@@ -47,6 +49,7 @@ Judged = Mapping[Column, Mapping[str, tuple[ComparedRow, Verdict]]]
 class Claim:
     """`first` is better than every one of `others` on `tasks` (names or globs)."""
 
+    name: str
     title: str
     first: str
     others: tuple[str, ...]
@@ -55,30 +58,47 @@ class Claim:
 
 CLAIMS = (
     Claim(
-        title="Geometry: CroCo is better than pre-training on single images, and than none",
+        name="geometry",
+        title="CroCo is better than pre-training on single images, and than none",
         first="mini-croco",
         others=("mini-mae", "mini-multimae", "random"),
         tasks=("nyuv2-*", "kitti-depth", "taskonomy-*"),
     ),
     Claim(
-        title="Semantics: MAE is better than CroCo, and than none",
+        name="semantics",
+        title="MAE is better than CroCo, and than none",
         first="mini-mae",
         others=("mini-croco", "random-mae"),
         tasks=("ade20k-seg", "imagenet-linear"),
     ),
     Claim(
-        title="Pairs: CroCo is better than networks without a pre-trained decoder, and than none",
+        name="pairs",
+        title="CroCo is better than networks without a pre-trained decoder, and than none",
         first="mini-croco",
         others=("mini-mae", "mini-multimae", "random"),
         tasks=("sintel-flow", "stereo", "relative-pose", "correspondence*"),
     ),
     Claim(
-        title="Decoder: cross-attention is better than concatenated tokens",
+        name="decoder",
+        title="cross-attention is better than concatenated tokens",
         first="mini-croco",
         others=("mini-croco-cat",),
         tasks=("*",),
     ),
 )
+
+
+@dataclass(frozen=True)
+class ClaimedRow:
+    """A column as a claim sees it: its network against every rival that was run, by the rival's name, and the outcome."""
+
+    found: Mapping[str, tuple[ComparedRow, Verdict]]
+    outcome: Outcome
+
+    @property
+    def first(self) -> ComparedRow:
+        """Any of the rows: network, recipe, task and metric are the same in all."""
+        return next(iter(self.found.values()))[0]
 
 
 def main() -> None:
@@ -149,9 +169,31 @@ def limits(folders: Sequence[Path]) -> str:
 
 def claims(folders: Sequence[Path]) -> str:
     """For each claim a table: the difference from every rival with its 95 % interval, and the verdict of the row."""
+    return "\n\n".join(_claim(claim, rows) for claim, rows in _of_claims(folders))
+
+
+def verdicts(folders: Sequence[Path]) -> str:
+    """A table of all claims, with the number of rows by verdict, and one of the rows in which a claim holds or doesn't."""
+    counted = ["| claim | rows | " + " | ".join(OUTCOMES) + " |", "| --- |" + " ---: |" * (1 + len(OUTCOMES))]
+    decided = ["| claim | recipe | task | verdict | differences |", "| --- | --- | --- | --- | --- |"]
+    for claim, rows in _of_claims(folders):
+        counts = " | ".join(map(str, _tally(rows).values()))
+        counted.append(f"| {claim.name}: {claim.title} | {len(rows)} | {counts} |")
+        decided += [_decided(claim, row) for row in rows if row.outcome in ("holds", "does not hold")]
+    return "\n".join([*counted, "", *decided])
+
+
+def _decided(claim: Claim, row: ClaimedRow) -> str:
+    found, first = row.found, row.first
+    differences = ", ".join(f"from {name} {difference_of(*found[name])}" for name in claim.others if name in found)
+    value = f"{claim.first} {_mean(first, 0)}"
+    return f"| {claim.name} | {first.recipe} | {heading_of(first)} | {row.outcome} | {value}: {differences} |"
+
+
+def _of_claims(folders: Sequence[Path]) -> list[tuple[Claim, list[ClaimedRow]]]:
     compared = _rows(NAMES, folders) + _rows(("mini-mae", "mini-croco"), folders)
     told_by_places = _told_by_positions(compared)
-    return "\n\n".join(_claim(claim, compared, told_by_places) for claim in CLAIMS)
+    return [(claim, _judge(claim, compared, told_by_places)) for claim in CLAIMS]
 
 
 def _told_by_positions(compared: Iterable[ComparedRow]) -> set[Column]:
@@ -162,7 +204,7 @@ def _told_by_positions(compared: Iterable[ComparedRow]) -> set[Column]:
     return {column for column, found in judged.items() if found["random"][1] != "undecided"}
 
 
-def _claim(claim: Claim, compared: Iterable[ComparedRow], told_by_places: Collection[Column]) -> str:
+def _judge(claim: Claim, compared: Iterable[ComparedRow], told_by_places: Collection[Column]) -> list[ClaimedRow]:
     rows = [
         row
         for row in compared
@@ -170,20 +212,30 @@ def _claim(claim: Claim, compared: Iterable[ComparedRow], told_by_places: Collec
         and row.names[1] in claim.others
         and any(fnmatch(row.task, pattern) for pattern in claim.tasks)
     ]
-    lines = [f"### {claim.title}", ""]
+    unlike = any(UNTRAINED.get(other, other) != UNTRAINED[claim.first] for other in claim.others)
+    judged = []
+    for column, found in sorted(_judged(rows, by=1).items()):
+        verdict: Outcome = together([verdict for _, verdict in found.values()])
+        judged.append(ClaimedRow(found, "confounded" if unlike and column in told_by_places else verdict))
+    return judged
+
+
+def _claim(claim: Claim, rows: Sequence[ClaimedRow]) -> str:
+    """All rows of a claim, and how many there are by verdict."""
+    lines = [f"### {claim.name.capitalize()}: {claim.title}", ""]
     lines.append(f"| recipe | task | {claim.first} | {' | '.join(f'from {o}' for o in claim.others)} | verdict |")
     lines.append("| --- | --- | ---: |" + " ---: |" * len(claim.others) + " --- |")
-    tally: dict[Outcome, int] = {"holds": 0, "does not hold": 0, "undecided": 0, "confounded": 0}
-    unlike = any(UNTRAINED.get(other, other) != UNTRAINED[claim.first] for other in claim.others)
-    for column, found in sorted(_judged(rows, by=1).items()):
-        recipe, row = column[0], next(iter(found.values()))[0]
-        verdict: Outcome = together([verdict for _, verdict in found.values()])
-        verdict = "confounded" if unlike and column in told_by_places else verdict
-        tally[verdict] += 1
+    for row in rows:
+        found, first = row.found, row.first
         cells = " | ".join(difference_of(*found[other]) if other in found else "–" for other in claim.others)
-        lines.append(f"| {recipe} | {heading_of(row)} | {_mean(row, 0)} | {cells} | {verdict} |")
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
-    return "\n".join([*lines, "", f"Of {sum(tally.values())} rows: {counted}."])
+        lines.append(f"| {first.recipe} | {heading_of(first)} | {_mean(first, 0)} | {cells} | {row.outcome} |")
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in _tally(rows).items())
+    return "\n".join([*lines, "", f"Of {len(rows)} rows: {counted}."])
+
+
+def _tally(rows: Iterable[ClaimedRow]) -> dict[Outcome, int]:
+    found = [row.outcome for row in rows]
+    return {outcome: found.count(outcome) for outcome in OUTCOMES}
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -239,7 +291,7 @@ def _seeds(files: Iterable[ResultFile]) -> dict[tuple[str, str], int]:
     return {place: min(found.values()) for place, found in seeds.items()}
 
 
-TABLES = {"power": power, "limits": limits, "claims": claims}
+TABLES = {"verdicts": verdicts, "power": power, "limits": limits, "claims": claims}
 
 if __name__ == "__main__":
     main()

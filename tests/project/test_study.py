@@ -1,4 +1,4 @@
-"""The page of the study shows what its commands print from the committed results."""
+"""The pages of the study show what their commands print from the committed results."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.methods import QUESTIONS, methods
-from benchmarks.study import claims, limits, power, together
+from benchmarks.study import claims, limits, power, together, verdicts
 from croco_bench import tables
 from croco_bench.records.selection import Selection
 from croco_bench.tables.comparison.compare import compare
 from croco_bench.tables.comparison.render import to_markdown
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+PAGES = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("study*.md")))
 
 
 def attention(folders: Sequence[Path]) -> str:
@@ -49,6 +49,7 @@ def sizes(folders: Sequence[Path]) -> str:
 
 TABLES = {
     "equal": equal,
+    "verdicts": verdicts,
     "power": power,
     "limits": limits,
     "claims": claims,
@@ -62,9 +63,10 @@ TABLES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("mark", "table"), TABLES.items())
 def test_the_tables_are_those_that_the_script_prints(mark: str, table: Callable[[Sequence[Path]], str]) -> None:
-    shown = PAGE.partition(f"<!-- {mark}: begin -->\n")[2].partition(f"<!-- {mark}: end -->")[0]
+    shown = PAGES.partition(f"<!-- {mark}: begin -->\n")[2].partition(f"<!-- {mark}: end -->")[0]
     assert shown.strip() == table([ROOT / "results"])
     assert shown.count("\n| ") > 3
+    assert PAGES.count(f"<!-- {mark}: begin -->") == 1
 
 
 def test_a_claim_holds_against_all_rivals_or_fails_against_one() -> None:
