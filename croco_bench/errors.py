@@ -102,7 +102,10 @@ class BusyError(RecordError):
 
 
 class OtherResultError(RecordError):
-    """The result that is there has other settings, data or weights than the run that was asked for."""
+    """The result or saved state that is there isn't of the run that was asked for, or can't be read; starting over helps.
+
+    The advice names `--fresh`.
+    """
 
 
 class Stopped(KeyboardInterrupt):

@@ -79,7 +79,8 @@ class PlaceOptions:
     ] = None
     results: Annotated[Path | None, typer.Option("--results", help="Folder of result files. Default: results.")] = None
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace results with other settings, data or weights.")
+        bool,
+        typer.Option("--replace", help="Start over where a result or saved state has other settings, data or weights."),
     ] = False
     verify: Annotated[
         bool,

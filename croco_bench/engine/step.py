@@ -18,7 +18,7 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from croco_bench.engine.compiling import Compilation
 from croco_bench.engine.dataloading import BatchCopier
 from croco_bench.engine.optim import Schedule
-from croco_bench.errors import DivergedError, RecordError
+from croco_bench.errors import DivergedError, OtherResultError
 from croco_bench.files import archive_fault, atomic
 from croco_bench.seeding import derive
 from croco_bench.types import Batch
@@ -225,29 +225,29 @@ def save_state(path: Path, state: State) -> None:
         torch.save(state, stream)
 
 
-def unreadable_state(path: Path, error: Exception) -> RecordError:
+def unreadable_state(path: Path, error: Exception) -> OtherResultError:
     """The error of a saved state that is damaged, or has other content."""
     reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
-    return RecordError(f"the saved state {path} can't be read ({reason})", "start over with --fresh")
+    return OtherResultError(f"the saved state {path} can't be read ({reason})", "start over with --fresh")
 
 
 def load_state(path: Path, key: str) -> State | None:
     """The saved state of a training; None without a file.
 
     Raises:
-        RecordError: the file is damaged, or belongs to a training with another `key`.
+        OtherResultError: the file is damaged, or belongs to a training with another `key`.
     """
     if not path.is_file():
         return None
     fault = archive_fault(path)
     if fault:
-        raise RecordError(f"the saved state {path} can't be read: {fault}", "start over with --fresh")
+        raise OtherResultError(f"the saved state {path} can't be read: {fault}", "start over with --fresh")
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         raise unreadable_state(path, error) from error
     if not isinstance(state, dict) or state.get("key") != key:
-        raise RecordError(
+        raise OtherResultError(
             f"{path.parent} holds a run with other settings, data or weights",
             "choose another name or folder to keep both, or --fresh to start over",
         )

@@ -260,7 +260,7 @@ def require_free_name(slot: ResultPaths, weights: str) -> None:
         if other.identity != weights:
             raise RecordError(
                 f"{path} is of other weights that are called {slot.model} too ({other.identity[:12]}, not {weights[:12]})",
-                "give this checkpoint another name with --name",
+                "give this checkpoint another name with --name, in a sweep with --ckpt NAME=CKPT",
             )
 
 

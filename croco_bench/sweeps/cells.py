@@ -53,7 +53,8 @@ class Surroundings:
         results: where result files go; the sweep's own state lies in `.sweep` below it.
         data_root: folder with one folder per dataset; None: `$CROCO_BENCH_DATA`.
         device: `auto`, `cpu`, `cuda` or `cuda:i`.
-        replace: results with other settings, data or weights are replaced; otherwise they make a run fail.
+        replace: runs start over where a result or saved state has other settings, data or weights, or can't be read; otherwise
+            they fail.
         processes: of each run; more than one are started by torchrun.
         verify: finished results are set up again, to see that settings, data and weights are still theirs.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from croco_bench.errors import BenchError, UsageError
+from croco_bench.errors import BenchError
 from croco_bench.progress import log
 from croco_bench.sweeps.cells import Cell, Surroundings
 from croco_bench.sweeps.cluster import Cluster, ClusterSweep
@@ -57,8 +57,6 @@ def sweep(plan: Plan, around: Surroundings, on: Machine | Cluster, display: Disp
         BenchError: runs failed; all others are finished first.
         Stopped: a signal came; the runs at work were saved.
     """
-    if around.replace and around.processes > 1:
-        raise UsageError("--replace can't replace results by runs of several processes", "move the results away")
     shares = _shares(on.jobs, plan, around) if isinstance(on, Machine) else []
     rest = rest_of(plan.cells, around)
     log(_head(plan, shares, rest))

@@ -7,32 +7,32 @@ import subprocess
 import sys
 from pathlib import Path
 
-from croco_bench.errors import BenchError, Stopped
+from croco_bench.errors import BenchError, OtherResultError, Stopped
 from croco_bench.records.schema import Result
 from croco_bench.records.store import read
 from croco_bench.sweeps.cells import Cell, Surroundings
 
-_LINES = 40
 
-
-def command(cell: Cell, around: Surroundings) -> list[str]:
+def command(cell: Cell, around: Surroundings, *, fresh: bool = False) -> list[str]:
     """The command line of a run."""
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(around.processes)]
     words += ["-m", "croco_bench", "run", cell.task, "--ckpt", cell.ckpt, "--name", cell.name, "--recipe", cell.recipe]
     words += ["--seed", str(cell.seed), "--results", str(around.results), "--device", around.device.partition(":")[0]]
     words += [] if around.data_root is None else ["--data-root", str(around.data_root)]
     words += [] if cell.limit is None else ["--limit", str(cell.limit)]
+    words += ["--fresh"] if fresh else []
     return [*words, *(word for change in cell.changes for word in ("--set", change))]
 
 
-def run_together(cell: Cell, around: Surroundings, log: Path) -> Result:
-    """Does a run on `around.processes` processes, which print into `log`.
+def run_together(cell: Cell, around: Surroundings, log: Path, *, fresh: bool = False) -> Result:
+    """Does a run on `around.processes` processes, which print into `log`; `fresh`: it starts over.
 
     Raises:
+        OtherResultError: starting over helps.
         BenchError: it failed.
         Stopped: a signal came; the processes have saved.
     """
-    line = command(cell, around)
+    line, before = command(cell, around, fresh=fresh), log.stat().st_size
     with subprocess.Popen(line, stdin=subprocess.DEVNULL, preexec_fn=_obey_signals) as process:
         try:
             code = process.wait()
@@ -41,8 +41,11 @@ def run_together(cell: Cell, around: Surroundings, log: Path) -> Result:
             process.wait()
             raise
     if code:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
-        said = [line.partition("croco-bench: ")[2] for line in lines if "croco-bench: " in line]
+        printed = log.read_bytes()[before:].decode("utf-8", "replace")
+        said = [line.partition("croco-bench: ")[2] for line in printed.splitlines() if line.startswith("croco-bench: ")]
+        what, _, advice = said[-1].rpartition("; ") if said else ("", "", "")
+        if "--fresh" in advice:
+            raise OtherResultError(what, advice)
         raise BenchError(said[-1] if said else f"torchrun ended with exit code {code}", f"see {log}")
     return read(cell.paths(around.results).json)
 

@@ -134,19 +134,20 @@ class Worker:
 
     def _call(self, cell: Cell, *, fresh: bool) -> Result:
         if self._around.processes > 1:
-            return run_together(cell, self._around, self._folder.log(cell))
+            return run_together(cell, self._around, self._folder.log(cell), fresh=fresh)
         from croco_bench.backbones.locate import parse_source
         from croco_bench.runs.runner import run
 
         classical = cell.ckpt.partition(":")[0] == "classical"
         usual = cell.ckpt.partition(":")[2] if classical else parse_source(cell.ckpt).default_name
+        checks = cell.name == usual and not self._around.replace  # that no other weights have the name
         result = run(
             cell.task,
             cell.ckpt,
             recipe=cell.recipe,
             data_root=self._around.data_root,
             results=self._around.results,
-            name=None if cell.name == usual else cell.name,  # then it is checked whether the name is taken
+            name=None if checks else cell.name,
             seed=cell.seed,
             limit=cell.limit,
             changes=cell.changes,
@@ -205,6 +206,8 @@ def headline(result: Result) -> str:
 
 
 def _sentence(error: Exception) -> str:
+    if isinstance(error, OtherResultError):
+        return f"{error.what}; give --results to keep both, or --replace to start over"
     if isinstance(error, BenchError):
         return str(error)
     text = str(error).strip().splitlines()

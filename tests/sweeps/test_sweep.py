@@ -159,3 +159,28 @@ def test_runs_of_several_processes_save_and_go_on(tiny_data: Path, tmp_path: Pat
     log = SweepFolder(tmp_path).log(cell).read_text()
     assert "saved after step" in log and "going on from step" in log
     assert read(cell.paths(tmp_path).json).environment.processes == 2
+    other = [*command(tiny_data, tmp_path, "--processes", "2", "--jobs", "1", changes=[*steps, "optim.lr=1e-3"])]
+    refused = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "--replace to start over" in refused.stderr and "--fresh" not in refused.stderr
+    subprocess.run([*other, "--replace"], check=True)
+    assert read(cell.paths(tmp_path).json).settings["optim"]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_unfinished_run_with_other_settings_is_replaced_if_asked(
+    damaged: bool, tiny_data: Path, tmp_path: Path
+) -> None:
+    line = command(tiny_data, tmp_path, changes=LONG)
+    with started(line) as process:
+        last = RANDOM.paths(tmp_path).folder / "last.pt"
+        until(last.is_file)
+        process.terminate()
+        process.communicate()
+    if damaged:
+        last.write_bytes(last.read_bytes()[:1000])
+    other = command(tiny_data, tmp_path, changes=LONG if damaged else [*LONG, "optim.lr=1e-3"])
+    refused = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "give --results to keep both, or --replace to start over" in refused.stderr
+    again = subprocess.run([*other, "--replace"], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "going on from" not in SweepFolder(tmp_path).log(RANDOM).read_text().rpartition("\n-- ")[2]
