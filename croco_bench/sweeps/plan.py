@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, Valida
 
 from croco_bench import registry
 from croco_bench.backbones import zoo
+from croco_bench.backbones.locate import parse_source
 from croco_bench.config.recipe import load_task_recipe, names_of
 from croco_bench.config.tables import Table
 from croco_bench.errors import UsageError, unknown
@@ -219,8 +220,6 @@ def _checkpoints(word: str) -> list[tuple[str, str]]:
         return [(name, name) for name in hits]
     if word in names:
         return [(word, word)]
-    from croco_bench.backbones.locate import parse_source  # torch
-
     kind, colon, method = word.partition(":")
     return [(method if colon and kind == "classical" else parse_source(word).default_name, word)]
 

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Literal
 
 from croco_bench import registry
+from croco_bench.backbones.locate import parse_source
 from croco_bench.errors import BenchError, BusyError, OtherResultError, Stopped
 from croco_bench.progress import log
 from croco_bench.records.schema import Result
@@ -135,7 +136,6 @@ class Worker:
     def _call(self, cell: Cell, *, fresh: bool) -> Result:
         if self._around.processes > 1:
             return run_together(cell, self._around, self._folder.log(cell), fresh=fresh)
-        from croco_bench.backbones.locate import parse_source
         from croco_bench.runs.runner import run
 
         classical = cell.ckpt.partition(":")[0] == "classical"
