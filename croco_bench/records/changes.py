@@ -111,10 +111,14 @@ def _against_the_file(settings: Mapping[str, Any], expected: Mapping[str, Any]) 
     return compare(settings, expected, alone | missing)
 
 
+def declared_changes(result: Result) -> list[str]:
+    """What `--set` changed in a run, `KEY=VALUE` each, as the run says it."""
+    return [text.removeprefix(DECLARED) for text in result.protocol.deviations if text.startswith(DECLARED)]
+
+
 def _declared(result: Result) -> dict[str, Any]:
     """What the run says that `--set` changed, without what never changes a number."""
-    lines = (text.removeprefix(DECLARED) for text in result.protocol.deviations if text.startswith(DECLARED))
-    pairs = (line.partition("=") for line in lines)
+    pairs = (line.partition("=") for line in declared_changes(result))
     return {key.strip(): value.strip() for key, _, value in pairs if can_change_a_number(key.strip())}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from croco_bench.backbones import zoo
 from croco_bench.backbones.provenance import overlap, training_data
 from croco_bench.display import one_line, printable
 from croco_bench.errors import RecordError
-from croco_bench.records.changes import recipe_label
+from croco_bench.records.changes import declared_changes, recipe_label
 from croco_bench.records.schema import Result
 from croco_bench.records.selection import Selection, require_known
 from croco_bench.records.store import read_all
@@ -128,12 +129,7 @@ def _repeat(own: Sequence[Result]) -> str:
     machines = sorted(
         {f"{env.device}, {env.precision}, torch {env.torch}" for env in (result.environment for result in own)}
     )
-    source = own[0].model.source
-    lines = [
-        f"croco-bench run {task} --ckpt {source} --recipe {recipe} --seed {seed}"
-        for task, recipe, seed in sorted({(result.task.name, result.recipe.name, result.seed) for result in own})
-    ]
-    fenced = [printable(one_line(line)).replace("`", "'") for line in lines]
+    fenced = [printable(one_line(line)).replace("`", "'") for line in sorted(set(map(_command, own)))]
     return "\n".join(
         [
             "## Repeat",
@@ -145,3 +141,13 @@ def _repeat(own: Sequence[Result]) -> str:
             _escaped(f"Made with croco-bench {own[0].environment.croco_bench} on {'; '.join(machines)}."),
         ]
     )
+
+
+def _command(result: Result) -> str:
+    """The command of a run, on data in the default place."""
+    model, limit = result.model, result.settings.get("limit")
+    words = ["croco-bench", "run", result.task.name, "--ckpt", model.source, "--recipe", result.recipe.name]
+    words += ["--seed", str(result.seed)]
+    words += [] if model.name == model.source else ["--name", model.name]
+    words += [] if limit is None else ["--limit", str(limit)]
+    return shlex.join([*words, *(word for change in declared_changes(result) for word in ("--set", change))])

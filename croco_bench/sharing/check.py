@@ -13,7 +13,7 @@ import numpy as np
 
 from croco_bench import registry
 from croco_bench.errors import BenchError, RecordError
-from croco_bench.records.changes import DECLARED, has_builtin
+from croco_bench.records.changes import declared_changes, has_builtin
 from croco_bench.records.schema import Result
 from croco_bench.records.store import ResultFile, read_all
 from croco_bench.sharing.archive import WEIGHTS, unpack
@@ -145,7 +145,6 @@ def _check_weights(file: ResultFile, data_root: Path, device: str, checked: Chec
     if not has_builtin(result.task.name, result.recipe.name):
         checked.notes.append(f"{_where(file)} follows a recipe that isn't installed here")
         return
-    changes = [text.removeprefix(DECLARED) for text in result.protocol.deviations if text.startswith(DECLARED)]
     try:
         with tempfile.TemporaryDirectory(prefix="croco-bench-again-") as folder:
             again = run(
@@ -157,7 +156,7 @@ def _check_weights(file: ResultFile, data_root: Path, device: str, checked: Chec
                 name=slot.model,
                 seed=result.seed,
                 limit=result.settings.get("limit"),
-                changes=changes,
+                changes=declared_changes(result),
                 device=device,
                 eval_only=True,
             )

@@ -1,5 +1,6 @@
 """Cards of backbones."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ def test_a_card_says_what_the_backbone_is_and_how_to_repeat_its_numbers(results:
     assert "80.5 ± 0.7 (n=2)" in body and "one \\<thing> & another" in body
     assert body.count("croco-bench run nyuv2-depth --ckpt CroCo.pth --recipe paper --seed ") == 2
     assert card("croco-v1", [results]) == text
+
+
+def test_commands_have_what_the_runs_changed(tmp_path: Path, result_of: Any) -> None:
+    changed = ["one image is missing", "changed from the recipe: head.hooks=[0, 1]"]
+    result = result_of(
+        model__name="a", model__source="my nets/a.pth", protocol__deviations=changed, settings__limit=20, seed=3
+    )
+    write(ResultPaths(tmp_path, "paper", "nyuv2-depth", "a", 3), result, {"index": np.arange(1), "delta1": np.ones(1)})
+    words = shlex.split(next(line for line in card("a", [tmp_path]).splitlines() if "croco-bench run" in line))
+    assert words == [
+        *("croco-bench", "run", "nyuv2-depth", "--ckpt", "my nets/a.pth", "--recipe", "paper", "--seed", "3"),
+        *("--name", "a", "--limit", "20", "--set", "head.hooks=[0, 1]"),
+    ]
 
 
 def test_unknown_backbones_and_two_that_share_a_name_are_refused(results: Path, tmp_path: Path, result_of: Any) -> None:
