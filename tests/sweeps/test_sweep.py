@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from croco_bench import run
-from croco_bench.records.store import read
+from croco_bench.records.store import ResultPaths, read, write
 from croco_bench.sweeps.cells import Cell
 from croco_bench.sweeps.state import CellState, SweepFolder
 
@@ -184,3 +186,17 @@ def test_an_unfinished_run_with_other_settings_is_replaced_if_asked(
     again = subprocess.run([*other, "--replace"], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "going on from" not in SweepFolder(tmp_path).log(RANDOM).read_text().rpartition("\n-- ")[2]
+
+
+def test_a_name_of_other_weights_is_refused_or_replaced_if_asked(
+    tiny_data: Path, tmp_path: Path, result_of: Any
+) -> None:
+    """As after an update that brings other weights under a known name: all of the sweep's results will be replaced."""
+    name = "random-mini-croco"
+    old = result_of(model__name=name, model__sha256="cd" * 32)
+    write(ResultPaths(tmp_path, "smoke", "ade20k-seg", name, 0), old, {"index": np.arange(1), "delta1": np.ones(1)})
+    line = [word.removeprefix("random=") for word in command(tiny_data, tmp_path, changes=("train.steps=3",))]
+    refused = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "in a sweep with --ckpt NAME=CKPT" in refused.stderr
+    subprocess.run([*line, "--replace"], check=True)
+    assert read(tmp_path / f"smoke/nyuv2-depth/{name}/seed0.json").model.source == "random:mini-croco"
