@@ -26,7 +26,8 @@ def against_published(
     """A grid for each recipe: differences from published numbers of the same weights, protocol class and images.
 
     Intervals are those of the measured mean (`croco_bench.tables.comparison`); a published number is taken as exact. Results on
-    miniatures, on parts of a split, and those that differ from their recipe are compared with nothing.
+    miniatures, on parts of a split, and those with other settings than the rest are compared with nothing; settings that all
+    runs changed in the recipe stand in the title.
     """
     sections: dict[str, list[ResultFile]] = defaultdict(list)
     for file in found:
