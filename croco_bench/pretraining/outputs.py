@@ -133,8 +133,8 @@ class Output:
 
 def _without_folders(facts: Mapping[str, Any]) -> str:
     """Facts as JSON for the file that is passed on: of absolute paths, the last two names are left."""
-    text = json.dumps(facts)
-    given = [*facts["settings"]["data"]["pairs"], facts.get("init", {}).get("ckpt", "")]
+    text, data = json.dumps(facts), facts["settings"]["data"]
+    given = [*data["pairs"], data["modalities"], facts.get("init", {}).get("ckpt", "")]
     for path in sorted(filter(os.path.isabs, given), key=len, reverse=True):
         text = text.replace(json.dumps(path)[1:-1], json.dumps("/".join(Path(path).parts[1:][-2:]))[1:-1])
     return text

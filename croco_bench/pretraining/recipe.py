@@ -198,8 +198,10 @@ def load(
         decoder: default: the recipe's.
 
     Raises:
-        UsageError: no such recipe, unknown key, wrong type, several folders of modalities.
+        UsageError: no such recipe, unknown key, wrong type, several folders of modalities, positions that the objective doesn't
+            have.
     """
+    changes = list(changes)
     draft = _RECIPES.read(name).with_sets(changes)
     given = {"objective": objective, "decoder": decoder}
     draft = draft.with_changes({key: value for key, value in given.items() if value is not None})
@@ -211,7 +213,14 @@ def load(
         draft = draft.with_changes({"data.modalities": pairs[0]})
     elif pairs:
         draft = draft.with_changes({"data.pairs": list(pairs)})
-    return draft.check()
+    recipe = draft.check()
+    asked = any(change.partition("=")[0].strip() == "model.positions" for change in changes)
+    if asked and recipe.model.positions == "rope" and recipe.family != "croco":
+        raise UsageError(
+            f"{recipe.objective} has absolute positions; model.positions=rope is a choice of the croco objective",
+            "leave it out",
+        )
+    return recipe
 
 
 def settings_of(recipe: PretrainRecipe, options: dict[str, Any]) -> dict[str, Any]:

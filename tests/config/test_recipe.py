@@ -133,6 +133,15 @@ def test_named_settings_are_values_and_replace_changes() -> None:
     assert recipe.data.pairs == pretraining.load("mini").data.pairs
 
 
+@pytest.mark.parametrize("objective", ["mae", "multimae"])
+def test_rotary_positions_are_refused_where_the_objective_has_none(objective: str) -> None:
+    """The network would have absolute ones in silence."""
+    with pytest.raises(UsageError, match=f"{objective} has absolute positions"):
+        pretraining.load("mini", ["model.positions = rope"], objective=objective)
+    for changes in ([], ["model.positions=cosine"], ["model.width=64"]):
+        assert pretraining.load("mini", changes, objective=objective).objective == objective
+
+
 def test_weights_go_with_the_pairs_that_are_named() -> None:
     assert pretraining.load("mini", ["data.weights=[1, 2]"], pairs=["a", "b"]).data.weights == (1.0, 2.0)
     with pytest.raises(UsageError, match=r"data\.weights has 2 numbers for 1 sets of pairs"):

@@ -106,3 +106,10 @@ def test_a_file_that_is_passed_on_names_no_folder_of_its_maker(
     assert facts["settings"]["data"]["pairs"] == [f"{pairs_root.name}/habitat_release"]
     assert facts["init"]["ckpt"] == f"first/{first.name}"
     assert f"--pairs={pairs_root.name}/habitat_release" in facts["command"]
+
+
+def test_nor_does_one_of_multimae(tiny: Callable[..., Path], tiny_data: Path, tmp_path: Path) -> None:
+    given = str(tiny_data.resolve() / "multimae")
+    made = tiny(tiny_data, tmp_path / "net", "train.steps=2", pairs=[given], objective="multimae")
+    with safe_open(made, "np") as file:
+        assert str(tiny_data) not in file.metadata()["pretraining"]
