@@ -132,9 +132,11 @@ class Output:
 
 
 def _without_folders(facts: Mapping[str, Any]) -> str:
-    """Facts as JSON for the file that is passed on: of absolute paths, the last two names are left."""
+    """Facts as JSON for the file that is passed on: of absolute paths of more than two names, the last two are left."""
     text, data = json.dumps(facts), facts["settings"]["data"]
     given = [*data["pairs"], data["modalities"], facts.get("init", {}).get("ckpt", "")]
     for path in sorted(filter(os.path.isabs, given), key=len, reverse=True):
-        text = text.replace(json.dumps(path)[1:-1], json.dumps("/".join(Path(path).parts[1:][-2:]))[1:-1])
+        names = Path(path).parts[1:]
+        if len(names) > 2:
+            text = text.replace(json.dumps(path)[1:-1], json.dumps("/".join(names[-2:]))[1:-1])
     return text
