@@ -20,6 +20,7 @@ from croco_bench.engine.dataloading import evaluation_batches
 from croco_bench.engine.network import BareNetwork, Network
 from croco_bench.engine.scoring import DeviceScorer, HostScorer, Scorer
 from croco_bench.errors import BenchError, DataError
+from croco_bench.metrics import FAILED
 from croco_bench.metrics.meter import Rows, stack
 from croco_bench.types import Array, Batch
 
@@ -262,4 +263,4 @@ def missing_reason(value: float, evaluation: Evaluation) -> str:
     """The reason why a metric is NaN or infinite."""
     if np.isnan(value):
         return f"no image of the {evaluation.reader.split} split has what it needs"
-    return "too many predictions failed for a finite value"
+    return FAILED

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from croco_bench import __version__
+from croco_bench.metrics import FAILED
 
 SCHEMA_VERSION = 1
 
@@ -211,6 +212,11 @@ class Result(_Part):
     def classical(self) -> bool:
         """Whether a method without learning was scored."""
         return self.model.family == "classical"
+
+    @property
+    def failed(self) -> bool:
+        """Whether some metric has no value, since too many predictions failed."""
+        return any(text.endswith(FAILED) for text in self.protocol.deviations)
 
     @property
     def only_scored(self) -> bool:

@@ -150,4 +150,5 @@ def _command(result: Result) -> str:
     words += ["--seed", str(result.seed)]
     words += [] if model.name == model.source else ["--name", model.name]
     words += [] if limit is None else ["--limit", str(limit)]
+    words += ["--eval-only"] if result.only_scored else []
     return shlex.join([*words, *(word for change in declared_changes(result) for word in ("--set", change))])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from croco_bench.errors import UsageError
+from croco_bench.metrics import FAILED
 from croco_bench.metrics.ranks import Ties
 from croco_bench.records.selection import EVERYTHING, Selection
 from croco_bench.records.store import ResultFile
@@ -157,7 +158,8 @@ def _section(
     if options.selection.metrics:
         measured = [row for row in measured if row.cells]
     reported, used, told = published_grids.beside(columns, measured, listed)
-    said = (*notes, *common.notes, *marks.notes(), *_odd(measured), *overlap_notes(measured, columns), *told, *caution)
+    signs = [*_odd(measured), *_failed(measured, columns), *overlap_notes(measured, columns)]
+    said = (*notes, *common.notes, *marks.notes(), *signs, *told, *caution)
     behind_them = [replace(grid, measured=_without_runs(grid.measured)) for grid in grids]
     return [Grid(title, tuple(columns), tuple(measured), reported, used, said), *behind_them]
 
@@ -201,6 +203,15 @@ def _odd(rows: Iterable[Row]) -> list[str]:
         ),
     }
     return [note for note, holds in told.items() if holds]
+
+
+def _failed(rows: Iterable[Row], columns: Sequence[Column]) -> list[str]:
+    """Which rows have no value in a column, since predictions failed."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        tasks = {file.result.task.name for file in row.runs if file.result.failed}
+        found[row.label] += [one.title for one in columns if one.task in tasks and one.key not in row.cells]
+    return [f"{label}: {FAILED} of {', '.join(titles)}" for label, titles in found.items() if titles]
 
 
 def _caution(rows: Iterable[Runs], *, miniature: bool) -> list[str]:

@@ -100,6 +100,20 @@ def test_missing_cells_are_dashes_and_markdown_is_a_table(results: Path, result_
     assert any("<u>81.0 ± 1.4 (n=2)</u>" in line for line in lines)
 
 
+def test_a_value_that_failed_predictions_left_out_is_told(results: Path, result_of: Any) -> None:
+    said = "translation_m, rotation_deg are left out: too many predictions failed for a finite value"
+    common = {"task__name": "relative-pose", "model__name": "sift", "model__family": "classical"}
+    number = {"value": 4.0, "ci95": None, "unit": "%", "higher_is_better": True}
+    result = result_of(**common, protocol__deviations=[said], metrics={"success_5cm_5deg": number})
+    write(
+        ResultPaths(results, "paper", "relative-pose", "sift", 0), result, {"index": [0.0], "success_5cm_5deg": [4.0]}
+    )
+    notes = [note for note in grids(results)[0].notes if "predictions failed" in note]
+    assert notes == [
+        "sift: too many predictions failed for a finite value of relative-pose t (m) ↓, relative-pose R (deg) ↓"
+    ]
+
+
 def test_csv_and_json_keep_full_precision(results: Path, result_of: Any) -> None:
     records = list(csv.DictReader(tables.make([results], format="csv").splitlines()))
     content = json.loads(tables.make([results], format="json"))
