@@ -15,6 +15,9 @@ from croco_bench.display import one_line
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Why a metric has no value, where predictions may fail.
+FAILED = "too many predictions failed for a finite value"
+
 
 class BenchError(Exception):
     """`what` is wrong (given and expected), and `advice` for the user; printed as one sentence, "what; advice". Exit code 1."""

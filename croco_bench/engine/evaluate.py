@@ -19,8 +19,7 @@ from croco_bench.contracts import ClassicalMethod, Evaluation, ScoredTask, TaskD
 from croco_bench.engine.dataloading import evaluation_batches
 from croco_bench.engine.network import BareNetwork, Network
 from croco_bench.engine.scoring import DeviceScorer, HostScorer, Scorer
-from croco_bench.errors import BenchError, DataError
-from croco_bench.metrics import FAILED
+from croco_bench.errors import FAILED, BenchError, DataError
 from croco_bench.metrics.meter import Rows, stack
 from croco_bench.types import Array, Batch
 

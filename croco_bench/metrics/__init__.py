@@ -7,8 +7,6 @@ from typing import Literal
 
 Better = Literal["higher", "lower", "neither"]
 ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "neither": ""}
-# Why a metric has no value, where predictions may fail.
-FAILED = "too many predictions failed for a finite value"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from croco_bench import __version__
-from croco_bench.metrics import FAILED
+from croco_bench.errors import FAILED
 
 SCHEMA_VERSION = 1
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from croco_bench.errors import UsageError
-from croco_bench.metrics import FAILED
+from croco_bench.errors import FAILED, UsageError
 from croco_bench.metrics.ranks import Ties
 from croco_bench.records.selection import EVERYTHING, Selection
 from croco_bench.records.store import ResultFile
