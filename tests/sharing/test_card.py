@@ -24,6 +24,17 @@ def test_a_card_says_what_the_backbone_is_and_how_to_repeat_its_numbers(results:
     assert card("croco-v1", [results]) == text
 
 
+@pytest.mark.parametrize(
+    ("selected", "only"), [({"step": 3, "metric": "delta1", "split": "select"}, False), (None, True)]
+)
+def test_commands_of_runs_that_only_scored_say_so(
+    selected: dict[str, Any] | None, only: bool, tmp_path: Path, result_of: Any
+) -> None:
+    result = result_of(model__name="a", selected=selected)
+    write(ResultPaths(tmp_path, "paper", "nyuv2-depth", "a", 0), result, {"index": np.arange(1), "delta1": np.ones(1)})
+    assert ("--eval-only" in card("a", [tmp_path])) == only
+
+
 def test_commands_have_what_the_runs_changed(tmp_path: Path, result_of: Any) -> None:
     changed = ["one image is missing", "changed from the recipe: head.hooks=[0, 1]"]
     result = result_of(
