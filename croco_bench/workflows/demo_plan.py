@@ -19,7 +19,7 @@ from croco_bench.sweeps.plan import Plan
 FINE_TUNED = "mini"
 # Seconds of one core, on an x86 server of 2023; on another machine all are longer or shorter.
 _FINE_TUNING_S = 50.0
-_RENDERING_S = {"7scenes": 34.0, "ade20k": 14.0, "imagenet": 53.0, "nyuv2": 18.0}
+_RENDERING_S = {"7scenes": 40.0, "ade20k": 14.0, "imagenet": 80.0, "nyuv2": 18.0}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class DemoPlan:
     @property
     def backbones(self) -> dict[str, str]:
         """Name in the results -> checkpoint."""
-        return {"random": "random:mini-croco", **{name: name for name in zoo.equal_time()}}
+        return {"random": "random:mini-croco", **{name: name for name in zoo.packaged()}}
 
     @property
     def sweep(self) -> Plan:

@@ -25,7 +25,7 @@ from croco_bench.seeding import make_rng
 class HabitatMini:
     """Numbers of pairs, in all and per room, and the side of the square images in pixels. The release has 1.8 M of 256."""
 
-    pairs: int = 2000
+    pairs: int = 6000
     pairs_per_scene: int = 4
     side: int = 72
 

@@ -48,7 +48,7 @@ class ImageNetMini:
 
     classes: int = 12
     train: int = 60
-    val: int = 20
+    val: int = 60
     side: int = 80
 
     def __post_init__(self) -> None:

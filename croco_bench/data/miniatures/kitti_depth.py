@@ -28,11 +28,15 @@ _SPLITS: tuple[Split, Split] = ("train", "test")
 
 @dataclass(frozen=True)
 class KITTIDepthMini:
-    """Numbers of images, in all and per drive, and their size in pixels. The release has 23,158 + 652 of 375x1242."""
+    """Numbers of images, in all and per drive of each split, and their size in pixels.
+
+    The release has 23,158 + 652 images of 375x1242.
+    """
 
     train: int = 400
     test: int = 100
     views_per_drive: int = 5
+    test_views_per_drive: int = 1
     height: int = 94
     width: int = 310
 
@@ -70,16 +74,19 @@ def _focal(spec: KITTIDepthMini) -> float:
 
 
 def _jobs(folder: Path, spec: KITTIDepthMini, split: Split, seed: int, first: int) -> list[_Job]:
-    total: int = getattr(spec, split)
+    total, of_drive = {
+        "train": (spec.train, spec.views_per_drive),
+        "test": (spec.test, spec.test_views_per_drive),
+    }[split]
     return [
         _Job(
             folder=folder,
             drive=f"{_DAY}_drive_{first + number:04d}_sync",
             seed=room_seed(seed, "kitti_depth", split, number),
-            views=min(spec.views_per_drive, total - start),
+            views=min(of_drive, total - start),
             size=(spec.height, spec.width),
         )
-        for number, start in enumerate(range(0, total, spec.views_per_drive))
+        for number, start in enumerate(range(0, total, of_drive))
     ]
 
 
@@ -104,6 +111,6 @@ MINIATURE = Miniature(
     name="kitti_depth",
     write=write_kitti_depth,
     default=KITTIDepthMini(),
-    tiny=KITTIDepthMini(train=12, test=6, views_per_drive=3, height=40, width=120),
+    tiny=KITTIDepthMini(train=12, test=6, views_per_drive=3, test_views_per_drive=3, height=40, width=120),
     count=lambda spec: spec.train + spec.test,
 )

@@ -27,11 +27,15 @@ _HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 ."
 
 @dataclass(frozen=True)
 class NYUv2Mini:
-    """Numbers of images, in all and per room, and their size in pixels. The release has 795 + 654 images of 480x640."""
+    """Numbers of images, in all and per room of each split, and their size in pixels.
+
+    The release has 795 + 654 images of 480x640. Test images of one room tell little more than one of them does.
+    """
 
     train: int = 400
     test: int = 100
     views_per_scene: int = 5
+    test_views_per_scene: int = 1
     height: int = 120
     width: int = 160
 
@@ -88,11 +92,12 @@ def _splits(train: Array, test: Array) -> bytes:
 
 def room_jobs(spec: NYUv2Mini, split: str, seed: int) -> list[RoomJob]:
     """The jobs of all rooms of a split."""
-    total, jobs = spec.train if split == "train" else spec.test, []
-    for number, first in enumerate(range(0, total, spec.views_per_scene)):
+    total, of_room = (spec.train, spec.views_per_scene) if split == "train" else (spec.test, spec.test_views_per_scene)
+    jobs = []
+    for number, first in enumerate(range(0, total, of_room)):
         kind = _KINDS[derive(seed, "kind", split, number) % len(_KINDS)]
         name = f"{kind}_{(0 if split == 'train' else max(5000, spec.train)) + number:04d}"
-        views = min(spec.views_per_scene, total - first)
+        views = min(of_room, total - first)
         jobs.append(RoomJob(name, room_seed(seed, "nyuv2", split, number), views, spec))
     return jobs
 
@@ -172,6 +177,6 @@ MINIATURE = Miniature(
     name="nyuv2",
     write=write_nyuv2,
     default=NYUv2Mini(),
-    tiny=NYUv2Mini(train=12, test=6, views_per_scene=3, height=48, width=64),
+    tiny=NYUv2Mini(train=12, test=6, views_per_scene=3, test_views_per_scene=3, height=48, width=64),
     count=lambda spec: spec.train + spec.test,
 )

@@ -20,7 +20,7 @@ from croco_bench.data.rooms.mid_level_cues import encoded_normals
 
 @dataclass(frozen=True)
 class NYUv2NormalsMini(NYUv2Mini):
-    """Numbers of images, in all and per room, and their size in pixels, as those of `nyuv2`."""
+    """Numbers of images, in all and per room of each split, and their size in pixels, as those of `nyuv2`."""
 
 
 def write_normals(folder: Path, spec: NYUv2NormalsMini, seed: int, pool: Executor, advance: Advance) -> None:
@@ -49,6 +49,6 @@ MINIATURE = Miniature(
     name="nyuv2_normals",
     write=write_normals,
     default=NYUv2NormalsMini(),
-    tiny=NYUv2NormalsMini(train=12, test=6, views_per_scene=3, height=48, width=64),
+    tiny=NYUv2NormalsMini(train=12, test=6, views_per_scene=3, test_views_per_scene=3, height=48, width=64),
     count=lambda spec: spec.train + spec.test,
 )

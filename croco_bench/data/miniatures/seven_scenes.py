@@ -38,9 +38,9 @@ class SevenScenesMini:
     to 14 sequences of 500 or 1000 frames of 480x640.
     """
 
-    scenes: int = 12
+    scenes: int = 36
     sequences: int = 3
-    frames: int = 30
+    frames: int = 12
     height: int = 120
     width: int = 160
     reach: int = 40

@@ -26,12 +26,16 @@ _SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class TaskonomyMini:
-    """Numbers of views, in all and per building, and their side in pixels. MultiMAE uses 800 + 200 + 54,514 of 512x512."""
+    """Numbers of views, in all and per building of each split, and their side in pixels.
+
+    MultiMAE uses 800 + 200 + 54,514 views of 512x512.
+    """
 
     train: int = 400
     val: int = 60
     test: int = 200
     views_per_building: int = 5
+    test_views_per_building: int = 1
     side: int = 96
 
     def __post_init__(self) -> None:
@@ -69,15 +73,16 @@ def write_taskonomy(folder: Path, spec: TaskonomyMini, seed: int, pool: Executor
 
 def _jobs(folder: Path, spec: TaskonomyMini, split: str, seed: int) -> list[_Job]:
     total: int = getattr(spec, split)
+    of_building = spec.test_views_per_building if split == "test" else spec.views_per_building
     return [
         _Job(
             folder=folder,
             building=f"room{split}{number:04d}",
             seed=room_seed(seed, "taskonomy", split, number),
-            views=min(spec.views_per_building, total - first),
+            views=min(of_building, total - first),
             side=spec.side,
         )
-        for number, first in enumerate(range(0, total, spec.views_per_building))
+        for number, first in enumerate(range(0, total, of_building))
     ]
 
 
@@ -123,6 +128,6 @@ MINIATURE = Miniature(
     name="taskonomy",
     write=write_taskonomy,
     default=TaskonomyMini(),
-    tiny=TaskonomyMini(train=12, val=4, test=6, views_per_building=2, side=40),
+    tiny=TaskonomyMini(train=12, val=4, test=6, views_per_building=2, test_views_per_building=2, side=40),
     count=lambda spec: spec.train + spec.val + spec.test,
 )

@@ -82,10 +82,17 @@ def make_object_scene(shape: str, object_seed: int, room_seed: int, size_m: floa
     return ObjectScene(whole, number, size_m * points, (low + high) / 2)
 
 
-def around(scene: ObjectScene, size: Size, distance_m: float, azimuth: float, elevation: float) -> Camera:
-    """A camera that looks at the middle of an object, from this azimuth and elevation in radians."""
+def around(
+    scene: ObjectScene, size: Size, distance_m: float, azimuth: float, elevation: float, rng: np.random.Generator
+) -> Camera:
+    """A camera at this distance from the middle of an object, from this azimuth and elevation in radians.
+
+    It looks beside the middle, by up to 14 degrees across and 8 down. Were objects always in the middle of their images, no
+    motion would find their points.
+    """
+    across, down = np.radians(rng.uniform((-14.0, -8.0), (14.0, 8.0)))
     direction = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
-    return look(scene.middle + distance_m * direction, azimuth + np.pi, -elevation, 0.0, size)
+    return look(scene.middle + distance_m * direction, azimuth + np.pi + across, down - elevation, 0.0, size)
 
 
 def _surroundings(rng: np.random.Generator, size_m: float) -> Scene:
@@ -167,8 +174,68 @@ def _sofa(rng: np.random.Generator) -> tuple[_Parts, Array]:
     return parts, np.concatenate([lower, upper, _corners(width, depth, seat + arm)[:2]])
 
 
+def _bed(rng: np.random.Generator) -> tuple[_Parts, Array]:
+    """A mattress, a headboard and four legs; points: upper corners of the mattress, of the headboard, feet."""
+    width, depth, top, board = (float(x) for x in rng.uniform((0.8, 1.3, 0.35, 0.3), (1.2, 1.7, 0.55, 0.6)))
+    thick, side = float(rng.uniform(0.15, 0.25)), 0.08
+    parts: _Parts = [
+        ((width, depth, thick), (0, 0, top - thick / 2)),
+        ((width, side, board), (0, depth / 2 + side / 2, top + board / 2)),
+        *_legs(width, depth, top - thick, side),
+    ]
+    upper = _corners(width, depth + 2 * side, top + board)[2:]
+    return parts, np.concatenate([_corners(width, depth, top), upper, _corners(width, depth, 0.0)])
+
+
+def _cabinet(rng: np.random.Generator) -> tuple[_Parts, Array]:
+    """A body on four legs with a shallower one upon it; points: upper corners of both, lower corners of the first."""
+    width, depth, body, upper = (float(x) for x in rng.uniform((0.5, 0.4, 0.4, 0.3), (0.9, 0.6, 0.7, 0.7)))
+    legs, shallow = float(rng.uniform(0.06, 0.2)), depth * float(rng.uniform(0.4, 0.7))
+    back = (depth - shallow) / 2
+    parts: _Parts = [
+        ((width, depth, body), (0, 0, legs + body / 2)),
+        ((width, shallow, upper), (0, back, legs + body + upper / 2)),
+        *_legs(width, depth, legs, 0.06),
+    ]
+    highest = _corners(width, shallow, legs + body + upper) + np.array([0, back, 0])
+    lower = _corners(width, depth, legs)
+    return parts, np.concatenate([highest, _corners(width, depth, legs + body)[:2], lower])
+
+
+def _lamp(rng: np.random.Generator) -> tuple[_Parts, Array]:
+    """A foot, a pole and a shade; points: upper and lower corners of the shade, corners of the foot."""
+    foot, height, shade, tall = (float(x) for x in rng.uniform((0.25, 0.6, 0.3, 0.2), (0.45, 1.1, 0.55, 0.4)))
+    thick, pole = 0.05, float(rng.uniform(0.04, 0.08))
+    parts: _Parts = [
+        ((foot, foot, thick), (0, 0, thick / 2)),
+        ((pole, pole, height), (0, 0, thick + height / 2)),
+        ((shade, shade, tall), (0, 0, thick + height + tall / 2)),
+    ]
+    top = thick + height
+    levels = [_corners(shade, shade, top + tall), _corners(shade, shade, top), _corners(foot, foot, thick)]
+    return parts, np.concatenate(levels)
+
+
+def _box(rng: np.random.Generator) -> tuple[_Parts, Array]:
+    """An open box: a bottom and four sides, of which the front is lower; points: upper corners, lower corners."""
+    width, depth, height = (float(x) for x in rng.uniform((0.4, 0.4, 0.3), (0.9, 0.8, 0.6)))
+    thick, front = 0.05, height * float(rng.uniform(0.4, 0.7))
+    parts: _Parts = [
+        ((width, depth, thick), (0, 0, thick / 2)),
+        ((width, thick, front), (0, -depth / 2 + thick / 2, front / 2)),
+        ((width, thick, height), (0, depth / 2 - thick / 2, height / 2)),
+        ((thick, depth, height), (-width / 2 + thick / 2, 0, height / 2)),
+        ((thick, depth, height), (width / 2 - thick / 2, 0, height / 2)),
+    ]
+    return parts, np.concatenate([_corners(width, depth, height), _corners(width, depth, 0.0)])
+
+
 SHAPES: dict[str, Callable[[np.random.Generator], tuple[_Parts, Array]]] = {
     "chair": _chair,
     "sofa": _sofa,
     "table": _table,
+    "bed": _bed,
+    "cabinet": _cabinet,
+    "lamp": _lamp,
+    "box": _box,
 }

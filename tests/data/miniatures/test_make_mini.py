@@ -79,7 +79,7 @@ def test_other_seeds_give_other_rooms(tiny_data: Path, tmp_path: Path) -> None:
         for seed in (0, 1):
             for name in ("n", "h"):
                 (tmp_path / f"{name}{seed}").mkdir()
-            write_nyuv2(tmp_path / f"n{seed}", NYUv2Mini(3, 3, 3, 48, 64), seed, pool, lambda _: None)
+            write_nyuv2(tmp_path / f"n{seed}", NYUv2Mini(3, 3, 3, 3, 48, 64), seed, pool, lambda _: None)
             write_habitat(tmp_path / f"h{seed}", HabitatMini(1, 1, 40), seed, pool, lambda _: None)
     same, other = arrays(tmp_path / "n0" / MAT), arrays(tmp_path / "n1" / MAT)
     tiny = arrays(tiny_data / "nyuv2" / MAT)

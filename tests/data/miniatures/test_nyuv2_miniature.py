@@ -91,3 +91,9 @@ def test_no_number_of_rooms_gives_one_name_to_both_splits() -> None:
     spec = NYUv2Mini(train=12000, test=3000, views_per_scene=1)
     train, test = ({job.name for job in room_jobs(spec, split, 0)} for split in ("train", "test"))
     assert len(train) == 12000 and len(test) == 3000 and not train & test
+
+
+def test_each_test_image_is_of_its_own_room_by_default() -> None:
+    train, test = (room_jobs(NYUv2Mini(), split, 0) for split in ("train", "test"))
+    assert [job.views for job in test] == [1] * 100
+    assert {job.views for job in train} == {5}

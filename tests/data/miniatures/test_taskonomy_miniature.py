@@ -37,9 +37,11 @@ def test_files_agree_with_the_geometry_of_a_view(tmp_path: Path) -> None:
 
 
 def write(folder: Path, workers: int) -> dict[str, bytes]:
-    """A miniature of five views in three buildings; its files."""
+    """A miniature of six views in five buildings; its files."""
     with ThreadPoolExecutor(workers) as pool:
-        write_taskonomy(folder, TaskonomyMini(3, 1, 1, 2, 48), 7, pool, lambda count: None)
+        write_taskonomy(
+            folder, TaskonomyMini(train=3, val=1, test=2, views_per_building=2, side=48), 7, pool, lambda count: None
+        )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
 
 
@@ -49,5 +51,6 @@ def test_the_seed_alone_decides(tmp_path: Path) -> None:
         folder.mkdir()
     first, second = (write(folder, workers) for folder, workers in zip(folders, (1, 3), strict=True))
     assert first == second
-    assert len(first) == 3 + 5 * (len(DOMAINS) + 2)
+    assert len(first) == 3 + 6 * (len(DOMAINS) + 2)
     assert first["tiny_train.csv"].splitlines()[-1] == b"roomtrain0001,0,0"
+    assert first["tiny_test.csv"].splitlines()[1:] == [b"roomtest0000,0,0", b"roomtest0001,0,0"]

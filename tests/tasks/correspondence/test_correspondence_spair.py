@@ -41,7 +41,7 @@ def test_a_sample_has_thirty_places_for_keypoints_and_a_scaled_box() -> None:
 def test_a_run_on_keypoints(tiny_data: Path, tmp_path: Path) -> None:
     options: Any = {"recipe": "smoke", "data_root": tiny_data, "results": tmp_path, "device": "cpu"}
     result = run("correspondence-spair71k", "mini-mae", **options)
-    assert result is not None and result.dataset.name == "spair71k" and result.dataset.images == 12
+    assert result is not None and result.dataset.name == "spair71k" and result.dataset.images == 28
     assert result.selected is not None and (result.selected.metric, result.selected.split) == ("pck10_box", "select")
     assert {"pck10_box", "pck05_box", "pck10_box_points", "encoder/pck10_box_points"} <= set(result.metrics)
     assert not [key for key in result.metrics if "recall" in key]

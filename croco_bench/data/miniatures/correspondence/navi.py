@@ -1,4 +1,4 @@
-"""Writes chairs, sofas and tables of 30 cm, each in one room and in many, in the layout of NAVI."""
+"""Writes pieces of furniture of 30 cm, each in one room and in many, in the layout of NAVI."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class NaviMini:
     The release has 36 objects, about nine such collections of 25 images of each, and 65 images in other places, of 3024x4032.
     """
 
-    objects: int = 9
+    objects: int = 36
     collections: int = 2
-    multiview: int = 8
-    wild: int = 14
+    multiview: int = 6
+    wild: int = 5
     height: int = 120
     width: int = 160
 
@@ -86,7 +86,7 @@ def _write_image(job: _Job) -> dict[str, Any]:
     rng = make_rng(job.object_seed, "view", job.folder.name, job.number)
     scene = make_object_scene(job.shape, job.object_seed, job.room, _SIZE_M)
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(15, 50))
-    camera = around(scene, job.size, _SIZE_M * rng.uniform(1.6, 2.2), azimuth, elevation)
+    camera = around(scene, job.size, _SIZE_M * rng.uniform(1.6, 2.2), azimuth, elevation, rng)
     view = render(scene.scene, camera)
     name = f"{job.number:03d}"
     write_image(job.folder / f"images/{name}.jpg", view.rgb)
@@ -123,5 +123,5 @@ MINIATURE = Miniature(
     default=NaviMini(),
     tiny=NaviMini(objects=2, multiview=3, wild=4, height=40, width=56),
     count=lambda spec: spec.objects * (spec.collections * spec.multiview + spec.wild),
-    version=2,
+    version=3,
 )

@@ -49,7 +49,7 @@ class SintelMini:
     The release has 23 + 12 scenes of 20 to 50 frames of 436x1024.
     """
 
-    scenes: int = 12
+    scenes: int = 23
     frames: int = 6
     test_scenes: int = 2
     height: int = 72

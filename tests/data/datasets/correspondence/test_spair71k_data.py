@@ -10,6 +10,7 @@ import pytest
 
 from croco_bench.data.catalogue import dataset_info
 from croco_bench.data.datasets.correspondence.spair71k import SPairReader, read_annotation
+from croco_bench.data.rooms.objects import SHAPES
 from croco_bench.errors import DataError
 
 
@@ -27,17 +28,13 @@ def test_keypoints_are_those_of_the_annotation(root: Path) -> None:
     content = json.loads((root / "SPair-71k/PairAnnotation/test" / f"{sample['id']}.json").read_text())
     assert sample["keypoints1"].tolist() == content["src_kps"] and sample["keypoints2"].tolist() == content["trg_kps"]
     assert sample["box2"].tolist() == content["trg_bndbox"] and sample["scene"] == content["category"]
-    assert content["src_imname"].removesuffix(".jpg") in sample["id"] and set(reader.groups) == {
-        "chair",
-        "sofa",
-        "table",
-    }
+    assert content["src_imname"].removesuffix(".jpg") in sample["id"] and set(reader.groups) == set(SHAPES)
     assert reader.available == 12_234 and not reader.miniature
 
 
 def test_the_check_compares_with_the_release(root: Path) -> None:
     findings = dataset_info("spair71k").check(root)
-    counts = [finding for finding in findings if "pairs of 3 classes" in finding.what]
+    counts = [finding for finding in findings if "pairs of 7 classes" in finding.what]
     assert len(counts) == 3 and not any(finding.ok or finding.stops for finding in counts)
     assert counts[-1].advice == "the release has 12234 of 18"
     assert all(finding.ok for finding in findings if finding not in counts)
