@@ -22,8 +22,7 @@ Kinds:
 
   efficiency   score against the number of training images, of runs that differ in nothing else
 
-  layers       selection metric against the block that is read, of probes with head.layers=auto, and
-               of correspondence: tokens of encoder and decoder, cross-attention
+  layers       selection metric against the block that is read: head.layers=auto, and correspondence
 
 Examples:
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from croco_bench.backbones.locate import parse_source
 from croco_bench.errors import BenchError
 from croco_bench.progress import log
 from croco_bench.sweeps.cells import Cell, Surroundings
@@ -101,14 +103,23 @@ def _tell_failures(progress: Progress) -> None:
 
 
 def dry_run(plan: Plan, around: Surroundings, *, jobs: int | None = None, times_from: Iterable[Path] = ()) -> str:
-    """The runs that are left, and the time that they will take, from records of earlier runs in these folders, too."""
+    """The runs that are left, the checkpoints that they lack, and the time, from records of runs in these folders, too."""
     shares = _shares(jobs, plan, around)
     rest = rest_of(plan.cells, around)
     known = estimates([around.results, *times_from], plan.cells, SweepFolder(around.results))
     there = {task.cell for task in rest.tasks if task.cell.paths(around.results).json.is_file()}
     lines = [f"{_time(known, task.cell, there):>9}  {task.cell.label}" for task in rest.tasks]
     new = [task.cell for task in rest.tasks if task.cell not in there]
-    return "\n".join([_head(plan, shares, rest), *lines, *([_whole_time(known, new, len(shares))] if new else [])])
+    whole = [_whole_time(known, new, len(shares))] if new else []
+    return "\n".join([_head(plan, shares, rest), *lines, *_missing(rest), *whole])
+
+
+def _missing(rest: Rest) -> list[str]:
+    """A line for each checkpoint whose file isn't there."""
+    runs = Counter(task.cell.ckpt for task in rest.tasks if not task.cell.ckpt.startswith("classical:"))
+    sources = [parse_source(ckpt) for ckpt in runs]
+    gone = [one for one in sources if (file := one.weights or one).kind == "file" and not Path(file.name).exists()]
+    return [f"{one.text}: no such file or folder; its runs would fail ({runs[one.text]})" for one in gone]
 
 
 def _whole_time(known: Estimates, cells: Sequence[Cell], jobs: int) -> str:

@@ -82,6 +82,9 @@ def test_a_failed_run_stops_no_other_and_what_is_done_is_skipped(tiny_data: Path
     assert told.startswith("4 runs: 2 done, 2 failed\n") and told.count(str(broken)) == 2
     dry = subprocess.run([*line, "--dry-run"], capture_output=True, text=True, check=True).stdout.splitlines()
     assert dry[0].startswith("4 runs: 2 done, 2 to do") and len(dry) == 4 and dry[-1].startswith("about ")
+    broken.unlink()
+    dry = subprocess.run([*line, "--dry-run"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert dry[-2] == f"{broken}: no such file or folder; its runs would fail (2)"
     again = subprocess.run([*line, "--exclude", "*/broken"], capture_output=True, text=True, check=True)
     assert again.stderr == "2 runs: 2 done, 0 to do\n"
     other = subprocess.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from croco_bench import registry
-from croco_bench.errors import RecordError
+from croco_bench.errors import FAILED, RecordError
 from croco_bench.metrics import Metric, better_of
 from croco_bench.metrics.meter import FEWEST_IMAGES
 from croco_bench.records.schema import Result
@@ -232,7 +232,8 @@ def _row(pair: tuple[SideRuns, SideRuns], key: str) -> ComparedRow:
     for file in (file for runs in pair for file in runs.files):
         if key not in file.result.metrics:
             name, task = file.result.model.name, file.result.task.name
-            raise RecordError(f"{name} has no {key} on {task}", "leave it out")
+            why = f"{FAILED} of" if file.result.failed else "it has no"
+            raise RecordError(f"{name}: {why} {key} on {task}", "leave it out, or name another --metric")
     result = pair[0].result
     if result.dataset.images < 2:
         raise RecordError(

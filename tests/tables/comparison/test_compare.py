@@ -207,6 +207,17 @@ def test_tasks_that_one_backbone_lacks_are_told(tmp_path: Path, put: Put) -> Non
         compare(["a", "b"], [tmp_path], tasks=["other-task"])
 
 
+def test_a_method_whose_predictions_failed_is_told_so() -> None:
+    """SIFT's poses: most images of a room have no match."""
+    results = Path(__file__).parents[3] / "results/mini"
+    with pytest.raises(
+        RecordError, match=r"^sift-opencv: too many predictions failed .* of translation_m on relative-pose"
+    ):
+        compare(["sift-opencv", "sift-poselib"], [results], tasks=["relative-pose"])
+    (row,) = compare(["identity", "sift-poselib"], [results], tasks=["relative-pose"], metrics=["auc5"]).rows
+    assert row.verdict == "does not hold"
+
+
 @pytest.mark.usefixtures("three")
 def test_one_of_three_backbones_may_lack_a_task(tmp_path: Path, put: Put) -> None:
     for model in "ab":
