@@ -45,9 +45,6 @@ def _mini(name: str, family: str, summary: str) -> ZooEntry:
     )
 
 
-# Ends the names of small backbones that saw as many images as each other, and more than those without it.
-_LONG = "-long"
-
 # Released checkpoints in the order of their papers, then those of this package.
 ENTRIES = (
     ZooEntry(
@@ -131,8 +128,6 @@ ENTRIES = (
     _mini(
         "mini-multimae", "multimae", "ViT 128x4, 64x64, rendered rooms with depth and classes, as long as mini-croco"
     ),
-    _mini(f"mini-croco{_LONG}", "croco", "as mini-croco, of 512,000 rendered pairs; can complete images"),
-    _mini(f"mini-mae{_LONG}", "mae", f"as mini-mae, of as many images as mini-croco{_LONG}"),
 )
 
 
@@ -142,10 +137,5 @@ def find(name: str) -> ZooEntry | None:
 
 
 def packaged() -> list[str]:
-    """Names of the small backbones in this package."""
+    """Names of the small backbones in this package, which were pre-trained for about as long as each other."""
     return [entry.name for entry in ENTRIES if entry.asset]
-
-
-def equal_time() -> list[str]:
-    """Names of the small backbones that were pre-trained for about as long as each other: those of the demo and the study."""
-    return [name for name in packaged() if not name.endswith(_LONG)]

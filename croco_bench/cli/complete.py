@@ -10,7 +10,7 @@ import typer
 _EXAMPLES = """
 Examples:
 
-  croco-bench complete left.jpg right.jpg --ckpt mini-croco-long
+  croco-bench complete left.jpg right.jpg --ckpt mini-croco
 
   croco-bench complete left.jpg right.jpg --ckpt croco-v2-vitb-base
 

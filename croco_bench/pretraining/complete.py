@@ -109,7 +109,7 @@ def _objective(ckpt: str, file: PretrainingFile, size: Size, mask_ratio: float) 
     if lacking:
         raise CheckpointError(
             f"{ckpt} can't complete images: it has no {' and no '.join(lacking)}, only the backbone",
-            "give a file with both: mini-croco-long, a released one such as croco-v2-vitb-base, or what pretrain writes",
+            "give a file with both: mini-croco, a released one such as croco-v2-vitb-base, or what pretrain writes",
         )
     return objective
 

@@ -16,6 +16,7 @@ from croco_bench.data.splitting import Subset, split_by_group
 from croco_bench.errors import DataError
 from croco_bench.metrics.pose import reduce_poses
 from croco_bench.records.selection import Selection
+from croco_bench.records.store import read_all
 from croco_bench.report import page
 from croco_bench.tables import make
 from croco_bench.tables.comparison.sheets import read_rows
@@ -60,7 +61,11 @@ def test_values_of_each_protocol_of_a_result_are_read_once(tmp_path: Path, monke
     growth.copy_results(MINI, tmp_path, COUNT)
     make([tmp_path], format=page)
     named_otherwise = {(path, prefix) for path, prefix in reads if path.parents[1].name == "relative-pose"}
-    assert len({path for path, _ in reads}) == COUNT and {reads[key] for key in reads.keys() - named_otherwise} == {1}
+    headlines = {entry.name: {metric.name for metric in entry.card.headline} for entry in registry.tasks()}
+    # The others are of methods whose predictions failed too often for a headline.
+    scored = [file for file in read_all([tmp_path])[0] if headlines[file.result.task.name] & file.result.metrics.keys()]
+    assert len({path for path, _ in reads}) == len(scored) > COUNT - 5
+    assert {reads[key] for key in reads.keys() - named_otherwise} == {1}
     assert max(reads[key] for key in named_otherwise) <= 2
 
 

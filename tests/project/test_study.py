@@ -37,6 +37,18 @@ def equal(folders: Sequence[Path]) -> str:
     return to_markdown(compare(("base", "mae"), inside, recipe="dpt-frozen-mini")).strip()
 
 
+def lengths(folders: Sequence[Path]) -> str:
+    """CroCo and MAE on their way through pre-training, as the command on the page prints them."""
+    inside = [folder / "lengths" for folder in folders]
+    return tables.make(inside, format="markdown", published="none").strip()
+
+
+def equal_at_the_end(folders: Sequence[Path]) -> str:
+    """CroCo at its end and MAE after as many images, as the command on the page prints it."""
+    inside = [folder / "lengths" for folder in folders]
+    return to_markdown(compare(("croco-1024", "mae-998"), inside, recipe="dpt-frozen-mini")).strip()
+
+
 def several(folders: Sequence[Path]) -> str:
     """Several pre-trainings of each method, as the script prints them."""
     return methods(folders[0] / "pretrainings", QUESTIONS["methods"])
@@ -55,6 +67,8 @@ TABLES = {
     "claims": claims,
     "attention": attention,
     "ablations": ablations,
+    "lengths": lengths,
+    "equal-long": equal_at_the_end,
     "methods": several,
     "sizes": sizes,
 }

@@ -25,7 +25,7 @@ TINY = DemoPlan((Protocol("smoke", "nyuv2-depth", 5.0), Protocol("smoke-knn-dens
 
 def test_all_backbones_run_every_protocol_and_other_tasks_are_packaged() -> None:
     plan = demo_plan()
-    assert len(plan.sweep.cells) == len(plan.protocols) * (1 + len(zoo.equal_time()))
+    assert len(plan.sweep.cells) == len(plan.protocols) * (1 + len(zoo.packaged()))
     tasks = {file.result.task.name for file in plan.packaged()}
     assert "nyuv2-depth" not in tasks and tasks >= {"stereo", "sintel-flow", "taskonomy-depth", "imagenet-linear"}
     assert plan.rendering_s.keys() <= MINIATURES.keys()
@@ -90,7 +90,7 @@ def test_the_demo_prints_tables_and_writes_a_page(
     assert "published" not in first.out and "MultiMAE" not in first.out
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/webp;base64,") == 10 and "packaged, not run here" in page
-    assert all(name in page for name in ("random", *zoo.equal_time()))
+    assert all(name in page for name in ("random", *zoo.packaged()))
 
 
 SCRIPT = """

@@ -265,4 +265,3 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mini-mae": _vit("mae", 128, 4, **_MINI_ENCODER),
     "mini-multimae": _vit("multimae", 128, 4, **_MINI_ENCODER),
 }
-ARCHITECTURES |= {f"{name}-long": ARCHITECTURES[name] for name in ("mini-croco", "mini-mae")}

@@ -128,7 +128,12 @@ def test_every_committed_result_gives_its_recorded_headline_again() -> None:
     assert len(by_task) >= 13
     for task, members in by_task.items():
         for metric in registry.tasks()[task].card.headline:
-            for model, scores in load_column(members, metric.name).items():
+            having = {
+                model: files
+                for model, files in members.items()
+                if metric.name in files[0].result.metrics or not files[0].result.failed  # as SIFT's poses
+            }
+            for model, scores in load_column(having, metric.name).items():
                 recorded = [file.result.metrics[metric.name].value for file in members[model]]
                 assert scores.value == pytest.approx(np.mean(recorded), rel=1e-9)
                 assert scores.scenes is not None and scores.scenes >= SCENES.get(task, 12)
