@@ -9,9 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from croco_bench import load_backbone
+from croco_bench.backbones import zoo
 from croco_bench.backbones.networks.croco import CroCo
 from croco_bench.cli.main import app
 from croco_bench.data.formats.images import read_rgb
@@ -65,6 +68,17 @@ def test_the_backbone_loads_with_and_without_what_completion_needs(made: Path) -
     assert isinstance(load_backbone(made / "net.safetensors", image_size=32), CroCo)
 
 
+@pytest.fixture
+def backbone_alone(tmp_path: Path) -> str:
+    """A CroCo without what only completion needs."""
+    entry = zoo.find("mini-croco")
+    assert entry is not None and entry.asset is not None
+    with safe_open(entry.asset, "pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("pretraining.")}  # noqa: SIM118
+        save_file(kept, tmp_path / "alone.safetensors", file.metadata())
+    return str(tmp_path / "alone.safetensors")
+
+
 def test_a_packaged_network_completes_from_the_right_view(tiny_data: Path, tmp_path: Path) -> None:
     """Of rooms that it never saw; another room is no help."""
     first = sorted((tiny_data / "habitat_release").rglob("*_1.jpeg"))[0]
@@ -76,7 +90,6 @@ def test_a_packaged_network_completes_from_the_right_view(tiny_data: Path, tmp_p
 @pytest.mark.parametrize(
     ("ckpt", "error", "words"),
     [
-        ("mini-croco", CheckpointError, "has no mask_token and no prediction_head, only the backbone"),
         ("random:mini-croco", CheckpointError, "can't complete images"),
         ("mini-mae", FitError, "is no CroCo network"),
     ],
@@ -87,6 +100,11 @@ def test_what_a_file_cant_do_is_one_sentence(
     with pytest.raises(error, match=words) as caught:
         complete(photos, ckpt, tmp_path / "x.png", image_size=(64, 64), device="cpu")
     assert "\n" not in str(caught.value) and not (tmp_path / "x.png").exists()
+
+
+def test_a_backbone_alone_cant_complete_images(backbone_alone: str, photos: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no mask_token and no prediction_head, only the backbone"):
+        complete(photos, backbone_alone, tmp_path / "x.png", image_size=(64, 64), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -128,11 +146,11 @@ def test_a_pre_training_begins_where_another_ended(
     assert not torch.allclose(fresh["prediction_head.weight"], after["prediction_head.weight"], atol=2e-3)
 
 
-def test_what_a_checkpoint_lacks_is_said() -> None:
+def test_what_a_checkpoint_lacks_is_said(backbone_alone: str) -> None:
     objective = build(recipes.load("mini"), 0)
     before = objective.state_dict()["mask_token"].clone()
-    start = start_from(objective, "mini-croco")
-    assert start.notes == ("mini-croco has no mask_token, prediction_head: random at the start",)
+    start = start_from(objective, backbone_alone)
+    assert start.notes == (f"{backbone_alone} has no mask_token, prediction_head: random at the start",)
     assert torch.equal(objective.state_dict()["mask_token"], before)
     loaded = load_backbone("mini-croco", image_size=64)
     assert torch.equal(

@@ -209,7 +209,7 @@ def test_tasks_that_one_backbone_lacks_are_told(tmp_path: Path, put: Put) -> Non
 
 def test_a_method_whose_predictions_failed_is_told_so() -> None:
     """SIFT's poses: most images of a room have no match."""
-    results = Path(__file__).parents[3] / "results/mini"
+    results = Path(__file__).parents[3] / "results"
     with pytest.raises(
         RecordError, match=r"^sift-opencv: too many predictions failed .* of translation_m on relative-pose"
     ):

@@ -182,7 +182,7 @@ def test_a_run_reads_all_blocks_and_trains_nothing(tiny_data: Path, tmp_path: Pa
     assert (folder / "sheet.png").is_file() and not (folder / "weights.safetensors").exists()
     assert len((folder / "breakdown.csv").read_text().splitlines()) == 1 + 4 + 4 + 3 + 3 + 4
     json.dumps(result.settings)
-    assert str(result.model.pretraining) == "croco of 102,400 images"
+    assert str(result.model.pretraining) == "croco of 1,024,000 images"
 
 
 def test_scannet_is_scored_beside_with_errors_in_metres(tiny_data: Path, tmp_path: Path) -> None:
