@@ -49,6 +49,13 @@ def equal_at_the_end(folders: Sequence[Path]) -> str:
     return to_markdown(compare(("croco-1024", "mae-998"), inside, recipe="dpt-frozen-mini")).strip()
 
 
+def hidden(folders: Sequence[Path]) -> str:
+    """CroCos with more or less of view 1 hidden and a MAE, as the command on the page prints them."""
+    inside = [folder / "hidden" for folder in folders]
+    names = ("mask75-long", "croco-long", "mae-long")
+    return to_markdown(compare(names, inside, recipe="dpt-frozen-mini")).strip()
+
+
 def several(folders: Sequence[Path]) -> str:
     """Several pre-trainings of each method, as the script prints them."""
     return methods(folders[0] / "pretrainings", QUESTIONS["methods"])
@@ -69,6 +76,7 @@ TABLES = {
     "ablations": ablations,
     "lengths": lengths,
     "equal-long": equal_at_the_end,
+    "hidden": hidden,
     "methods": several,
     "sizes": sizes,
 }
