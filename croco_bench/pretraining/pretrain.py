@@ -104,7 +104,7 @@ def _prepare(
     source = open_source(recipe.data, objective, recipe.train.image_size, root)
     plan = Plan.of(recipe.train, len(source.train), accelerator.num_processes)
     facts = _facts(recipes.settings_of(recipe, asdict(objective.options)), source, plan, seed)
-    facts["notes"] = list(source.notes)
+    facts["notes"] = [*source.notes, *_notes_of(recipe)]
     facts["deviations"] = [*recipe.protocol.deviations, *objective.deviations]
     identity = [facts["fingerprint"], facts["data"]["fingerprint"], seed, accelerator.num_processes]
     if start is not None:
@@ -121,6 +121,15 @@ def _prepare(
         key=fingerprint(json.dumps(identity)),
     )
     return job, facts
+
+
+def _notes_of(recipe: PretrainRecipe) -> list[str]:
+    """What the settings say that isn't so."""
+    if recipe.family == "croco" or recipe.model.positions == "cosine":
+        return []
+    return [
+        f"{recipe.objective} has absolute positions; model.positions={recipe.model.positions} is read by croco alone"
+    ]
 
 
 def _command(

@@ -38,7 +38,8 @@ AreaShare = Annotated[float, Field(gt=0, le=1)]
 class PretrainModel(Table):
     """A ViT and its decoder. Heads: 0 stands for the number in published networks of that width.
 
-    `positions` is CroCo's choice between v1 (cosine) and v2 (rope); MAE and MultiMAE are cosine by definition.
+    `positions` is CroCo's choice between v1 (cosine) and v2 (rope); MAE and MultiMAE are cosine by definition, which a
+    note says where a recipe for several objectives has rope.
     """
 
     width: Width
@@ -114,6 +115,13 @@ class PretrainLoop(Loop):
 
 # Objective of this project -> family of the backbone that it trains.
 OBJECTIVES: dict[str, Literal["croco", "mae", "multimae"]] = {"croco": "croco", "mae": "mae", "multimae": "multimae"}
+
+# Settings that the multimae objective doesn't read, and those that no other does.
+ONLY_OF_PAIRS = {
+    *(f"data.{key}" for key in ("pairs", "weights", "resize", "color", "homography", "rotation_deg")),
+    *(f"model.{key}" for key in ("decoder_width", "decoder_depth", "decoder_heads")),
+}
+ONLY_OF_MODALITIES = {"data.modalities", "data.area", "data.flip"}
 
 
 class PretrainOptim(OptimBase):
@@ -198,8 +206,8 @@ def load(
         decoder: default: the recipe's.
 
     Raises:
-        UsageError: no such recipe, unknown key, wrong type, several folders of modalities, positions that the objective doesn't
-            have.
+        UsageError: no such recipe, unknown key, wrong type, several folders of modalities, a change of which the objective takes
+            no notice.
     """
     changes = list(changes)
     draft = _RECIPES.read(name).with_sets(changes)
@@ -214,13 +222,23 @@ def load(
     elif pairs:
         draft = draft.with_changes({"data.pairs": list(pairs)})
     recipe = draft.check()
-    asked = any(change.partition("=")[0].strip() == "model.positions" for change in changes)
-    if asked and recipe.model.positions == "rope" and recipe.family != "croco":
+    for key, _, value in (change.partition("=") for change in changes):
+        _require_read(recipe, key.strip(), value.strip())
+    return recipe
+
+
+def _require_read(recipe: PretrainRecipe, key: str, value: str) -> None:
+    """Refuses a setting of which the recipe's objective takes no notice."""
+    objective, family = recipe.objective, recipe.family
+    if (key, value) == ("model.positions", "rope") and family != "croco":
         raise UsageError(
-            f"{recipe.objective} has absolute positions; model.positions=rope is a choice of the croco objective",
+            f"{objective} has absolute positions; model.positions=rope is a choice of the croco objective",
             "leave it out",
         )
-    return recipe
+    tables = {*OBJECTIVES, "own"} - {objective if objective in OBJECTIVES else "own"}
+    unread = ONLY_OF_PAIRS if objective == "multimae" else ONLY_OF_MODALITIES
+    if key.partition(".")[0] in tables or key in unread:
+        raise UsageError(f"the {objective} objective takes no notice of {key}", "leave it out")
 
 
 def settings_of(recipe: PretrainRecipe, options: dict[str, Any]) -> dict[str, Any]:

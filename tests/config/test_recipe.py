@@ -142,6 +142,33 @@ def test_rotary_positions_are_refused_where_the_objective_has_none(objective: st
         assert pretraining.load("mini", changes, objective=objective).objective == objective
 
 
+@pytest.mark.parametrize(
+    ("objective", "change"),
+    [
+        ("croco", "mae.mask_ratio=0.5"),
+        ("croco", "own.mask_ratio=0.5"),
+        ("croco", "data.flip=0.5"),
+        ("mae", "croco.mask_ratio = 0.5"),
+        ("mae", "data.modalities=folder"),
+        ("multimae", "croco={mask_ratio = 0.5}"),
+        ("multimae", "model.decoder_depth=1"),
+        ("multimae", "data.color=0"),
+    ],
+)
+def test_a_change_of_which_the_objective_takes_no_notice_is_refused(objective: str, change: str) -> None:
+    key = change.partition("=")[0].strip()
+    with pytest.raises(UsageError, match=rf"the {objective} objective takes no notice of {key}"):
+        pretraining.load("mini", [change], objective=objective)
+
+
+def test_what_the_objective_reads_may_be_changed() -> None:
+    for objective in ("croco", "mae"):
+        recipe = pretraining.load("mini", [f"{objective}.mask_ratio=0.5", "data.color=0"], objective=objective)
+        assert recipe.options["mask_ratio"] == 0.5
+    recipe = pretraining.load("mini", ["multimae.visible=8", "data.flip=0.5", "data.holdout=2"], objective="multimae")
+    assert (recipe.options["visible"], recipe.data.flip) == (8, 0.5)
+
+
 def test_weights_go_with_the_pairs_that_are_named() -> None:
     assert pretraining.load("mini", ["data.weights=[1, 2]"], pairs=["a", "b"]).data.weights == (1.0, 2.0)
     with pytest.raises(UsageError, match=r"data\.weights has 2 numbers for 1 sets of pairs"):

@@ -12,19 +12,27 @@ from croco_bench.cli import main
 from croco_bench.pretraining.pretrain import pretrain
 
 SIZES = {
-    "model": {"width": 32, "depth": 4, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
-    "multimae": {"visible": 8, "decoder_heads": 2, "decoder_width": 32},
-    "data": {"resize": 36, "holdout": 2},
+    "model": {"width": 32, "depth": 4, "heads": 2},
+    "data": {"holdout": 2},
     "train": {"image_size": 32, "batch_size": 4, "steps": 6, "check_every": 3, "save_seconds": 0},
     "optim": {"warmup": 1},
 }
-TINY = [f"{table}.{key}={value}" for table, settings in SIZES.items() for key, value in settings.items()]
+OF_PAIRS = {"model": {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}, "data": {"resize": 36}}
+OF_MODALITIES = {"multimae": {"visible": 8, "decoder_heads": 2, "decoder_width": 32}}
+
+
+def tiny_changes(*changes: str, objective: str | None = None) -> list[str]:
+    """Changes of the recipe `mini` that make it tiny, of those that the objective reads; then `changes`."""
+    named = [value for key, _, value in (change.partition("=") for change in changes) if key == "objective"]
+    own = OF_MODALITIES if (objective or "".join(named[-1:])) == "multimae" else OF_PAIRS
+    sizes = [(table, settings) for part in (SIZES, own) for table, settings in part.items()]
+    return [*(f"{table}.{key}={value}" for table, settings in sizes for key, value in settings.items()), *changes]
 
 
 @pytest.fixture(scope="session")
-def tiny_settings() -> list[str]:
-    """Changes of the recipe `mini`."""
-    return TINY
+def tiny_settings() -> Callable[..., list[str]]:
+    """`tiny_changes`."""
+    return tiny_changes
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +40,8 @@ def tiny() -> Callable[..., Path]:
     """Runs a pre-training; keywords are those of `pretrain`."""
 
     def run(data: Path, out: Path, *changes: str, **arguments: Any) -> Path:
-        made = pretrain("mini", out, data_root=data, changes=[*TINY, *changes], device="cpu", **arguments)
+        settings = tiny_changes(*changes, objective=arguments.get("objective"))
+        made = pretrain("mini", out, data_root=data, changes=settings, device="cpu", **arguments)
         assert made is not None
         return made
 
@@ -45,7 +54,7 @@ def words() -> Callable[..., list[str]]:
 
     def say(data: Path, out: Path, *changes: str) -> list[str]:
         given = ["pretrain", "--recipe", "mini", "--device", "cpu", "--data-root", str(data), "--out", str(out)]
-        return [*given, *(f"--set={change}" for change in (*TINY, *changes))]
+        return [*given, *(f"--set={change}" for change in tiny_changes(*changes))]
 
     return say
 

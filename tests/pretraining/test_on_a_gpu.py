@@ -1,5 +1,6 @@
 """Pre-training on a GPU, with tensors that have a device and no values: nothing mixes devices or waits for a value."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def on_gpu(objective: Objective, mode: FakeTensorMode) -> Objective:
 
 
 @pytest.fixture(params=OBJECTIVES, ids=lambda given: given[1] or given[0])
-def objective(request: pytest.FixtureRequest, tiny_settings: list[str]) -> Objective:
+def objective(request: pytest.FixtureRequest, tiny_settings: Callable[..., list[str]]) -> Objective:
     name, decoder = request.param
-    return build(load("mini", tiny_settings, objective=name, decoder=decoder), seed=0)
+    return build(load("mini", tiny_settings(objective=name), objective=name, decoder=decoder), seed=0)
 
 
 def test_a_loss_needs_no_value(objective: Objective) -> None:

@@ -90,7 +90,7 @@ def made(tiny: Tiny, pairs_root: Path, tmp_path_factory: pytest.TempPathFactory)
 )
 def test_every_objective_makes_a_backbone(
     tiny: Tiny,
-    tiny_settings: list[str],
+    tiny_settings: Callable[..., list[str]],
     changes: list[str],
     family: str,
     pairs_root: Path,
@@ -114,7 +114,7 @@ def test_every_objective_makes_a_backbone(
         torch.testing.assert_close(half, exact, atol=2e-2, rtol=0)
     facts = json.loads((path.parent / "facts.json").read_text())
     assert facts["images_seen"] == 24
-    recipe = recipes.load("mini", [*tiny_settings, *changes])
+    recipe = recipes.load("mini", tiny_settings(*changes))
     assert facts["deviations"] == [*recipe.protocol.deviations, *build(recipe, 0).deviations]
     assert [line["step"] for line in facts["curve"]] == [2, 5]
     assert len(list((path.parent / "sheets").glob("*.png"))) == 2
@@ -200,11 +200,11 @@ def test_seeds_differ(tiny: Tiny, made: Path, pairs_root: Path, tmp_path: Path) 
 
 
 def test_a_training_stops_half_way_down_its_cosine(
-    tiny: Tiny, tiny_settings: list[str], pairs_root: Path, tmp_path: Path
+    tiny: Tiny, tiny_settings: Callable[..., list[str]], pairs_root: Path, tmp_path: Path
 ) -> None:
     tiny(pairs_root, tmp_path, "train.schedule=12", "optim.warmup=2", "optim.min_lr=0.0")
     rates = [line["lr"] for line in lines(tmp_path) if "lr" in line]
-    peak = recipes.load("mini", tiny_settings).lr
+    peak = recipes.load("mini", tiny_settings()).lr
     assert rates[:3] == pytest.approx([0, peak / 2, max(rates)])
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0.6 * peak < rates[-1] < 0.8 * peak  # 3 of the cosine's 10 steps
