@@ -1,16 +1,17 @@
-"""Tables of docs/study.md of several pre-trainings of each method: scores, their scatter, and which methods differ.
+"""Tables of docs/study-pretraining.md of several pre-trainings of each method: scores, their scatter, and which methods differ.
 
-    python -m benchmarks.methods [methods | sizes] [--results results/pretrainings]
+    python -m benchmarks.methods [methods | sizes | ablations] [--results results/pretrainings]
 
-`methods` compares CroCo, MAE and random weights, `sizes` CroCos of three sizes. Backbones are named METHOD-NUMBER. Prints
-Markdown; tests are those of `croco-bench compare` of methods, with Holm's correction over all rows of a pair of methods.
+`methods` compares CroCo, MAE and random weights, `sizes` CroCos of three sizes, `ablations` CroCos that differ in one thing with
+those that don't. Backbones are named METHOD-NUMBER. Prints Markdown; tests are those of `croco-bench compare` of methods, with
+Holm's correction over all rows of a pair of methods.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
@@ -53,15 +54,28 @@ QUESTIONS = {
     ),
 }
 
+# What `ablations` compares with CroCo, and by which metrics: of frozen networks, in which pre-training alone differs.
+ABLATIONS = ("mask75", "mask50", "low", "high", "fifth", "same", "wrong", "cat", "raw", "cosine", "small")
+READ = (
+    ("dpt-frozen-mini", "nyuv2-depth", "delta1"),
+    ("dpt-frozen-mini", "nyuv2-normals", "mean_deg"),
+    ("linear-mini", "nyuv2-depth", "delta1"),
+    ("linear-mini", "nyuv2-normals", "mean_deg"),
+    ("knn-dense-mini", "ade20k-seg", "miou"),
+    ("mini", "correspondence", "encoder/recall10"),
+    ("mini", "correspondence", "attention/recall10"),
+)
+
 
 def main() -> None:
     """Prints one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("question", nargs="?", choices=QUESTIONS, default="methods")
+    parser.add_argument("question", nargs="?", choices=(*QUESTIONS, "ablations"), default="methods")
     parser.add_argument("--results", type=Path, default=Path("results/pretrainings"), help="folder of result files")
     options = parser.parse_args()
+    question = QUESTIONS.get(options.question)
     try:
-        print(methods(options.results, QUESTIONS[options.question]))
+        print(methods(options.results, question) if question else ablations(options.results))
     except BenchError as error:
         parser.exit(1, f"{error}\n")
 
@@ -85,9 +99,24 @@ def methods(folder: Path, question: Question) -> str:
     return "\n".join(lines)
 
 
-def judged(folder: Path, first: str, second: str) -> Judged:
-    """Rows of one pair of methods with their verdicts, corrected for their number."""
-    rows = compare([f"{name}={name}-[0-9]" for name in (first, second)], [folder]).rows
+def ablations(folder: Path) -> str:
+    """A column for each metric of frozen networks: CroCo's score, then the difference from it of each ablation."""
+    pairs = {name: judged(folder, name, "croco", READ) for name in ABLATIONS}
+    rows = {column: row for found in pairs.values() for column, (row, _) in found.items()}
+    headings = " | ".join(f"{column[0]}: {heading_of(rows[column])}" for column in READ)
+    scores = " | ".join(_score(rows[column], _scores(folder, column)["croco"], None) for column in READ)
+    lines = [f"| | {headings} |", "| --- |" + " ---: |" * len(READ), f"| croco | {scores} |"]
+    for name, found in pairs.items():
+        cells = [difference_of(*found[column]) if column in found else "–" for column in READ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def judged(folder: Path, first: str, second: str, columns: Collection[Column] = ()) -> Judged:
+    """Rows of one pair of methods with their verdicts, corrected for their number; default: all headline metrics."""
+    metrics = sorted({metric for _, _, metric in columns})
+    rows = compare([f"{name}={name}-[0-9]" for name in (first, second)], [folder], metrics=metrics).rows
+    rows = tuple(row for row in rows if not columns or (row.recipe, row.task, row.metric.name) in columns)
     adjusted = holm([row.difference.p_value for row in rows])
     return {
         (row.recipe, row.task, row.metric.name): (

@@ -4,7 +4,7 @@
 
 writes one file for `croco-bench pretrain --pairs` for each kind of second view:
 
-same.txt    view 1 itself, of which another crop is taken
+same.txt    view 1 itself, of which another crop is taken; pre-training asks for --set data.unusual=note
 wrong.txt   the second view of the pair half a list away, so of another room
 fifth.txt   a fifth of the pairs, drawn by chance
 low.txt     the fifth with the least co-visibility: the smaller of its two shares (`covisibility_ratios` in metadata.json)

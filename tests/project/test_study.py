@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.methods import QUESTIONS, methods
+from benchmarks.methods import QUESTIONS, ablations, methods
 from benchmarks.study import claims, limits, power, together, verdicts
 from croco_bench import tables
 from croco_bench.records.selection import Selection
@@ -23,18 +23,9 @@ def attention(folders: Sequence[Path]) -> str:
     return tables.make(folders, recipe="mini", format="markdown", published="none", selection=chosen).strip()
 
 
-def ablations(folders: Sequence[Path]) -> str:
-    """What the networks of the ablations know, as the command on the page prints it."""
-    keys = ("encoder/recall10", "attention/recall10", "attention/recall10_10-30px", "mean_deg", "delta1", "avgerr")
-    chosen = Selection(metrics=keys)
-    inside = [folder / "ablations" for folder in folders]
-    return tables.make(inside, format="markdown", published="none", selection=chosen).strip()
-
-
-def equal(folders: Sequence[Path]) -> str:
-    """CroCo and MAE after equally many images, as the command on the page prints it."""
-    inside = [folder / "ablations" for folder in folders]
-    return to_markdown(compare(("base", "mae"), inside, recipe="dpt-frozen-mini")).strip()
+def short(folders: Sequence[Path]) -> str:
+    """Pre-trainings that differ from CroCo's in one thing, as the script prints them."""
+    return ablations(folders[0] / "pretrainings")
 
 
 def lengths(folders: Sequence[Path]) -> str:
@@ -49,11 +40,10 @@ def equal_at_the_end(folders: Sequence[Path]) -> str:
     return to_markdown(compare(("croco-1024", "mae-998"), inside, recipe="dpt-frozen-mini")).strip()
 
 
-def hidden(folders: Sequence[Path]) -> str:
-    """CroCos with more or less of view 1 hidden and a MAE, as the command on the page prints them."""
-    inside = [folder / "hidden" for folder in folders]
-    names = ("mask75-long", "croco-long", "mae-long")
-    return to_markdown(compare(names, inside, recipe="dpt-frozen-mini")).strip()
+def causes(folders: Sequence[Path]) -> str:
+    """CroCos with less of view 1 hidden or with absolute positions, and a MAE, as the command on the page prints them."""
+    inside = [folder / "causes" for folder in folders]
+    return tables.make(inside, format="markdown", published="none").strip()
 
 
 def several(folders: Sequence[Path]) -> str:
@@ -67,16 +57,15 @@ def sizes(folders: Sequence[Path]) -> str:
 
 
 TABLES = {
-    "equal": equal,
     "verdicts": verdicts,
     "power": power,
     "limits": limits,
     "claims": claims,
     "attention": attention,
-    "ablations": ablations,
+    "ablations": short,
     "lengths": lengths,
     "equal-long": equal_at_the_end,
-    "hidden": hidden,
+    "causes": causes,
     "methods": several,
     "sizes": sizes,
 }
