@@ -222,15 +222,15 @@ def load(
     elif pairs:
         draft = draft.with_changes({"data.pairs": list(pairs)})
     recipe = draft.check()
-    for key, _, value in (change.partition("=") for change in changes):
-        _require_read(recipe, key.strip(), value.strip())
+    for change in changes:
+        _require_read(recipe, change.partition("=")[0].strip())
     return recipe
 
 
-def _require_read(recipe: PretrainRecipe, key: str, value: str) -> None:
+def _require_read(recipe: PretrainRecipe, key: str) -> None:
     """Refuses a setting of which the recipe's objective takes no notice."""
-    objective, family = recipe.objective, recipe.family
-    if (key, value) == ("model.positions", "rope") and family != "croco":
+    objective = recipe.objective
+    if key == "model.positions" and recipe.model.positions == "rope" and recipe.family != "croco":
         raise UsageError(
             f"{objective} has absolute positions; model.positions=rope is a choice of the croco objective",
             "leave it out",

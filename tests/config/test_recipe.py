@@ -136,9 +136,11 @@ def test_named_settings_are_values_and_replace_changes() -> None:
 @pytest.mark.parametrize("objective", ["mae", "multimae"])
 def test_rotary_positions_are_refused_where_the_objective_has_none(objective: str) -> None:
     """The network would have absolute ones in silence."""
-    with pytest.raises(UsageError, match=f"{objective} has absolute positions"):
-        pretraining.load("mini", ["model.positions = rope"], objective=objective)
-    for changes in ([], ["model.positions=cosine"], ["model.width=64"]):
+    for change in ("model.positions = rope", 'model.positions="rope"'):
+        with pytest.raises(UsageError, match=f"{objective} has absolute positions"):
+            pretraining.load("mini", [change], objective=objective)
+    last = ["model.positions=rope", "model.positions=cosine"]
+    for changes in ([], ["model.positions=cosine"], ["model.width=64"], last):
         assert pretraining.load("mini", changes, objective=objective).objective == objective
 
 

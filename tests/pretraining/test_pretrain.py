@@ -114,6 +114,7 @@ def test_every_objective_makes_a_backbone(
         torch.testing.assert_close(half, exact, atol=2e-2, rtol=0)
     facts = json.loads((path.parent / "facts.json").read_text())
     assert facts["images_seen"] == 24
+    assert any("has absolute positions" in note for note in facts["notes"]) == (family != "croco")
     recipe = recipes.load("mini", tiny_settings(*changes))
     assert facts["deviations"] == [*recipe.protocol.deviations, *build(recipe, 0).deviations]
     assert [line["step"] for line in facts["curve"]] == [2, 5]
